@@ -1,0 +1,51 @@
+"""Every error that fastbilstm raises on purpose. Imports nothing.
+
+All of them derive from FastBiLSTMError, which is a ValueError, so a caller that only wants to know "it did not work"
+catches one class.
+"""
+
+
+class FastBiLSTMError(ValueError):
+    """Base of all errors raised on purpose by this package."""
+
+
+class FileFormatError(FastBiLSTMError):
+    """A file cannot be read: truncated, of an unknown kind, malformed or inconsistent."""
+
+
+class InputError(FastBiLSTMError):
+    """The arrays given to predict do not fit the model."""
+
+
+class UnsupportedLayerError(FastBiLSTMError):
+    """The model holds layers or options that fastbilstm does not compute.
+
+    Attributes
+    ----------
+    problems : list of str
+        All that is unsupported in the model, each with layer name, class, option and value.
+    """
+
+    def __init__(self, problems, source=None):
+        self.problems = list(problems)
+        self.source = source
+        where = f"{source}: " if source else ""
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(
+            f"{where}the model holds {len(self.problems)} thing(s) that fastbilstm does not support:\n{lines}\n"
+            "If they come after the part you need, cut the graph: outputs=[...] (--outputs) names the last layers kept."
+        )
+
+    def __reduce__(self):
+        return type(self), (self.problems, self.source)
+
+
+class MissingExtraError(ImportError):
+    """An optional package is needed; the message holds the command that installs it."""
+
+    def __init__(self, package, extra, purpose):
+        self.package, self.extra, self.purpose = package, extra, purpose
+        super().__init__(f"{purpose} needs {package}; install it with: pip install 'fastbilstm[{extra}]'")
+
+    def __reduce__(self):
+        return type(self), (self.package, self.extra, self.purpose)

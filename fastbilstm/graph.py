@@ -1,0 +1,262 @@
+"""The description of a model: frozen dataclasses, shape and mask inference. Holds no arrays and reads no files.
+
+A Graph is a list of layers and a list of calls of these layers (nodes), as in Keras' functional API; Sequential
+models are the same thing with one chain of calls. Layers may hold layers (Bidirectional, TimeDistributed) or a whole
+Graph (a model inside a model). It knows names, options and topology; what a layer computes is in `layers/`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import FileFormatError, UnsupportedLayerError
+
+__all__ = ["Graph", "Input", "KerasVersion", "Layer", "Node", "Ref", "UnsupportedLayerError", "flatten_refs"]
+
+# Frameworks by the semantics they share: multi-backend Keras 1 and 2, tf.keras (with tf_keras), Keras 3.
+FRAMEWORKS = ("keras1", "keras2", "tf_keras", "keras3")
+
+
+@dataclass(frozen=True)
+class KerasVersion:
+    """The framework that wrote a file; it decides the semantics where versions differ."""
+
+    framework: str
+    version: tuple
+    backend: str = "tensorflow"
+
+    def __post_init__(self):
+        if self.framework not in FRAMEWORKS:
+            raise FileFormatError(f"framework {self.framework!r} is unknown; expected one of {FRAMEWORKS}")
+
+    @classmethod
+    def parse(cls, text, backend="tensorflow"):
+        """Read Keras' `keras_version` attribute, e.g. '1.2.2', '2.2.4-tf', '2.15.0', '3.15.1'; None means Keras 1."""
+        text = "1" if text is None else str(text)
+        parts = []
+        for part in text.split("-")[0].split("."):
+            digits = part[: len(part) - len(part.lstrip("0123456789"))] if not part.isdigit() else part
+            if not digits:
+                break
+            parts.append(int(digits))
+        if not parts or not 0 <= parts[0] <= 3:
+            raise FileFormatError(f"keras_version is {text!r}; fastbilstm reads files of Keras 1, 2 and 3")
+        if parts[0] == 0:
+            raise FileFormatError(f"keras_version is {text!r}: files of Keras 0.x are not supported")
+        version = tuple(parts[:3])
+        if parts[0] == 1:
+            framework = "keras1"
+        elif parts[0] == 3:
+            framework = "keras3"
+        else:
+            # The last multi-backend release was 2.3.1; tf.keras says "-tf" up to TF 2.2 and 2.4 or more afterwards.
+            framework = "tf_keras" if text.endswith("-tf") or version >= (2, 4) else "keras2"
+        return cls(framework, version, str(backend or "tensorflow"))
+
+    def __str__(self):
+        name = "tf_keras" if self.framework == "tf_keras" else "keras"
+        return f"{name} {'.'.join(map(str, self.version))}"
+
+    @property
+    def is_keras3(self):
+        return self.framework == "keras3"
+
+    @property
+    def is_multi_backend(self):
+        """Keras 1 or 2 as it was before it moved into TensorFlow."""
+        return self.framework in ("keras1", "keras2")
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Output number `tensor` of node number `node`; model inputs are nodes too."""
+
+    node: int
+    tensor: int = 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: Keras' class and options, and the names of its weights in Keras' order."""
+
+    name: str
+    class_name: str
+    config: dict = field(default_factory=dict)
+    weights: dict = field(default_factory=dict)
+    layers: tuple = ()
+    graph: Any = None
+    ignored: tuple = ()
+
+    def walk(self, path=()):
+        """Yield (path, layer) for this layer and all inside it."""
+        path = (*path, self.name)
+        yield path, self
+        inner = self.layers if self.graph is None else self.graph.layers
+        for layer in inner:
+            yield from layer.walk(path)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of a layer. `args` and `kwargs` hold Refs, constants, and lists or dicts of them."""
+
+    layer: int
+    args: tuple
+    kwargs: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A model input; `shape` counts the batch axis, None where a size is free."""
+
+    name: str
+    shape: tuple
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model. Node numbers below len(inputs) are the inputs, the others are `nodes` in the order of execution."""
+
+    name: str
+    keras: KerasVersion
+    inputs: tuple
+    layers: tuple
+    nodes: tuple
+    outputs: tuple
+    output_names: tuple
+    input_structure: str = "list"
+    output_structure: str = "list"
+    dtype: str = "float32"
+    notes: tuple = ()
+
+    def __post_init__(self):
+        count = len(self.inputs)
+        for number, node in enumerate(self.nodes):
+            if not 0 <= node.layer < len(self.layers):
+                raise FileFormatError(f"model {self.name!r}: node {number} calls layer {node.layer}, which is missing")
+            for ref in flatten_refs((node.args, node.kwargs)):
+                if not 0 <= ref.node < count + number:
+                    raise FileFormatError(f"model {self.name!r}: node {number} uses a tensor that comes after it")
+        for ref in self.outputs:
+            if not 0 <= ref.node < count + len(self.nodes):
+                raise FileFormatError(f"model {self.name!r}: an output refers to node {ref.node}, which is missing")
+        if len(self.outputs) != len(self.output_names):
+            raise FileFormatError(f"model {self.name!r}: {len(self.outputs)} outputs, {len(self.output_names)} names")
+
+    def walk(self):
+        """Yield (path, layer) for all layers at every depth."""
+        for layer in self.layers:
+            yield from layer.walk()
+
+
+def map_refs(function, value):
+    """Apply `function` to every Ref inside nested tuples, lists and dicts."""
+    if isinstance(value, Ref):
+        return function(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(map_refs(function, item) for item in value)
+    if isinstance(value, dict):
+        return {key: map_refs(function, item) for key, item in value.items()}
+    return value
+
+
+def flatten_refs(value):
+    """List the Refs inside nested tuples, lists and dicts, in order."""
+    found = []
+    map_refs(found.append, value)
+    return found
+
+
+# ---- JSON: the form in which a converted file holds the graph -------------------------------------------------------
+
+
+def _value_to_json(value):
+    if isinstance(value, Ref):
+        return {"$ref": [value.node, value.tensor]}
+    if isinstance(value, (tuple, list)):
+        return [_value_to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _value_to_json(item) for key, item in value.items()}
+    return value
+
+
+def _value_from_json(value):
+    if isinstance(value, dict) and set(value) == {"$ref"}:
+        node, tensor = value["$ref"]
+        return Ref(int(node), int(tensor))
+    if isinstance(value, list):
+        return [_value_from_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _value_from_json(item) for key, item in value.items()}
+    return value
+
+
+def _layer_to_json(layer):
+    entry = {"name": layer.name, "class_name": layer.class_name, "config": layer.config, "weights": layer.weights}
+    if layer.layers:
+        entry["layers"] = [_layer_to_json(inner) for inner in layer.layers]
+    if layer.graph is not None:
+        entry["graph"] = graph_to_json(layer.graph)
+    if layer.ignored:
+        entry["ignored"] = list(layer.ignored)
+    return entry
+
+
+def _layer_from_json(entry):
+    return Layer(
+        name=str(entry["name"]),
+        class_name=str(entry["class_name"]),
+        config=dict(entry["config"]),
+        weights={str(role): str(name) for role, name in entry["weights"].items()},
+        layers=tuple(_layer_from_json(inner) for inner in entry.get("layers", ())),
+        graph=graph_from_json(entry["graph"]) if entry.get("graph") else None,
+        ignored=tuple(entry.get("ignored", ())),
+    )
+
+
+def graph_to_json(graph):
+    """Turn a Graph into plain dicts, lists, strings and numbers."""
+    return {
+        "name": graph.name,
+        "keras": [graph.keras.framework, list(graph.keras.version), graph.keras.backend],
+        "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in graph.inputs],
+        "layers": [_layer_to_json(layer) for layer in graph.layers],
+        "nodes": [
+            {"layer": n.layer, "args": _value_to_json(n.args), "kwargs": _value_to_json(n.kwargs)} for n in graph.nodes
+        ],
+        "outputs": [[ref.node, ref.tensor] for ref in graph.outputs],
+        "output_names": list(graph.output_names),
+        "input_structure": graph.input_structure,
+        "output_structure": graph.output_structure,
+        "dtype": graph.dtype,
+        "notes": list(graph.notes),
+    }
+
+
+def graph_from_json(entry):
+    """Inverse of `graph_to_json`; raises FileFormatError on anything malformed."""
+    try:
+        framework, version, backend = entry["keras"]
+        return Graph(
+            name=str(entry["name"]),
+            keras=KerasVersion(framework, tuple(int(part) for part in version), str(backend)),
+            inputs=tuple(
+                Input(str(i["name"]), tuple(None if d is None else int(d) for d in i["shape"]), str(i["dtype"]))
+                for i in entry["inputs"]
+            ),
+            layers=tuple(_layer_from_json(layer) for layer in entry["layers"]),
+            nodes=tuple(
+                Node(int(n["layer"]), tuple(_value_from_json(n["args"])), dict(_value_from_json(n["kwargs"])))
+                for n in entry["nodes"]
+            ),
+            outputs=tuple(Ref(int(node), int(tensor)) for node, tensor in entry["outputs"]),
+            output_names=tuple(str(name) for name in entry["output_names"]),
+            input_structure=str(entry["input_structure"]),
+            output_structure=str(entry["output_structure"]),
+            dtype=str(entry["dtype"]),
+            notes=tuple(str(note) for note in entry["notes"]),
+        )
+    except FileFormatError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise FileFormatError(f"the graph is malformed: {type(error).__name__}: {error}") from error

@@ -1,0 +1,97 @@
+"""Activation layers, Softmax with a mask among them: the specification, in NumPy."""
+
+import numpy as np
+
+from .. import activations
+from ..errors import InputError
+from .base import BaseLayer, Option, activation, boolean, integers, optional, real, register, same_size
+
+
+@register
+class Activation(BaseLayer):
+    options = {"activation": Option(activation)}
+
+    def output_shape(self, shape):
+        if self.activation == "glu":
+            if shape[-1] is not None and shape[-1] % 2:
+                self.fail(f"glu halves the last axis, which has size {shape[-1]}")
+            return (*shape[:-1], None if shape[-1] is None else shape[-1] // 2)
+        return shape
+
+    def compute(self, x, mask):
+        return self.activation_function()(x)
+
+
+@register
+class ReLU(BaseLayer):
+    options = {
+        "max_value": Option(optional(real), None),
+        "negative_slope": Option(optional(real), 0.0),
+        "threshold": Option(optional(real), 0.0),
+    }
+
+    def compute(self, x, mask):
+        return activations.relu(x, self.max_value, self.negative_slope or 0.0, self.threshold or 0.0)
+
+
+@register
+class LeakyReLU(BaseLayer):
+    """`negative_slope` is called `alpha` before Keras 3; the reader renames it."""
+
+    options = {"negative_slope": Option(real, 0.3)}
+
+    def compute(self, x, mask):
+        return activations.leaky_relu(x, self.negative_slope)
+
+
+@register
+class ELU(BaseLayer):
+    options = {"alpha": Option(real, 1.0)}
+
+    def compute(self, x, mask):
+        return activations.elu(x, self.alpha)
+
+
+@register
+class ThresholdedReLU(BaseLayer):
+    """x above theta, else 0."""
+
+    options = {"theta": Option(real, 1.0)}
+
+    def compute(self, x, mask):
+        return x * (x > np.asarray(self.theta, x.dtype))
+
+
+@register
+class PReLU(BaseLayer):
+    """LeakyReLU with a trained slope for every place, or shared along `shared_axes`."""
+
+    options = {"shared_axes": Option(optional(integers), None)}
+
+    def weight_shapes(self, shapes):
+        shape = list(shapes[0][1:]) if shapes else []
+        for axis in self.shared_axes or ():
+            if not 1 <= axis <= len(shape):
+                self.fail(f"shared_axes holds {axis}; the input has {len(shape) + 1} axes")
+            shape[axis - 1] = 1
+        return {"alpha": tuple(shape)}
+
+    def compute(self, x, mask):
+        return np.maximum(x, 0) - self.weights["alpha"] * np.maximum(-x, 0)
+
+
+@register
+class Softmax(BaseLayer):
+    options = {"axis": Option(integers, [-1]), "robust_masking": Option(boolean, False)}
+
+    def compute(self, x, mask):
+        axis = tuple(self.axis)
+        if mask is None:
+            return activations.softmax(x, axis)
+        if mask.ndim > x.ndim or not all(same_size(m, s) or m == 1 for m, s in zip(mask.shape[::-1], x.shape[::-1])):
+            raise InputError(f"layer {self.name!r} (Softmax): mask {mask.shape} does not fit its input {x.shape}")
+        new = self.version.is_keras3
+        # tf.keras adds -1e9 to masked places, Keras 3 replaces them by -1e9; from 3.14 on their probability is 0.
+        x = np.where(mask, x, -1e9) if new or self.robust_masking else x + np.where(mask, 0, -1e9).astype(x.dtype)
+        y = activations.softmax(x, axis)
+        return np.where(mask, y, 0) if new and self.version.version >= (3, 14) else y

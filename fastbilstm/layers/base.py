@@ -1,0 +1,218 @@
+"""What every layer of the specification has in common: options, weights, shapes, masks, one call.
+
+A layer class states Keras' options, the shapes of its weights, the shape and mask of its output and, in NumPy, what
+it computes. Imports NumPy; knows nothing of files.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import activations
+from ..errors import FileFormatError, InputError
+
+REQUIRED = object()
+
+
+class Tensor(NamedTuple):
+    """A value on its way through the graph, with the mask that Keras would attach to it (None: no mask)."""
+
+    value: Any
+    mask: Any = None
+
+
+class Spec(NamedTuple):
+    """What is known of a tensor before any number is computed: its shape (None: free) and whether it has a mask."""
+
+    shape: tuple
+    masked: bool = False
+
+
+# ---- options --------------------------------------------------------------------------------------------------------
+
+
+class Option(NamedTuple):
+    """One option of a layer: `check(value)` returns the value to keep or raises ValueError."""
+
+    check: Any
+    default: Any = REQUIRED
+
+
+def integer(minimum=1):
+    def check(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or int(value) != value or value < minimum:
+            raise ValueError(f"expected a whole number of at least {minimum}")
+        return int(value)
+
+    return check
+
+
+def boolean(value):
+    if value in (0, 1):
+        return bool(value)
+    raise ValueError("expected true or false")
+
+
+def real(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("expected a number")
+    return float(value)
+
+
+def optional(check):
+    return lambda value: None if value is None else check(value)
+
+
+def choice(*allowed):
+    def check(value):
+        if value not in allowed:
+            raise ValueError(f"expected one of {', '.join(map(repr, allowed))}")
+        return value
+
+    return check
+
+
+def integers(value):
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(v, bool) or not isinstance(v, int) for v in values):
+        raise ValueError("expected a whole number or a list of them")
+    return values
+
+
+def activation(value):
+    name = activations.normalize(value)
+    if name is None:
+        raise ValueError("it is not an activation of Keras")
+    return name
+
+
+# Options of every Keras layer that do not change what is computed from given arrays.
+COMMON = {
+    "name",
+    "trainable",
+    "dtype",
+    "batch_input_shape",
+    "batch_shape",
+    "input_shape",
+    "input_dtype",
+    "input_length",
+}
+IGNORED_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
+
+
+# ---- layers ---------------------------------------------------------------------------------------------------------
+
+
+class BaseLayer:
+    """One layer of a model. Subclasses state their Keras class by their own name.
+
+    Attributes
+    ----------
+    options : dict of str to Option
+        What is read from Keras' config.
+    ignored : tuple of str
+        Options that Keras stores and inference does not need.
+    passes_mask : bool
+        Whether the mask of the input is attached to the output (else it ends here).
+    casts_input : bool
+        Whether whole numbers are cast to the dtype of computation before the call.
+    n_inputs : int or None
+        How many tensors the call takes; None for two or more.
+    """
+
+    options: dict = {}
+    ignored: tuple = ()
+    passes_mask = True
+    casts_input = True
+    n_inputs = 1
+    dtype = None
+
+    def __init__(self, layer, version, inner=()):
+        self.name, self.config, self.version, self.inner = layer.name, layer.config, version, tuple(inner)
+        self.class_name = layer.class_name
+        self.weight_names = layer.weights
+        self.weights = {}
+
+    def __getattr__(self, name):
+        config = self.__dict__.get("config", {})
+        if name in type(self).options and name in config:
+            return config[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def fail(self, text):
+        """Raise for a model that contradicts itself."""
+        raise FileFormatError(f"layer {self.name!r} ({self.class_name}): {text}")
+
+    def activation_function(self, option="activation"):
+        return activations.resolve(self.config[option], self.version.framework)
+
+    @classmethod
+    def check_config(cls, config, version):
+        """Yield a problem for each combination of options that is not supported. Options alone are checked before."""
+        for name, option in cls.options.items():
+            if option.check is activation and activations.resolve(config[name], version.framework) is None:
+                yield name, config[name], f"is no activation of {version.framework}"
+
+    def weight_shapes(self, shapes):
+        """Map role to shape, in Keras' order. `shapes` are the inputs'; what depends on an unknown size is None."""
+        return {}
+
+    def bind(self, tensors, dtype):
+        """Take the weights, cast to the dtype of computation."""
+        self.dtype = np.dtype(dtype)
+        self.weights = {role: tensors[name].astype(dtype, copy=False) for role, name in self.weight_names.items()}
+        for inner in self.inner:
+            inner.bind(tensors, dtype)
+
+    def output_shape(self, shape):
+        return shape
+
+    def infer(self, inputs, kwargs):
+        """Return the Specs of the outputs for the Specs of the inputs; raise FileFormatError if they do not fit."""
+        return [Spec(self.output_shape(inputs[0].shape), self.passes_mask and inputs[0].masked)]
+
+    def compute(self, x, mask):
+        """What the layer computes, in NumPy: x -> y. The mask is None or (B, T) bool, True = keep."""
+        raise NotImplementedError
+
+    def call(self, inputs, kwargs, states):
+        """Tensors in, list of Tensors out. `states` holds what stateful layers remember, by layer object."""
+        x = inputs[0]
+        return [Tensor(self.compute(x.value, x.mask), x.mask if self.passes_mask else None)]
+
+    def require_rank(self, shape, rank):
+        if len(shape) != rank:
+            self.fail(f"its input has shape {shape}; expected {rank} axes")
+
+
+REGISTRY: dict = {}
+
+
+def register(cls):
+    """Make a layer class known under its own name (class decorator)."""
+    REGISTRY[cls.__name__] = cls
+    return cls
+
+
+def same_size(a, b):
+    return a is None or b is None or a == b
+
+
+def broadcast_mask(mask, value):
+    """Append axes to a mask until it broadcasts against `value`."""
+    return np.reshape(mask, mask.shape + (1,) * (value.ndim - mask.ndim))
+
+
+def check_sequence_mask(layer, x, mask):
+    """Return the mask of a (B, T, ...) sequence as (B, T) bool, or raise InputError."""
+    if mask is None:
+        return None
+    mask = np.asarray(mask).astype(bool)
+    if mask.ndim == 3 and mask.shape[2] == 1:
+        mask = mask[:, :, 0]
+    if mask.shape != x.shape[:2]:
+        raise InputError(
+            f"layer {layer.name!r} ({layer.class_name}): its mask has shape {mask.shape} where its input has shape "
+            f"{x.shape}; Keras cannot use such a mask either"
+        )
+    return mask

@@ -1,0 +1,152 @@
+"""Dense, Embedding, Masking, activations, normalization, and the layers that do nothing at inference.
+
+The specification, in NumPy. Imports NumPy; knows nothing of files.
+"""
+
+import numpy as np
+
+from ..errors import InputError
+from .base import (
+    BaseLayer,
+    Option,
+    Spec,
+    Tensor,
+    activation,
+    boolean,
+    broadcast_mask,
+    choice,
+    integer,
+    real,
+    register,
+)
+
+
+def dense(x, kernel, bias=None):
+    """x (..., F), kernel (F, U), bias (U,) or None -> x.K + b (..., U)."""
+    y = x @ kernel
+    return y if bias is None else y + bias
+
+
+def embedding(ids, embeddings):
+    """ids (...) whole numbers, embeddings (V, D) -> rows of the table (..., D); refuses ids outside 0..V-1."""
+    return embeddings[check_ids(ids, len(embeddings))]
+
+
+def check_ids(ids, size, what="token id"):
+    """Return `ids` as integers below `size`, truncating floats as Keras does; raise InputError for any other."""
+    if ids.dtype.kind == "f":
+        if not np.isfinite(ids).all():
+            position = tuple(int(i) for i in np.argwhere(~np.isfinite(ids))[0])
+            raise InputError(f"{what} at position {position} is {ids[position]}; expected 0 to {size - 1}")
+        ids = ids.astype(np.int64)
+    elif ids.dtype.kind == "b":
+        ids = ids.astype(np.int64)
+    bad = (ids < 0) | (ids >= size)
+    if bad.any():
+        position = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise InputError(
+            f"{what} at position {position} is {ids[position]}; expected 0 to {size - 1} (input_dim is {size})"
+        )
+    return ids
+
+
+@register
+class InputLayer(BaseLayer):
+    """A model input; the reader turns it into graph.Input, so that it is never called."""
+
+    ignored = ("sparse", "ragged", "optional", "batch_size", "shape", "type_spec")
+
+
+@register
+class Dense(BaseLayer):
+    options = {
+        "units": Option(integer(1)),
+        "activation": Option(activation, None),
+        "use_bias": Option(boolean, True),
+    }
+    ignored = ("input_dim",)
+
+    def weight_shapes(self, shapes):
+        roles = {"kernel": (shapes[0][-1] if shapes else None, self.units)}
+        if self.use_bias:
+            roles["bias"] = (self.units,)
+        return roles
+
+    def output_shape(self, shape):
+        if len(shape) < 2:
+            self.fail(f"its input has shape {shape}; expected at least 2 axes")
+        return (*shape[:-1], self.units)
+
+    def compute(self, x, mask):
+        return self.activation_function()(dense(x, **self.weights))
+
+
+@register
+class Embedding(BaseLayer):
+    options = {
+        "input_dim": Option(integer(1)),
+        "output_dim": Option(integer(1)),
+        "mask_zero": Option(boolean, False),
+        "sparse": Option(choice(False), False),
+    }
+    ignored = ("dropout",)
+    casts_input = False
+
+    def weight_shapes(self, shapes):
+        return {"embeddings": (self.input_dim, self.output_dim)}
+
+    def infer(self, inputs, kwargs):
+        return [Spec((*inputs[0].shape, self.output_dim), self.mask_zero)]
+
+    def call(self, inputs, kwargs, states):
+        ids = inputs[0].value
+        try:
+            rows = embedding(ids, self.weights["embeddings"])
+        except InputError as error:
+            raise InputError(f"layer {self.name!r} (Embedding): {error}") from None
+        # The mask comes from the ids as given: 0.6 reads row 0 and is not masked.
+        return [Tensor(rows, ids != 0 if self.mask_zero else None)]
+
+
+@register
+class Masking(BaseLayer):
+    """Skip the timesteps whose features all equal mask_value."""
+
+    options = {"mask_value": Option(real, 0.0)}
+
+    def infer(self, inputs, kwargs):
+        return [Spec(inputs[0].shape, True)]
+
+    def call(self, inputs, kwargs, states):
+        x = inputs[0].value
+        keep = np.any(x != np.asarray(self.mask_value, x.dtype), axis=-1)
+        wide = keep[..., np.newaxis]
+        # Up to Keras 3.14 and in tf.keras a masked value is multiplied by zero, so that NaN stays NaN.
+        select = self.version.is_keras3 and self.version.version >= (3, 15)
+        return [Tensor(np.where(wide, x, 0) if select else x * wide, keep)]
+
+
+# ---- the identity at inference --------------------------------------------------------------------------------------
+
+
+class Identity(BaseLayer):
+    """What regularizes in training and passes its input on at inference."""
+
+    ignored = (
+        *("rate", "noise_shape", "seed", "stddev", "sigma", "p", "l1", "l2", "data_format"),
+        *("activity_regularizer", "mask_value"),
+    )
+    casts_input = False
+
+    def compute(self, x, mask):
+        return x
+
+
+for _name in (
+    *("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
+    "ActivityRegularization",
+):
+    register(type(_name, (Identity,), {"__module__": __name__, "__doc__": Identity.__doc__}))
+
+
+__all__ = ["broadcast_mask", "check_ids", "dense", "embedding"]

@@ -1,0 +1,258 @@
+"""Models as layers, and TimeDistributed: how a graph of layers is run. The specification of the whole network.
+
+`Functional` runs the nodes of a Graph in order and hands masks on as the Keras that wrote the file would; a model
+inside a model is the same thing again, and so is the model itself. Imports NumPy; knows nothing of files.
+"""
+
+import numpy as np
+
+from ..errors import FileFormatError, InputError
+from ..graph import flatten_refs, map_refs
+from .base import REGISTRY, BaseLayer, Spec, Tensor, register
+
+
+def build(layer, version):
+    """Make the layer object (and those inside it) of a graph.Layer; weights are bound later."""
+    cls = REGISTRY.get(layer.class_name)
+    if cls is None:
+        raise FileFormatError(f"layer {layer.name!r}: class {layer.class_name!r} is unknown to this fastbilstm")
+    inner = tuple(build(part, version) for part in layer.layers)
+    if layer.graph is not None:
+        return Functional(layer, version)
+    for name in cls.options:
+        if name not in layer.config:
+            raise FileFormatError(f"layer {layer.name!r} ({layer.class_name}): option {name!r} is missing")
+        try:
+            cls.options[name].check(layer.config[name])
+        except ValueError as error:
+            raise FileFormatError(
+                f"layer {layer.name!r} ({layer.class_name}): option {name}={layer.config[name]!r}: {error}"
+            ) from None
+    for name, value, text in cls.check_config(layer.config, version):
+        raise FileFormatError(f"layer {layer.name!r} ({layer.class_name}): option {name}={value!r} {text}")
+    built = cls(layer, version, inner)
+    if set(built.weight_shapes(())) != set(layer.weights):
+        built.fail(f"it has weights {list(layer.weights)}; expected {list(built.weight_shapes(()))}")
+    return built
+
+
+def explicit_masks(inputs, mask):
+    """Replace the masks of `inputs` by the ones given in the call (an array, or one for each input)."""
+    masks = mask if isinstance(mask, (list, tuple)) else [mask]
+    masks = [m.value if isinstance(m, Tensor) else m for m in masks]
+    masks = [None if m is None else np.asarray(m).astype(bool) for m in masks]
+    masks += [None] * (len(inputs) - len(masks))
+    return [Tensor(tensor.value, m) for tensor, m in zip(inputs, masks)]
+
+
+def as_float(value, dtype):
+    return value if value.dtype.kind == "f" else value.astype(dtype)
+
+
+def cast_input(value, declared, dtype):
+    """Cast an array to the dtype an Input declares; floats are run in the dtype of computation."""
+    if declared.startswith(("float", "bfloat")):
+        return value.astype(dtype, copy=False)
+    if declared == "bool":
+        return value.astype(bool, copy=False)
+    return value.astype(np.int64, copy=False) if value.dtype.kind == "f" else value
+
+
+@register
+class Functional(BaseLayer):
+    """A graph of layers: a whole model, or one inside another."""
+
+    n_inputs = None
+    casts_input = False
+
+    def __init__(self, layer, version, inner=()):
+        graph = layer.graph
+        super().__init__(layer, version, [build(part, version) for part in graph.layers])
+        self.graph = graph
+        self.output_specs = None
+        last = {}
+        for number, node in enumerate(graph.nodes, start=len(graph.inputs)):
+            last.update({ref.node: number for ref in flatten_refs((node.args, node.kwargs))})
+        last.update({ref.node: None for ref in graph.outputs})
+        self.last_use = last
+
+    def check_weights(self, part, shapes, weight_sizes):
+        for role, expected in part.weight_shapes(shapes).items():
+            found = weight_sizes[part.weight_names[role]]
+            if len(found) != len(expected) or any(e not in (None, f) for e, f in zip(expected, found)):
+                part.fail(f"its {role} has shape {found}; the model needs {expected}")
+
+    def set_sizes(self, weight_sizes):
+        """Give every layer inside the shapes of all arrays, by name, so that `infer` can check them."""
+        self.weight_sizes = weight_sizes
+        for part in self.inner:
+            for model in (part, *part.inner):
+                if isinstance(model, Functional):
+                    model.set_sizes(weight_sizes)
+
+    def infer(self, inputs, kwargs):
+        if len(inputs) != len(self.graph.inputs):
+            self.fail(f"it is called with {len(inputs)} inputs; it has {len(self.graph.inputs)}")
+        specs = []
+        for spec, given in zip(inputs, self.graph.inputs):
+            if len(spec.shape) != len(given.shape) or any(
+                a is not None and b is not None and a != b for a, b in zip(spec.shape[1:], given.shape[1:])
+            ):
+                self.fail(f"input {given.name!r} of shape {given.shape} is called with shape {spec.shape}")
+            specs.append([spec])
+        self.node_specs = []
+        for node in self.graph.nodes:
+            part = self.inner[node.layer]
+            args = map_refs(lambda ref: self.pick(specs, ref), node.args)
+            kwargs = map_refs(lambda ref: self.pick(specs, ref), node.kwargs)
+            if isinstance(part, Operation):
+                outputs = part.infer_operation(args, kwargs)
+            else:
+                call_inputs = self.call_inputs(part, args, kwargs, Spec)
+                if kwargs.get("mask") is not None:
+                    masks = kwargs["mask"] if isinstance(kwargs["mask"], (list, tuple)) else [kwargs["mask"]]
+                    flags = [m is not None for m in masks] + [False] * len(call_inputs)
+                    call_inputs = [Spec(spec.shape, flag) for spec, flag in zip(call_inputs, flags)]
+                shapes = [spec.shape for spec in call_inputs]
+                parts = part.inner if part.class_name == "Bidirectional" else (part,)
+                for leaf in parts:
+                    if leaf.weight_names:
+                        self.check_weights(leaf, shapes, self.weight_sizes)
+                if part.class_name == "TimeDistributed":
+                    part.weight_check = lambda leaf, inner_shapes: self.check_weights(
+                        leaf, inner_shapes, self.weight_sizes
+                    )
+                outputs = part.infer(call_inputs, kwargs)
+            self.node_specs.append(outputs)
+            specs.append(outputs)
+        return [self.pick(specs, ref) for ref in self.graph.outputs]
+
+    def pick(self, values, ref):
+        outputs = values[ref.node]
+        if not 0 <= ref.tensor < len(outputs):
+            self.fail(f"output {ref.tensor} of node {ref.node} is used; it has {len(outputs)}")
+        return outputs[ref.tensor]
+
+    def call_inputs(self, part, args, kwargs, kind):
+        """The tensors of a call, in one list: the first argument, then the initial states."""
+        first = args[0] if len(args) == 1 else None
+        inputs = list(first) if isinstance(first, (list, tuple)) and not isinstance(first, kind) else [first]
+        given = kwargs.get("initial_state")
+        if given is not None:
+            inputs += list(given) if isinstance(given, (list, tuple)) and not isinstance(given, kind) else [given]
+        if not inputs or not all(isinstance(tensor, kind) for tensor in inputs):
+            part.fail("it is called with something else than tensors of the graph")
+        if part.n_inputs is not None and len(inputs) != part.n_inputs:
+            part.fail(f"it is called with {len(inputs)} tensors; expected {part.n_inputs}")
+        return inputs
+
+    def call(self, inputs, kwargs, states):
+        values = {
+            number: [Tensor(cast_input(tensor.value, given.dtype, self.dtype), tensor.mask)]
+            for number, (tensor, given) in enumerate(zip(inputs, self.graph.inputs))
+        }
+        for number, node in enumerate(self.graph.nodes, start=len(inputs)):
+            part = self.inner[node.layer]
+            args = map_refs(lambda ref: values[ref.node][ref.tensor], node.args)
+            kwargs = map_refs(lambda ref: values[ref.node][ref.tensor], node.kwargs)
+            if isinstance(part, Operation):
+                values[number] = part.call_operation(args, kwargs)
+            else:
+                call_inputs = self.call_inputs(part, args, kwargs, Tensor)
+                explicit = kwargs.get("mask") is not None
+                if explicit:
+                    call_inputs = explicit_masks(call_inputs, kwargs["mask"])
+                if part.casts_input:
+                    call_inputs = [Tensor(as_float(value, self.dtype), mask) for value, mask in call_inputs]
+                values[number] = part.call(call_inputs, {**kwargs, "mask": explicit}, states)
+            for ref in flatten_refs((node.args, node.kwargs)):
+                if self.last_use.get(ref.node) == number:
+                    values.pop(ref.node, None)
+        return [values[ref.node][ref.tensor] for ref in self.graph.outputs]
+
+
+@register
+class TimeDistributed(BaseLayer):
+    """The layer inside it, applied to every timestep: (B, T, ...) is read as (B*T, ...)."""
+
+    @property
+    def casts_input(self):
+        return self.inner[0].casts_input
+
+    def infer(self, inputs, kwargs):
+        (layer,) = self.inner
+        shape = inputs[0].shape
+        if len(shape) < 3:
+            self.fail(f"its input has shape {shape}; expected at least 3 axes")
+        if getattr(layer, "stateful", False):
+            self.fail("the layer inside it is stateful")
+        step = (None, *shape[2:])
+        if layer.weight_names:
+            self.weight_check(layer, [step])
+        elif layer.class_name == "Bidirectional":
+            for leaf in layer.inner:
+                self.weight_check(leaf, [step])
+        (inner,) = layer.infer([Spec(step, inputs[0].masked)], {})[:1]
+        masked = inputs[0].masked or (inner.masked and not self.version.is_keras3)
+        return [Spec((*shape[:2], *inner.shape[1:]), masked)]
+
+    def call(self, inputs, kwargs, states):
+        (layer,) = self.inner
+        x, mask = inputs[0]
+        lead = x.shape[:2]
+        if lead[1] == 0:
+            raise InputError(f"layer {self.name!r} (TimeDistributed): its input has no timesteps, shape {x.shape}")
+        flat_mask = None if mask is None else np.reshape(mask, (lead[0] * lead[1], *mask.shape[2:]))
+        flat = Tensor(np.reshape(x, (lead[0] * lead[1], *x.shape[2:])), flat_mask)
+        y, inner_mask = layer.call([flat], {"mask": mask is not None}, states)[0]
+        y = np.reshape(y, (*lead, *y.shape[1:]))
+        if self.version.framework != "tf_keras":
+            return [Tensor(y, mask)]
+        if inner_mask is not None:
+            return [Tensor(y, np.reshape(inner_mask, (*lead, *inner_mask.shape[1:])))]
+        return [Tensor(y, None if mask is None else np.any(mask, axis=tuple(range(2, mask.ndim))))]
+
+
+# ---- operations that Keras 3 writes into functional configs ---------------------------------------------------------
+
+
+class Operation(BaseLayer):
+    """A `keras.ops` node: its arguments are tensors and constants in the order of the call."""
+
+    options: dict = {}
+    parameters: tuple = ()
+
+    def arguments(self, args, kwargs):
+        """Name the arguments of the call; an option stored in the node's config is one too."""
+        given = dict(zip(self.parameters, args))
+        if len(args) > len(self.parameters) or set(kwargs) - set(self.parameters) or set(given) & set(kwargs):
+            self.fail(f"it is called with {len(args)} arguments and {sorted(kwargs)}")
+        return {**self.config, **given, **kwargs}
+
+    def infer_operation(self, args, kwargs):
+        named = self.arguments(args, kwargs)
+        shapes = {k: v.shape for k, v in named.items() if isinstance(v, Spec)}
+        return [Spec(tuple(self.shape(named, shapes)))]
+
+    def call_operation(self, args, kwargs):
+        named = self.arguments(args, kwargs)
+        named = map_tensors(named)
+        return [Tensor(self.operate(**named))]
+
+    def shape(self, named, shapes):
+        """Elementwise by default: the shape of the operand with most axes."""
+        if not shapes:
+            self.fail("it is called without a tensor")
+        rank = max(map(len, shapes.values()))
+        wide = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes.values()]
+        return [next((size for size in sizes if size != 1), 1) for sizes in zip(*wide)]
+
+
+def map_tensors(value):
+    if isinstance(value, Tensor):
+        return value.value
+    if isinstance(value, (list, tuple)):
+        return [map_tensors(item) for item in value]
+    if isinstance(value, dict):
+        return {key: map_tensors(item) for key, item in value.items()}
+    return value

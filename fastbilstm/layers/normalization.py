@@ -1,0 +1,85 @@
+"""BatchNormalization and LayerNormalization at inference: the specification, in NumPy."""
+
+import numpy as np
+
+from .base import BaseLayer, Option, boolean, choice, integers, real, register
+
+
+def batch_normalization(x, mean, variance, gamma, beta, epsilon):
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta, in the order in which TensorFlow rounds."""
+    scale = 1 / np.sqrt(variance + epsilon)
+    if gamma is not None:
+        scale = scale * gamma
+    offset = -mean * scale if beta is None else beta - mean * scale
+    return x * scale + offset
+
+
+@register
+class BatchNormalization(BaseLayer):
+    options = {
+        "axis": Option(integers, [-1]),
+        "epsilon": Option(real, 1e-3),
+        "center": Option(boolean, True),
+        "scale": Option(boolean, True),
+        "renorm": Option(choice(False), False),
+    }
+    ignored = ("momentum", "synchronized", "fused", "renorm_clipping", "renorm_momentum")
+
+    def normalized_axis(self, rank):
+        if len(self.axis) != 1 or not -rank <= self.axis[0] < rank or self.axis[0] % rank == 0:
+            self.fail(f"axis is {self.axis}; expected one axis from 1 to {rank - 1}")
+        return self.axis[0] % rank
+
+    def weight_shapes(self, shapes):
+        size = shapes[0][self.normalized_axis(len(shapes[0]))] if shapes else None
+        roles = (["gamma"] if self.scale else []) + (["beta"] if self.center else [])
+        return {role: (size,) for role in (*roles, "moving_mean", "moving_variance")}
+
+    def compute(self, x, mask):
+        shape = [1] * x.ndim
+        shape[self.normalized_axis(x.ndim)] = -1
+        weights = {role: np.reshape(array, shape) for role, array in self.weights.items()}
+        return batch_normalization(
+            x,
+            weights["moving_mean"],
+            weights["moving_variance"],
+            weights.get("gamma"),
+            weights.get("beta"),
+            self.epsilon,
+        )
+
+
+@register
+class LayerNormalization(BaseLayer):
+    options = {
+        "axis": Option(integers, [-1]),
+        "epsilon": Option(real, 1e-3),
+        "center": Option(boolean, True),
+        "scale": Option(boolean, True),
+        "rms_scaling": Option(boolean, False),
+    }
+
+    def normalized_axes(self, rank):
+        if any(not -rank <= axis < rank for axis in self.axis) or not self.axis:
+            self.fail(f"axis is {self.axis}; the input has {rank} axes")
+        return tuple(sorted(axis % rank for axis in self.axis))
+
+    def weight_shapes(self, shapes):
+        size = tuple(shapes[0][axis] for axis in self.normalized_axes(len(shapes[0]))) if shapes else (None,)
+        roles = {}
+        if self.scale or self.rms_scaling:
+            roles["gamma"] = size
+        if self.center and not self.rms_scaling:
+            roles["beta"] = size
+        return roles
+
+    def compute(self, x, mask):
+        axes = self.normalized_axes(x.ndim)
+        shape = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
+        weights = {role: np.reshape(array, shape) for role, array in self.weights.items()}
+        mean = np.mean(x, axis=axes, keepdims=True)
+        variance = np.mean(np.square(x - mean), axis=axes, keepdims=True)
+        if self.rms_scaling:
+            # Keras divides by the deviation and leaves the mean where it is.
+            return x / np.sqrt(variance + self.epsilon) * weights["gamma"]
+        return batch_normalization(x, mean, variance, weights.get("gamma"), weights.get("beta"), self.epsilon)

@@ -1,0 +1,77 @@
+"""When two results count as the same number: the constants and the one comparison used everywhere.
+
+Imports NumPy only. The rules are stated for `y` (ours) against `k` (Keras').
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# float32: |y - k| <= RELATIVE * max(|k|, FLOOR * max|k| of that output), element by element.
+FLOAT32_RELATIVE = 1e-5
+FLOAT32_FLOOR = 0.1
+# float64 (Keras run in float64): max|y - k| <= FLOAT64_RELATIVE * max|k| of that output.
+FLOAT64_RELATIVE = 1e-12
+# On the IMDB models (400 timesteps) two correct float32 engines drift apart: bound on the probabilities.
+IMDB_PROBABILITY = 3e-5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Outcome of `compare`: `ok`, the largest absolute error, that error over max|k|, where it is, and a sentence."""
+
+    ok: bool
+    max_abs: float
+    max_rel: float
+    where: tuple
+    message: str
+
+
+def compare(y, k, dtype="float32"):
+    """Compare an output with Keras' by the project's tolerance for `dtype`.
+
+    Parameters
+    ----------
+    y, k : array_like
+        Our output and Keras', of one shape.
+    dtype : {"float32", "float64"}
+        The precision both were computed in.
+
+    Returns
+    -------
+    Comparison
+    """
+    y, k = np.asarray(y), np.asarray(k)
+    if y.shape != k.shape:
+        return Comparison(False, np.inf, np.inf, (), f"shape {y.shape}, expected {k.shape}")
+    if y.size == 0:
+        return Comparison(True, 0.0, 0.0, (), "empty")
+    if k.dtype.kind == "b" or y.dtype.kind == "b":
+        bad = y.astype(bool) != k.astype(bool)
+        where = tuple(int(i) for i in np.argwhere(bad)[0]) if bad.any() else ()
+        return Comparison(not bad.any(), float(bad.any()), float(bad.any()), where, f"{bad.sum()} booleans differ")
+    y, k = y.astype(np.float64), k.astype(np.float64)
+    special = ~np.isfinite(k) | ~np.isfinite(y)
+    same_special = (np.isnan(y) & np.isnan(k)) | (y == k)
+    if not same_special[special].all():
+        where = tuple(int(i) for i in np.argwhere(special & ~same_special)[0])
+        return Comparison(False, np.inf, np.inf, where, f"at {where}: {y[where]}, expected {k[where]}")
+    y, k = np.where(special, 0.0, y), np.where(special, 0.0, k)
+    error = np.abs(y - k)
+    peak = np.abs(k).max()
+    if dtype == "float32":
+        allowed = FLOAT32_RELATIVE * np.maximum(np.abs(k), FLOAT32_FLOOR * peak)
+    elif dtype == "float64":
+        allowed = np.full(k.shape, FLOAT64_RELATIVE * peak)
+    else:
+        raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
+    worst = np.unravel_index(np.argmax(error - allowed), error.shape)
+    where = tuple(int(i) for i in np.unravel_index(np.argmax(error), error.shape))
+    max_abs = float(error.max())
+    max_rel = max_abs / peak if peak else (0.0 if max_abs == 0 else np.inf)
+    ok = bool((error <= allowed).all())
+    at = tuple(int(i) for i in worst)
+    message = f"largest error {max_abs:.3g} ({max_rel:.3g} of max|k|)"
+    if not ok:
+        message += f"; at {at}: {y[worst]:.9g}, expected {k[worst]:.9g}, allowed error {allowed[worst]:.3g}"
+    return Comparison(ok, max_abs, float(max_rel), where if ok else at, message)
