@@ -1,0 +1,9 @@
+"""All that knows Keras' files: the only part of the package that imports h5py.
+
+hdf5.py     safe access to HDF5: attributes, groups, datasets, links
+archive.py  .keras archives
+config.py   the architecture (JSON or YAML) -> Graph
+legacy.py   names and weights of Keras 1, CuDNN layers, renamed options -> today's
+weights.py  arrays of a file -> the weights of the Graph
+reader.py   a file of any kind -> (Graph, tensors)
+"""

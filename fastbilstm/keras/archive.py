@@ -1,0 +1,64 @@
+""".keras archives: a zip of config.json, metadata.json and model.weights.h5, read with limits. Imports no h5py."""
+
+import io
+import json
+import zipfile
+import zlib
+
+from ..errors import FileFormatError
+from .hdf5 import MAX_BYTES, MAX_RATIO
+
+_MAX_JSON = 256 << 20
+
+
+def read_archive(source, label):
+    """Return (config, metadata, weights): two dictionaries and the bytes of the HDF5 file inside.
+
+    Raises FileFormatError for damaged archives, members that unpack to far more than is stored, paths that leave the
+    archive, and weights stored as .npz with pickled objects.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+            names = archive.namelist()
+            for name in names:
+                if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or ":" in name:
+                    raise FileFormatError(f"{label}: member {name!r} leaves the archive; refused")
+            if len(set(names)) != len(names):
+                raise FileFormatError(f"{label}: the archive holds a member twice")
+            config = _json(archive, "config.json", label)
+            metadata = _json(archive, "metadata.json", label)
+            if "model.weights.h5" not in names:
+                hint = " (model.weights.npz is not supported)" if "model.weights.npz" in names else ""
+                raise FileFormatError(f"{label}: the archive has no model.weights.h5{hint}")
+            return config, metadata, _member(archive, "model.weights.h5", MAX_BYTES, label)
+    except FileFormatError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+        raise FileFormatError(f"{label}: damaged .keras archive ({error})") from error
+    except (MemoryError, OverflowError) as error:
+        raise FileFormatError(f"{label}: damaged .keras archive ({type(error).__name__})") from error
+
+
+def _member(archive, name, limit, label):
+    try:
+        info = archive.getinfo(name)
+    except KeyError as error:
+        raise FileFormatError(f"{label}: the archive has no {name}") from error
+    if info.file_size > limit or (info.file_size > (1 << 20) and info.file_size > MAX_RATIO * info.compress_size):
+        raise FileFormatError(
+            f"{label}: {name} claims {info.file_size} bytes from {info.compress_size} stored ones; refused"
+        )
+    with archive.open(info) as member:
+        content = member.read(info.file_size + 1)
+    if len(content) != info.file_size:
+        raise FileFormatError(f"{label}: {name} holds {len(content)} bytes, its entry says {info.file_size}")
+    return content
+
+
+def _json(archive, name, label):
+    try:
+        return json.loads(_member(archive, name, _MAX_JSON, label))
+    except FileFormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{label}: {name} is not valid JSON ({error})") from error

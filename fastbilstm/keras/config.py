@@ -1,0 +1,407 @@
+"""A model's architecture, as Keras' config dictionaries -> a Graph without weights, and what is unsupported in it.
+
+Reads Sequential and functional models of all versions, at any depth, and Keras 3's op nodes. Knows no files.
+"""
+
+from dataclasses import replace
+
+from .. import layers as specification
+from ..errors import FileFormatError, UnsupportedLayerError
+from ..graph import Graph, Input, Layer, Node, Ref
+from ..layers.base import COMMON, IGNORED_SUFFIXES, REQUIRED
+from ..layers.recurrent import backward_layer
+from . import legacy
+from .nodes import Call, Pending, map_pending, pending_in, read_calls, reference
+
+MODELS = ("Sequential", "Functional", "Model")
+_LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the graph before it with outputs=[...]"
+# The LSTM's activations are always stored; their defaults changed between versions, so none is assumed.
+_ALWAYS_STORED = {"LSTM": ("activation", "recurrent_activation")}
+# Options that are ignored and worth telling the user about, beside regularizers and constraints.
+_REPORTED = ("dropout", "recurrent_dropout", "rate", "stddev", "noise_shape", "l1", "l2")
+# Keras' dtype policies, and the dtype fastbilstm computes in.
+_POLICIES = {
+    "float16": "float32",
+    "bfloat16": "float32",
+    "mixed_float16": "float32",
+    "mixed_bfloat16": "float32",
+    "float32": "float32",
+    "float64": "float64",
+}
+
+
+def split_config(config, label):
+    """Return (class name, config) of a whole model's description; Keras 1 and 2 wrap it in different ways."""
+    if not isinstance(config, dict) or "class_name" not in config or "config" not in config:
+        raise FileFormatError(f"{label}: the architecture is no Keras model (no class_name and config)")
+    return config["class_name"], config["config"]
+
+
+class ConfigReader:
+    """Turns config dictionaries into graph objects; collects problems instead of raising them one by one.
+
+    Attributes
+    ----------
+    problems : dict of str to list of str
+        By the name of the top-level layer they are in.
+    trainable : dict of tuple to bool
+        By layer path; Keras 2 orders the weights of nested models by it.
+    """
+
+    def __init__(self, version, label):
+        self.version, self.label = version, label
+        self.problems, self.trainable = {}, {}
+        self.dtypes, self.notes = set(), []
+
+    def problem(self, path, class_name, option, value, text):
+        name = "/".join(path)
+        detail = f"option {option}={value!r} " if option else ""
+        self.problems.setdefault(path[0] if path else "", []).append(f"layer {name!r} ({class_name}): {detail}{text}")
+
+    def malformed(self, text):
+        raise FileFormatError(f"{self.label}: {text}")
+
+    # ---- layers -----------------------------------------------------------------------------------------------------
+
+    def read_layer(self, entry, path, name=None):
+        """One layer with all inside it, as graph.Layer; what is not supported is recorded in `problems`."""
+        if not isinstance(entry, dict) or not isinstance(entry.get("config"), (dict, list)):
+            self.malformed(f"a layer below {'/'.join(path) or 'the model'} has no class_name and config")
+        class_name, config = str(entry.get("class_name")), entry["config"]
+        stored = entry.get("name") or (config.get("name") if isinstance(config, dict) else None)
+        name = str(name or stored or class_name.lower())
+        path = (*path, name)
+        if class_name in MODELS:
+            self.trainable[path] = not isinstance(config, dict) or config.get("trainable", True) is not False
+            return Layer(name, "Functional", graph=self.read_model(class_name, config, path, name))
+        if not isinstance(config, dict):
+            self.malformed(f"layer {'/'.join(path)!r} ({class_name}): its config is no dictionary")
+        self.trainable[path] = config.get("trainable", True) is not False
+        registered = entry.get("registered_name") or ""
+        if ">" in class_name or (isinstance(registered, str) and ">" in registered):
+            self.problem(path, class_name, "registered_name", registered or class_name, "is a class of its author")
+            return Layer(name, class_name)
+        if str(entry.get("module", "")).startswith(("keras.src.ops", "keras.ops")):
+            return self._read_operation(class_name, config, path)
+        class_name, config = legacy.modernize(class_name, config, self.version)
+        cls = specification.REGISTRY.get(class_name)
+        if class_name == "Lambda":
+            self.problem(path, class_name, None, None, _LAMBDA)
+        elif cls is None:
+            self.problem(path, class_name, None, None, "is not supported")
+        if cls is None or class_name in ("Lambda", "InputLayer"):
+            return Layer(name, class_name)
+        inner = self._read_inner(class_name, config, path)
+        self._read_dtype(class_name, config.get("dtype"), path)
+        options, ignored = self._read_options(class_name, cls, config, path)
+        layer = Layer(name, class_name, options, {}, inner or (), ignored=tuple(ignored))
+        if inner is None or options is None:
+            return replace(layer, config=options or {})
+        return replace(layer, weights={role: "/".join((*path, role)) for role in self._roles(layer)})
+
+    def _roles(self, layer):
+        if layer.layers:
+            return []
+        return list(specification.REGISTRY[layer.class_name](layer, self.version).weight_shapes(()))
+
+    def _read_operation(self, class_name, config, path):
+        key = f"ops.{class_name}"
+        options = {k: v for k, v in config.items() if k not in ("name", "dtype") and v is not None}
+        if key not in specification.REGISTRY:
+            self.problem(path, f"keras.ops.{class_name}", None, None, "is not supported")
+        return Layer(path[-1], key, options)
+
+    def _read_options(self, class_name, cls, config, path):
+        options, ignored, good = {}, [], True
+        for name, option in cls.options.items():
+            missing = option.default is REQUIRED or name in _ALWAYS_STORED.get(class_name, ())
+            if name not in config and missing:
+                self.malformed(f"layer {'/'.join(path)!r} ({class_name}): option {name!r} is missing")
+            try:
+                options[name] = option.check(config.get(name, option.default))
+            except (ValueError, TypeError) as error:
+                self.problem(path, class_name, name, config.get(name), f"is not supported: {error}")
+                good = False
+        for name, value in config.items():
+            if name in cls.options or name in COMMON or value is None or name in ("layer", "backward_layer"):
+                continue
+            if name in cls.ignored or name.endswith(IGNORED_SUFFIXES):
+                if value and (name in _REPORTED or name.endswith(("_regularizer", "_constraint"))):
+                    ignored.append(f"{name}={_short(value)}")
+            elif value not in (False, [], {}, "auto"):
+                self.problem(path, class_name, name, _short(value), "is not known to fastbilstm")
+                good = False
+        if good:
+            for name, value, text in cls.check_config(options, self.version):
+                self.problem(path, class_name, name, value, text)
+        return (options if good else None), ignored
+
+    def _read_inner(self, class_name, config, path):
+        """The layers inside a wrapper; None if the wrapper cannot hold them."""
+        if class_name not in ("Bidirectional", "TimeDistributed"):
+            return ()
+        if not isinstance(config.get("layer"), dict):
+            self.malformed(f"layer {'/'.join(path)!r} ({class_name}): it wraps no layer")
+        if class_name == "TimeDistributed":
+            return (self.read_layer(config["layer"], path),)
+        inner_name = str((config["layer"].get("config") or {}).get("name") or "layer")
+        base = inner_name.removeprefix("forward_")
+        forward = self.read_layer(config["layer"], path, f"forward_{base}")
+        if forward.class_name != "LSTM":
+            if forward.class_name in specification.REGISTRY:
+                self.problem(path, class_name, "layer", forward.class_name, "is not supported")
+            return None
+        custom = config.get("backward_layer")
+        if custom is None or not forward.config:
+            name = f"backward_{base}"
+            if not forward.config:
+                return None
+            backward = backward_layer(forward, name, self.version)
+            self.trainable[(*path, name)] = self.trainable[(*path, forward.name)]
+            return forward, replace(backward, weights={r: "/".join((*path, name, r)) for r in forward.weights})
+        custom_name = str((custom.get("config") or {}).get("name") or "layer").removeprefix("backward_")
+        backward = self.read_layer(custom, path, f"backward_{custom_name}")
+        if backward.class_name != "LSTM" or not backward.config:
+            self.problem(path, class_name, "backward_layer", backward.class_name, "is not supported")
+            return None
+        return forward, backward
+
+    def _read_dtype(self, class_name, dtype, path):
+        if dtype is None:
+            return
+        name = dtype
+        if isinstance(dtype, dict):
+            if "Quantized" in str(dtype.get("class_name")):
+                self.problem(path, class_name, "dtype", dtype.get("class_name"), "is quantized, which is not supported")
+                return
+            name = (dtype.get("config") or {}).get("name")
+        if name in _POLICIES:
+            self.dtypes.add(_POLICIES[name])
+            if name not in ("float32", "float64"):
+                note = f"dtype policy {name}: computed in float32"
+                if note not in self.notes:
+                    self.notes.append(note)
+        elif name not in ("int32", "int64", "bool", "uint8", "string"):
+            self.problem(path, class_name, "dtype", name, "is not supported")
+
+    # ---- models -----------------------------------------------------------------------------------------------------
+
+    def read_model(self, class_name, config, path=(), name=None, outputs=None):
+        """A whole model, or one inside another; `outputs` names the layers to cut it at."""
+        if class_name == "Sequential":
+            return self._read_sequential(config, path, name, outputs)
+        if class_name not in MODELS:
+            text = "is no Sequential or functional model: a subclassed model has no architecture in its file"
+            raise UnsupportedLayerError([f"model ({class_name}) {text}"], self.label)
+        return self._read_functional(config, path, name, outputs)
+
+    def _read_sequential(self, config, path, name, outputs):
+        if isinstance(config, list):
+            config = {"layers": config}
+        entries = config.get("layers")
+        if not isinstance(entries, list) or not entries:
+            self.malformed(f"Sequential model {name or ''!r} has no layers")
+        name = name or str(config.get("name") or "sequential")
+        built, calls, source = [], [], None
+        for number, entry in enumerate(entries):
+            is_input = isinstance(entry, dict) and entry.get("class_name") == "InputLayer"
+            if number == 0:
+                source = self._sequential_input(entry, config, is_input, path)
+                previous = Pending(source.name, 0, 0)
+            if is_input:
+                continue
+            layer = self.read_layer(entry, path)
+            built.append(layer)
+            calls.append(Call(layer.name, (previous,), {}))
+            previous = Pending(layer.name, 0, 0)
+        return self._assemble(name, [source], built, {c.layer: [c] for c in calls}, [previous], "single", outputs)
+
+    def _sequential_input(self, entry, config, is_input, path):
+        first = (entry.get("config") if isinstance(entry, dict) else None) or {}
+        first = first if isinstance(first, dict) else {}
+        shape = first.get("batch_input_shape") or first.get("batch_shape")
+        if shape is None and first.get("layer"):
+            inner = (first["layer"] or {}).get("config") or {}
+            shape = inner.get("batch_input_shape") if isinstance(inner, dict) else None
+        if shape is None and not is_input:
+            shape = config.get("build_input_shape") or (entry.get("build_config") or {}).get("input_shape")
+            if shape and isinstance(shape[0], (list, tuple)):
+                shape = shape[0]
+        dtype = first.get("input_dtype") or first.get("dtype")
+        if entry.get("class_name") in MODELS and shape is None:
+            inner = self.read_model(entry["class_name"], entry["config"], path, "first")
+            shape, dtype = inner.inputs[0].shape, inner.inputs[0].dtype
+            self.problems = {k: v for k, v in self.problems.items() if k != "first"}
+        name = str(first.get("name") or "layer")
+        return self._input(name if is_input else f"{name}_input", shape, dtype)
+
+    def _input(self, name, shape, dtype):
+        if isinstance(dtype, dict):
+            dtype = (dtype.get("config") or {}).get("name")
+        dtype = {None: "float32", "mixed_float16": "float32", "mixed_bfloat16": "float32"}.get(dtype, dtype)
+        if not isinstance(dtype, str) or not dtype.startswith(("float", "bfloat", "int", "uint", "bool")):
+            self.problem((name,), "InputLayer", "dtype", dtype, "is not supported")
+        if shape is None:
+            return Input(name, None, dtype)
+        if not isinstance(shape, (list, tuple)) or not all(
+            d is None or (isinstance(d, int) and not isinstance(d, bool) and d >= 0) for d in shape
+        ):
+            self.malformed(f"input {name!r} has shape {shape!r}")
+        return Input(name, tuple(shape), str(dtype))
+
+    def _read_functional(self, config, path, name, outputs):
+        if not isinstance(config, dict) or not isinstance(config.get("layers"), list):
+            self.malformed(f"functional model {name or ''!r} has no list of layers")
+        name = name or str(config.get("name") or "model")
+        entries = config["layers"]
+        names = [str(e.get("name") or (e.get("config") or {}).get("name")) for e in entries if isinstance(e, dict)]
+        if len(names) != len(entries) or len(set(names)) != len(names):
+            self.malformed(f"functional model {name!r}: two layers share a name, or one is no dictionary")
+        known, built, sources, calls = set(names), [], {}, {}
+        for layer_name, entry in zip(names, entries):
+            where = f"{self.label}: layer {'/'.join((*path, layer_name))!r}"
+            if entry.get("class_name") == "InputLayer":
+                options = entry.get("config") or {}
+                shape = options.get("batch_input_shape") or options.get("batch_shape")
+                sources[layer_name] = self._input(layer_name, shape, options.get("dtype"))
+                for option in ("sparse", "ragged"):
+                    if options.get(option):
+                        self.problem((*path, layer_name), "InputLayer", option, True, "is not supported")
+                continue
+            layer = self.read_layer(entry, path, layer_name)
+            built.append(layer)
+            found, problems = read_calls(layer_name, layer.class_name, entry.get("inbound_nodes"), known, where)
+            for option, value, text in problems:
+                self.problem((*path, layer_name), layer.class_name, option, value, text)
+            calls[layer_name] = found
+        where = f"{self.label}: model {name!r}"
+        ends, structure = self._ends(config.get("output_layers"), known, where)
+        starts, input_structure = self._ends(config.get("input_layers"), known, where)
+        for start in starts:
+            if start.layer not in sources:
+                self.malformed(f"model {name!r}: input layer {start.layer!r} is no InputLayer")
+        inputs = [sources[start.layer] for start in starts]
+        self._renumber(built, calls, ends)
+        graph = self._assemble(name, inputs, built, calls, ends, structure, outputs)
+        return replace(graph, input_structure=input_structure)
+
+    def _ends(self, entry, names, where):
+        """input_layers or output_layers: one [name, call, tensor], a list or a dict of them."""
+        if isinstance(entry, list) and entry and isinstance(entry[0], str):
+            return [reference(entry, names, where)], "single"
+        if isinstance(entry, dict) and entry:
+            keys = list(entry)
+            return [reference(entry[key], names, where) for key in keys], "dict:" + "\0".join(keys)
+        if not isinstance(entry, list) or not entry:
+            raise FileFormatError(f"{where}: input_layers or output_layers is {str(entry)[:60]}")
+        return [reference(item, names, where) for item in entry], "list"
+
+    def _renumber(self, built, calls, ends):
+        """Calls of a model inside a model are numbered from 1 by Keras 2 (call 0 built it) and from 0 otherwise."""
+        used = [p for found in calls.values() for call in found for p in pending_in((call.args, call.kwargs))] + ends
+        for layer in built:
+            numbers = {p.call for p in used if p.layer == layer.name}
+            if layer.graph is None or not numbers or 0 in numbers:
+                continue
+            if max(numbers) < len(calls[layer.name]) and self.version.is_keras3:
+                continue
+
+            def shift(p, name=layer.name):
+                return Pending(name, p.call - 1, p.tensor) if p.layer == name else p
+
+            for key, found in calls.items():
+                calls[key] = [Call(c.layer, map_pending(shift, c.args), map_pending(shift, c.kwargs)) for c in found]
+            ends[:] = map_pending(shift, ends)
+
+    def _assemble(self, name, inputs, built, calls, ends, structure, outputs):
+        """Order the calls, cut the graph, number everything."""
+        names = [p.layer for p in ends]
+        if outputs:
+            ends, structure = self._cut(outputs, calls, name), "list"
+            names = list(outputs)
+        index = {layer.name: number for number, layer in enumerate(built)}
+        order = self._order(ends, calls, {i.name for i in inputs}, name)
+        if outputs:
+            used = {p.layer for key in order for p in self._needs(calls, key)} | {p.layer for p in ends}
+            inputs = [i for i in inputs if i.name in used]
+        numbers = {(i.name, 0): k for k, i in enumerate(inputs)}
+        numbers.update({key: len(inputs) + k for k, key in enumerate(order)})
+        kept = sorted({index[layer] for layer, _ in order})
+        place = {built[k].name: number for number, k in enumerate(kept)}
+
+        def number(p):
+            return Ref(numbers[(p.layer, p.call)], p.tensor)
+
+        nodes = []
+        for key in order:
+            call = self._call(calls, key)
+            nodes.append(Node(place[key[0]], map_pending(number, call.args), map_pending(number, call.kwargs)))
+        self.kept = {built[k].name for k in kept} | {i.name for i in inputs}
+        return Graph(
+            name=name,
+            keras=self.version,
+            inputs=tuple(inputs),
+            layers=tuple(built[k] for k in kept),
+            nodes=tuple(nodes),
+            outputs=tuple(number(p) for p in ends),
+            output_names=tuple(names),
+            input_structure="list",
+            output_structure=structure,
+        )
+
+    def _call(self, calls, key):
+        return calls[key[0]][key[1]]
+
+    def _needs(self, calls, key):
+        call = self._call(calls, key)
+        return pending_in((call.args, call.kwargs))
+
+    def _cut(self, outputs, calls, name):
+        ends = []
+        for output in outputs:
+            layer, _, call = str(output).partition(":")
+            count = len(calls.get(layer, ()))
+            if not count:
+                known = ", ".join(calls)
+                raise FileFormatError(f"{self.label}: outputs names {layer!r}; the layers are {known}")
+            if not call and count > 1:
+                raise FileFormatError(f"{self.label}: layer {layer!r} is called {count} times; say {layer}:0 or so")
+            if call and (not call.isdigit() or int(call) >= count):
+                raise FileFormatError(f"{self.label}: outputs names {output!r}; {layer!r} is called {count} times")
+            ends.append(Pending(layer, int(call or 0), 0))
+        return ends
+
+    def _order(self, ends, calls, inputs, name):
+        """The calls needed for `ends`, each after what it uses (depth first, without recursion)."""
+        order, state = [], {}
+        stack = [(p.layer, p.call) for p in reversed(ends)]
+        while stack:
+            key = stack[-1]
+            if key[0] in inputs or state.get(key) == "done":
+                stack.pop()
+                continue
+            if key[0] not in calls or not 0 <= key[1] < len(calls[key[0]]):
+                self.malformed(f"model {name!r}: call {key[1]} of layer {key[0]!r} is used and missing")
+            needed = [(p.layer, p.call) for p in self._needs(calls, key)]
+            open_ = [k for k in needed if k[0] not in inputs and state.get(k) != "done"]
+            if state.get(key) == "open":
+                if open_:
+                    self.malformed(f"model {name!r}: the graph has a cycle through layer {key[0]!r}")
+                state[key] = "done"
+                order.append(key)
+                stack.pop()
+            else:
+                state[key] = "open"
+                if any(state.get(k) == "open" for k in open_):
+                    self.malformed(f"model {name!r}: the graph has a cycle through layer {key[0]!r}")
+                stack.extend(reversed(open_))
+        return order
+
+
+def _short(value):
+    if isinstance(value, dict) and "class_name" in value:
+        return str(value["class_name"])
+    return str(value)[:60]
+
+
+__all__ = ["ConfigReader", "split_config"]

@@ -1,0 +1,135 @@
+"""Safe access to HDF5 files: what Keras writes is read, anything else is refused with an error of ours.
+
+Refused: external, soft and dangling links, external and virtual datasets, object arrays, datasets that claim far more
+than the file stores. Imports h5py, which is an optional extra.
+"""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+
+from ..errors import FileFormatError, MissingExtraError
+
+# Limits against files that claim more than they hold (the ones of Keras 3.15).
+MAX_BYTES = 4 << 30
+MAX_RATIO = 1000
+
+
+def _h5py():
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingExtraError("h5py", "convert", "reading a Keras file") from error
+    return h5py
+
+
+@contextlib.contextmanager
+def open_file(source, label):
+    """Open a path or bytes; errors of the HDF5 library become FileFormatError."""
+    h5py = _h5py()
+    try:
+        handle = h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r")
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise FileFormatError(f"{label}: not a readable HDF5 file ({error})") from error
+    with handle:
+        try:
+            yield handle
+        except FileFormatError:
+            raise
+        except (OSError, RuntimeError, KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
+            if hasattr(error, "problems") or type(error).__module__.startswith("fastbilstm"):
+                raise
+            raise FileFormatError(f"{label}: damaged HDF5 file ({type(error).__name__}: {error})") from error
+
+
+def as_text(value):
+    """Decode an attribute that may be str, bytes or a NumPy scalar of either."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    return str(value)
+
+
+def attribute(group, name):
+    """An attribute as str, or None where it is missing."""
+    return as_text(group.attrs[name]) if name in group.attrs else None
+
+
+def name_list(group, name):
+    """A list of strings, also where Keras split it: name, or name0, name1, ..."""
+    if name in group.attrs:
+        chunks = [group.attrs[name]]
+    else:
+        chunks = []
+        while f"{name}{len(chunks)}" in group.attrs:
+            chunks.append(group.attrs[f"{name}{len(chunks)}"])
+        if not chunks:
+            raise FileFormatError(f"{group.file.filename}: group {group.name!r} has no attribute {name!r}")
+    return [as_text(item) for chunk in chunks for item in np.atleast_1d(chunk) if np.size(chunk)]
+
+
+def json_attribute(group, name, label):
+    text = attribute(group, name)
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{label}: attribute {name!r} is not valid JSON ({error})") from error
+
+
+def child(group, path, kind, label):
+    """The group or dataset at a relative path below `group`, followed over hard links only."""
+    h5py = _h5py()
+    where = group
+    for part in str(path).split("/"):
+        if part in ("", ".", ".."):
+            raise FileFormatError(f"{label}: {path!r} is no path of a {kind} below {group.name!r}")
+        if not isinstance(where, h5py.Group) or part not in where:
+            raise FileFormatError(f"{label}: {kind} {path!r} is missing below {group.name!r}")
+        if not isinstance(where.get(part, getlink=True), h5py.HardLink):
+            raise FileFormatError(f"{label}: {part!r} below {where.name!r} is a soft or external link; refused")
+        where = where[part]
+    expected = h5py.Group if kind == "group" else h5py.Dataset
+    if not isinstance(where, expected):
+        raise FileFormatError(f"{label}: {path!r} below {group.name!r} is no {kind}")
+    return where
+
+
+def read_array(group, path, label):
+    """The dataset at a relative path as an array of float, int or bool; bfloat16 becomes float32."""
+    dataset = child(group, path, "dataset", label)
+    name = f"{label}: dataset {dataset.name!r}"
+    if dataset.external or dataset.is_virtual:
+        raise FileFormatError(f"{name} is stored in other files; refused")
+    dtype = dataset.dtype
+    if dtype.kind not in "fiub" and not (dtype.kind == "V" and attribute(dataset, "dtype") == "bfloat16"):
+        raise FileFormatError(f"{name} has dtype {dtype}; expected numbers")
+    if dataset.shape is None:
+        raise FileFormatError(f"{name} is empty")
+    size = dtype.itemsize
+    for length in dataset.shape:
+        size *= int(length)
+    stored = dataset.id.get_storage_size()
+    if size > MAX_BYTES and size > MAX_RATIO * max(stored, 1):
+        raise FileFormatError(f"{name} claims {size} bytes where the file stores {stored}; refused")
+    if size and not stored:
+        raise FileFormatError(f"{name} claims {size} bytes and the file stores none; refused")
+    array = dataset[()]
+    if dtype.kind == "V":
+        bits = np.frombuffer(array.tobytes(), "<u2").astype(np.uint32) << 16
+        return bits.view(np.float32).reshape(dataset.shape)
+    return np.asarray(array).astype(dtype.newbyteorder("="), copy=False)
+
+
+def is_group(group, name):
+    """Whether `name` is a group directly below, reached over a hard link."""
+    h5py = _h5py()
+    return (
+        name in group
+        and group.get(name, getclass=True, getlink=True) is h5py.HardLink
+        and isinstance(group[name], h5py.Group)
+    )

@@ -1,0 +1,157 @@
+"""The calls (nodes) in a functional config, as Keras 1, 2, tf.keras and Keras 3 write them -> one form.
+
+A call becomes `Call(layer, args, kwargs)` in which every tensor is a `Pending(layer name, call number, tensor number)`.
+Knows no files and no arrays.
+"""
+
+from dataclasses import dataclass
+
+from ..errors import FileFormatError
+
+RECURRENT = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional"}
+# Positional arguments after the first, by class.
+_POSITIONAL = {
+    **dict.fromkeys(RECURRENT, ("initial_state", "mask", "training")),
+    **dict.fromkeys(("Attention", "AdditiveAttention"), ("mask", "training")),
+}
+_FIRST_ARGUMENT = ("inputs", "sequences", "x")
+# Keyword arguments of a call that the layers read.
+_KEYWORDS = {
+    **dict.fromkeys(RECURRENT, {"mask", "initial_state"}),
+    **dict.fromkeys(("Attention", "AdditiveAttention"), {"mask", "use_causal_mask", "return_attention_scores"}),
+}
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A tensor named as Keras does, before calls have numbers."""
+
+    layer: str
+    call: int
+    tensor: int
+
+
+@dataclass(frozen=True)
+class Call:
+    layer: str
+    args: tuple
+    kwargs: dict
+
+
+def map_pending(function, value):
+    if isinstance(value, Pending):
+        return function(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(map_pending(function, item) for item in value)
+    if isinstance(value, dict):
+        return {key: map_pending(function, item) for key, item in value.items()}
+    return value
+
+
+def pending_in(value):
+    found = []
+    map_pending(found.append, value)
+    return found
+
+
+def _is_reference(value, names):
+    return (
+        isinstance(value, list)
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and value[0] in names
+        and all(isinstance(number, int) and not isinstance(number, bool) for number in value[1:3])
+    )
+
+
+def reference(value, names, where):
+    """A [layer, call, tensor] triple as Pending."""
+    if not _is_reference(value, names):
+        raise FileFormatError(f"{where}: {str(value)[:80]} is no reference to a tensor of the model")
+    return Pending(value[0], value[1], value[2])
+
+
+def _keras2_value(value, names):
+    if _is_reference(value, names) and len(value) == 3:
+        return Pending(*value)
+    if isinstance(value, list):
+        return [_keras2_value(item, names) for item in value]
+    return value
+
+
+def _keras2_call(layer, node, names, where):
+    entries = [node] if node and isinstance(node[0], str) else node
+    if not entries or not all(isinstance(entry, list) for entry in entries):
+        raise FileFormatError(f"{where}: its inbound node is {str(node)[:80]}")
+    tensors = [reference(entry, names, where) for entry in entries]
+    kwargs = {}
+    for entry in entries:
+        if len(entry) == 4 and isinstance(entry[3], dict):
+            kwargs.update({key: _keras2_value(value, names) for key, value in entry[3].items()})
+    return Call(layer, (tensors[0] if len(tensors) == 1 else tensors,), kwargs)
+
+
+def _keras3_value(value, names, where):
+    if isinstance(value, dict):
+        if value.get("class_name") == "__keras_tensor__":
+            return reference((value.get("config") or {}).get("keras_history"), names, where)
+        return {key: _keras3_value(item, names, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_keras3_value(item, names, where) for item in value]
+    return value
+
+
+def read_calls(layer, class_name, nodes, names, where):
+    """Read the inbound nodes of one layer.
+
+    Returns
+    -------
+    (list of Call, list of (str, object, str))
+        The calls, and a (option, value, reason) for each thing in a call that is not supported.
+    """
+    calls, problems = [], []
+    if not isinstance(nodes, list):
+        raise FileFormatError(f"{where}: inbound_nodes is no list")
+    for node in nodes:
+        if isinstance(node, dict) and "args" in node:
+            args = _keras3_value(node["args"], names, where)
+            kwargs = _keras3_value(node.get("kwargs") or {}, names, where)
+            call = Call(layer, tuple(args), kwargs)
+        elif isinstance(node, list):
+            call = _keras2_call(layer, node, names, where)
+        else:
+            problems.append(("inbound_nodes", str(node)[:60], "is a call with a dict of tensors"))
+            continue
+        if not class_name.startswith("ops."):
+            call = _normalize(call, class_name, problems)
+        calls.append(call)
+    return calls, problems
+
+
+def _normalize(call, class_name, problems):
+    """Bring a call of a layer to one positional argument; move initial states to their keyword."""
+    args, kwargs = list(call.args), dict(call.kwargs)
+    if not args:
+        first = next((name for name in _FIRST_ARGUMENT if name in kwargs), None)
+        args = [kwargs.pop(first)] if first else []
+    names = _POSITIONAL.get(class_name, ())
+    for name, value in zip(names, args[1:]):
+        kwargs[name] = value
+    for value in args[1 + len(names) :]:
+        if value is not None:
+            problems.append(("call", str(value)[:60], "is a positional argument that fastbilstm does not know"))
+    first = args[0] if args else None
+    if class_name in RECURRENT and isinstance(first, list) and first:
+        if len(first) > 1:
+            kwargs["initial_state"] = first[1:]
+        first = first[0]
+    training = kwargs.pop("training", None)
+    if training not in (None, False, 0):
+        problems.append(("training", training, "asks for training behaviour at inference"))
+    allowed = _KEYWORDS.get(class_name, {"mask"})
+    for key in list(kwargs):
+        if kwargs[key] is None or kwargs[key] is False:
+            del kwargs[key]
+        elif key not in allowed:
+            problems.append((f"call argument {key}", str(kwargs[key])[:60], "is not supported"))
+    return Call(call.layer, (first,), kwargs)

@@ -1,0 +1,214 @@
+"""Any Keras file -> (Graph, tensors): tells kinds apart, finds the version, joins architecture and weights."""
+
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import FileFormatError, MissingExtraError, UnsupportedLayerError
+from ..graph import KerasVersion
+from .archive import read_archive
+from .config import MODELS, ConfigReader, split_config
+from .hdf5 import attribute, is_group, json_attribute, open_file
+from .weights import read_groups, read_paths
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+ZIP_MAGIC = b"PK\x03\x04"
+# A Keras 3 architecture without weights or metadata does not say its version.
+_UNKNOWN_KERAS3 = (3, 15)
+
+
+def is_hdf5(head, source):
+    """HDF5 has its signature at byte 0, 512, 1024, 2048, ..."""
+    if head.startswith(HDF5_MAGIC):
+        return True
+    if isinstance(source, bytes):
+        places = (source[512 << k : (512 << k) + 8] for k in range(12))
+        return any(place == HDF5_MAGIC for place in places)
+    with open(source, "rb") as file:
+        for k in range(12):
+            file.seek(512 << k)
+            if file.read(8) == HDF5_MAGIC:
+                return True
+    return False
+
+
+def read_config(config, label):
+    """Read an architecture: a dict, JSON text, or the path of a JSON or YAML file."""
+    if isinstance(config, dict):
+        return config
+    text = os.fspath(config) if isinstance(config, (str, os.PathLike)) else config
+    if isinstance(text, str) and not text.lstrip().startswith("{"):
+        label = text
+        try:
+            with open(text, "rb") as file:
+                text = file.read()
+        except OSError as error:
+            raise FileFormatError(f"config {label}: cannot be read ({error})") from error
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise FileFormatError(f"config {label}: is no UTF-8 text ({error})") from error
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise FileFormatError(f"config {label}: nested too deeply") from error
+    except ValueError:
+        value = _read_yaml(text, label)
+    if isinstance(value, str):
+        # model.to_json() written with json.dump: JSON inside JSON.
+        return read_config(value, label)
+    if not isinstance(value, dict):
+        raise FileFormatError(f"config {label}: is no JSON or YAML description of a model")
+    return value
+
+
+def _read_yaml(text, label):
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("PyYAML", "yaml", f"reading {label} (it is no valid JSON; as YAML it)") from error
+
+    class Loader(yaml.SafeLoader):
+        """The safe loader, and Python tuples, which Keras writes."""
+
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node))
+    try:
+        return yaml.load(text, Loader=Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise FileFormatError(f"config {label}: neither valid JSON nor YAML ({str(error)[:200]})") from error
+
+
+def read_keras(source, head, label, config=None, outputs=None):
+    """Read a Keras file.
+
+    Parameters
+    ----------
+    source : str or bytes
+        A path or the content.
+    head : bytes
+        The first bytes, to tell the kinds apart.
+    label : str
+        What errors call the file.
+    config : dict, str or path, optional
+        The architecture, for files that hold weights only.
+    outputs : list of str, optional
+        Layers to cut the graph at.
+
+    Returns
+    -------
+    (Graph, dict of str to ndarray)
+    """
+    if head.startswith(ZIP_MAGIC):
+        if config is not None:
+            raise FileFormatError(f"{label}: a .keras archive holds its own architecture; do not give config")
+        model, metadata, weights = read_archive(source, label)
+        if not isinstance(metadata, dict):
+            raise FileFormatError(f"{label}: metadata.json is no dictionary")
+        version = KerasVersion.parse(metadata.get("keras_version") or "0")
+        inside = f"{label}: model.weights.h5"
+        with open_file(weights, inside) as file:
+            return _assemble(model, version, label, outputs, lambda *a: read_paths(file, *a[:2], inside, a[2]))
+    with open_file(source, label) as file:
+        if "nb_layers" in file.attrs:
+            raise FileFormatError(f"{label}: a weights file of Keras 0.x, which is not supported")
+        stored = json_attribute(file, "model_config", label)
+        if config is not None:
+            model = read_config(config, label)
+        elif stored is not None:
+            model = stored
+        else:
+            raise FileFormatError(
+                f"{label}: holds weights and no architecture; give the model's JSON or YAML as config= (--config)"
+            )
+        is_paths = is_group(file, "layers") or is_group(file, "_layer_checkpoint_dependencies")
+        container = file["model_weights"] if is_group(file, "model_weights") else file
+        version = _find_version(model, file, container, label, uses_config=config is not None)
+        if "layer_names" in container.attrs or "layer_names0" in container.attrs:
+            return _assemble(
+                model, version, label, outputs, lambda g, t, n: read_groups(container, g, t, label, list(n))
+            )
+        if is_paths:
+            return _assemble(model, version, label, outputs, lambda g, t, n: read_paths(file, g, t, label, n))
+        raise FileFormatError(f"{label}: an HDF5 file without Keras weights (no layer_names, no group 'layers')")
+
+
+def _find_version(model, file, container, label, uses_config):
+    text = model.get("keras_version")
+    backend = model.get("backend")
+    if not uses_config or text is None:
+        text = attribute(file, "keras_version") or text or attribute(container, "keras_version")
+        backend = backend or attribute(file, "backend") or attribute(container, "backend")
+    if text is None and "registered_name" in model:
+        version = KerasVersion("keras3", _UNKNOWN_KERAS3)
+        return version
+    return KerasVersion.parse(text, backend)
+
+
+def class_names(class_name, config):
+    """Keras' class name of each layer by name, in order; nested models as (class name, {...}), wrappers likewise."""
+    entries = config if isinstance(config, list) else config.get("layers", [])
+    result = {}
+    for entry in entries:
+        result[_entry_name(entry)] = _entry_class(entry)
+    return result
+
+
+def _entry_name(entry):
+    inner = entry.get("config")
+    return str(entry.get("name") or (inner.get("name") if isinstance(inner, dict) else None))
+
+
+def _entry_class(entry):
+    name, config = str(entry.get("class_name")), entry.get("config")
+    if name in MODELS:
+        return name, class_names(name, config)
+    if name in ("TimeDistributed",) and isinstance(config, dict) and isinstance(config.get("layer"), dict):
+        return name, {_entry_name(config["layer"]): _entry_class(config["layer"])}
+    return name
+
+
+def _assemble(model, version, label, outputs, read_weights):
+    reader = ConfigReader(version, label)
+    class_name, config = split_config(model, label)
+    try:
+        graph = reader.read_model(class_name, config, outputs=outputs)
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError, RecursionError) as error:
+        if isinstance(error, FileFormatError) or isinstance(error, UnsupportedLayerError):
+            raise
+        raise FileFormatError(f"{label}: the architecture is malformed ({type(error).__name__}: {error})") from error
+    problems = [text for name, found in reader.problems.items() if not outputs or name in reader.kept for text in found]
+    if problems:
+        raise UnsupportedLayerError(problems, label)
+    tensors = read_weights(graph, reader.trainable, class_names(class_name, config))
+    dtype = "float64" if "float64" in reader.dtypes else "float32"
+    notes = tuple(reader.notes)
+    if version.is_keras3 and version.version == _UNKNOWN_KERAS3:
+        notes += (f"the file does not say which Keras 3 wrote it; computed as Keras {version.version[0]}.15 does",)
+    inputs = tuple(replace(i, shape=i.shape or _guess_shape(graph, tensors, label)) for i in graph.inputs)
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    return replace(graph, dtype=dtype, notes=notes, inputs=inputs), tensors
+
+
+def _guess_shape(graph, tensors, label):
+    """The input shape of a Sequential model that does not store one, from the weights of its first layer."""
+    layer, lead = graph.layers[0], (None,)
+    while layer.class_name in ("TimeDistributed", "Bidirectional") or not (layer.weights or layer.layers):
+        if layer.class_name == "TimeDistributed":
+            lead, layer = (*lead, None), layer.layers[0]
+        elif layer.class_name == "Bidirectional":
+            layer = layer.layers[0]
+        else:
+            break
+    if layer.class_name == "Embedding":
+        return (*lead, None)
+    if layer.class_name == "LSTM":
+        return (*lead, None, tensors[layer.weights["kernel"]].shape[0])
+    if layer.class_name == "Dense":
+        return (*lead, tensors[layer.weights["kernel"]].shape[0])
+    raise FileFormatError(
+        f"{label}: the model stores no input shape, and its first layer {layer.name!r} ({layer.class_name}) does not "
+        "show it; save the model again after building it"
+    )
