@@ -1,0 +1,26 @@
+"""fastbilstm: runs trained Keras LSTM and BiLSTM models without Keras or TensorFlow, with the same numbers.
+
+    model = fastbilstm.load("model.h5")
+    y = model.predict(x)
+
+Importing this package imports NumPy and the standard library, nothing else.
+"""
+
+from ._version import __version__
+from .config_info import show_config
+from .errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError, UnsupportedLayerError
+from .loading import convert, load
+from .model import Model
+
+__all__ = [
+    "FastBiLSTMError",
+    "FileFormatError",
+    "InputError",
+    "MissingExtraError",
+    "Model",
+    "UnsupportedLayerError",
+    "__version__",
+    "convert",
+    "load",
+    "show_config",
+]

@@ -1,0 +1,74 @@
+"""`lstm` of the specification, with the time loop in compiled code over SciPy's BLAS.
+
+Same arguments, same result as layers.recurrent.lstm; activations that the compiled loop does not have run there.
+Importing this module imports SciPy.
+"""
+
+import numpy as np
+
+from . import _recurrent, activations
+from .layers.recurrent import lstm as specification
+
+# Ids of ext/_recurrent.pyx.
+_ACTIVATION_IDS = {
+    activations.linear: 0,
+    activations.tanh: 1,
+    np.tanh: 1,
+    activations.sigmoid: 2,
+    activations.relu: 3,
+    activations.clip_hard_sigmoid: 4,
+    activations.relu6_hard_sigmoid: 5,
+    activations.elu: 6,
+    activations.softsign: 7,
+    activations.exponential: 8,
+    activations.softplus: 9,
+}
+_MASKED_OUTPUT_IDS = {"previous": 0, "zero": 1, "state": 2}
+
+
+def _id(activation):
+    return _ACTIVATION_IDS.get(getattr(activation, "function", activation))
+
+
+def lstm(
+    x,
+    kernel,
+    recurrent_kernel,
+    bias=None,
+    mask=None,
+    initial_state=None,
+    activation=np.tanh,
+    recurrent_activation=activations.sigmoid,
+    masked_output="previous",
+):
+    """See `fastbilstm.layers.recurrent.lstm`."""
+    ids = _id(activation), _id(recurrent_activation)
+    if None in ids:
+        return specification(
+            x, kernel, recurrent_kernel, bias, mask, initial_state, activation, recurrent_activation, masked_output
+        )
+    batch, timesteps, features = x.shape
+    units = recurrent_kernel.shape[0]
+    x_proj = np.reshape(x, (batch * timesteps, features)) @ kernel
+    if bias is not None:
+        x_proj += bias
+    x_proj = np.ascontiguousarray(np.reshape(x_proj, (batch, timesteps, 4 * units)))
+    if initial_state is None:
+        h, c = np.zeros((2, batch, units), x.dtype)
+    else:
+        h, c = (np.array(state, x.dtype, order="C") for state in initial_state)
+    outputs = np.empty((batch, timesteps, units), x.dtype)
+    last = np.empty((batch, units), x.dtype)
+    _recurrent.lstm_loop(
+        x_proj,
+        np.ascontiguousarray(recurrent_kernel),
+        h,
+        c,
+        None if mask is None else np.ascontiguousarray(mask).view(np.uint8),
+        outputs,
+        last,
+        *ids,
+        _MASKED_OUTPUT_IDS[masked_output],
+        False,
+    )
+    return outputs, last, h, c

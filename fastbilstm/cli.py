@@ -1,0 +1,175 @@
+"""The command `fastbilstm`: convert, inspect, verify, predict.
+
+Exit codes: 0 done; 1 `verify` out of tolerance; 2 wrong use, unreadable file, unsupported layer, existing target.
+"""
+
+import argparse
+import os
+import sys
+
+import numpy as np
+
+from ._version import __version__
+from .errors import FastBiLSTMError, InputError
+from .loading import convert, load
+from .weights_file import SUFFIX, write_file
+
+_FILE_HELP = "a converted model (.fbl) or a Keras file (.h5, .keras, .weights.h5); the kind is found from the content"
+
+
+def _add_source_options(parser, what="model"):
+    parser.add_argument(what, help=_FILE_HELP)
+    parser.add_argument(
+        "--config", metavar="FILE", help="the architecture as JSON or YAML, for a file that holds weights only"
+    )
+    parser.add_argument(
+        "--outputs",
+        metavar="LAYER[,LAYER]",
+        help="cut the graph at these layers (for files that end in a loss or a Lambda); 'name:1' is the second call",
+    )
+
+
+def _outputs(args):
+    return None if args.outputs is None else [name for name in args.outputs.split(",") if name]
+
+
+def add_convert_options(parser):
+    """The options of `convert`, which tools/convert_keras.py shares."""
+    _add_source_options(parser, "source")
+    parser.add_argument("target", nargs="?", help=f"the file to write (default: source with the suffix {SUFFIX})")
+    parser.add_argument("--overwrite", action="store_true", help="replace the target if it exists")
+    parser.add_argument(
+        "--keras",
+        action="store_true",
+        help="record the self-check vector with the installed Keras or tf_keras (default: our float64 specification)",
+    )
+
+
+def run_convert(args):
+    target = args.target or os.path.splitext(args.source)[0].removesuffix(".weights") + SUFFIX
+    options = {"config": args.config, "outputs": _outputs(args), "overwrite": args.overwrite, "keras": args.keras}
+    model = convert(args.source, target, **options)
+    size = os.path.getsize(target) / 1e6
+    parameters = sum(array.size for array in model.get_weights())
+    print(f"{target}: {size:.2f} MB, {parameters:,} parameters, written by {model.keras}")
+    print(f"self-check vector computed by {model.vector.computed_by}")
+    for note in model.graph.notes:
+        print(f"note: {note}")
+    return 0
+
+
+def run_inspect(args):
+    load(args.model, config=args.config, outputs=_outputs(args)).summary()
+    return 0
+
+
+def run_verify(args):
+    from .verify import verify
+
+    report = verify(args.model, against=args.against, config=args.config, outputs=_outputs(args), dtype=args.dtype)
+    print(report.text)
+    return 0 if report.ok else 1
+
+
+def _read_input(path, model):
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            return {name: loaded[name] for name in loaded.files}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, EOFError, KeyError) as error:
+        names = ", ".join(i.name for i in model.inputs)
+        raise InputError(
+            f"{path}: neither a .npy file nor a .npz keyed by input name ({names}), without pickles ({error})"
+        ) from error
+
+
+def run_predict(args):
+    import io
+
+    if os.path.exists(args.output) and not args.overwrite:
+        raise FastBiLSTMError(f"{args.output}: exists already; allow it with --overwrite or choose another")
+    model = load(args.model, config=args.config, outputs=_outputs(args), dtype=args.dtype)
+    result = model.predict(_read_input(args.input, model), batch_size=args.batch_size, verbose=0 if args.quiet else 1)
+    content = io.BytesIO()
+    if isinstance(result, np.ndarray):
+        np.save(content, result)
+    else:
+        named = result if isinstance(result, dict) else dict(zip(_unique(i.name for i in model.outputs), result))
+        np.savez(content, **named)
+    write_file(args.output, content.getvalue(), args.overwrite)
+    return 0
+
+
+def _unique(names):
+    """Output names as keys: a layer that gives several outputs is numbered."""
+    seen, result = {}, []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}_{seen[name] - 1}")
+    return result
+
+
+def make_parser():
+    parser = argparse.ArgumentParser(
+        prog="fastbilstm", description="Run trained Keras LSTM and BiLSTM models without TensorFlow."
+    )
+    parser.add_argument("--version", action="version", version=f"fastbilstm {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    sub = commands.add_parser("convert", help="write a Keras file as one file that loads with NumPy alone")
+    add_convert_options(sub)
+    sub.set_defaults(run=run_convert)
+
+    sub = commands.add_parser("inspect", help="print layers, shapes, parameters, masks and what is ignored")
+    _add_source_options(sub)
+    sub.set_defaults(run=run_inspect)
+
+    sub = commands.add_parser(
+        "verify",
+        help="check a model against its recorded vector and, where Keras is installed, against Keras",
+        description="Checks the SHA-256 and the self-check vector of a converted file; compares a Keras file (or the "
+        "one given with --against) with Keras 3 or tf_keras where that is installed. Exit code 1: out of tolerance.",
+    )
+    _add_source_options(sub)
+    sub.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
+    sub.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
+    sub.set_defaults(run=run_verify)
+
+    sub = commands.add_parser("predict", help="run a model on arrays")
+    _add_source_options(sub)
+    sub.add_argument("input", help="a .npy file, or one .npz keyed by input name")
+    sub.add_argument("-o", "--output", required=True, help=".npy, or for several outputs one .npz keyed by output name")
+    sub.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    sub.add_argument("--batch-size", type=int, help="rows computed at once (default: 32)")
+    sub.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
+    sub.add_argument("--quiet", action="store_true", help="no progress line")
+    sub.set_defaults(run=run_predict)
+    return parser
+
+
+def run(function, args):
+    """Call a command; errors of ours become one message on standard error and exit code 2."""
+    try:
+        return function(args)
+    except (FastBiLSTMError, ImportError) as error:
+        print(f"fastbilstm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fastbilstm: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def main(argv=None):
+    args = make_parser().parse_args(argv)
+    return run(args.run, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""load and convert: from a file of any kind to a Model, and to a converted file.
+
+Tells kinds apart by content, never by suffix. Keras files are read by `keras/`, imported only when one is met.
+"""
+
+import os
+
+from . import weights_file
+from .errors import FastBiLSTMError, FileFormatError
+from .model import Model
+
+_HEAD = 16
+
+
+def _read_source(path):
+    """Return (path or bytes, first bytes, label for errors)."""
+    if isinstance(path, (bytes, bytearray, memoryview)):
+        content = bytes(path)
+        return content, content[:_HEAD], "<bytes>"
+    if hasattr(path, "read"):
+        content = path.read()
+        if not isinstance(content, bytes):
+            raise FileFormatError("the file object gives text; open it in binary mode ('rb')")
+        return content, content[:_HEAD], str(getattr(path, "name", "<file object>"))
+    try:
+        name = os.fspath(path)
+    except TypeError as error:
+        raise TypeError(f"path is of type {type(path).__name__}; expected a path, bytes or a binary file") from error
+    name = os.fsdecode(name)
+    if os.path.isdir(name):
+        if os.path.exists(os.path.join(name, "saved_model.pb")):
+            raise FileFormatError(
+                f"{name}: a TensorFlow SavedModel folder, which is not supported: it holds a program, not an "
+                "architecture. Load it in Keras and save it as .keras or .h5"
+            )
+        raise FileFormatError(f"{name}: is a folder; expected a file")
+    try:
+        with open(name, "rb") as file:
+            return name, file.read(_HEAD), name
+    except OSError as error:
+        raise FileFormatError(f"{name}: cannot be read ({error.strerror or error})") from error
+
+
+def read_model_file(path, config=None, outputs=None):
+    """Return (graph, tensors, vector or None, label) of a converted or a Keras file."""
+    source, head, label = _read_source(path)
+    if outputs is not None:
+        outputs = [outputs] if isinstance(outputs, str) else list(outputs)
+        if not outputs:
+            raise FileFormatError(f"{label}: outputs is empty; name at least one layer or leave it out")
+    if not head:
+        raise FileFormatError(f"{label}: is empty")
+    if weights_file.looks_converted(head):
+        if config is not None or outputs is not None:
+            raise FileFormatError(
+                f"{label}: a converted model; config and outputs belong to its conversion from the Keras file"
+            )
+        return (*weights_file.read(source, label), label)
+    from .keras import reader
+
+    if head.startswith(reader.ZIP_MAGIC) or reader.is_hdf5(head, source):
+        graph, tensors = reader.read_keras(source, head, label, config, outputs)
+        return graph, tensors, None, label
+    raise FileFormatError(
+        f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5); it begins with {head[:8]!r}"
+    )
+
+
+def load(path, *, config=None, outputs=None, dtype=None, check=False, backend="auto"):
+    """Load a converted model or a Keras file.
+
+    Parameters
+    ----------
+    path : str, PathLike, bytes or binary file object
+        A converted file (.fbl), or a Keras file of any version from 1.0 on: .h5 / .hdf5, .keras, .weights.h5. The kind
+        is found from the content.
+    config : dict, str or PathLike, optional
+        For files that hold weights only: the architecture as a dictionary, JSON text, or the path of a JSON or YAML
+        file.
+    outputs : list of str, optional
+        Names of the layers to cut the graph at, for files that end in a loss or a Lambda ("name:1" for the second call
+        of a shared layer).
+    dtype : {"float32", "float64"}, optional
+        Precision of computation; default the model's own.
+    check : bool
+        Run the self-check vector of a converted file and raise if it does not give the recorded numbers.
+    backend : {"auto", "blas", "numpy"}
+        What runs the loops of LSTM layers: "blas" is compiled code and needs SciPy, "numpy" is the specification;
+        "auto" takes "blas" where SciPy is installed.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    FileFormatError
+        If the file is of no known kind, malformed, or contradicts itself.
+    UnsupportedLayerError
+        If the model holds something that is not supported; lists all of it.
+    MissingExtraError
+        If an optional package is needed and not installed.
+    """
+    graph, tensors, vector, label = read_model_file(path, config, outputs)
+    try:
+        model = Model(graph, tensors, dtype=dtype, backend=backend, vector=vector, source=label)
+    except FileFormatError as error:
+        raise FileFormatError(f"{label}: {error}") from error
+    if check:
+        result = model.self_check()
+        if not result:
+            raise FastBiLSTMError(f"{label}: the self-check failed: {result.message}")
+    return model
+
+
+def convert(source, target, *, config=None, outputs=None, overwrite=False, keras=False):
+    """Convert a Keras file to one file that loads with NumPy alone.
+
+    Parameters
+    ----------
+    source : str, PathLike, bytes or binary file object
+        See `load`.
+    target : str or PathLike
+        The file to write; the usual suffix is .fbl. Written under a temporary name and renamed.
+    config, outputs
+        See `load`.
+    overwrite : bool
+        Whether an existing `target` is replaced.
+    keras : bool
+        Record the self-check vector with the installed Keras (3, or tf_keras for files of Keras 1 and 2) instead of
+        our float64 specification; `source` must then be a path.
+
+    Returns
+    -------
+    Model
+        The converted model, with its self-check vector.
+
+    Raises
+    ------
+    FileFormatError, UnsupportedLayerError, MissingExtraError
+        See `load`; FileFormatError also if `target` exists and `overwrite` is false.
+    """
+    if not overwrite and os.path.exists(target):
+        raise FileFormatError(f"{os.fspath(target)}: exists already; allow it with overwrite=True (--overwrite)")
+    model = load(source, config=config, outputs=outputs)
+    if keras:
+        from .verify import record_with_keras
+
+        model.vector = record_with_keras(source, config, outputs, model)
+    model.save(target, overwrite=overwrite)
+    return load(target)

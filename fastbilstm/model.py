@@ -1,0 +1,296 @@
+"""Model: what a user calls. The single place where user input is checked, converted and batched.
+
+Imports NumPy; files are read and written by `loading` and `weights_file`.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import plan as planning
+from . import vector as vectors
+from . import weights_file
+from .errors import InputError
+from .graph import graph_from_json, graph_to_json
+from .layers.core import check_ids
+from .summary import summary_text
+
+# Rows computed at once where the caller does not say, as in Keras.
+_DEFAULT_BATCH = 32
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a model: its name, its shape (None: free; the batch axis first) and its dtype."""
+
+    name: str
+    shape: tuple
+    dtype: str
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer of a model as Keras lists it: `name`, `class_name`, `config` (what matters at inference), `layers`."""
+
+    name: str
+    class_name: str
+    config: dict
+    layers: tuple
+    _weights: tuple
+
+    def get_weights(self):
+        """The layer's arrays, in Keras' layout and order."""
+        return list(self._weights)
+
+
+def _layer_info(layer, tensors):
+    inner = layer.layers if layer.graph is None else layer.graph.layers
+    parts = tuple(_layer_info(part, tensors) for part in inner)
+    own = [tensors[name] for name in layer.weights.values()]
+    weights = (*own, *(array for part in parts for array in part._weights))
+    return LayerInfo(layer.name, layer.class_name, dict(layer.config), parts, weights)
+
+
+class Model:
+    """A trained Keras model, ready to predict. Made by `fastbilstm.load`.
+
+    Attributes
+    ----------
+    graph : Graph
+        Its description.
+    source : str
+        The file it came from.
+    vector : Vector or None
+        The self-check vector that came with a converted file.
+    """
+
+    def __init__(self, graph, tensors, *, dtype=None, backend="auto", vector=None, source="model"):
+        self.graph, self.vector, self.source = graph, vector, source
+        self._tensors = tensors
+        self._plan = planning.compile(graph, tensors, dtype, backend)
+        self._states = {}
+
+    # ---- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self):
+        return self.graph.name
+
+    @property
+    def dtype(self):
+        """Precision of computation: 'float32' or 'float64'."""
+        return self._plan.dtype.name
+
+    @property
+    def backend(self):
+        """What runs the LSTM loops: 'blas' (compiled) or 'numpy' (the specification)."""
+        return self._plan.backend
+
+    @property
+    def keras(self):
+        """The framework and version that wrote the file, e.g. 'keras 3.15.1'; it decides the semantics."""
+        return str(self.graph.keras)
+
+    @property
+    def inputs(self):
+        """List of TensorInfo."""
+        return [TensorInfo(i.name, i.shape, i.dtype) for i in self.graph.inputs]
+
+    @property
+    def outputs(self):
+        """List of TensorInfo."""
+        pairs = zip(self.graph.output_names, self._plan.output_specs)
+        return [TensorInfo(name, spec.shape, self.dtype) for name, spec in pairs]
+
+    @property
+    def layers(self):
+        """List of LayerInfo, in Keras' order; models inside the model hold theirs in `.layers`."""
+        return [_layer_info(layer, self._tensors) for layer in self.graph.layers]
+
+    def get_weights(self):
+        """All arrays of the model, in the order of the layers, as `keras.Model.get_weights` gives them."""
+        return [array for layer in self.layers for array in layer.get_weights()]
+
+    def summary(self, print_fn=print):
+        """Print a table of the layers: shapes, parameters, masks, what was ignored."""
+        print_fn(summary_text(self))
+
+    def __repr__(self):
+        return f"<fastbilstm.Model {self.name!r} of {self.keras}, {self.dtype}, from {self.source}>"
+
+    # ---- what it does -----------------------------------------------------------------------------------------------
+
+    def __call__(self, x):
+        """Compute the outputs for one batch; see `predict`."""
+        arrays, rows = self._check_inputs(x)
+        self._check_batch(rows, rows)
+        return self._pack(self._plan.run(arrays, self._states))
+
+    def predict(self, x, batch_size=None, verbose=0):
+        """Compute the outputs for `x`, batch after batch.
+
+        Parameters
+        ----------
+        x : array_like, list or dict
+            One array of shape (rows, ...) for a model with one input; for several inputs a list in the order of
+            `inputs`, or a dict by input name. Token ids may be of any integer dtype; floats are truncated, as in Keras.
+        batch_size : int, optional
+            Rows computed at once. Default: the model's fixed batch size if it is
+            stateful, else 32.
+        verbose : {0, 1, 2, "auto"}
+            1 or "auto": a progress line on standard error if that is a terminal; 0 and 2: nothing.
+
+        Returns
+        -------
+        ndarray, list or dict of ndarray
+            As the Keras model: one array, or a list or a dict of them. No rows in, no rows out.
+
+        Raises
+        ------
+        InputError
+            If an input has the wrong dtype, rank or size, or holds a token id outside its Embedding.
+        """
+        arrays, rows = self._check_inputs(x)
+        if batch_size is None:
+            fixed = self.graph.inputs[0].shape[0] if self._plan.stateful else None
+            batch_size = fixed or _DEFAULT_BATCH
+        if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
+            raise InputError(f"batch_size is {batch_size!r}; expected a whole number of at least 1")
+        self._check_batch(rows, int(batch_size))
+        progress = _Progress(rows) if verbose in (1, "auto") else None
+        parts = []
+        for start in range(0, max(rows, 1), int(batch_size)):
+            parts.append(self._plan.run([a[start : start + int(batch_size)] for a in arrays], self._states))
+            if progress:
+                progress.update(min(start + int(batch_size), rows))
+        if len(parts) == 1:
+            return self._pack(parts[0])
+        return self._pack([np.concatenate(column) for column in zip(*parts)])
+
+    def reset_states(self):
+        """Forget what stateful layers remember, so that the next batch starts from zeros."""
+        self._states.clear()
+
+    def save(self, path, overwrite=False):
+        """Write the model as one converted file (suffix .fbl), under a temporary name first.
+
+        Raises
+        ------
+        FileFormatError
+            If `path` exists and `overwrite` is false.
+        """
+        vector = self.vector or vectors.make(self.graph, self._tensors)
+        weights_file.write(path, self.graph, self._tensors, vector, overwrite)
+
+    def self_check(self):
+        """Run the recorded self-check vector (or, for a Keras file, a fresh one) and compare.
+
+        Returns
+        -------
+        vector.Check
+            `ok`, what the expected numbers were `computed_by`, and the comparison of each output.
+        """
+        vector = self.vector or vectors.make(self.graph, self._tensors)
+        fresh = Model(self.graph, self._tensors, dtype=self.dtype, backend=self.backend)
+        return vectors.check(fresh, vector)
+
+    def __reduce__(self):
+        tensors = {name: np.asarray(array) for name, array in self._tensors.items()}
+        return _restore, (graph_to_json(self.graph), tensors, self.dtype, self.backend, self.vector, self.source)
+
+    # ---- input ------------------------------------------------------------------------------------------------------
+
+    def _pack(self, outputs):
+        structure = self.graph.output_structure
+        if structure.startswith("dict:"):
+            return dict(zip(structure[len("dict:") :].split("\0"), outputs))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _check_batch(self, rows, batch_size):
+        fixed = self.graph.inputs[0].shape[0] if self._plan.stateful else None
+        if fixed is not None and rows and (batch_size != fixed or rows % fixed):
+            raise InputError(
+                f"layer {self._plan.stateful[0].name!r} is stateful with a batch size of {fixed}; got {rows} rows in "
+                f"batches of {batch_size}"
+            )
+
+    def _check_inputs(self, x):
+        """Turn what the user gave into checked arrays, one for each input, and the number of rows."""
+        given = self._by_input(x)
+        arrays = [self._check_array(values, number) for number, values in enumerate(given)]
+        counts = {len(array) for array in arrays}
+        if len(counts) > 1:
+            sizes = ", ".join(f"{i.name!r}: {len(a)}" for i, a in zip(self.graph.inputs, arrays))
+            raise InputError(f"the inputs differ in their number of rows ({sizes})")
+        return arrays, counts.pop()
+
+    def _by_input(self, x):
+        inputs = self.graph.inputs
+        names = [given.name for given in inputs]
+        if isinstance(x, dict):
+            keys = names
+            if self.graph.input_structure.startswith("dict:"):
+                keys = self.graph.input_structure[len("dict:") :].split("\0")
+            wrong = set(x) ^ set(keys) if not set(x) >= set(names) else set()
+            if wrong:
+                raise InputError(f"the inputs are {', '.join(map(repr, keys))}; got {', '.join(map(repr, x))}")
+            return [x[key] for key in (names if set(x) >= set(names) else keys)]
+        if len(inputs) == 1:
+            if isinstance(x, (list, tuple)) and len(x) == 1 and np.ndim(x[0]) >= len(inputs[0].shape):
+                return [x[0]]
+            return [x]
+        if not isinstance(x, (list, tuple)) or len(x) != len(inputs):
+            got = f"{len(x)} of them" if isinstance(x, (list, tuple)) else type(x).__name__
+            raise InputError(f"the model has {len(inputs)} inputs ({', '.join(map(repr, names))}); got {got}")
+        return list(x)
+
+    def _check_array(self, values, number):
+        given = self.graph.inputs[number]
+        what = f"input {given.name!r}"
+        try:
+            array = np.asarray(values)
+        except ValueError as error:
+            raise InputError(f"{what}: rows of different lengths are no array; pad them first ({error})") from error
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"{what}: has dtype {array.dtype}; expected numbers")
+        rank = len(given.shape)
+        # Keras adds or removes a last axis of size 1.
+        if array.ndim == rank + 1 and array.shape[-1] == 1:
+            array = array[..., 0]
+        elif array.ndim == rank - 1 and given.shape[-1] == 1:
+            array = array[..., np.newaxis]
+        sizes = list(zip(array.shape[1:], given.shape[1:]))
+        if array.ndim != rank or any(expected is not None and size != expected for size, expected in sizes):
+            expected = ("rows", *("any" if size is None else size for size in given.shape[1:]))
+            raise InputError(f"{what}: has shape {array.shape}; expected ({', '.join(map(str, expected))})")
+        if 0 in array.shape[1:]:
+            raise InputError(f"{what}: has shape {array.shape}; an axis of size 0 (no timesteps) has no answer")
+        limit = self._plan.id_limits[number]
+        if limit is not None:
+            check_ids(array, limit, f"{what}: the token id")
+        return array
+
+
+class _Progress:
+    """A progress line for long predictions, on a terminal only."""
+
+    def __init__(self, rows):
+        self.rows, self.start, self.live = rows, time.perf_counter(), sys.stderr.isatty()
+
+    def update(self, done):
+        if not self.live:
+            return
+        seconds = time.perf_counter() - self.start
+        left = seconds / done * (self.rows - done) if done else 0.0
+        end = "\n" if done == self.rows else ""
+        print(f"\r{done}/{self.rows} rows, {seconds:.1f} s, {left:.1f} s left ", end=end, file=sys.stderr, flush=True)
+
+
+def _restore(graph, tensors, dtype, backend, vector, source):
+    try:
+        return Model(graph_from_json(graph), tensors, dtype=dtype, backend=backend, vector=vector, source=source)
+    except ImportError:
+        # Pickled where SciPy was installed: any backend gives the same numbers up to rounding.
+        return Model(graph_from_json(graph), tensors, dtype=dtype, vector=vector, source=source)

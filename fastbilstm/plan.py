@@ -1,0 +1,130 @@
+"""compile(graph, tensors, ...) -> Plan: from a description and its weights to something that runs.
+
+Today a plan runs the specification node by node; with SciPy, the time loop of every LSTM in compiled code over BLAS.
+Imports NumPy; SciPy only through the compiled module and only if the plan uses it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import FileFormatError, MissingExtraError
+from .graph import Layer
+from .layers import Functional, Spec, Tensor
+from .layers.core import Embedding
+from .layers.recurrent import LSTM
+
+BACKENDS = ("auto", "blas", "numpy")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A compiled model: `network` runs it, `input_specs` and `output_specs` say what goes in and comes out.
+
+    `id_limits` holds, for each input that an Embedding reads directly, the number of its rows (else None).
+    """
+
+    network: Functional
+    dtype: np.dtype
+    backend: str
+    input_specs: tuple
+    output_specs: tuple
+    id_limits: tuple
+    stateful: tuple
+
+    def run(self, arrays, states):
+        """Arrays in, arrays out, for one batch."""
+        with np.errstate(all="ignore"):
+            outputs = self.network.call([Tensor(array) for array in arrays], {}, states)
+        return [tensor.value for tensor in outputs]
+
+
+def layers_of(network):
+    """All layer objects inside a network, at every depth."""
+    for layer in network.inner:
+        yield layer
+        yield from layers_of(layer)
+
+
+def compile(graph, tensors, dtype=None, backend="auto"):
+    """Make a Plan.
+
+    Parameters
+    ----------
+    graph : Graph
+    tensors : dict of str to ndarray
+        All weights the graph names, in Keras' layout.
+    dtype : {"float32", "float64"}, optional
+        Precision of computation; default the model's own.
+    backend : {"auto", "blas", "numpy"}
+        "blas" runs LSTM loops in compiled code over SciPy's BLAS, "numpy" runs the specification; "auto" takes "blas"
+        where SciPy is installed.
+
+    Raises
+    ------
+    FileFormatError
+        If shapes, weights and graph contradict each other.
+    """
+    dtype = np.dtype(graph.dtype if dtype is None else dtype)
+    if dtype.name not in ("float32", "float64"):
+        raise ValueError(f"dtype is {dtype.name!r}; expected 'float32' or 'float64'")
+    network = Functional(Layer(graph.name, "Functional", graph=graph), graph.keras)
+    named = [name for _, layer in graph.walk() for name in layer.weights.values()]
+    missing = sorted(set(named) - set(tensors))
+    if missing:
+        raise FileFormatError(f"model {graph.name!r}: the weights {missing[:5]} are missing")
+    for name in named:
+        if tensors[name].dtype.kind not in "fiub":
+            raise FileFormatError(f"model {graph.name!r}: the weight {name!r} has dtype {tensors[name].dtype}")
+    network.set_sizes({name: tensors[name].shape for name in named})
+    inputs = tuple(Spec(given.shape) for given in graph.inputs)
+    outputs = tuple(network.infer(list(inputs), {}))
+    network.bind(tensors, dtype)
+    found = list(layers_of(network))
+    lstms = [layer for layer in found if isinstance(layer, LSTM)]
+    backend = _choose_backend(backend, bool(lstms))
+    if backend == "blas":
+        from .blas import lstm as blas_lstm
+
+        for layer in lstms:
+            layer.sequence = blas_lstm
+    stateful = tuple(layer for layer in lstms if layer.stateful)
+    return Plan(network, dtype, backend, inputs, outputs, _id_limits(network), stateful)
+
+
+def blas_problem() -> Any:
+    """Why backend "blas" cannot be used here: None, or an exception to raise."""
+    import importlib.util
+
+    if importlib.util.find_spec("fastbilstm._recurrent") is None:
+        return RuntimeError("this fastbilstm was installed without its compiled module fastbilstm._recurrent")
+    if importlib.util.find_spec("scipy") is None:
+        return MissingExtraError("SciPy", "blas", 'backend="blas"')
+    return None
+
+
+def _choose_backend(backend, has_lstm):
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}")
+    if backend == "auto":
+        return "blas" if has_lstm and blas_problem() is None else "numpy"
+    if backend == "blas":
+        problem = blas_problem()
+        if problem is not None:
+            raise problem
+    return backend
+
+
+def _id_limits(network):
+    """For each input, how many rows the smallest Embedding has that reads it directly."""
+    graph, limits = network.graph, []
+    for number in range(len(graph.inputs)):
+        sizes = []
+        for node in graph.nodes:
+            layer = network.inner[node.layer]
+            first = node.args[0] if node.args else None
+            if isinstance(layer, Embedding) and getattr(first, "node", None) == number:
+                sizes.append(layer.input_dim)
+        limits.append(min(sizes, default=None))
+    return tuple(limits)

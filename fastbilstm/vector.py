@@ -1,0 +1,87 @@
+"""The self-check vector of a converted model: inputs, outputs and what computed them. Imports NumPy only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import plan as planning
+from .layers.core import Masking
+from .tolerances import compare
+from .weights_file import Vector
+
+SPECIFICATION = "fastbilstm-spec-float64"
+_FREE_TIMESTEPS = 12
+_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Check:
+    """Outcome of `check`: `ok`, `computed_by`, and one Comparison for each output."""
+
+    ok: bool
+    computed_by: str
+    comparisons: tuple
+
+    def __bool__(self):
+        return self.ok
+
+    @property
+    def message(self):
+        """The outcome in a sentence; a vector of our own specification proves consistency only."""
+        worst = max(self.comparisons, key=lambda c: c.max_abs, default=None)
+        detail = worst.message if worst is not None else "no output"
+        if self.computed_by == SPECIFICATION:
+            detail += " (self-consistency only, not compared with Keras)"
+        return f"{'ok' if self.ok else 'MISMATCH'} against {self.computed_by}: {detail}"
+
+
+def make_inputs(graph, id_limits, mask_values=()):
+    """Random inputs that fit a graph (fixed seed): ids in range, floats N(0, 1), and rows with padding.
+
+    Returns
+    -------
+    list of ndarray
+        One for each input, of 3 rows (or the fixed batch size): un-padded, pre-padded and post-padded.
+    """
+    rng = np.random.default_rng(0)
+    arrays = []
+    batch = next((i.shape[0] for i in graph.inputs if i.shape[0]), _ROWS)
+    for given, limit in zip(graph.inputs, id_limits):
+        shape = (batch, *(_FREE_TIMESTEPS if size is None else size for size in given.shape[1:]))
+        if limit is not None:
+            array = rng.integers(min(1, limit - 1), limit, shape)
+        elif given.dtype.startswith(("int", "uint")):
+            array = rng.integers(0, 2, shape)
+        elif given.dtype == "bool":
+            array = rng.integers(0, 2, shape).astype(bool)
+        else:
+            array = rng.standard_normal(shape).astype(np.float32)
+        if len(shape) > 1 and (limit is not None or len(shape) > 2):
+            padding = shape[1] // 3
+            value = 0 if limit is not None or not mask_values else mask_values[0]
+            if batch > 1:
+                array[1, :padding] = value
+            if batch > 2:
+                array[2, shape[1] - padding :] = value
+        arrays.append(array)
+    return arrays
+
+
+def mask_values(plan):
+    """The values that Masking layers of a plan skip; padding of made-up inputs holds them."""
+    return [layer.mask_value for layer in planning.layers_of(plan.network) if isinstance(layer, Masking)]
+
+
+def make(graph, tensors):
+    """Make a vector with the outputs of the specification in float64."""
+    plan = planning.compile(graph, tensors, "float64", "numpy")
+    inputs = make_inputs(graph, plan.id_limits, mask_values(plan))
+    return Vector(tuple(inputs), tuple(plan.run(inputs, {})), SPECIFICATION)
+
+
+def check(model, vector):
+    """Run a vector through a model and compare by the project's tolerance for the model's dtype."""
+    outputs = model._plan.run(list(vector.inputs), {})
+    dtype = model.dtype if vector.outputs and vector.outputs[0].dtype == np.float64 else "float32"
+    found = tuple(compare(y, k, dtype) for y, k in zip(outputs, vector.outputs))
+    return Check(all(c.ok for c in found) and len(outputs) == len(vector.outputs), vector.computed_by, found)
