@@ -1,0 +1,81 @@
+# Every target does its own set-up in .venv, again and again if it must: a step leaves its stamp only when it succeeded.
+#
+#   PYTHON=python3.12 make test    the Python that .venv is made from
+
+PYTHON ?= python3
+N ?= 300
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := pyproject.toml setup.py fastbilstm/_version.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h ext/*.c)
+
+# Set before NumPy is imported: the tests and benches run on one thread of BLAS and of TensorFlow, without its chatter.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export VECLIB_MAXIMUM_THREADS := 1
+export TF_NUM_INTRAOP_THREADS := 1
+export TF_NUM_INTEROP_THREADS := 1
+export TF_CPP_MIN_LOG_LEVEL := 2
+export CUDA_VISIBLE_DEVICES := -1
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-random bench lint clean
+
+help:
+	@echo "make demo               convert a trained Keras file, verify it, predict 200 reviews; no TensorFlow"
+	@echo "make test               linters, type stubs and all tests, with TensorFlow where it has a wheel"
+	@echo "make test-random N=300  N further random models against live Keras"
+	@echo "make bench              time the compiled loop and the guide's nets against the specification"
+	@echo "make lint               linters and type stubs alone"
+	@echo "make clean              remove what was built, and .venv"
+
+$(VENV)/.stamp-venv:
+	$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	touch $@
+
+# The package itself, compiled in place, with the packages that run the demo.
+$(VENV)/.stamp-demo: $(VENV)/.stamp-venv $(SOURCES)
+	$(PIP) install --quiet --editable '.[convert]'
+	touch $@
+
+$(VENV)/.stamp-test: $(VENV)/.stamp-venv $(SOURCES)
+	$(PIP) install --quiet --editable '.[test]'
+	touch $@ $(VENV)/.stamp-demo
+
+$(VENV)/.stamp-bench: $(VENV)/.stamp-venv $(SOURCES)
+	$(PIP) install --quiet --editable '.[bench]'
+	touch $@ $(VENV)/.stamp-demo
+
+# tf_keras asks for the package tensorflow, which would replace tensorflow-cpu: hence --no-deps. No stamp if there is no
+# wheel for this Python, so the next run tries again.
+.PHONY: tensorflow
+tensorflow: $(VENV)/.stamp-test
+	@test -e $(VENV)/.stamp-tensorflow || { \
+	  { $(PIP) install --quiet 'tensorflow-cpu==2.21.*' || $(PIP) install --quiet 'tensorflow==2.21.*'; } && \
+	  $(PIP) install --quiet --no-deps 'tf_keras==2.21.*' && touch $(VENV)/.stamp-tensorflow; } || { \
+	  echo; echo "TensorFlow 2.21 or tf_keras 2.21 could not be installed for this Python:"; \
+	  echo "live tests against Keras are SKIPPED, recorded values are used instead."; echo; }
+
+demo: $(VENV)/.stamp-demo
+	$(BIN)/python tools/demo.py
+
+lint: $(VENV)/.stamp-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy fastbilstm/_recurrent.pyi
+	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml fastbilstm._recurrent
+
+test: lint tensorflow
+	$(BIN)/python -m pytest
+
+test-random: tensorflow
+	FASTBILSTM_RANDOM=$(N) $(BIN)/python -m pytest tests/test_random.py
+
+bench: $(VENV)/.stamp-bench
+	$(BIN)/python -m pytest benches --benchmark-enable --benchmark-only
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info fastbilstm/*.so fastbilstm/*.pyd .benchmarks
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find fastbilstm tests tools benches -name __pycache__ -type d -exec rm -rf {} +
