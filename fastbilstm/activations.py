@@ -14,7 +14,7 @@ import numpy as np
 # Constants of selu: Klambauer et al., "Self-Normalizing Neural Networks", 2017.
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
-_erf = np.vectorize(math.erf, otypes=[np.float64])
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 def _as_float32(value):
@@ -98,11 +98,11 @@ def hard_silu(x):
 
 
 def gelu(x, approximate=False):
-    """x * Phi(x); TensorFlow rounds sqrt(2) and 0.044715 to float32 before use."""
+    """x * Phi(x); TensorFlow rounds sqrt(1/2) and 0.044715 to float32 before use."""
     if approximate:
         cubic = x + _as_float32(0.044715) * x * x * x
         return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * cubic))
-    return 0.5 * x * (1 + _erf(x / _as_float32(math.sqrt(2))).astype(x.dtype))
+    return 0.5 * x * _erfc(-x * _as_float32(math.sqrt(0.5))).astype(x.dtype)
 
 
 def relu6(x):
@@ -160,19 +160,15 @@ def glu(x, axis=-1):
     return first * sigmoid(second)
 
 
-def threshold(x, threshold, default_value):
-    return np.where(x > threshold, x, default_value)
-
-
 def sparsemax(x, axis=-1):
-    """Euclidean projection onto the simplex (Martins and Astudillo, 2016)."""
+    """max(x - tau, 0); for tau Keras adds up the cumulated sums, Martins and Astudillo (2016) take the last of them."""
     x = np.moveaxis(x, axis, -1)
     ordered = -np.sort(-x, axis=-1)
     cumulated = np.cumsum(ordered, axis=-1)
     rank = np.arange(1, x.shape[-1] + 1, dtype=x.dtype)
     support = ordered - (cumulated - 1) / rank > 0
     count = np.sum(support, axis=-1, keepdims=True).astype(x.dtype)
-    tau = (np.sum(np.where(support, ordered, 0), axis=-1, keepdims=True) - 1) / count
+    tau = (np.sum(np.where(support, cumulated, 0), axis=-1, keepdims=True) - 1) / count
     return np.moveaxis(np.maximum(x - tau, 0), -1, axis)
 
 

@@ -34,10 +34,10 @@ class KerasVersion:
         text = "1" if text is None else str(text)
         parts = []
         for part in text.split("-")[0].split("."):
-            digits = part[: len(part) - len(part.lstrip("0123456789"))] if not part.isdigit() else part
+            digits = part[: len(part) - len(part.lstrip("0123456789"))] if not part.isdecimal() else part
             if not digits:
                 break
-            parts.append(int(digits))
+            parts.append(int(digits[:9]))
         if not parts or not 0 <= parts[0] <= 3:
             raise FileFormatError(f"keras_version is {text!r}; fastbilstm reads files of Keras 1, 2 and 3")
         if parts[0] == 0:
@@ -106,7 +106,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Input:
-    """A model input; `shape` counts the batch axis, None where a size is free."""
+    """A model input; `shape` counts the batch axis, None where a size is free.
+
+    The shape itself may be None in a Sequential model inside another: it takes what it is called with.
+    """
 
     name: str
     shape: tuple
@@ -131,6 +134,8 @@ class Graph:
 
     def __post_init__(self):
         count = len(self.inputs)
+        if self.dtype not in ("float32", "float64"):
+            raise FileFormatError(f"model {self.name!r}: dtype is {self.dtype!r}; expected float32 or float64")
         for number, node in enumerate(self.nodes):
             if not 0 <= node.layer < len(self.layers):
                 raise FileFormatError(f"model {self.name!r}: node {number} calls layer {node.layer}, which is missing")
@@ -214,12 +219,28 @@ def _layer_from_json(entry):
     )
 
 
+def _shape_from_json(shape):
+    return None if shape is None else tuple(None if size is None else int(size) for size in shape)
+
+
+def _input_from_json(entry):
+    given = Input(str(entry["name"]), _shape_from_json(entry["shape"]), str(entry["dtype"]))
+    if any(size is not None and size < 0 for size in given.shape or ()):
+        raise FileFormatError(f"input {given.name!r} has shape {given.shape}")
+    if not given.dtype.startswith(("float", "bfloat", "int", "uint", "bool")):
+        raise FileFormatError(f"input {given.name!r} has dtype {given.dtype!r}")
+    return given
+
+
 def graph_to_json(graph):
     """Turn a Graph into plain dicts, lists, strings and numbers."""
     return {
         "name": graph.name,
         "keras": [graph.keras.framework, list(graph.keras.version), graph.keras.backend],
-        "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in graph.inputs],
+        "inputs": [
+            {"name": i.name, "shape": None if i.shape is None else list(i.shape), "dtype": i.dtype}
+            for i in graph.inputs
+        ],
         "layers": [_layer_to_json(layer) for layer in graph.layers],
         "nodes": [
             {"layer": n.layer, "args": _value_to_json(n.args), "kwargs": _value_to_json(n.kwargs)} for n in graph.nodes
@@ -240,10 +261,7 @@ def graph_from_json(entry):
         return Graph(
             name=str(entry["name"]),
             keras=KerasVersion(framework, tuple(int(part) for part in version), str(backend)),
-            inputs=tuple(
-                Input(str(i["name"]), tuple(None if d is None else int(d) for d in i["shape"]), str(i["dtype"]))
-                for i in entry["inputs"]
-            ),
+            inputs=tuple(_input_from_json(given) for given in entry["inputs"]),
             layers=tuple(_layer_from_json(layer) for layer in entry["layers"]),
             nodes=tuple(
                 Node(int(n["layer"]), tuple(_value_from_json(n["args"])), dict(_value_from_json(n["kwargs"])))
@@ -258,5 +276,5 @@ def graph_from_json(entry):
         )
     except FileFormatError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         raise FileFormatError(f"the graph is malformed: {type(error).__name__}: {error}") from error

@@ -37,13 +37,25 @@ def _read_source(path):
     try:
         with open(name, "rb") as file:
             return name, file.read(_HEAD), name
-    except OSError as error:
-        raise FileFormatError(f"{name}: cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _naming(error, label):
+    """The error with the name of the file in it; what checks graphs and layers does not know the file."""
+    return error if label in str(error) else FileFormatError(f"{label}: {error}")
 
 
 def read_model_file(path, config=None, outputs=None):
     """Return (graph, tensors, vector or None, label) of a converted or a Keras file."""
     source, head, label = _read_source(path)
+    try:
+        return (*_read(source, head, label, config, outputs), label)
+    except FileFormatError as error:
+        raise _naming(error, label) from error
+
+
+def _read(source, head, label, config, outputs):
     if outputs is not None:
         outputs = [outputs] if isinstance(outputs, str) else list(outputs)
         if not outputs:
@@ -55,12 +67,11 @@ def read_model_file(path, config=None, outputs=None):
             raise FileFormatError(
                 f"{label}: a converted model; config and outputs belong to its conversion from the Keras file"
             )
-        return (*weights_file.read(source, label), label)
+        return weights_file.read(source, label)
     from .keras import reader
 
     if head.startswith(reader.ZIP_MAGIC) or reader.is_hdf5(head, source):
-        graph, tensors = reader.read_keras(source, head, label, config, outputs)
-        return graph, tensors, None, label
+        return (*reader.read_keras(source, head, label, config, outputs), None)
     raise FileFormatError(
         f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5); it begins with {head[:8]!r}"
     )
@@ -104,8 +115,10 @@ def load(path, *, config=None, outputs=None, dtype=None, check=False, backend="a
     graph, tensors, vector, label = read_model_file(path, config, outputs)
     try:
         model = Model(graph, tensors, dtype=dtype, backend=backend, vector=vector, source=label)
+        if vector is not None:
+            model.check_vector(vector)
     except FileFormatError as error:
-        raise FileFormatError(f"{label}: {error}") from error
+        raise _naming(error, label) from error
     if check:
         result = model.self_check()
         if not result:

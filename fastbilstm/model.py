@@ -3,6 +3,7 @@
 Imports NumPy; files are read and written by `loading` and `weights_file`.
 """
 
+import numbers
 import sys
 import time
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from . import plan as planning
 from . import vector as vectors
 from . import weights_file
-from .errors import InputError
+from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
 from .layers.core import check_ids
 from .summary import summary_text
@@ -156,15 +157,19 @@ class Model:
         if batch_size is None:
             fixed = self.graph.inputs[0].shape[0] if self._plan.stateful else None
             batch_size = fixed or _DEFAULT_BATCH
-        if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral) or batch_size < 1:
             raise InputError(f"batch_size is {batch_size!r}; expected a whole number of at least 1")
         self._check_batch(rows, int(batch_size))
         progress = _Progress(rows) if verbose in (1, "auto") else None
         parts = []
         for start in range(0, max(rows, 1), int(batch_size)):
-            parts.append(self._plan.run([a[start : start + int(batch_size)] for a in arrays], self._states))
+            stop = min(start + int(batch_size), rows)
+            try:
+                parts.append(self._plan.run([array[start:stop] for array in arrays], self._states))
+            except InputError as error:
+                raise InputError(f"in the batch of rows {start} to {stop - 1}: {error}") from error
             if progress:
-                progress.update(min(start + int(batch_size), rows))
+                progress.update(stop)
         if len(parts) == 1:
             return self._pack(parts[0])
         return self._pack([np.concatenate(column) for column in zip(*parts)])
@@ -199,6 +204,17 @@ class Model:
     def __reduce__(self):
         tensors = {name: np.asarray(array) for name, array in self._tensors.items()}
         return _restore, (graph_to_json(self.graph), tensors, self.dtype, self.backend, self.vector, self.source)
+
+    def check_vector(self, vector):
+        """Raise FileFormatError if a self-check vector does not fit the model."""
+        try:
+            self._check_inputs(vector.inputs)
+        except InputError as error:
+            raise FileFormatError(f"its self-check vector does not fit the model: {error}") from error
+        if len(vector.outputs) != len(self.graph.outputs):
+            raise FileFormatError(
+                f"its self-check vector has {len(vector.outputs)} outputs, the model {len(self.graph.outputs)}"
+            )
 
     # ---- input ------------------------------------------------------------------------------------------------------
 

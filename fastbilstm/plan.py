@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import FileFormatError, MissingExtraError
-from .graph import Layer
+from .errors import FastBiLSTMError, FileFormatError, MissingExtraError
+from .graph import Layer, flatten_refs
 from .layers import Functional, Spec, Tensor
 from .layers.core import Embedding
+from .layers.functional import TimeDistributed
 from .layers.recurrent import LSTM
 
 BACKENDS = ("auto", "blas", "numpy")
@@ -66,9 +67,38 @@ def compile(graph, tensors, dtype=None, backend="auto"):
     FileFormatError
         If shapes, weights and graph contradict each other.
     """
-    dtype = np.dtype(graph.dtype if dtype is None else dtype)
-    if dtype.name not in ("float32", "float64"):
-        raise ValueError(f"dtype is {dtype.name!r}; expected 'float32' or 'float64'")
+    chosen = graph.dtype if dtype is None else dtype
+    try:
+        dtype = np.dtype(chosen)
+    except TypeError:
+        dtype = None
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype is {chosen!r}; expected 'float32' or 'float64'")
+    try:
+        network, inputs, outputs = _build(graph, tensors, dtype)
+    except FastBiLSTMError:
+        raise
+    except (AttributeError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # A graph comes from a file: whatever no check foresaw is a fault of that file.
+        text = f"model {graph.name!r} contradicts itself ({type(error).__name__}: {error})"
+        raise FileFormatError(text) from error
+    found = list(layers_of(network))
+    lstms = [layer for layer in found if isinstance(layer, LSTM)]
+    backend = _choose_backend(backend, bool(lstms))
+    if backend == "blas":
+        from .blas import lstm as blas_lstm
+
+        for layer in lstms:
+            layer.sequence = blas_lstm
+    stateful = tuple(layer for layer in lstms if layer.stateful)
+    return Plan(network, dtype, backend, inputs, outputs, _id_limits(network), stateful)
+
+
+def _build(graph, tensors, dtype):
+    """The network with its weights, and the Specs of its inputs and outputs."""
+    for given in graph.inputs:
+        if given.shape is None:
+            raise FileFormatError(f"model {graph.name!r}: input {given.name!r} has no shape")
     network = Functional(Layer(graph.name, "Functional", graph=graph), graph.keras)
     named = [name for _, layer in graph.walk() for name in layer.weights.values()]
     missing = sorted(set(named) - set(tensors))
@@ -81,16 +111,7 @@ def compile(graph, tensors, dtype=None, backend="auto"):
     inputs = tuple(Spec(given.shape) for given in graph.inputs)
     outputs = tuple(network.infer(list(inputs), {}))
     network.bind(tensors, dtype)
-    found = list(layers_of(network))
-    lstms = [layer for layer in found if isinstance(layer, LSTM)]
-    backend = _choose_backend(backend, bool(lstms))
-    if backend == "blas":
-        from .blas import lstm as blas_lstm
-
-        for layer in lstms:
-            layer.sequence = blas_lstm
-    stateful = tuple(layer for layer in lstms if layer.stateful)
-    return Plan(network, dtype, backend, inputs, outputs, _id_limits(network), stateful)
+    return network, inputs, outputs
 
 
 def blas_problem() -> Any:
@@ -117,14 +138,16 @@ def _choose_backend(backend, has_lstm):
 
 
 def _id_limits(network):
-    """For each input, how many rows the smallest Embedding has that reads it directly."""
-    graph, limits = network.graph, []
-    for number in range(len(graph.inputs)):
-        sizes = []
-        for node in graph.nodes:
-            layer = network.inner[node.layer]
-            first = node.args[0] if node.args else None
-            if isinstance(layer, Embedding) and getattr(first, "node", None) == number:
-                sizes.append(layer.input_dim)
-        limits.append(min(sizes, default=None))
-    return tuple(limits)
+    """For each input, how many rows the smallest Embedding has that reads it directly, here or in a model inside."""
+    found = [[] for _ in network.graph.inputs]
+    for node in network.graph.nodes:
+        layer = network.inner[node.layer]
+        while isinstance(layer, TimeDistributed):
+            layer = layer.inner[0]
+        limits = (layer.input_dim,) if isinstance(layer, Embedding) else ()
+        if isinstance(layer, Functional):
+            limits = _id_limits(layer)
+        for ref, limit in zip(flatten_refs(node.args), limits):
+            if ref.node < len(found) and limit is not None:
+                found[ref.node].append(limit)
+    return tuple(min(limits, default=None) for limits in found)

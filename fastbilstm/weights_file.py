@@ -11,6 +11,7 @@ vector. Every malformed case has its own error. Imports NumPy; knows nothing of 
 import hashlib
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 
@@ -197,7 +198,7 @@ def _read_header(content, label):
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise FileFormatError(f"{label}: a safetensors file without fastbilstm's metadata; convert the Keras model")
     version = metadata.get("fastbilstm_format")
-    if version is None or not version.isdigit():
+    if version is None or not re.fullmatch("[0-9]{1,9}", version):
         raise FileFormatError(f"{label}: a safetensors file, but no converted model (fastbilstm_format is {version!r})")
     if not 1 <= int(version) <= FORMAT_VERSION:
         raise FileFormatError(
@@ -235,7 +236,15 @@ def _read_arrays(header, data, label):
         if begin != position:
             what = "overlaps the one before it" if begin < position else "leaves a hole before it"
             raise FileFormatError(f"{label}: array {name!r} at {begin}..{end} {what}")
-        arrays[name] = np.frombuffer(data, dtype, (end - begin) // dtype.itemsize, begin).reshape(shape)
+        array = np.frombuffer(data, dtype, (end - begin) // dtype.itemsize, begin)
+        if not array.flags.aligned:
+            # Other writers of the layout need not align.
+            array = array.copy()
+            array.flags.writeable = False
+        try:
+            arrays[name] = array.reshape(shape)
+        except (ValueError, OverflowError) as error:
+            raise FileFormatError(f"{label}: array {name!r} has shape {str(shape)[:80]} ({error})") from error
         position = end
     if position != len(data):
         raise FileFormatError(f"{label}: {len(data) - position} bytes at its end belong to no array")

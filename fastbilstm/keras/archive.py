@@ -44,6 +44,10 @@ def _member(archive, name, limit, label):
         info = archive.getinfo(name)
     except KeyError as error:
         raise FileFormatError(f"{label}: the archive has no {name}") from error
+    if info.flag_bits & 1:
+        raise FileFormatError(f"{label}: {name} is encrypted; Keras does not encrypt")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FileFormatError(f"{label}: {name} has compression method {info.compress_type}; Keras stores or deflates")
     if info.file_size > limit or (info.file_size > (1 << 20) and info.file_size > MAX_RATIO * info.compress_size):
         raise FileFormatError(
             f"{label}: {name} claims {info.file_size} bytes from {info.compress_size} stored ones; refused"

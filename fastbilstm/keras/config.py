@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from .. import layers as specification
 from ..errors import FileFormatError, UnsupportedLayerError
-from ..graph import Graph, Input, Layer, Node, Ref
+from ..graph import Input, Layer
 from ..layers.base import COMMON, IGNORED_SUFFIXES, REQUIRED
 from ..layers.recurrent import backward_layer
 from . import legacy
+from .assemble import assemble
 from .nodes import Call, Pending, map_pending, pending_in, read_calls, reference
 
 MODELS = ("Sequential", "Functional", "Model")
@@ -34,6 +35,8 @@ def split_config(config, label):
     """Return (class name, config) of a whole model's description; Keras 1 and 2 wrap it in different ways."""
     if not isinstance(config, dict) or "class_name" not in config or "config" not in config:
         raise FileFormatError(f"{label}: the architecture is no Keras model (no class_name and config)")
+    if not isinstance(config["class_name"], str):
+        raise FileFormatError(f"{label}: the architecture has class_name {str(config['class_name'])[:60]}")
     return config["class_name"], config["config"]
 
 
@@ -81,14 +84,15 @@ class ConfigReader:
         if ">" in class_name or (isinstance(registered, str) and ">" in registered):
             self.problem(path, class_name, "registered_name", registered or class_name, "is a class of its author")
             return Layer(name, class_name)
-        if str(entry.get("module", "")).startswith(("keras.src.ops", "keras.ops")):
+        if self._is_operation(entry, class_name, config):
             return self._read_operation(class_name, config, path)
         class_name, config = legacy.modernize(class_name, config, self.version)
         cls = specification.REGISTRY.get(class_name)
         if class_name == "Lambda":
             self.problem(path, class_name, None, None, _LAMBDA)
         elif cls is None:
-            self.problem(path, class_name, None, None, "is not supported")
+            mode = ("mode", config.get("mode")) if class_name == "Merge" else (None, None)
+            self.problem(path, class_name, *mode, "is not supported")
         if cls is None or class_name in ("Lambda", "InputLayer"):
             return Layer(name, class_name)
         inner = self._read_inner(class_name, config, path)
@@ -103,6 +107,13 @@ class ConfigReader:
         if layer.layers:
             return []
         return list(specification.REGISTRY[layer.class_name](layer, self.version).weight_shapes(()))
+
+    def _is_operation(self, entry, class_name, config):
+        """Whether this is a `keras.ops` node. An .h5 has no "module", but there every layer stores "trainable"."""
+        module = entry.get("module")
+        if module is not None:
+            return str(module).startswith(("keras.src.ops", "keras.ops"))
+        return self.version.is_keras3 and "trainable" not in config and f"ops.{class_name}" in specification.REGISTRY
 
     def _read_operation(self, class_name, config, path):
         key = f"ops.{class_name}"
@@ -201,20 +212,42 @@ class ConfigReader:
         entries = config.get("layers")
         if not isinstance(entries, list) or not entries:
             self.malformed(f"Sequential model {name or ''!r} has no layers")
+        if not all(isinstance(entry, dict) and isinstance(entry.get("config"), (dict, list)) for entry in entries):
+            self.malformed(f"Sequential model {name or ''!r}: a layer has no class_name and config")
         name = name or str(config.get("name") or "sequential")
-        built, calls, source = [], [], None
-        for number, entry in enumerate(entries):
-            is_input = isinstance(entry, dict) and entry.get("class_name") == "InputLayer"
-            if number == 0:
-                source = self._sequential_input(entry, config, is_input, path)
-                previous = Pending(source.name, 0, 0)
+        sources, built, calls = [], [], {}
+        end = self._read_chain(config, path, sources, built, calls)
+        return self._assemble(name, sources, built, calls, [end], "single", outputs)
+
+    def _read_chain(self, config, path, sources, built, calls):
+        """Add the layers of a Sequential, each called on the one before; return the last tensor.
+
+        Keras 1 has Sequential models that begin with a Merge of other Sequential models: their layers are added, too.
+        """
+        previous = None
+        for number, entry in enumerate(config["layers"]):
+            is_input = entry.get("class_name") == "InputLayer"
+            towers = entry["config"].get("layers") if entry.get("class_name") == "Merge" and number == 0 else None
+            if towers:
+                previous = []
+                for tower in towers:
+                    if not isinstance(tower, dict) or tower.get("class_name") != "Sequential":
+                        self.malformed(f"layer {entry['config'].get('name')!r} (Merge): it merges no Sequential models")
+                    chain = tower["config"] if isinstance(tower["config"], dict) else {"layers": tower["config"]}
+                    previous.append(self._read_chain(chain, path, sources, built, calls))
+                entry = {**entry, "config": {k: v for k, v in entry["config"].items() if k != "layers"}}
+            elif number == 0:
+                sources.append(self._sequential_input(entry, config, is_input, path))
+                previous = Pending(sources[-1].name, 0, 0)
             if is_input:
                 continue
             layer = self.read_layer(entry, path)
+            if layer.name in calls:
+                self.malformed(f"Sequential model: two layers share the name {layer.name!r}")
             built.append(layer)
-            calls.append(Call(layer.name, (previous,), {}))
+            calls[layer.name] = [Call(layer.name, (previous,), {})]
             previous = Pending(layer.name, 0, 0)
-        return self._assemble(name, [source], built, {c.layer: [c] for c in calls}, [previous], "single", outputs)
+        return previous
 
     def _sequential_input(self, entry, config, is_input, path):
         first = (entry.get("config") if isinstance(entry, dict) else None) or {}
@@ -281,7 +314,7 @@ class ConfigReader:
             if start.layer not in sources:
                 self.malformed(f"model {name!r}: input layer {start.layer!r} is no InputLayer")
         inputs = [sources[start.layer] for start in starts]
-        self._renumber(built, calls, ends)
+        self._renumber(built, calls, ends, {n for n, e in zip(names, entries) if e.get("class_name") == "Sequential"})
         graph = self._assemble(name, inputs, built, calls, ends, structure, outputs)
         return replace(graph, input_structure=input_structure)
 
@@ -296,106 +329,34 @@ class ConfigReader:
             raise FileFormatError(f"{where}: input_layers or output_layers is {str(entry)[:60]}")
         return [reference(item, names, where) for item in entry], "list"
 
-    def _renumber(self, built, calls, ends):
-        """Calls of a model inside a model are numbered from 1 by Keras 2 (call 0 built it) and from 0 otherwise."""
+    def _assemble(self, name, inputs, built, calls, ends, structure, outputs):
+        graph = assemble(self.version, self.label, name, inputs, built, calls, ends, structure, outputs)
+        self.kept = {layer.name for layer in graph.layers} | {given.name for given in graph.inputs}
+        return graph
+
+    def _renumber(self, built, calls, ends, sequential):
+        """Number the calls of a model inside a model from 0.
+
+        Keras 2 numbers them from 1 (call 0 built it) or from 0; Keras 3 from 0, save in output_layers, where those of a
+        functional model count from 1.
+        """
         used = [p for found in calls.values() for call in found for p in pending_in((call.args, call.kwargs))] + ends
         for layer in built:
             numbers = {p.call for p in used if p.layer == layer.name}
-            if layer.graph is None or not numbers or 0 in numbers:
-                continue
-            if max(numbers) < len(calls[layer.name]) and self.version.is_keras3:
+            if layer.graph is None or not numbers:
                 continue
 
             def shift(p, name=layer.name):
                 return Pending(name, p.call - 1, p.tensor) if p.layer == name else p
 
-            for key, found in calls.items():
-                calls[key] = [Call(c.layer, map_pending(shift, c.args), map_pending(shift, c.kwargs)) for c in found]
-            ends[:] = map_pending(shift, ends)
-
-    def _assemble(self, name, inputs, built, calls, ends, structure, outputs):
-        """Order the calls, cut the graph, number everything."""
-        names = [p.layer for p in ends]
-        if outputs:
-            ends, structure = self._cut(outputs, calls, name), "list"
-            names = list(outputs)
-        index = {layer.name: number for number, layer in enumerate(built)}
-        order = self._order(ends, calls, {i.name for i in inputs}, name)
-        if outputs:
-            used = {p.layer for key in order for p in self._needs(calls, key)} | {p.layer for p in ends}
-            inputs = [i for i in inputs if i.name in used]
-        numbers = {(i.name, 0): k for k, i in enumerate(inputs)}
-        numbers.update({key: len(inputs) + k for k, key in enumerate(order)})
-        kept = sorted({index[layer] for layer, _ in order})
-        place = {built[k].name: number for number, k in enumerate(kept)}
-
-        def number(p):
-            return Ref(numbers[(p.layer, p.call)], p.tensor)
-
-        nodes = []
-        for key in order:
-            call = self._call(calls, key)
-            nodes.append(Node(place[key[0]], map_pending(number, call.args), map_pending(number, call.kwargs)))
-        self.kept = {built[k].name for k in kept} | {i.name for i in inputs}
-        return Graph(
-            name=name,
-            keras=self.version,
-            inputs=tuple(inputs),
-            layers=tuple(built[k] for k in kept),
-            nodes=tuple(nodes),
-            outputs=tuple(number(p) for p in ends),
-            output_names=tuple(names),
-            input_structure="list",
-            output_structure=structure,
-        )
-
-    def _call(self, calls, key):
-        return calls[key[0]][key[1]]
-
-    def _needs(self, calls, key):
-        call = self._call(calls, key)
-        return pending_in((call.args, call.kwargs))
-
-    def _cut(self, outputs, calls, name):
-        ends = []
-        for output in outputs:
-            layer, _, call = str(output).partition(":")
-            count = len(calls.get(layer, ()))
-            if not count:
-                known = ", ".join(calls)
-                raise FileFormatError(f"{self.label}: outputs names {layer!r}; the layers are {known}")
-            if not call and count > 1:
-                raise FileFormatError(f"{self.label}: layer {layer!r} is called {count} times; say {layer}:0 or so")
-            if call and (not call.isdigit() or int(call) >= count):
-                raise FileFormatError(f"{self.label}: outputs names {output!r}; {layer!r} is called {count} times")
-            ends.append(Pending(layer, int(call or 0), 0))
-        return ends
-
-    def _order(self, ends, calls, inputs, name):
-        """The calls needed for `ends`, each after what it uses (depth first, without recursion)."""
-        order, state = [], {}
-        stack = [(p.layer, p.call) for p in reversed(ends)]
-        while stack:
-            key = stack[-1]
-            if key[0] in inputs or state.get(key) == "done":
-                stack.pop()
-                continue
-            if key[0] not in calls or not 0 <= key[1] < len(calls[key[0]]):
-                self.malformed(f"model {name!r}: call {key[1]} of layer {key[0]!r} is used and missing")
-            needed = [(p.layer, p.call) for p in self._needs(calls, key)]
-            open_ = [k for k in needed if k[0] not in inputs and state.get(k) != "done"]
-            if state.get(key) == "open":
-                if open_:
-                    self.malformed(f"model {name!r}: the graph has a cycle through layer {key[0]!r}")
-                state[key] = "done"
-                order.append(key)
-                stack.pop()
-            else:
-                state[key] = "open"
-                if any(state.get(k) == "open" for k in open_):
-                    self.malformed(f"model {name!r}: the graph has a cycle through layer {key[0]!r}")
-                stack.extend(reversed(open_))
-        return order
+            if self.version.is_keras3:
+                ends[:] = ends if layer.name in sequential else map_pending(shift, ends)
+            elif 0 not in numbers:
+                for key, found in calls.items():
+                    calls[key] = [
+                        Call(c.layer, map_pending(shift, c.args), map_pending(shift, c.kwargs)) for c in found
+                    ]
+                ends[:] = map_pending(shift, ends)
 
 
 def _short(value):

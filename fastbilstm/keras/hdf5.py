@@ -7,6 +7,7 @@ than the file stores. Imports h5py, which is an optional extra.
 import contextlib
 import io
 import json
+import re
 
 import numpy as np
 
@@ -44,18 +45,24 @@ def open_file(source, label):
             raise FileFormatError(f"{label}: damaged HDF5 file ({type(error).__name__}: {error})") from error
 
 
-def as_text(value):
-    """Decode an attribute that may be str, bytes or a NumPy scalar of either."""
+def _text(value, group, name):
+    """Decode one string of an attribute: bytes, str, or a NumPy scalar of either."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    return str(value)
+    try:
+        if isinstance(value, bytes):
+            return value.decode("utf-8")
+        if isinstance(value, str):
+            value.encode("utf-8")  # h5py turns bytes that are no UTF-8 into surrogates
+            return str(value)
+    except UnicodeError as error:
+        raise FileFormatError(f"attribute {name!r} of group {group.name!r} is not UTF-8 text ({error})") from error
+    raise FileFormatError(f"attribute {name!r} of group {group.name!r} holds {str(value)[:60]}; expected strings")
 
 
 def attribute(group, name):
     """An attribute as str, or None where it is missing."""
-    return as_text(group.attrs[name]) if name in group.attrs else None
+    return _text(group.attrs[name], group, name) if name in group.attrs else None
 
 
 def name_list(group, name):
@@ -63,20 +70,21 @@ def name_list(group, name):
     if name in group.attrs:
         chunks = [group.attrs[name]]
     else:
-        chunks = []
-        while f"{name}{len(chunks)}" in group.attrs:
-            chunks.append(group.attrs[f"{name}{len(chunks)}"])
-        if not chunks:
-            raise FileFormatError(f"{group.file.filename}: group {group.name!r} has no attribute {name!r}")
-    return [as_text(item) for chunk in chunks for item in np.atleast_1d(chunk) if np.size(chunk)]
+        pattern = re.compile(re.escape(name) + r"[0-9]{1,9}")
+        numbers = sorted(int(key[len(name) :]) for key in group.attrs if pattern.fullmatch(key))
+        if not numbers:
+            raise FileFormatError(f"group {group.name!r} has no attribute {name!r}")
+        if numbers != list(range(len(numbers))):
+            missing = min(set(range(len(numbers))) - set(numbers))
+            raise FileFormatError(f"group {group.name!r} has {name}{numbers[-1]} but no {name}{missing}")
+        chunks = [group.attrs[f"{name}{number}"] for number in numbers]
+    return [_text(item, group, name) for chunk in chunks for item in np.ravel(chunk)]
 
 
 def json_attribute(group, name, label):
-    text = attribute(group, name)
-    if text is None:
-        return None
+    """An attribute that holds JSON."""
     try:
-        return json.loads(text)
+        return json.loads(attribute(group, name))
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{label}: attribute {name!r} is not valid JSON ({error})") from error
 

@@ -36,7 +36,6 @@ _MERGE_MODES = {
     "ave": "Average",
     "max": "Maximum",
     "dot": "Dot",
-    "cos": "Dot",
 }
 ALIASES = {"GlobalAvgPool1D": "GlobalAveragePooling1D", "GlobalMaxPool1D": "GlobalMaxPooling1D"}
 
@@ -101,10 +100,9 @@ def _keras1_merge(config):
     merged = {"name": config.get("name"), "trainable": config.get("trainable", True)}
     if mode == "concat":
         merged["axis"] = config.get("concat_axis", -1)
-    elif mode in ("dot", "cos"):
+    elif mode == "dot":
         axes = config.get("dot_axes", -1)
         merged.update(axes=[a[0] if isinstance(a, list) else a for a in axes] if isinstance(axes, list) else axes)
-        merged["normalize"] = mode == "cos"
     return _MERGE_MODES[mode], merged
 
 

@@ -15,6 +15,8 @@ from .weights import read_groups, read_paths
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK\x03\x04"
+# Values in a YAML architecture with its aliases written out; the largest known models have some thousands.
+_MAX_YAML = 1_000_000
 # A Keras 3 architecture without weights or metadata does not say its version.
 _UNKNOWN_KERAS3 = (3, 15)
 
@@ -40,12 +42,14 @@ def read_config(config, label):
         return config
     text = os.fspath(config) if isinstance(config, (str, os.PathLike)) else config
     if isinstance(text, str) and not text.lstrip().startswith("{"):
-        label = text
+        label = text if len(text) < 300 else f"{text[:100]}..."
         try:
             with open(text, "rb") as file:
                 text = file.read()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise FileFormatError(f"config {label}: cannot be read ({error})") from error
+    if not isinstance(text, (str, bytes)):
+        raise TypeError(f"config is of type {type(config).__name__}; expected a dict, JSON text or a path")
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
@@ -76,9 +80,17 @@ def _read_yaml(text, label):
 
     Loader.add_constructor("tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node))
     try:
-        return yaml.load(text, Loader=Loader)
-    except (yaml.YAMLError, RecursionError) as error:
+        value = yaml.load(text, Loader=Loader)
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        # PyYAML lets errors of int(), datetime() and others through.
         raise FileFormatError(f"config {label}: neither valid JSON nor YAML ({str(error)[:200]})") from error
+    stack, count = [value], 0
+    while stack:
+        item, count = stack.pop(), count + 1
+        if count > _MAX_YAML:
+            raise FileFormatError(f"config {label}: its aliases expand to more than {_MAX_YAML} values; refused")
+        stack += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return value
 
 
 def read_keras(source, head, label, config=None, outputs=None):
@@ -105,28 +117,29 @@ def read_keras(source, head, label, config=None, outputs=None):
         if config is not None:
             raise FileFormatError(f"{label}: a .keras archive holds its own architecture; do not give config")
         model, metadata, weights = read_archive(source, label)
-        if not isinstance(metadata, dict):
-            raise FileFormatError(f"{label}: metadata.json is no dictionary")
-        version = KerasVersion.parse(metadata.get("keras_version") or "0")
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("keras_version"), str):
+            raise FileFormatError(f"{label}: metadata.json is no dictionary with a keras_version")
+        version = KerasVersion.parse(metadata["keras_version"])
         inside = f"{label}: model.weights.h5"
         with open_file(weights, inside) as file:
             return _assemble(model, version, label, outputs, lambda *a: read_paths(file, *a[:2], inside, a[2]))
     with open_file(source, label) as file:
         if "nb_layers" in file.attrs:
             raise FileFormatError(f"{label}: a weights file of Keras 0.x, which is not supported")
-        stored = json_attribute(file, "model_config", label)
         if config is not None:
             model = read_config(config, label)
-        elif stored is not None:
-            model = stored
+        elif "model_config" in file.attrs:
+            model = json_attribute(file, "model_config", label)
         else:
             raise FileFormatError(
                 f"{label}: holds weights and no architecture; give the model's JSON or YAML as config= (--config)"
             )
+        split_config(model, label)
         is_paths = is_group(file, "layers") or is_group(file, "_layer_checkpoint_dependencies")
         container = file["model_weights"] if is_group(file, "model_weights") else file
-        version = _find_version(model, file, container, label, uses_config=config is not None)
-        if "layer_names" in container.attrs or "layer_names0" in container.attrs:
+        is_groups = any(name.startswith("layer_names") for name in container.attrs)
+        version = _find_version(model, file, container, label, uses_config=config is not None, is_paths=not is_groups)
+        if is_groups:
             return _assemble(
                 model, version, label, outputs, lambda g, t, n: read_groups(container, g, t, label, list(n))
             )
@@ -135,15 +148,19 @@ def read_keras(source, head, label, config=None, outputs=None):
         raise FileFormatError(f"{label}: an HDF5 file without Keras weights (no layer_names, no group 'layers')")
 
 
-def _find_version(model, file, container, label, uses_config):
+def _find_version(model, file, container, label, uses_config, is_paths):
     text = model.get("keras_version")
     backend = model.get("backend")
     if not uses_config or text is None:
         text = attribute(file, "keras_version") or text or attribute(container, "keras_version")
         backend = backend or attribute(file, "backend") or attribute(container, "backend")
     if text is None and "registered_name" in model:
-        version = KerasVersion("keras3", _UNKNOWN_KERAS3)
-        return version
+        return KerasVersion("keras3", _UNKNOWN_KERAS3)
+    if text is None and is_paths:
+        raise FileFormatError(
+            f"{label}: neither the file nor the architecture says which Keras wrote it; give the architecture as "
+            "model.to_json() makes it, or add its keras_version"
+        )
     return KerasVersion.parse(text, backend)
 
 
@@ -188,7 +205,7 @@ def _assemble(model, version, label, outputs, read_weights):
     if version.is_keras3 and version.version == _UNKNOWN_KERAS3:
         notes += (f"the file does not say which Keras 3 wrote it; computed as Keras {version.version[0]}.15 does",)
     inputs = tuple(replace(i, shape=i.shape or _guess_shape(graph, tensors, label)) for i in graph.inputs)
-    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     return replace(graph, dtype=dtype, notes=notes, inputs=inputs), tensors
 
 

@@ -70,7 +70,7 @@ class PReLU(BaseLayer):
 
     def weight_shapes(self, shapes):
         shape = list(shapes[0][1:]) if shapes else []
-        for axis in self.shared_axes or ():
+        for axis in (self.shared_axes or ()) if shapes else ():
             if not 1 <= axis <= len(shape):
                 self.fail(f"shared_axes holds {axis}; the input has {len(shape) + 1} axes")
             shape[axis - 1] = 1
@@ -90,8 +90,9 @@ class Softmax(BaseLayer):
             return activations.softmax(x, axis)
         if mask.ndim > x.ndim or not all(same_size(m, s) or m == 1 for m, s in zip(mask.shape[::-1], x.shape[::-1])):
             raise InputError(f"layer {self.name!r} (Softmax): mask {mask.shape} does not fit its input {x.shape}")
-        new = self.version.is_keras3
-        # tf.keras adds -1e9 to masked places, Keras 3 replaces them by -1e9; from 3.14 on their probability is 0.
-        x = np.where(mask, x, -1e9) if new or self.robust_masking else x + np.where(mask, 0, -1e9).astype(x.dtype)
+        version = self.version.version if self.version.is_keras3 else (2,)
+        # Masked places get -1e9 added, from Keras 3.13 on are replaced by it; from 3.10 on they end as 0.
+        replace = version >= (3, 13) or self.robust_masking
+        x = np.where(mask, x, -1e9) if replace else x + np.where(mask, 0, -1e9).astype(x.dtype)
         y = activations.softmax(x, axis)
-        return np.where(mask, y, 0) if new and self.version.version >= (3, 14) else y
+        return np.where(mask, y, 0) if version >= (3, 10) else y

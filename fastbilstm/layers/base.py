@@ -40,7 +40,9 @@ class Option(NamedTuple):
 
 def integer(minimum=1):
     def check(value):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or int(value) != value or value < minimum:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        whole = whole or (isinstance(value, float) and value.is_integer())
+        if not whole or value < minimum:
             raise ValueError(f"expected a whole number of at least {minimum}")
         return int(value)
 
@@ -56,7 +58,10 @@ def boolean(value):
 def real(value):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("expected a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError("expected a number below 1e308") from error
 
 
 def optional(check):
@@ -131,7 +136,7 @@ class BaseLayer:
         self.name, self.config, self.version, self.inner = layer.name, layer.config, version, tuple(inner)
         self.class_name = layer.class_name
         self.weight_names = layer.weights
-        self.weights = {}
+        self.weights, self.sizes = {}, {}
 
     def __getattr__(self, name):
         config = self.__dict__.get("config", {})
@@ -156,6 +161,21 @@ class BaseLayer:
     def weight_shapes(self, shapes):
         """Map role to shape, in Keras' order. `shapes` are the inputs'; what depends on an unknown size is None."""
         return {}
+
+    def set_sizes(self, sizes):
+        """Take the shapes of all arrays of the model by name, so that `checked_infer` can compare them."""
+        self.sizes = {role: sizes[name] for role, name in self.weight_names.items()}
+        for inner in self.inner:
+            inner.set_sizes(sizes)
+
+    def checked_infer(self, inputs, kwargs):
+        """`infer`, and refuse weights whose shape is not the one these inputs need."""
+        if self.weight_names:
+            for role, expected in self.weight_shapes([spec.shape for spec in inputs]).items():
+                found = self.sizes[role]
+                if len(found) != len(expected) or any(e not in (None, f) for e, f in zip(expected, found)):
+                    self.fail(f"its {role} has shape {found}; the model needs {expected}")
+        return self.infer(inputs, kwargs)
 
     def bind(self, tensors, dtype):
         """Take the weights, cast to the dtype of computation."""

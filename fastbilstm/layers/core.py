@@ -34,20 +34,13 @@ def embedding(ids, embeddings):
 
 def check_ids(ids, size, what="token id"):
     """Return `ids` as integers below `size`, truncating floats as Keras does; raise InputError for any other."""
-    if ids.dtype.kind == "f":
-        if not np.isfinite(ids).all():
-            position = tuple(int(i) for i in np.argwhere(~np.isfinite(ids))[0])
-            raise InputError(f"{what} at position {position} is {ids[position]}; expected 0 to {size - 1}")
-        ids = ids.astype(np.int64)
-    elif ids.dtype.kind == "b":
-        ids = ids.astype(np.int64)
-    bad = (ids < 0) | (ids >= size)
+    bad = ~((ids > -1) & (ids < size))  # in this form NaN is bad, too
     if bad.any():
         position = tuple(int(i) for i in np.argwhere(bad)[0])
         raise InputError(
             f"{what} at position {position} is {ids[position]}; expected 0 to {size - 1} (input_dim is {size})"
         )
-    return ids
+    return ids if ids.dtype.kind in "iu" else ids.astype(np.int64)
 
 
 @register
@@ -119,7 +112,9 @@ class Masking(BaseLayer):
 
     def call(self, inputs, kwargs, states):
         x = inputs[0].value
-        keep = np.any(x != np.asarray(self.mask_value, x.dtype), axis=-1)
+        # Keras 3 compares with the value as float32 even in float64.
+        value = np.float32(self.mask_value) if self.version.is_keras3 else np.asarray(self.mask_value, x.dtype)
+        keep = np.any(x != value, axis=-1)
         wide = keep[..., np.newaxis]
         # Up to Keras 3.14 and in tf.keras a masked value is multiplied by zero, so that NaN stays NaN.
         select = self.version.is_keras3 and self.version.version >= (3, 15)

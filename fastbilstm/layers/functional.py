@@ -76,26 +76,14 @@ class Functional(BaseLayer):
         last.update({ref.node: None for ref in graph.outputs})
         self.last_use = last
 
-    def check_weights(self, part, shapes, weight_sizes):
-        for role, expected in part.weight_shapes(shapes).items():
-            found = weight_sizes[part.weight_names[role]]
-            if len(found) != len(expected) or any(e not in (None, f) for e, f in zip(expected, found)):
-                part.fail(f"its {role} has shape {found}; the model needs {expected}")
-
-    def set_sizes(self, weight_sizes):
-        """Give every layer inside the shapes of all arrays, by name, so that `infer` can check them."""
-        self.weight_sizes = weight_sizes
-        for part in self.inner:
-            for model in (part, *part.inner):
-                if isinstance(model, Functional):
-                    model.set_sizes(weight_sizes)
-
     def infer(self, inputs, kwargs):
         if len(inputs) != len(self.graph.inputs):
             self.fail(f"it is called with {len(inputs)} inputs; it has {len(self.graph.inputs)}")
         specs = []
         for spec, given in zip(inputs, self.graph.inputs):
-            if len(spec.shape) != len(given.shape) or any(
+            if given.shape is None:
+                pass
+            elif len(spec.shape) != len(given.shape) or any(
                 a is not None and b is not None and a != b for a, b in zip(spec.shape[1:], given.shape[1:])
             ):
                 self.fail(f"input {given.name!r} of shape {given.shape} is called with shape {spec.shape}")
@@ -113,16 +101,7 @@ class Functional(BaseLayer):
                     masks = kwargs["mask"] if isinstance(kwargs["mask"], (list, tuple)) else [kwargs["mask"]]
                     flags = [m is not None for m in masks] + [False] * len(call_inputs)
                     call_inputs = [Spec(spec.shape, flag) for spec, flag in zip(call_inputs, flags)]
-                shapes = [spec.shape for spec in call_inputs]
-                parts = part.inner if part.class_name == "Bidirectional" else (part,)
-                for leaf in parts:
-                    if leaf.weight_names:
-                        self.check_weights(leaf, shapes, self.weight_sizes)
-                if part.class_name == "TimeDistributed":
-                    part.weight_check = lambda leaf, inner_shapes: self.check_weights(
-                        leaf, inner_shapes, self.weight_sizes
-                    )
-                outputs = part.infer(call_inputs, kwargs)
+                outputs = part.checked_infer(call_inputs, kwargs)
             self.node_specs.append(outputs)
             specs.append(outputs)
         return [self.pick(specs, ref) for ref in self.graph.outputs]
@@ -159,12 +138,16 @@ class Functional(BaseLayer):
                 values[number] = part.call_operation(args, kwargs)
             else:
                 call_inputs = self.call_inputs(part, args, kwargs, Tensor)
-                explicit = kwargs.get("mask") is not None
+                explicit, attached = kwargs.get("mask") is not None, call_inputs[0].mask
                 if explicit:
                     call_inputs = explicit_masks(call_inputs, kwargs["mask"])
                 if part.casts_input:
                     call_inputs = [Tensor(as_float(value, self.dtype), mask) for value, mask in call_inputs]
-                values[number] = part.call(call_inputs, {**kwargs, "mask": explicit}, states)
+                outputs = part.call(call_inputs, {**kwargs, "mask": explicit}, states)
+                if explicit and self.version.is_keras3 and self.version.version < (3, 11):
+                    # There a mask given in the call is used, but the one attached to the input is passed on.
+                    outputs = [Tensor(y, attached if mask is not None else None) for y, mask in outputs]
+                values[number] = outputs
             for ref in flatten_refs((node.args, node.kwargs)):
                 if self.last_use.get(ref.node) == number:
                     values.pop(ref.node, None)
@@ -187,12 +170,7 @@ class TimeDistributed(BaseLayer):
         if getattr(layer, "stateful", False):
             self.fail("the layer inside it is stateful")
         step = (None, *shape[2:])
-        if layer.weight_names:
-            self.weight_check(layer, [step])
-        elif layer.class_name == "Bidirectional":
-            for leaf in layer.inner:
-                self.weight_check(leaf, [step])
-        (inner,) = layer.infer([Spec(step, inputs[0].masked)], {})[:1]
+        (inner,) = layer.checked_infer([Spec(step, inputs[0].masked)], {})[:1]
         masked = inputs[0].masked or (inner.masked and not self.version.is_keras3)
         return [Spec((*shape[:2], *inner.shape[1:]), masked)]
 
@@ -202,11 +180,12 @@ class TimeDistributed(BaseLayer):
         lead = x.shape[:2]
         if lead[1] == 0:
             raise InputError(f"layer {self.name!r} (TimeDistributed): its input has no timesteps, shape {x.shape}")
-        flat_mask = None if mask is None else np.reshape(mask, (lead[0] * lead[1], *mask.shape[2:]))
+        old = self.version.is_multi_backend and self.version.version < (2, 2)
+        flat_mask = None if mask is None or old else np.reshape(mask, (lead[0] * lead[1], *mask.shape[2:]))
         flat = Tensor(np.reshape(x, (lead[0] * lead[1], *x.shape[2:])), flat_mask)
-        y, inner_mask = layer.call([flat], {"mask": mask is not None}, states)[0]
+        y, inner_mask = layer.call([flat], {"mask": flat_mask is not None}, states)[0]
         y = np.reshape(y, (*lead, *y.shape[1:]))
-        if self.version.framework != "tf_keras":
+        if old or self.version.is_keras3:
             return [Tensor(y, mask)]
         if inner_mask is not None:
             return [Tensor(y, np.reshape(inner_mask, (*lead, *inner_mask.shape[1:])))]

@@ -25,19 +25,25 @@ class BatchNormalization(BaseLayer):
     }
     ignored = ("momentum", "synchronized", "fused", "renorm_clipping", "renorm_momentum")
 
-    def normalized_axis(self, rank):
-        if len(self.axis) != 1 or not -rank <= self.axis[0] < rank or self.axis[0] % rank == 0:
-            self.fail(f"axis is {self.axis}; expected one axis from 1 to {rank - 1}")
-        return self.axis[0] % rank
+    def weight_shape(self, shape):
+        """One axis: (size,). Several axes, in tf.keras alone: as many axes as the input, 1 where none is normalized."""
+        rank = len(shape)
+        if not self.axis or any(not -rank <= axis < rank or axis % rank == 0 for axis in self.axis):
+            self.fail(f"axis is {self.axis}; expected axes from 1 to {rank - 1}")
+        axes = {axis % rank for axis in self.axis}
+        if len(axes) == 1:
+            return (shape[axes.pop()],)
+        return tuple(size if axis in axes else 1 for axis, size in enumerate(shape))
 
     def weight_shapes(self, shapes):
-        size = shapes[0][self.normalized_axis(len(shapes[0]))] if shapes else None
+        size = self.weight_shape(shapes[0]) if shapes else (None,)
         roles = (["gamma"] if self.scale else []) + (["beta"] if self.center else [])
-        return {role: (size,) for role in (*roles, "moving_mean", "moving_variance")}
+        return {role: size for role in (*roles, "moving_mean", "moving_variance")}
 
     def compute(self, x, mask):
         shape = [1] * x.ndim
-        shape[self.normalized_axis(x.ndim)] = -1
+        for axis in self.axis:
+            shape[axis] = x.shape[axis]
         weights = {role: np.reshape(array, shape) for role, array in self.weights.items()}
         return batch_normalization(
             x,

@@ -9,6 +9,11 @@ from .base import REGISTRY, Spec
 from .functional import Operation
 
 
+def constant(x):
+    """An operand; Keras makes a float32 tensor of a number, whatever it is compared with."""
+    return np.float32(x) if isinstance(x, float) else x
+
+
 def operation(*parameters):
     """Class decorator: register under "ops.<class name>" with the names of the call's parameters."""
 
@@ -23,13 +28,13 @@ def operation(*parameters):
 @operation("x1", "x2")
 class NotEqual(Operation):
     def operate(self, x1, x2):
-        return x1 != x2
+        return constant(x1) != constant(x2)
 
 
 @operation("x1", "x2")
 class Equal(Operation):
     def operate(self, x1, x2):
-        return x1 == x2
+        return constant(x1) == constant(x2)
 
 
 @operation("x1", "x2")

@@ -247,8 +247,8 @@ class Bidirectional(BaseLayer):
         half = (len(inputs) - 1) // 2
         if len(inputs) - 1 != 2 * half:
             self.fail(f"it is called with {len(inputs) - 1} initial states; expected an even number")
-        first = forward.infer([inputs[0], *inputs[1 : 1 + half]], kwargs)
-        second = backward.infer([inputs[0], *inputs[1 + half :]], kwargs)
+        first = forward.checked_infer([inputs[0], *inputs[1 : 1 + half]], kwargs)
+        second = backward.checked_infer([inputs[0], *inputs[1 + half :]], kwargs)
         (shape, masked), (shape_backward, _) = first[0], second[0]
         if self.merge_mode is None:
             outputs = [first[0], second[0]]
