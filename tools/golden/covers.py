@@ -1,0 +1,86 @@
+"""What a golden model covers: its layer classes and every option that is not Keras' default, read from its config."""
+
+import json
+
+OPTIONS = {
+    "InputLayer": {},
+    "Sequential": {},
+    "Functional": {},
+    "Embedding": {"mask_zero": False, "input_length": None},
+    "Masking": {"mask_value": 0.0},
+    "LSTM": {
+        "activation": "tanh",
+        "recurrent_activation": "sigmoid",
+        "use_bias": True,
+        "return_sequences": False,
+        "return_state": False,
+        "go_backwards": False,
+        "stateful": False,
+        "unroll": False,
+        "time_major": False,
+        "zero_output_for_mask": False,
+        "implementation": 2,
+        "dropout": 0.0,
+        "recurrent_dropout": 0.0,
+    },
+    "CuDNNLSTM": {"return_sequences": False, "return_state": False, "go_backwards": False, "stateful": False},
+    "Bidirectional": {"merge_mode": "concat"},
+    "Dense": {"activation": "linear", "use_bias": True},
+    "TimeDistributed": {},
+    "Dropout": {},
+    "SpatialDropout1D": {},
+    "GaussianNoise": {},
+    "GaussianDropout": {},
+    "AlphaDropout": {},
+    "ActivityRegularization": {},
+    "BatchNormalization": {"scale": True, "center": True, "axis": -1},
+    "LayerNormalization": {"scale": True, "center": True, "axis": -1, "rms_scaling": False},
+    "Activation": {"activation": None},
+    "ReLU": {"max_value": None, "negative_slope": 0.0, "threshold": 0.0},
+    "LeakyReLU": {},
+    "ELU": {"alpha": 1.0},
+    "PReLU": {"shared_axes": None},
+    "ThresholdedReLU": {},
+    "Softmax": {"axis": -1, "robust_masking": False},
+    "Concatenate": {"axis": -1},
+    "Add": {},
+    "Subtract": {},
+    "Multiply": {},
+    "Average": {},
+    "Maximum": {},
+    "Minimum": {},
+    "Dot": {"axes": None, "normalize": False},
+    "Attention": {"use_scale": False, "score_mode": "dot", "dropout": 0.0},
+    "AdditiveAttention": {"use_scale": True},
+    "GlobalAveragePooling1D": {"keepdims": False, "data_format": "channels_last"},
+    "GlobalMaxPooling1D": {"keepdims": False, "data_format": "channels_last"},
+    "Flatten": {"data_format": "channels_last"},
+    "Reshape": {},
+    "Permute": {},
+    "RepeatVector": {},
+    "Lambda": {},
+}
+
+
+def covers(config, class_name=None):
+    """Sorted list such as ["LSTM", "LSTM.go_backwards=true"] of a model's or layer's config."""
+    found = set()
+    _walk({"class_name": class_name, "config": config}, found)
+    return sorted(found)
+
+
+def _walk(value, found):
+    if isinstance(value, list | tuple):
+        for item in value:
+            _walk(item, found)
+    elif isinstance(value, dict):
+        name, config = value.get("class_name"), value.get("config")
+        if name in OPTIONS and isinstance(config, dict):
+            found.add(name)
+            for option, default in OPTIONS[name].items():
+                given = config.get(option, default)
+                if json.dumps(given, default=str) != json.dumps(default):
+                    shown = given if isinstance(given, str) else json.dumps(given, default=str)
+                    found.add(f"{name}.{option}={shown}")
+        for item in value.values():
+            _walk(item, found)
