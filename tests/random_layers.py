@@ -1,0 +1,249 @@
+"""Random layers and options for random_models.py, as the source text of their constructors.
+
+Everything of a layer's options that both frameworks share is drawn here, and what only one has (`time_major`, the
+longer list of activations). Imports nothing but the standard library.
+"""
+
+BOUNDED = {
+    "tanh",
+    "sigmoid",
+    "softsign",
+    "softmax",
+    "relu6",
+    "hard_sigmoid",
+    "hard_tanh",
+    "sparse_sigmoid",
+    "sparsemax",
+}
+TF_KERAS = (
+    "linear tanh sigmoid relu softmax elu selu softplus softsign exponential hard_sigmoid swish gelu mish".split()
+)
+KERAS3 = """
+    linear tanh sigmoid relu softmax elu selu softplus softsign exponential hard_sigmoid silu gelu mish leaky_relu relu6
+    celu squareplus soft_shrink sparse_plus tanh_shrink sparse_sigmoid hard_silu hard_tanh hard_shrink log_softmax
+    log_sigmoid sparsemax
+""".split()
+
+
+class Code(str):
+    """Source text: written as it is inside other source text."""
+
+    __repr__ = str.__str__
+
+
+def code(name, *args, **options):
+    """Source text of a call."""
+    given = [repr(a) for a in args] + [f"{key}={value!r}" for key, value in options.items()]
+    return Code(f"{name}({', '.join(given)})")
+
+
+class Draw:
+    """Draws layers that fit a shape. `timesteps` is what a free time axis will be fed with."""
+
+    def __init__(self, k, rng, timesteps, stateful):
+        self.k, self.rng, self.timesteps, self.stateful = k, rng, timesteps, stateful
+        self.keras3 = k.__name__ == "keras"
+
+    def chance(self, probability):
+        return self.rng.random() < probability
+
+    def some(self, probability, **options):
+        """The options with a probability, else none."""
+        return options if self.chance(probability) else {}
+
+    def size(self):
+        return self.rng.choice([1, 2, 3, 3, 4, 5, 6, 7, 8, 13]) if self.chance(0.95) else self.rng.choice([17, 33])
+
+    def activation(self, timesteps=None):
+        """An activation; for LSTMs over more than 8 timesteps a bounded one, over more than one no exp (of an exp)."""
+        names = KERAS3 if self.keras3 else TF_KERAS
+        if timesteps is not None:
+            names = [n for n in names if n in BOUNDED or timesteps <= (1 if n == "exponential" else 8)]
+        return self.rng.choice(names)
+
+    # ---- recurrent layers
+
+    def lstm_options(self, shape, wrapped=False):
+        # A free time axis may be twice as long as the input: Concatenate joins along it.
+        timesteps = shape[1] or 2 * self.timesteps
+        options = {
+            **self.some(0.3, activation=self.activation(timesteps)),
+            **self.some(0.3, recurrent_activation=self.activation(timesteps)),
+            **self.some(0.15, use_bias=False),
+            **self.some(0.15, zero_output_for_mask=True),
+            **self.some(0.1, dropout=0.2, recurrent_dropout=0.1),
+            **self.some(0.1, kernel_regularizer="l2", bias_constraint="non_neg", kernel_initializer="he_normal"),
+        }
+        if shape[1]:
+            options |= self.some(0.2, unroll=True)
+        if not wrapped or not self.keras3:
+            options |= self.some(0.2, go_backwards=True)
+        if self.stateful:
+            options |= self.some(0.7, stateful=True)
+        if not self.keras3:
+            options |= self.some(0.1, implementation=1)
+        return options
+
+    def lstm(self, shape, functional=False, units=None, sequences=None, wrapped=False):
+        options = self.lstm_options(shape, wrapped)
+        if self.chance(0.6) if sequences is None else sequences:
+            options["return_sequences"] = True
+            if not self.keras3 and not self.stateful and functional:
+                options |= self.some(0.05, time_major=True)
+        if functional:
+            options |= self.some(0.2, return_state=True)
+        return code("L.LSTM", units or self.size(), **options)
+
+    def bidirectional(self, shape, functional=False, units=None):
+        merge_mode = self.rng.choice(["concat", "concat", "sum", "mul", "ave", *([None] if functional else [])])
+        sequences, state = self.chance(0.6), functional and self.chance(0.2)
+        common = {**({"return_sequences": True} if sequences else {}), **({"return_state": True} if state else {})}
+        forward = self.lstm_options(shape, wrapped=True) | common
+        first = units or self.size()
+        options = {} if merge_mode == "concat" else {"merge_mode": merge_mode}
+        if self.chance(0.25):
+            backward = self.lstm_options(shape, wrapped=True) | common
+            forward.pop("go_backwards", None)
+            forward.pop("stateful", None)
+            backward.pop("stateful", None)
+            backward["go_backwards"] = True
+            # Keras 3 gives the states of the backward layer the static shape of the forward layer's.
+            free = units is None and merge_mode in ("concat", None) and not (state and self.keras3)
+            second = self.size() if free else first
+            options["backward_layer"] = code("L.LSTM", second, **backward)
+        return code("L.Bidirectional", code("L.LSTM", first, **forward), **options)
+
+    def recurrent(self, shape, functional=False, units=None, double=None):
+        double = self.chance(0.5) if double is None else double
+        return (self.bidirectional if double else self.lstm)(shape, functional, units)
+
+    # ---- attention
+
+    def attention(self):
+        if self.chance(0.4):
+            return code("L.AdditiveAttention", **self.some(0.4, use_scale=False))
+        options = {
+            **self.some(0.4, use_scale=True),
+            **self.some(0.3, score_mode="concat"),
+            **self.some(0.1, dropout=0.2),
+        }
+        return code("L.Attention", **options)
+
+    def attention_call(self):
+        return self.rng.choice(["", "", "", ", use_causal_mask=True", ", return_attention_scores=True"])
+
+    # ---- layers of one input
+
+    def elementwise(self, shape, masked):
+        """A layer that keeps the shape."""
+        alpha = "negative_slope" if self.keras3 else "alpha"
+        axes = [-1, len(shape) - 1, *(axis for axis in range(1, len(shape)) if shape[axis])]
+        shared = [axis for axis in range(1, len(shape)) if shape[axis] is None or self.chance(0.4)]
+        choices = [
+            code("L.Activation", self.activation()),
+            code("L.ReLU", **self.some(0.5, max_value=1.5), **self.some(0.5, negative_slope=0.25, threshold=0.5)),
+            code("L.LeakyReLU", **self.some(0.5, **{alpha: 0.15})),
+            code("L.ELU", **self.some(0.5, alpha=0.7)),
+            code("L.PReLU", **({"shared_axes": shared} if shared else {})),
+            code("L.BatchNormalization", **self.norm_options(axes)),
+            code("L.BatchNormalization"),
+            code("L.LayerNormalization", **self.norm_options(axes)),
+            code("L.LayerNormalization"),
+            code("L.Dropout", 0.5),
+            code(self.rng.choice(["L.GaussianNoise", "L.GaussianDropout", "L.AlphaDropout"]), 0.3),
+            code("L.ActivityRegularization", 0.1, 0.2),
+        ]
+        if not masked:
+            choices.append(code("L.Softmax", **self.some(0.5, axis=self.rng.choice(axes))))
+        if len(shape) == 3:
+            choices += [code("L.SpatialDropout1D", 0.4), code("L.Masking", **self.some(0.3, mask_value=1.0))]
+        return self.rng.choice(choices)
+
+    def norm_options(self, axes):
+        return {
+            **self.some(0.3, scale=False),
+            **self.some(0.3, center=False),
+            **self.some(0.3, epsilon=0.01),
+            **self.some(0.3, axis=self.rng.choice(axes)),
+        }
+
+    def dense(self):
+        return code(
+            "L.Dense", self.size(), **self.some(0.5, activation=self.activation()), **self.some(0.15, use_bias=False)
+        )
+
+    def layer(self, shape, masked, functional=False):
+        """A layer for one input of this shape (None: free; the batch axis first)."""
+        rank = len(shape)
+        if rank == 2:
+            return self.vector_layer(shape)
+        if rank > 3:
+            return self.deep_layer(shape, masked)
+        kinds = {"recurrent": 10, "dense": 3, "elementwise": 5, "distributed": 2, "pooling": 2, "shape": 2}
+        kind = self.rng.choices(list(kinds), kinds.values())[0]
+        if kind == "recurrent":
+            return self.recurrent(shape, functional)
+        if kind == "dense":
+            return self.dense()
+        if kind == "elementwise":
+            return self.elementwise(shape, masked)
+        if kind == "distributed":
+            inner = self.rng.choice([self.dense(), self.elementwise((None, shape[2]), masked), code("L.Dropout", 0.5)])
+            return code("L.TimeDistributed", inner)
+        return self.pooling() if kind == "pooling" else self.shaping(shape)
+
+    def pooling(self):
+        kind = self.rng.choice(["L.GlobalAveragePooling1D", "L.GlobalMaxPooling1D"])
+        return code(kind, **self.some(0.2, keepdims=True), **self.some(0.1, data_format="channels_first"))
+
+    def shaping(self, shape):
+        """Another shape of the same numbers."""
+        sizes = shape[1:]
+        axes = list(range(1, len(shape)))
+        self.rng.shuffle(axes)
+        if None in sizes:
+            targets = [(-1, sizes[-1])] if sizes.count(None) == 1 and sizes[0] is None else []
+            return code("L.Reshape", targets[0]) if targets and self.chance(0.3) else code("L.Permute", tuple(axes))
+        total = 1
+        for size in sizes:
+            total *= size
+        divisors = [d for d in range(1, total + 1) if total % d == 0]
+        first = self.rng.choice(divisors)
+        target = self.rng.choice([(first, total // first), (first, -1), (-1, first)])
+        return self.rng.choice([code("L.Flatten"), code("L.Permute", tuple(axes)), code("L.Reshape", target)])
+
+    def vector_layer(self, shape):
+        choices = [self.dense(), self.dense(), self.elementwise(shape, False)]
+        choices.append(code("L.RepeatVector", self.rng.randint(1, 5)))
+        if shape[1]:
+            choices.append(self.shaping(shape))
+        return self.rng.choice(choices)
+
+    def deep_layer(self, shape, masked):
+        step = (None, *shape[2:])
+        inner = [self.dense(), code("L.Dropout", 0.3)]
+        if len(step) == 3:
+            state = self.stateful
+            self.stateful = False  # Keras refuses a stateful layer inside TimeDistributed
+            inner += [self.lstm(step), self.bidirectional(step), self.lstm(step, sequences=False)]
+            self.stateful = state
+            inner += [self.pooling(), code("L.Flatten")] if step[1] else [self.pooling()]
+        choices = [code("L.TimeDistributed", layer) for layer in inner] + [
+            self.dense(),
+            self.elementwise(shape, masked),
+        ]
+        return self.rng.choice(choices)
+
+    def layers(self, shape, masked, number, batch, before=()):
+        """A chain of layers, each for the output of the one before; they are tried out and thrown away."""
+        x = self.k.Input(shape[1:], **batch)
+        names = {"L": self.k.layers}
+        for layer in before:
+            x = eval(layer, names)(x)
+        chain = []
+        for _ in range(number):
+            masked = masked or getattr(x, "_keras_mask", None) is not None
+            layer = self.layer(tuple(x.shape), masked)
+            x = eval(layer, names)(x)
+            chain.append(layer)
+        return chain
