@@ -1,10 +1,12 @@
 """`lstm` of the specification, with the time loop in compiled code over SciPy's BLAS.
 
 Same arguments, same result as layers.recurrent.lstm; activations that the compiled loop does not have run there.
-Importing this module imports SciPy.
+The products of one timestep are too small to share: BLAS runs them on one thread, several threads would only wait for
+each other. Importing this module imports SciPy and threadpoolctl.
 """
 
 import numpy as np
+import threadpoolctl
 
 from . import _recurrent, activations
 from .layers.recurrent import lstm as specification
@@ -24,6 +26,9 @@ _ACTIVATION_IDS = {
     activations.softplus: 9,
 }
 _MASKED_OUTPUT_IDS = {"previous": 0, "zero": 1, "state": 2}
+
+
+_pools = threadpoolctl.ThreadpoolController().select(user_api="blas")
 
 
 def _id(activation):
@@ -49,7 +54,9 @@ def lstm(
         )
     batch, timesteps, features = x.shape
     units = recurrent_kernel.shape[0]
-    x_proj = np.reshape(x, (batch * timesteps, features)) @ kernel
+    with _pools.limit(limits=1):
+        # Here, too: the sum of a product depends on how many threads share it.
+        x_proj = np.reshape(x, (batch * timesteps, features)) @ kernel
     if bias is not None:
         x_proj += bias
     x_proj = np.ascontiguousarray(np.reshape(x_proj, (batch, timesteps, 4 * units)))
@@ -59,16 +66,18 @@ def lstm(
         h, c = (np.array(state, x.dtype, order="C") for state in initial_state)
     outputs = np.empty((batch, timesteps, units), x.dtype)
     last = np.empty((batch, units), x.dtype)
-    _recurrent.lstm_loop(
-        x_proj,
-        np.ascontiguousarray(recurrent_kernel),
-        h,
-        c,
-        None if mask is None else np.ascontiguousarray(mask).view(np.uint8),
-        outputs,
-        last,
-        *ids,
-        _MASKED_OUTPUT_IDS[masked_output],
-        False,
-    )
+    keep = None if mask is None else np.ascontiguousarray(mask).view(np.uint8)
+    with _pools.limit(limits=1):
+        _recurrent.lstm_loop(
+            x_proj,
+            np.ascontiguousarray(recurrent_kernel),
+            h,
+            c,
+            keep,
+            outputs,
+            last,
+            *ids,
+            _MASKED_OUTPUT_IDS[masked_output],
+            False,
+        )
     return outputs, last, h, c

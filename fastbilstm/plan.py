@@ -120,8 +120,9 @@ def blas_problem() -> Any:
 
     if importlib.util.find_spec("fastbilstm._recurrent") is None:
         return RuntimeError("this fastbilstm was installed without its compiled module fastbilstm._recurrent")
-    if importlib.util.find_spec("scipy") is None:
-        return MissingExtraError("SciPy", "blas", 'backend="blas"')
+    for module, package in (("scipy", "SciPy"), ("threadpoolctl", "threadpoolctl")):
+        if importlib.util.find_spec(module) is None:
+            return MissingExtraError(package, "blas", 'backend="blas"')
     return None
 
 

@@ -32,7 +32,7 @@ def open_file(source, label):
     h5py = _h5py()
     try:
         handle = h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r")
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, OverflowError, MemoryError, TypeError) as error:
         raise FileFormatError(f"{label}: not a readable HDF5 file ({error})") from error
     with handle:
         try:

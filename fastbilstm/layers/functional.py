@@ -36,13 +36,21 @@ def build(layer, version):
     return built
 
 
-def explicit_masks(inputs, mask):
-    """Replace the masks of `inputs` by the ones given in the call (an array, or one for each input)."""
+def keeps_masks(part):
+    """Whether None in the mask of a call leaves a tensor's mask alone: a model in Keras 3 (functional.py, call)."""
+    return isinstance(part, Functional) and part.version.is_keras3
+
+
+def explicit_masks(inputs, mask, keep=False):
+    """Replace the masks of `inputs` by the ones given in the call (an array, or one for each input).
+
+    `keep`: where None is given, a tensor keeps the mask it has.
+    """
     masks = mask if isinstance(mask, (list, tuple)) else [mask]
     masks = [m.value if isinstance(m, Tensor) else m for m in masks]
     masks = [None if m is None else np.asarray(m).astype(bool) for m in masks]
     masks += [None] * (len(inputs) - len(masks))
-    return [Tensor(tensor.value, m) for tensor, m in zip(inputs, masks)]
+    return [Tensor(tensor.value, tensor.mask if keep and m is None else m) for tensor, m in zip(inputs, masks)]
 
 
 def as_float(value, dtype):
@@ -100,7 +108,8 @@ class Functional(BaseLayer):
                 if kwargs.get("mask") is not None:
                     masks = kwargs["mask"] if isinstance(kwargs["mask"], (list, tuple)) else [kwargs["mask"]]
                     flags = [m is not None for m in masks] + [False] * len(call_inputs)
-                    call_inputs = [Spec(spec.shape, flag) for spec, flag in zip(call_inputs, flags)]
+                    keep = keeps_masks(part)
+                    call_inputs = [Spec(s.shape, flag or (keep and s.masked)) for s, flag in zip(call_inputs, flags)]
                 outputs = part.checked_infer(call_inputs, kwargs)
             self.node_specs.append(outputs)
             specs.append(outputs)
@@ -140,7 +149,7 @@ class Functional(BaseLayer):
                 call_inputs = self.call_inputs(part, args, kwargs, Tensor)
                 explicit, attached = kwargs.get("mask") is not None, call_inputs[0].mask
                 if explicit:
-                    call_inputs = explicit_masks(call_inputs, kwargs["mask"])
+                    call_inputs = explicit_masks(call_inputs, kwargs["mask"], keeps_masks(part))
                 if part.casts_input:
                     call_inputs = [Tensor(as_float(value, self.dtype), mask) for value, mask in call_inputs]
                 outputs = part.call(call_inputs, {**kwargs, "mask": explicit}, states)
