@@ -142,6 +142,9 @@ class Graph:
             for ref in flatten_refs((node.args, node.kwargs)):
                 if not 0 <= ref.node < count + number:
                     raise FileFormatError(f"model {self.name!r}: node {number} uses a tensor that comes after it")
+        idle = set(range(len(self.layers))) - {node.layer for node in self.nodes}
+        if idle:
+            raise FileFormatError(f"model {self.name!r}: layer {self.layers[min(idle)].name!r} is never called")
         for ref in self.outputs:
             if not 0 <= ref.node < count + len(self.nodes):
                 raise FileFormatError(f"model {self.name!r}: an output refers to node {ref.node}, which is missing")

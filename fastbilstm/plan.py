@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import FastBiLSTMError, FileFormatError, MissingExtraError
+from .errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError
 from .graph import Layer, flatten_refs
 from .layers import Functional, Spec, Tensor
 from .layers.core import Embedding
@@ -36,8 +36,15 @@ class Plan:
 
     def run(self, arrays, states):
         """Arrays in, arrays out, for one batch."""
-        with np.errstate(all="ignore"):
-            outputs = self.network.call([Tensor(array) for array in arrays], {}, states)
+        try:
+            with np.errstate(all="ignore"):
+                outputs = self.network.call([Tensor(array) for array in arrays], {}, states)
+        except FastBiLSTMError:
+            raise
+        except ValueError as error:
+            # Sizes that the model leaves free meet only here.
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise InputError(f"inputs of shapes {shapes} do not fit each other or the weights ({error})") from error
         return [tensor.value for tensor in outputs]
 
 

@@ -1,11 +1,12 @@
 """The self-check vector of a converted model: inputs, outputs and what computed them. Imports NumPy only."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import plan as planning
-from .errors import InputError
+from .errors import FileFormatError, InputError
 from .layers.core import Masking
 from .tolerances import compare
 from .weights_file import Vector
@@ -13,6 +14,8 @@ from .weights_file import Vector
 SPECIFICATION = "fastbilstm-spec-float64"
 _FREE_TIMESTEPS = 12
 _ROWS = 3
+# Numbers in one made-up input: 400 MB, which no sequence model needs.
+_MAX_INPUT = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ def make_inputs(graph, id_limits, mask_values=()):
     batch = next((i.shape[0] for i in graph.inputs if i.shape[0]), _ROWS)
     for given, limit in zip(graph.inputs, id_limits):
         shape = (batch, *(_FREE_TIMESTEPS if size is None else size for size in given.shape[1:]))
+        if math.prod(shape) > _MAX_INPUT:
+            raise FileFormatError(f"input {given.name!r} has shape {given.shape}: too large for a self-check vector")
         if limit is not None:
             array = rng.integers(min(1, limit - 1), limit, shape)
         elif given.dtype.startswith(("int", "uint")):

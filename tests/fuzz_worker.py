@@ -16,17 +16,20 @@ import numpy as np
 import fastbilstm
 
 MEMORY = 1 << 30
-KINDS = ("fbl", "keras", "h5", "weights.h5")
+KINDS = ("fbl", "keras", "h5", "weights.h5", "config.json")
 
 
 def original(kind):
-    """(content, keyword arguments of load) of an intact file."""
+    """(content, keyword arguments of load) of an intact file; with `path` the content is the config beside it."""
     if kind == "fbl":
         return mf.converted(), {}
     if kind == "keras":
         return mf.archive(), {}
     if kind == "h5":
         return mf.h5(), {}
+    if kind == "config.json":
+        config = mf.functional() | {"keras_version": mf.KERAS3}
+        return json.dumps(config).encode(), {"path": mf.weights_h5()}
     return mf.weights_h5(), {"config": mf.sequential() | {"keras_version": mf.KERAS3}}
 
 
@@ -53,7 +56,7 @@ def mutate(content, seed, number):
 def answer(content, options):
     """Load and predict: the outcome as (what, detail)."""
     try:
-        model = fastbilstm.load(content, **options)
+        model = fastbilstm.load(config=content, **options) if "path" in options else fastbilstm.load(content, **options)
         y = model.predict(mf.IDS)
     except (fastbilstm.FastBiLSTMError, fastbilstm.MissingExtraError) as error:
         return "refused", type(error).__name__

@@ -14,7 +14,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
 from fuzz_worker import KINDS
 
 FOLDER = Path(__file__).resolve().parent

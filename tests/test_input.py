@@ -184,6 +184,21 @@ def test_wrong_shape(shape, sequences):
         sequences.predict(np.zeros(shape, "f4"))
 
 
+def test_free_sizes_that_do_not_fit():
+    """What the file leaves open is known only when the input is there."""
+    config = mf.functional(
+        mf.input_layer("x", (None, None), "float32", functional=True),
+        mf.input_layer("extra", (None, None), "float32", functional=True),
+        mf.layer("Add", "add", ["x", "extra"]),
+        inputs=("x", "extra"),
+        outputs=("add",),
+    )
+    model = fastbilstm.load(mf.h5(config, {}))
+    np.testing.assert_array_equal(model.predict([EXTRA, EXTRA]), EXTRA + EXTRA)
+    with pytest.raises(InputError, match=r"inputs of shapes \(5, 2\), \(5, 4\) do not fit each other"):
+        model.predict([EXTRA, X[:, 0]])
+
+
 def test_fixed_timesteps():
     model = mf.floats(timesteps=6)
     assert model.predict(X).shape == (5, 3)

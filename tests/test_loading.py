@@ -172,6 +172,13 @@ def test_failed_conversion_leaves_no_file_and_destroys_none(case, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.fbl"] and target.read_bytes() == b"mine"
 
 
+def test_input_too_large_for_a_self_check(tmp_path):
+    config = mf.sequential(mf.input_layer(shape=(None, 10**12)), mf.embedding(), mf.lstm(), mf.dense())
+    with pytest.raises(FileFormatError, match=r"input 'ids' has shape \(None, 1000000000000\): too large"):
+        fastbilstm.convert(mf.h5(config), tmp_path / "model.fbl")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_failed_write_leaves_no_file_and_destroys_none(function, tmp_path, monkeypatch):
     target = tmp_path / "model.fbl"

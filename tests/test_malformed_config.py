@@ -104,6 +104,10 @@ CONFIGS = {
     "input is no InputLayer": (mf.functional(inputs=("lstm",)), "'lstm' is no InputLayer"),
     "two layers of one name": (TWICE, "two layers share a name"),
     "two layers of one name, Sequential": (SAME_NAME, "share the name 'a'"),
+    "input with the name of a layer": (
+        mf.sequential(mf.input_layer("lstm"), mf.embedding(), mf.lstm(), mf.dense()),
+        "an input and a layer share the name 'lstm'",
+    ),
     "units huge": (with_lstm(units=10**12), r"layer 'lstm'.*\(4, 4000000000000\)"),
     "units of another size": (with_lstm(units=4), r"layer 'lstm'.*kernel has shape \(4, 12\).*\(4, 16\)"),
     "shape negative": (with_shape(None, -4), r"input 'ids' has shape"),

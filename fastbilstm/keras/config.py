@@ -330,6 +330,9 @@ class ConfigReader:
         return [reference(item, names, where) for item in entry], "list"
 
     def _assemble(self, name, inputs, built, calls, ends, structure, outputs):
+        shared = {given.name for given in inputs} & {layer.name for layer in built}
+        if shared:
+            self.malformed(f"model {name!r}: an input and a layer share the name {min(shared)!r}")
         graph = assemble(self.version, self.label, name, inputs, built, calls, ends, structure, outputs)
         self.kept = {layer.name for layer in graph.layers} | {given.name for given in graph.inputs}
         return graph
