@@ -157,21 +157,21 @@ class Graph:
             yield from layer.walk()
 
 
-def map_refs(function, value):
-    """Apply `function` to every Ref inside nested tuples, lists and dicts."""
-    if isinstance(value, Ref):
+def map_refs(function, value, kind=Ref):
+    """Apply `function` to every reference of a kind inside nested tuples, lists and dicts."""
+    if isinstance(value, kind):
         return function(value)
     if isinstance(value, (tuple, list)):
-        return type(value)(map_refs(function, item) for item in value)
+        return type(value)(map_refs(function, item, kind) for item in value)
     if isinstance(value, dict):
-        return {key: map_refs(function, item) for key, item in value.items()}
+        return {key: map_refs(function, item, kind) for key, item in value.items()}
     return value
 
 
-def flatten_refs(value):
-    """List the Refs inside nested tuples, lists and dicts, in order."""
+def flatten_refs(value, kind=Ref):
+    """List the references of a kind inside nested tuples, lists and dicts, in order."""
     found = []
-    map_refs(found.append, value)
+    map_refs(found.append, value, kind)
     return found
 
 

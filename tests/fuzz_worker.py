@@ -75,7 +75,7 @@ def main(kind, seed, count, first):
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     for number in range(first, count):
         mutated = mutate(content, seed, number)
-        resource.setrlimit(resource.RLIMIT_CPU, (int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2])) + 20, -1))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2])) + 10, -1))
         print(json.dumps({"number": number, "starts": True}), flush=True)
         what, detail = answer(mutated, options)
         result = {"number": number, "what": what, "same": (what, detail) == intact}

@@ -5,8 +5,10 @@ Knows no files and no arrays.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from ..errors import FileFormatError
+from ..graph import flatten_refs, map_refs
 
 RECURRENT = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional"}
 # Positional arguments after the first, by class.
@@ -38,20 +40,8 @@ class Call:
     kwargs: dict
 
 
-def map_pending(function, value):
-    if isinstance(value, Pending):
-        return function(value)
-    if isinstance(value, (tuple, list)):
-        return type(value)(map_pending(function, item) for item in value)
-    if isinstance(value, dict):
-        return {key: map_pending(function, item) for key, item in value.items()}
-    return value
-
-
-def pending_in(value):
-    found = []
-    map_pending(found.append, value)
-    return found
+map_pending = partial(map_refs, kind=Pending)
+pending_in = partial(flatten_refs, kind=Pending)
 
 
 def _is_reference(value, names):
