@@ -12,7 +12,8 @@ from .tolerances import compare
 from .weights_file import Vector
 
 SPECIFICATION = "fastbilstm-spec-float64"
-_FREE_TIMESTEPS = 12
+# Sizes tried for free axes: one that shows padding, then small ones, for axes that must agree with a fixed one.
+_FREE_SIZES = (12, *range(1, 9))
 _ROWS = 3
 # Numbers in one made-up input: 400 MB, which no sequence model needs.
 _MAX_INPUT = 50_000_000
@@ -39,8 +40,10 @@ class Check:
         return f"{'ok' if self.ok else 'MISMATCH'} against {self.computed_by}: {detail}"
 
 
-def make_inputs(graph, id_limits, mask_values=()):
+def _make_inputs(graph, id_limits, mask_values, free):
     """Random inputs that fit a graph (fixed seed): ids in range, floats N(0, 1), and rows with padding.
+
+    Axes of free size get the size `free`.
 
     Returns
     -------
@@ -51,7 +54,7 @@ def make_inputs(graph, id_limits, mask_values=()):
     arrays = []
     batch = next((i.shape[0] for i in graph.inputs if i.shape[0]), _ROWS)
     for given, limit in zip(graph.inputs, id_limits):
-        shape = (batch, *(_FREE_TIMESTEPS if size is None else size for size in given.shape[1:]))
+        shape = (batch, *(free if size is None else size for size in given.shape[1:]))
         if math.prod(shape) > _MAX_INPUT:
             raise FileFormatError(f"input {given.name!r} has shape {given.shape}: too large for a self-check vector")
         if limit is not None:
@@ -73,22 +76,20 @@ def make_inputs(graph, id_limits, mask_values=()):
     return arrays
 
 
-def mask_values(plan):
-    """The values that Masking layers of a plan skip; padding of made-up inputs holds them."""
-    return [layer.mask_value for layer in planning.layers_of(plan.network) if isinstance(layer, Masking)]
-
-
 def make(graph, tensors):
-    """Make a vector with the outputs of the specification in float64."""
+    """Make a vector with the outputs of the specification in float64; InputError if no made-up input fits."""
     plan = planning.compile(graph, tensors, "float64", "numpy")
-    inputs = make_inputs(graph, plan.id_limits, mask_values(plan))
-    try:
-        outputs = plan.run(inputs, {})
-    except InputError:
+    values = [layer.mask_value for layer in planning.layers_of(plan.network) if isinstance(layer, Masking)]
+    first_error = None
+    for free in _FREE_SIZES:
+        inputs = _make_inputs(graph, plan.id_limits, values, free)
         # Token ids that pass other layers on their way to an Embedding: 0 and 1 are good ids nearly everywhere.
-        inputs = [np.abs(np.rint(array)) % 2 for array in inputs]
-        outputs = plan.run(inputs, {})
-    return Vector(tuple(inputs), tuple(outputs), SPECIFICATION)
+        for candidate in (inputs, [np.abs(np.rint(array)) % 2 for array in inputs]):
+            try:
+                return Vector(tuple(candidate), tuple(plan.run(candidate, {})), SPECIFICATION)
+            except InputError as error:
+                first_error = first_error or error
+    raise first_error
 
 
 def check(model, vector):

@@ -162,7 +162,7 @@ def run_in_keras(path, config, outputs, graph, inputs):
 
 def record_with_keras(path, config, outputs, model):
     """A self-check vector whose outputs the installed Keras computed; FastBiLSTMError if it cannot."""
-    inputs = vectors.make_inputs(model.graph, model._plan.id_limits, vectors.mask_values(model._plan))
+    inputs = list(vectors.make(model.graph, model._tensors).inputs)
     outputs = None if outputs is None else [outputs] if isinstance(outputs, str) else list(outputs)
     try:
         title, results = run_in_keras(os.fspath(path), config, outputs, model.graph, inputs)
@@ -172,7 +172,7 @@ def record_with_keras(path, config, outputs, model):
 
 
 def _compare_with_keras(path, config, outputs, graph, model):
-    inputs = vectors.make_inputs(model.graph, model._plan.id_limits, vectors.mask_values(model._plan))
+    inputs = list(vectors.make(model.graph, model._tensors).inputs)
     title, theirs = run_in_keras(path, config, outputs, graph, inputs)
     ours = Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend)._plan.run(inputs, {})
     lines, ok = [f"compared with {title} on {len(inputs[0])} rows, {model.dtype}"], len(ours) == len(theirs)

@@ -112,6 +112,20 @@ def test_predict_writes_what_predict_returns(model, ids, tmp_path, capsys):
     assert np.array_equal(np.load(target), expected)
 
 
+def test_predict_reads_and_writes_npz_for_several_inputs_and_outputs(tmp_path, capsys):
+    model = ROOT / "tests" / "golden" / "format_v1.fbl"
+    given = {"ids": np.array([[1, 2, 4], [3, 0, 0]]), "extra": np.array([[0.5, -0.25], [1.0, 2.0]], "f4")}
+    np.savez(tmp_path / "x.npz", **given)
+    assert run(capsys, "predict", model, tmp_path / "x.npz", "-o", tmp_path / "y.npz")[0] == 0
+    expected = fastbilstm.load(model).predict(given)
+    with np.load(tmp_path / "y.npz") as written:
+        assert written.files == ["add", "bidirectional"]
+        assert all(np.array_equal(written[name], y) for name, y in zip(written.files, expected, strict=True))
+    np.savez(tmp_path / "wrong.npz", ids=given["ids"])
+    code, _, err = run(capsys, "predict", model, tmp_path / "wrong.npz", "-o", tmp_path / "z.npz")
+    assert code == 2 and "extra" in err and not (tmp_path / "z.npz").exists()
+
+
 def test_predict_refuses_bad_input_and_writes_nothing(model, ids, tmp_path, capsys):
     target = tmp_path / "prob.npy"
     bad = np.load(ids)

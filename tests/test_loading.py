@@ -19,6 +19,9 @@ KINDS = {"model.h5": mf.h5(), "model.keras": mf.archive(), "model.fbl": mf.conve
 EXPECTED = fastbilstm.load(mf.h5()).predict(mf.IDS)
 
 
+SHAPES = {"free": (None, None), "fixed": (None, 2)}
+
+
 class Path2:
     """A PathLike that is no pathlib.Path."""
 
@@ -245,3 +248,10 @@ def test_errors_pickle(error):
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error) and str(again) == str(error)
     assert isinstance(error, (FastBiLSTMError, ImportError))
+
+
+def test_free_axes_that_must_agree_get_a_vector_that_fits(tmp_path):
+    inputs = [mf.input_layer(name, shape, "float32", functional=True) for name, shape in SHAPES.items()]
+    config = mf.functional(*inputs, mf.layer("Add", "add", list(SHAPES)), inputs=tuple(SHAPES), outputs=("add",))
+    model = fastbilstm.convert(mf.h5(config, {}), tmp_path / "model.fbl")
+    assert model.self_check() and [array.shape[0] for array in model.vector.inputs] == [3, 3]
