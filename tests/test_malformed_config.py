@@ -267,3 +267,17 @@ def test_missing_yaml_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "yaml", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'fastbilstm\[yaml\]'"):
         fastbilstm.load(WEIGHTS, config="{class_name: Sequential")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_arithmetic_nodes_of_keras_3_are_refused_as_such(suffix, tmp_path):
+    """An .h5 does not tell operations from layers of the same name; the error must not speak of a Multiply layer."""
+    pytest.importorskip("tensorflow", reason="live file: TensorFlow is not installed")
+    import keras
+
+    a = keras.Input((3,))
+    b = keras.layers.Dense(3, name="b")(a)
+    keras.Model(a, keras.layers.SpatialDropout1D(0.5)(keras.ops.expand_dims(a * b, 1))).save(tmp_path / f"m{suffix}")
+    with pytest.raises(UnsupportedLayerError, match=r"'multiply(_\d+)?' \(keras\.ops\.Multiply\)") as error:
+        fastbilstm.load(tmp_path / f"m{suffix}")
+    assert len(error.value.problems) == 1

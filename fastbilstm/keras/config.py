@@ -109,11 +109,12 @@ class ConfigReader:
         return list(specification.REGISTRY[layer.class_name](layer, self.version).weight_shapes(()))
 
     def _is_operation(self, entry, class_name, config):
-        """Whether this is a `keras.ops` node. An .h5 has no "module", but there every layer stores "trainable"."""
+        """Whether this is a `keras.ops` node. An .h5 has no "module", but there layers store "trainable"."""
         module = entry.get("module")
         if module is not None:
             return str(module).startswith(("keras.src.ops", "keras.ops"))
-        return self.version.is_keras3 and "trainable" not in config and f"ops.{class_name}" in specification.REGISTRY
+        without = ("InputLayer", "SpatialDropout1D")  # the layers that do not store it
+        return self.version.is_keras3 and "trainable" not in config and class_name not in without
 
     def _read_operation(self, class_name, config, path):
         key = f"ops.{class_name}"
