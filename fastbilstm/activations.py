@@ -205,8 +205,6 @@ _TABLES = {
     "tf_keras": _TF_KERAS,
     "keras3": _KERAS3,
 }
-# Functions that look along an axis, so that they cannot be applied element by element.
-ALONG_AXIS = {"softmax", "log_softmax", "sparsemax", "glu"}
 # Activation layers that a config may name where a function is expected, with the option names of each version.
 _LAYERS = {
     "ReLU": (relu, {"max_value": "max_value", "negative_slope": "negative_slope", "threshold": "threshold"}),

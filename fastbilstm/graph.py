@@ -8,9 +8,7 @@ Graph (a model inside a model). It knows names, options and topology; what a lay
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import FileFormatError, UnsupportedLayerError
-
-__all__ = ["Graph", "Input", "KerasVersion", "Layer", "Node", "Ref", "UnsupportedLayerError", "flatten_refs"]
+from .errors import FileFormatError
 
 # Frameworks by the semantics they share: multi-backend Keras 1 and 2, tf.keras (with tf_keras), Keras 3.
 FRAMEWORKS = ("keras1", "keras2", "tf_keras", "keras3")

@@ -21,7 +21,7 @@ BACKENDS = ("auto", "blas", "numpy")
 
 @dataclass(frozen=True)
 class Plan:
-    """A compiled model: `network` runs it, `input_specs` and `output_specs` say what goes in and comes out.
+    """A compiled model: `network` runs it, `output_specs` say what comes out.
 
     `id_limits` holds, for each input that an Embedding reads directly, the number of its rows (else None).
     """
@@ -29,7 +29,6 @@ class Plan:
     network: Functional
     dtype: np.dtype
     backend: str
-    input_specs: tuple
     output_specs: tuple
     id_limits: tuple
     stateful: tuple
@@ -82,7 +81,7 @@ def compile(graph, tensors, dtype=None, backend="auto"):
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype is {chosen!r}; expected 'float32' or 'float64'")
     try:
-        network, inputs, outputs = _build(graph, tensors, dtype)
+        network, outputs = _build(graph, tensors, dtype)
     except FastBiLSTMError:
         raise
     except (AttributeError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -98,11 +97,11 @@ def compile(graph, tensors, dtype=None, backend="auto"):
         for layer in lstms:
             layer.sequence = blas_lstm
     stateful = tuple(layer for layer in lstms if layer.stateful)
-    return Plan(network, dtype, backend, inputs, outputs, _id_limits(network), stateful)
+    return Plan(network, dtype, backend, outputs, _id_limits(network), stateful)
 
 
 def _build(graph, tensors, dtype):
-    """The network with its weights, and the Specs of its inputs and outputs."""
+    """The network with its weights, and the Specs of its outputs."""
     for given in graph.inputs:
         if given.shape is None:
             raise FileFormatError(f"model {graph.name!r}: input {given.name!r} has no shape")
@@ -115,10 +114,9 @@ def _build(graph, tensors, dtype):
         if tensors[name].dtype.kind not in "fiub":
             raise FileFormatError(f"model {graph.name!r}: the weight {name!r} has dtype {tensors[name].dtype}")
     network.set_sizes({name: tensors[name].shape for name in named})
-    inputs = tuple(Spec(given.shape) for given in graph.inputs)
-    outputs = tuple(network.infer(list(inputs), {}))
+    outputs = tuple(network.infer([Spec(given.shape) for given in graph.inputs], {}))
     network.bind(tensors, dtype)
-    return network, inputs, outputs
+    return network, outputs
 
 
 def blas_problem() -> Any:

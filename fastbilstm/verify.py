@@ -12,7 +12,7 @@ import numpy as np
 
 from . import vector as vectors
 from .errors import FastBiLSTMError, FileFormatError
-from .loading import load, read_model_file
+from .loading import load
 from .model import Model
 from .tolerances import compare
 from .weights_file import Vector
@@ -48,9 +48,10 @@ def verify(path, against=None, config=None, outputs=None, dtype=None):
     """
     label = os.fspath(path)
     lines, ok = [], True
-    graph, _, vector, _ = read_model_file(path, *((config, outputs) if against is None else ()))
-    if vector is not None:
-        model = load(path, dtype=dtype)
+    keras_options = {"config": config, "outputs": outputs}
+    model = load(path, dtype=dtype, **(keras_options if against is None else {}))
+    is_converted = model.vector is not None
+    if is_converted:
         lines.append(f"{label}: SHA-256 matches")
         result = model.self_check()
         ok = result.ok
@@ -59,22 +60,20 @@ def verify(path, against=None, config=None, outputs=None, dtype=None):
     else:
         if against is not None:
             raise FileFormatError(f"{label}: is a Keras file itself; --against goes with a converted model")
-        model = load(path, config=config, outputs=outputs, dtype=dtype)
         keras_file = path
     if keras_file is None:
         lines.append("not compared with Keras: give the Keras file it came from with --against")
         return Report(ok, "\n".join(lines))
     if against is not None:
-        origin, tensors, _, _ = read_model_file(against, config, outputs)
-        same = _same_model(Model(origin, tensors), model)
+        same = _same_model(load(against, **keras_options), model)
         ok = ok and same
         lines.append(f"{against}: {'holds the same weights' if same else 'MISMATCH: holds other weights or layers'}")
     try:
-        compared, good = _compare_with_keras(keras_file, config, outputs, graph, model)
+        compared, good = _compare_with_keras(keras_file, config, outputs, model)
         return Report(ok and good, "\n".join(lines + compared))
     except KerasUnavailable as reason:
         lines.append(f"not compared with Keras: {reason}")
-    if vector is None:
+    if not is_converted:
         result = model.self_check()
         ok = ok and result.ok
         lines.append(f"{label}: {result.message}")
@@ -171,9 +170,9 @@ def record_with_keras(path, config, outputs, model):
     return Vector(tuple(inputs), tuple(results), title)
 
 
-def _compare_with_keras(path, config, outputs, graph, model):
+def _compare_with_keras(path, config, outputs, model):
     inputs = list(vectors.make(model.graph, model._tensors).inputs)
-    title, theirs = run_in_keras(path, config, outputs, graph, inputs)
+    title, theirs = run_in_keras(path, config, outputs, model.graph, inputs)
     ours = Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend)._plan.run(inputs, {})
     lines, ok = [f"compared with {title} on {len(inputs[0])} rows, {model.dtype}"], len(ours) == len(theirs)
     dtype = "float64" if model.dtype == "float64" and theirs[0].dtype == np.float64 else "float32"

@@ -367,6 +367,3 @@ def _short(value):
     if isinstance(value, dict) and "class_name" in value:
         return str(value["class_name"])
     return str(value)[:60]
-
-
-__all__ = ["ConfigReader", "split_config"]

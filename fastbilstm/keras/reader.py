@@ -182,7 +182,7 @@ def _entry_class(entry):
     name, config = str(entry.get("class_name")), entry.get("config")
     if name in MODELS:
         return name, class_names(name, config)
-    if name in ("TimeDistributed",) and isinstance(config, dict) and isinstance(config.get("layer"), dict):
+    if name == "TimeDistributed" and isinstance(config, dict) and isinstance(config.get("layer"), dict):
         return name, {_entry_name(config["layer"]): _entry_class(config["layer"])}
     return name
 

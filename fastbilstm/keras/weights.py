@@ -1,7 +1,7 @@
 """The arrays of a file -> the weights of a Graph, by name where the names say it, else in Keras' order.
 
 Two layouts: the HDF5 groups of whole-model and weights-only files (Keras 1 to 3), and the object paths of
-`.weights.h5` (inside `.keras`, too). Every array is checked against the layer that takes it.
+`.weights.h5` (inside `.keras`, too). The shapes of arrays are checked later, against the graph.
 """
 
 import re
@@ -23,14 +23,13 @@ class Slot:
 def slots(layer, trainable, path=(), names=()):
     """All slots of a layer and of those inside it, in the order in which Keras creates the weights."""
     path = (*path, layer.name)
-    is_wrapper = layer.class_name in ("TimeDistributed",)
     found = []
     for role, tensor in layer.weights.items():
         learned = trainable.get(path, True) and role not in _NON_TRAINABLE
         found.append(Slot(layer, role, tensor, {layer.name, *names}, learned))
     inner = layer.layers if layer.graph is None else layer.graph.layers
     for part in inner:
-        found += slots(part, trainable, path, {layer.name} if is_wrapper else ())
+        found += slots(part, trainable, path, {layer.name} if layer.class_name == "TimeDistributed" else ())
     return found
 
 
@@ -120,7 +119,7 @@ def _match(places, names, arrays, where):
         chosen = {slot: array for array, slot in enumerate(order)}
     tensors = {place.tensor: arrays[chosen[k]] for k, place in enumerate(places)}
     for place in places:
-        check_array(place, tensors, where)
+        convert_cudnn(place, tensors)
     return tensors
 
 
@@ -135,8 +134,8 @@ def _match_names(places, names):
     return chosen
 
 
-def check_array(place, tensors, where):
-    """Convert CuDNN weights, and refuse an array whose shape cannot be this weight."""
+def convert_cudnn(place, tensors):
+    """Convert the weights of an LSTM in place where the size of its bias says that CuDNNLSTM wrote them."""
     layer = place.layer
     if layer.class_name == "LSTM" and place.role == "bias":
         units = layer.config["units"]
@@ -199,7 +198,7 @@ def _layer_groups(root, class_names, label):
         if step == 2 and by_number is None:
             # tf.keras 2.12 to 2.14 visit a layer with weights twice and one without weights once.
             counters[snake] = number + 1
-        found = stored.get(layer_name, None if stored and layer_name in stored else by_number)
+        found = stored.get(layer_name, by_number)
         if found is not None:
             result[layer_name] = found
     return result
@@ -230,4 +229,4 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
     for number, place in enumerate(places):
         tensors[place.tensor] = read_array(holder, str(number), label)
     for place in places:
-        check_array(place, tensors, where)
+        convert_cudnn(place, tensors)

@@ -13,7 +13,6 @@ from .base import (
     Tensor,
     activation,
     boolean,
-    broadcast_mask,
     choice,
     integer,
     real,
@@ -142,6 +141,3 @@ for _name in (
     "ActivityRegularization",
 ):
     register(type(_name, (Identity,), {"__module__": __name__, "__doc__": Identity.__doc__}))
-
-
-__all__ = ["broadcast_mask", "check_ids", "dense", "embedding"]

@@ -77,7 +77,6 @@ class Functional(BaseLayer):
         graph = layer.graph
         super().__init__(layer, version, [build(part, version) for part in graph.layers])
         self.graph = graph
-        self.output_specs = None
         last = {}
         for number, node in enumerate(graph.nodes, start=len(graph.inputs)):
             last.update({ref.node: number for ref in flatten_refs((node.args, node.kwargs))})

@@ -18,7 +18,6 @@ from .base import (
     choice,
     integer,
     integers,
-    optional,
     register,
     same_size,
 )
@@ -324,6 +323,3 @@ class AdditiveAttention(Attention):
         if self.use_scale:
             activity = activity * self.weights["scale"]
         return np.sum(activity, axis=-1)
-
-
-__all__ = ["attention", "optional"]
