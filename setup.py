@@ -14,7 +14,7 @@ from setuptools.command.build_ext import build_ext
 DEBUG = os.environ.get("FASTBILSTM_DEBUG") == "1"
 
 EXTENSIONS = [
-    Extension("fastbilstm._recurrent", ["ext/_recurrent.pyx"]),
+    Extension("fastbilstm._recurrent", ["ext/_recurrent.pyx"], include_dirs=["ext"]),
 ]
 
 DIRECTIVES = {

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastbilstm
+from fastbilstm import activations
 from fastbilstm.layers.recurrent import lstm
 from fastbilstm.tolerances import IMDB_PROBABILITY, compare
 
@@ -19,6 +20,7 @@ pytest.importorskip("scipy", reason="the compiled loop needs SciPy")
 h5py = pytest.importorskip("h5py", reason="the nets are written as Keras files")
 
 BATCHES = (1, 32)
+TANH, SIGMOID = activations.kernel_code(activations.tanh), activations.kernel_code(activations.sigmoid)
 TIMESTEPS = 400
 VOCABULARY, FEATURES = 5000, 128
 
@@ -45,7 +47,7 @@ def bench_lstm_loop(benchmark, dtype, units, batch, engine):
 
     def compiled():
         h, c = np.zeros((2, batch, units), dtype)
-        lstm_loop(x_proj, recurrent_kernel, h, c, None, outputs, last, 1, 2, 0, False)
+        lstm_loop(x_proj, recurrent_kernel, h, c, None, outputs, last, TANH, SIGMOID, 0, False)
         return outputs
 
     def specification(x=x_proj, kernel=None):

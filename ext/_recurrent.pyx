@@ -1,8 +1,9 @@
-"""The masked LSTM time loop, float32 and float64: z = x_proj + h_tm1.R, then the cell, for each timestep.
+"""The BLAS backend's compiled part, float32 and float64: the masked LSTM time loop, a matrix product, activations.
 
-The meaning is defined by `lstm` in `fastbilstm/layers/recurrent.py`; this is its loop over time, compiled. Everything
-is checked before the first pointer is formed, the buffer for z is allocated before the loop, and the loop runs without
-the GIL. Shapes: B batch, T timesteps, U units.
+The meaning is defined in `fastbilstm/layers/recurrent.py`, `layers/core.py` and `activations.py`. Everything is checked
+before the first pointer is formed, buffers are allocated before the loop, and all work is done without the GIL.
+Shapes: B batch, T timesteps, U units. An activation is (code, (p0, p1, p2)), as `activations.kernel_code` makes it;
+functions over a row, such as softmax, see all U units of one batch row.
 """
 
 from libc.limits cimport INT_MAX
@@ -10,17 +11,23 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from _activations cimport activate
+cimport _activations
+from _activations cimport ACTIVATION_COUNT
 from _blas cimport add_matmul
-from _types cimport ACTIVATION_COUNT, EMIT_STATE, EMIT_ZEROS, MASKED_OUTPUT_COUNT, floating
+from _types cimport EMIT_STATE, EMIT_ZEROS, MASKED_OUTPUT_COUNT, floating
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _UINT8 = np.dtype(np.uint8)
 
 
+cdef struct Code:
+    int code
+    double[3] p
+
+
 def lstm_loop(
-    x_proj, recurrent_kernel, h, c, mask, outputs, last_output, int activation, int recurrent_activation,
-    int masked_output, bint reverse,
+    x_proj, recurrent_kernel, h, c, mask, outputs, last_output, activation, recurrent_activation, int masked_output,
+    bint reverse,
 ):
     """Run an LSTM over time: z = x_proj[:, t] + h.R, gates i f c o, c = f*c + i*g, h = o*act(c).
 
@@ -37,8 +44,8 @@ def lstm_loop(
         Written with the emitted output of every step, in processing order.
     last_output : ndarray (B, U)
         Written with the output that the last processed step emits.
-    activation, recurrent_activation : int
-        Codes of `ext/_types.pxd`.
+    activation, recurrent_activation : (int, (float, float, float))
+        Code and parameters.
     masked_output : int
         What a masked step emits: 0 the previous emitted output (zero before the first unmasked step), 1 zeros,
         2 the state h.
@@ -51,9 +58,12 @@ def lstm_loop(
         If an array has the wrong dtype, shape or layout, is read-only where it is written, or overlaps another one;
         if there are no timesteps, or a code is unknown. Nothing has been written then.
     """
-    _check_code("activation", activation, ACTIVATION_COUNT)
-    _check_code("recurrent_activation", recurrent_activation, ACTIVATION_COUNT)
-    _check_code("masked_output", masked_output, MASKED_OUTPUT_COUNT)
+    cdef Code cell_code = _check_activation("lstm_loop", "activation", activation)
+    cdef Code gate_code = _check_activation("lstm_loop", "recurrent_activation", recurrent_activation)
+    if not 0 <= masked_output < MASKED_OUTPUT_COUNT:
+        raise ValueError(
+            f"lstm_loop: masked_output is {masked_output}, the codes are 0 to {MASKED_OUTPUT_COUNT - 1}"
+        )
     if not isinstance(x_proj, np.ndarray) or x_proj.dtype not in _DTYPES or x_proj.ndim != 3 or x_proj.shape[2] % 4:
         raise ValueError(f"lstm_loop: x_proj must be a float32 or float64 array (B, T, 4U), got {_describe(x_proj)}")
     batch, timesteps, width = x_proj.shape
@@ -63,16 +73,17 @@ def lstm_loop(
     if batch > INT_MAX or width > INT_MAX:
         raise ValueError(f"lstm_loop: x_proj {x_proj.shape} is too large: BLAS counts rows and columns up to {INT_MAX}")
     dtype = x_proj.dtype
-    _check_array("x_proj", x_proj, (batch, timesteps, width), dtype, False)
-    _check_array("recurrent_kernel", recurrent_kernel, (units, width), dtype, False)
-    _check_array("h", h, (batch, units), dtype, True)
-    _check_array("c", c, (batch, units), dtype, True)
+    _check_array("lstm_loop", "x_proj", x_proj, (batch, timesteps, width), dtype, False)
+    _check_array("lstm_loop", "recurrent_kernel", recurrent_kernel, (units, width), dtype, False)
+    _check_array("lstm_loop", "h", h, (batch, units), dtype, True)
+    _check_array("lstm_loop", "c", c, (batch, units), dtype, True)
     if mask is not None:
-        _check_array("mask", mask, (batch, timesteps), _UINT8, False)
+        _check_array("lstm_loop", "mask", mask, (batch, timesteps), _UINT8, False)
     if outputs is not None:
-        _check_array("outputs", outputs, (batch, timesteps, units), dtype, True)
-    _check_array("last_output", last_output, (batch, units), dtype, True)
+        _check_array("lstm_loop", "outputs", outputs, (batch, timesteps, units), dtype, True)
+    _check_array("lstm_loop", "last_output", last_output, (batch, units), dtype, True)
     _check_overlap(
+        "lstm_loop",
         (("h", h), ("c", c), ("last_output", last_output), ("outputs", outputs)),
         (("x_proj", x_proj), ("recurrent_kernel", recurrent_kernel), ("mask", mask)),
     )
@@ -81,14 +92,85 @@ def lstm_loop(
     z = np.empty((batch, width), dtype)
     if dtype == _DTYPES[0]:
         _run[float](
-            x_proj, recurrent_kernel, h, c, mask, outputs, last_output, z, activation, recurrent_activation,
-            masked_output, reverse,
+            x_proj, recurrent_kernel, h, c, mask, outputs, last_output, z, cell_code, gate_code, masked_output,
+            reverse,
         )
     else:
         _run[double](
-            x_proj, recurrent_kernel, h, c, mask, outputs, last_output, z, activation, recurrent_activation,
-            masked_output, reverse,
+            x_proj, recurrent_kernel, h, c, mask, outputs, last_output, z, cell_code, gate_code, masked_output,
+            reverse,
         )
+
+
+def matmul(a, b, bias, out):
+    """out = a.b + bias.
+
+    Parameters
+    ----------
+    a : ndarray (M, K), float32 or float64
+        The other arrays have its dtype.
+    b : ndarray (K, N)
+    bias : ndarray (N,), or None
+    out : ndarray (M, N)
+        Overwritten.
+
+    Raises
+    ------
+    ValueError
+        If an array has the wrong dtype, shape or layout, if `out` is read-only or overlaps another one, or if an axis
+        is longer than BLAS can count. Nothing has been written then.
+    """
+    if not isinstance(a, np.ndarray) or a.dtype not in _DTYPES or a.ndim != 2:
+        raise ValueError(f"matmul: a must be a float32 or float64 array (M, K), got {_describe(a)}")
+    if not isinstance(b, np.ndarray) or b.ndim != 2:
+        raise ValueError(f"matmul: b must be an array (K, N), got {_describe(b)}")
+    rows, inner = a.shape
+    columns = b.shape[1]
+    if max(rows, inner, columns) > INT_MAX:
+        raise ValueError(f"matmul: {a.shape} by {b.shape} is too large: BLAS counts rows and columns up to {INT_MAX}")
+    dtype = a.dtype
+    _check_array("matmul", "a", a, (rows, inner), dtype, False)
+    _check_array("matmul", "b", b, (inner, columns), dtype, False)
+    if bias is not None:
+        _check_array("matmul", "bias", bias, (columns,), dtype, False)
+    _check_array("matmul", "out", out, (rows, columns), dtype, True)
+    _check_overlap("matmul", (("out", out),), (("a", a), ("b", b), ("bias", bias)))
+    if rows == 0 or columns == 0:
+        return
+    if dtype == _DTYPES[0]:
+        _multiply[float](a, b, bias, out)
+    else:
+        _multiply[double](a, b, bias, out)
+
+
+def activate(x, activation):
+    """x = activation(x), row by row.
+
+    Parameters
+    ----------
+    x : ndarray (M, N), float32 or float64
+        Overwritten.
+    activation : (int, (float, float, float))
+        Code and parameters.
+
+    Raises
+    ------
+    ValueError
+        If the array has the wrong dtype or layout or is read-only, or the code is unknown.
+    """
+    cdef Code code = _check_activation("activate", "activation", activation)
+    if not isinstance(x, np.ndarray) or x.dtype not in _DTYPES or x.ndim != 2:
+        raise ValueError(f"activate: x must be a float32 or float64 array (M, N), got {_describe(x)}")
+    _check_array("activate", "x", x, x.shape, x.dtype, True)
+    if x.size == 0:
+        return
+    if x.dtype == _DTYPES[0]:
+        _activate_rows[float](x, code)
+    else:
+        _activate_rows[double](x, code)
+
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
 
 
 cdef str _describe(array):
@@ -102,23 +184,32 @@ cdef str _describe(array):
     return ", ".join([f"{array.dtype.name} {array.shape}"] + [fault for is_so, fault in faults if is_so])
 
 
-cdef _check_code(str name, int code, int count):
-    if not 0 <= code < count:
-        raise ValueError(f"lstm_loop: {name} is {code}, the codes are 0 to {count - 1}")
+cdef Code _check_activation(str caller, str name, value) except *:
+    cdef Code result
+    try:
+        code, (result.p[0], result.p[1], result.p[2]) = value
+        if not isinstance(code, int):
+            raise TypeError
+    except (TypeError, ValueError):
+        raise ValueError(f"{caller}: {name} must be (code, (p0, p1, p2)), got {value!r}") from None
+    if not 0 <= code < ACTIVATION_COUNT:
+        raise ValueError(f"{caller}: {name} has code {code}, the codes are 0 to {ACTIVATION_COUNT - 1}")
+    result.code = code
+    return result
 
 
-cdef _check_array(str name, array, tuple shape, dtype, bint written):
+cdef _check_array(str caller, str name, array, tuple shape, dtype, bint written):
     if isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape:
         flags = array.flags
         if flags.c_contiguous and flags.aligned and (flags.writeable or not written):
             return
     raise ValueError(
-        f"lstm_loop: {name} must be a C-contiguous {'writable ' if written else ''}{dtype.name} array of shape {shape},"
+        f"{caller}: {name} must be a C-contiguous {'writable ' if written else ''}{dtype.name} array of shape {shape},"
         f" got {_describe(array)}"
     )
 
 
-cdef _check_overlap(tuple written, tuple read):
+cdef _check_overlap(str caller, tuple written, tuple read):
     """Refuse a written array that shares memory with any other: the loop would read what it has just overwritten."""
     for k, (name, array) in enumerate(written):
         if array is None:
@@ -126,19 +217,54 @@ cdef _check_overlap(tuple written, tuple read):
         for other_name, other in written[k + 1:] + read:
             # The bounds decide: every array here is contiguous.
             if other is not None and np.may_share_memory(array, other):
-                raise ValueError(f"lstm_loop: {name} and {other_name} share memory")
+                raise ValueError(f"{caller}: {name} and {other_name} share memory")
+
+
+# ---- work ------------------------------------------------------------------------------------------------------------
+
+
+cdef inline void _cast(const double* p, floating* cast) noexcept nogil:
+    cdef int k
+    for k in range(3):
+        cast[k] = <floating>p[k]
+
+
+cdef _multiply(const floating[:, ::1] a, const floating[:, ::1] b, const floating[::1] bias, floating[:, ::1] out):
+    cdef Py_ssize_t rows = a.shape[0], inner = a.shape[1], columns = b.shape[1], row
+    cdef Py_ssize_t row_bytes = columns * <Py_ssize_t>sizeof(floating)
+    cdef bint has_bias = bias is not None
+    with nogil:
+        if has_bias:
+            for row in range(rows):
+                memcpy(&out[row, 0], &bias[0], row_bytes)
+        else:
+            memset(&out[0, 0], 0, rows * row_bytes)
+        if inner > 0:
+            add_matmul(<int>rows, <int>columns, <int>inner, &a[0, 0], &b[0, 0], &out[0, 0])
+
+
+cdef _activate_rows(floating[:, ::1] x, Code code):
+    cdef floating[3] p
+    cdef Py_ssize_t row
+    with nogil:
+        _cast(code.p, p)
+        for row in range(x.shape[0]):
+            _activations.activate(&x[row, 0], x.shape[1], code.code, p)
 
 
 cdef _run(
     const floating[:, :, ::1] x_proj, const floating[:, ::1] recurrent_kernel, floating[:, ::1] h, floating[:, ::1] c,
     const unsigned char[:, ::1] mask, floating[:, :, ::1] outputs, floating[:, ::1] last_output, floating[:, ::1] z,
-    int activation, int recurrent_activation, int masked_output, bint reverse,
+    Code cell_code, Code gate_code, int masked_output, bint reverse,
 ):
+    cdef floating[3] cell_p, gate_p
     cdef Py_ssize_t batch = x_proj.shape[0], timesteps = x_proj.shape[1], width = x_proj.shape[2]
     cdef Py_ssize_t units = h.shape[1], row_bytes = units * <Py_ssize_t>sizeof(floating)
     cdef Py_ssize_t step, t, b
     cdef bint has_mask = mask is not None, has_outputs = outputs is not None, any_kept
     with nogil:
+        _cast(cell_code.p, cell_p)
+        _cast(gate_code.p, gate_p)
         memset(&last_output[0, 0], 0, batch * row_bytes)
         for step in range(timesteps):
             t = timesteps - 1 - step if reverse else step
@@ -152,7 +278,7 @@ cdef _run(
                 add_matmul(<int>batch, <int>width, <int>units, &h[0, 0], &recurrent_kernel[0, 0], &z[0, 0])
             for b in range(batch):
                 if not has_mask or mask[b, t]:
-                    _step_cell(&z[b, 0], &c[b, 0], &h[b, 0], units, activation, recurrent_activation)
+                    _step_cell(&z[b, 0], &c[b, 0], &h[b, 0], units, cell_code.code, cell_p, gate_code.code, gate_p)
                     memcpy(&last_output[b, 0], &h[b, 0], row_bytes)
                 elif masked_output == EMIT_ZEROS:
                     memset(&last_output[b, 0], 0, row_bytes)
@@ -163,7 +289,8 @@ cdef _run(
 
 
 cdef void _step_cell(
-    floating* z, floating* c, floating* h, Py_ssize_t units, int activation, int recurrent_activation,
+    floating* z, floating* c, floating* h, Py_ssize_t units, int cell_code, const floating* cell_p, int gate_code,
+    const floating* gate_p,
 ) noexcept nogil:
     """One row, one timestep: from z (4U) and c (U) to the new c and h; z is used up."""
     cdef floating* i = z
@@ -171,12 +298,14 @@ cdef void _step_cell(
     cdef floating* g = z + 2 * units
     cdef floating* o = z + 3 * units
     cdef Py_ssize_t u
-    activate(i, 2 * units, recurrent_activation)
-    activate(g, units, activation)
-    activate(o, units, recurrent_activation)
+    # Gate by gate: a function over a row sees one gate.
+    _activations.activate(i, units, gate_code, gate_p)
+    _activations.activate(f, units, gate_code, gate_p)
+    _activations.activate(g, units, cell_code, cell_p)
+    _activations.activate(o, units, gate_code, gate_p)
     for u in range(units):
         c[u] = f[u] * c[u] + i[u] * g[u]
     memcpy(g, c, units * <Py_ssize_t>sizeof(floating))
-    activate(g, units, activation)
+    _activations.activate(g, units, cell_code, cell_p)
     for u in range(units):
         h[u] = o[u] * g[u]

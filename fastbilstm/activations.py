@@ -4,6 +4,7 @@ Every function keeps the dtype of its argument, accepts any shape and passes NaN
 NumPy and the standard library only.
 """
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -267,3 +268,85 @@ def resolve(value, framework):
     if class_name == "LeakyReLU":
         options.setdefault("negative_slope", 0.3)
     return Activation(class_name, partial(function, **options))
+
+
+# ---- compiled kernels ------------------------------------------------------------------------------------------------
+
+# Function -> code of `ext/fbl_activations.h`. Options become parameters in the order of the function's arguments; relu
+# and gelu with options are codes of their own, and glu, which is not one row to one row, has none.
+KERNEL_CODES = {
+    linear: 0,
+    tanh: 1,
+    sigmoid: 2,
+    relu: 3,
+    clip_hard_sigmoid: 4,
+    relu6_hard_sigmoid: 5,
+    elu: 6,
+    softsign: 7,
+    exponential: 8,
+    softplus: 9,
+    leaky_relu: 11,
+    selu: 12,
+    celu: 13,
+    gelu: 14,
+    silu: 16,
+    hard_silu: 17,
+    relu6: 18,
+    mish: 19,
+    softmax: 20,
+    log_softmax: 21,
+    log_sigmoid: 22,
+    hard_tanh: 23,
+    tanh_shrink: 24,
+    hard_shrink: 25,
+    soft_shrink: 26,
+    sparse_plus: 27,
+    sparse_sigmoid: 28,
+    squareplus: 29,
+    sparsemax: 30,
+}
+RELU_OPTIONS, GELU_TANH = 10, 15
+
+
+def kernel_code(activation):
+    """How the compiled kernels call an activation: (code, (p0, p1, p2)), parameters that it has not being 0.
+
+    Parameters
+    ----------
+    activation : Activation or callable
+        A function of this module, `functools.partial` of one with options, or np.tanh.
+
+    Returns
+    -------
+    (int, (float, float, float)) or None
+        None for what is not a function of one row over the last axis: glu, softmax over another axis, a function from
+        elsewhere.
+    """
+    function = getattr(activation, "function", activation)
+    given = {}
+    if isinstance(function, partial):
+        if function.args:
+            return None
+        function, given = function.func, function.keywords
+    function = tanh if function is np.tanh else function
+    code = KERNEL_CODES.get(function)
+    if code is None:
+        return None
+    arguments = list(inspect.signature(function).parameters.values())[1:]
+    options = {argument.name: argument.default for argument in arguments} | given
+    if options.pop("axis", -1) not in (-1, (-1,), [-1]):
+        return None
+    if options.pop("approximate", False):
+        code = GELU_TANH
+    if function is relu:
+        cap, slope, threshold = options["max_value"], options["negative_slope"], options["threshold"]
+        if slope and cap is None and threshold == 0:  # as `relu` itself does
+            return kernel_code(partial(leaky_relu, negative_slope=slope))
+        if cap is None and not slope and threshold == 0:
+            options = {}
+        else:
+            code, options["max_value"] = RELU_OPTIONS, math.nan if cap is None else cap
+    if function is leaky_relu:
+        options["negative_slope"] = _as_float32(options["negative_slope"])
+    values = [float(value) for value in options.values()]
+    return code, tuple(values + [0.0] * (3 - len(values)))

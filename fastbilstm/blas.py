@@ -11,28 +11,10 @@ import threadpoolctl
 from . import _recurrent, activations
 from .layers.recurrent import lstm as specification
 
-# Ids of ext/_recurrent.pyx.
-_ACTIVATION_IDS = {
-    activations.linear: 0,
-    activations.tanh: 1,
-    np.tanh: 1,
-    activations.sigmoid: 2,
-    activations.relu: 3,
-    activations.clip_hard_sigmoid: 4,
-    activations.relu6_hard_sigmoid: 5,
-    activations.elu: 6,
-    activations.softsign: 7,
-    activations.exponential: 8,
-    activations.softplus: 9,
-}
 _MASKED_OUTPUT_IDS = {"previous": 0, "zero": 1, "state": 2}
 
 
 _pools = threadpoolctl.ThreadpoolController().select(user_api="blas")
-
-
-def _id(activation):
-    return _ACTIVATION_IDS.get(getattr(activation, "function", activation))
 
 
 def lstm(
@@ -47,7 +29,7 @@ def lstm(
     masked_output="previous",
 ):
     """See `fastbilstm.layers.recurrent.lstm`."""
-    ids = _id(activation), _id(recurrent_activation)
+    ids = activations.kernel_code(activation), activations.kernel_code(recurrent_activation)
     if None in ids:
         return specification(
             x, kernel, recurrent_kernel, bias, mask, initial_state, activation, recurrent_activation, masked_output
