@@ -14,7 +14,11 @@ from setuptools.command.build_ext import build_ext
 DEBUG = os.environ.get("FASTBILSTM_DEBUG") == "1"
 
 EXTENSIONS = [
-    Extension("fastbilstm._recurrent", ["ext/_recurrent.pyx"], include_dirs=["ext"]),
+    Extension(
+        "fastbilstm._recurrent",
+        ["ext/_recurrent.pyx", "ext/fbl_cell.c", "ext/fbl_cell_avx2.c", "ext/fbl_cell_avx512.c"],
+        include_dirs=["ext"],
+    ),
 ]
 
 DIRECTIVES = {

@@ -9,11 +9,13 @@ functions over a row, such as softmax, see all U units of one batch row.
 from libc.limits cimport INT_MAX
 from libc.string cimport memcpy, memset
 
+import os
+
 import numpy as np
 
-cimport _activations
-from _activations cimport ACTIVATION_COUNT
+cimport _cell
 from _blas cimport add_matmul
+from _cell cimport ACTIVATION_COUNT, fbl_cell, fbl_cell_count, fbl_cell_usable, fbl_cells
 from _types cimport EMIT_STATE, EMIT_ZEROS, MASKED_OUTPUT_COUNT, floating
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -23,6 +25,33 @@ _UINT8 = np.dtype(np.uint8)
 cdef struct Code:
     int code
     double[3] p
+
+cdef const fbl_cell* _table = NULL
+
+
+def isas():
+    """Names of the instruction sets that activations are compiled for and that run here, best first."""
+    return [fbl_cells[k].isa.decode() for k in range(fbl_cell_count) if fbl_cell_usable(fbl_cells[k])]
+
+
+def use(name):
+    """Compute activations with another instruction set (a hook for tests); BLAS chooses its own.
+
+    Raises
+    ------
+    ValueError
+        If this build has no such functions or they do not run on this CPU.
+    """
+    global _table
+    for k in range(fbl_cell_count):
+        if fbl_cells[k].isa.decode() == name and fbl_cell_usable(fbl_cells[k]):
+            _table = fbl_cells[k]
+            return
+    raise ValueError(f"instruction set {name!r}; expected one of {', '.join(isas())}")
+
+
+# Where the baseline is NEON already, it has no name of its own.
+use(os.environ.get("FASTBILSTM_ISA", "").replace("neon", "base") or isas()[0])
 
 
 def lstm_loop(
@@ -245,11 +274,12 @@ cdef _multiply(const floating[:, ::1] a, const floating[:, ::1] b, const floatin
 
 cdef _activate_rows(floating[:, ::1] x, Code code):
     cdef floating[3] p
+    cdef const fbl_cell* table = _table
     cdef Py_ssize_t row
     with nogil:
         _cast(code.p, p)
         for row in range(x.shape[0]):
-            _activations.activate(&x[row, 0], x.shape[1], code.code, p)
+            _cell.activate(table, &x[row, 0], x.shape[1], code.code, p)
 
 
 cdef _run(
@@ -258,6 +288,7 @@ cdef _run(
     Code cell_code, Code gate_code, int masked_output, bint reverse,
 ):
     cdef floating[3] cell_p, gate_p
+    cdef const fbl_cell* table = _table
     cdef Py_ssize_t batch = x_proj.shape[0], timesteps = x_proj.shape[1], width = x_proj.shape[2]
     cdef Py_ssize_t units = h.shape[1], row_bytes = units * <Py_ssize_t>sizeof(floating)
     cdef Py_ssize_t step, t, b
@@ -278,7 +309,9 @@ cdef _run(
                 add_matmul(<int>batch, <int>width, <int>units, &h[0, 0], &recurrent_kernel[0, 0], &z[0, 0])
             for b in range(batch):
                 if not has_mask or mask[b, t]:
-                    _step_cell(&z[b, 0], &c[b, 0], &h[b, 0], units, cell_code.code, cell_p, gate_code.code, gate_p)
+                    _cell.step(
+                        table, &z[b, 0], &c[b, 0], &h[b, 0], units, cell_code.code, cell_p, gate_code.code, gate_p,
+                    )
                     memcpy(&last_output[b, 0], &h[b, 0], row_bytes)
                 elif masked_output == EMIT_ZEROS:
                     memset(&last_output[b, 0], 0, row_bytes)
@@ -286,26 +319,3 @@ cdef _run(
                     memcpy(&last_output[b, 0], &h[b, 0], row_bytes)
                 if has_outputs:
                     memcpy(&outputs[b, step, 0], &last_output[b, 0], row_bytes)
-
-
-cdef void _step_cell(
-    floating* z, floating* c, floating* h, Py_ssize_t units, int cell_code, const floating* cell_p, int gate_code,
-    const floating* gate_p,
-) noexcept nogil:
-    """One row, one timestep: from z (4U) and c (U) to the new c and h; z is used up."""
-    cdef floating* i = z
-    cdef floating* f = z + units
-    cdef floating* g = z + 2 * units
-    cdef floating* o = z + 3 * units
-    cdef Py_ssize_t u
-    # Gate by gate: a function over a row sees one gate.
-    _activations.activate(i, units, gate_code, gate_p)
-    _activations.activate(f, units, gate_code, gate_p)
-    _activations.activate(g, units, cell_code, cell_p)
-    _activations.activate(o, units, gate_code, gate_p)
-    for u in range(units):
-        c[u] = f[u] * c[u] + i[u] * g[u]
-    memcpy(g, c, units * <Py_ssize_t>sizeof(floating))
-    _activations.activate(g, units, cell_code, cell_p)
-    for u in range(units):
-        h[u] = o[u] * g[u]

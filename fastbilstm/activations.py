@@ -4,6 +4,7 @@ Every function keeps the dtype of its argument, accepts any shape and passes NaN
 NumPy and the standard library only.
 """
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -308,6 +309,13 @@ KERNEL_CODES = {
 RELU_OPTIONS, GELU_TANH = 10, 15
 
 
+@functools.cache
+def _defaults(function):
+    """Options of an activation and their defaults, as pairs in the order of its arguments."""
+    arguments = list(inspect.signature(function).parameters.values())[1:]
+    return tuple((argument.name, argument.default) for argument in arguments)
+
+
 def kernel_code(activation):
     """How the compiled kernels call an activation: (code, (p0, p1, p2)), parameters that it has not being 0.
 
@@ -332,8 +340,7 @@ def kernel_code(activation):
     code = KERNEL_CODES.get(function)
     if code is None:
         return None
-    arguments = list(inspect.signature(function).parameters.values())[1:]
-    options = {argument.name: argument.default for argument in arguments} | given
+    options = dict(_defaults(function)) | given
     if options.pop("axis", -1) not in (-1, (-1,), [-1]):
         return None
     if options.pop("approximate", False):

@@ -15,12 +15,19 @@ from fastbilstm.layers.recurrent import lstm
 from fastbilstm.tolerances import compare
 
 pytest.importorskip("scipy", reason="the compiled loop needs SciPy")
-lstm_loop = pytest.importorskip("fastbilstm._recurrent", reason="needs the compiled module").lstm_loop
+compiled = pytest.importorskip("fastbilstm._recurrent", reason="needs the compiled module")
 
 ACTIVATIONS = {f.__name__: f for f in activations.KERNEL_CODES}
 MASKED_OUTPUTS = {0: "previous", 1: "zero", 2: "state"}
 DTYPES = [np.float32, np.float64]
 FLOATS = ("x_proj", "recurrent_kernel", "h", "c", "outputs", "last_output")
+
+
+@pytest.fixture(params=compiled.isas())
+def isa(request):
+    compiled.use(request.param)
+    yield request.param
+    compiled.use(compiled.isas()[0])
 
 
 def make_case(batch, timesteps, units, dtype, seed=0):
@@ -47,7 +54,9 @@ def make_case(batch, timesteps, units, dtype, seed=0):
 
 def call(case):
     """Call the loop; an activation may be given as a function."""
-    return lstm_loop(*(activations.kernel_code(value) if callable(value) else value for value in case.values()))
+    return compiled.lstm_loop(
+        *(activations.kernel_code(value) if callable(value) else value for value in case.values())
+    )
 
 
 def run(case):
@@ -105,7 +114,7 @@ def make_mask(kind, batch, timesteps):
 @pytest.mark.parametrize("units", [1, 3, 8, 17, 65])
 @pytest.mark.parametrize("batch", [1, 2, 5, 33])
 @pytest.mark.parametrize("timesteps", [1, 2, 7])
-def test_sizes(batch, timesteps, units, dtype):
+def test_sizes(batch, timesteps, units, dtype, isa):
     case = make_case(batch, timesteps, units, dtype)
     assert_agree(run(case), specify(case), dtype)
 
@@ -122,7 +131,7 @@ OPTIONS = {
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("use", ["activation", "recurrent_activation", "both"])
 @pytest.mark.parametrize("name", [*ACTIVATIONS, *OPTIONS])
-def test_activations(name, use, dtype):
+def test_activations(name, use, dtype, isa):
     """Functions over a row, too: softmax sees the units of one gate in one row of the batch."""
     case = make_case(3, 2, 5, dtype, seed=1)
     for option in ("activation", "recurrent_activation") if use == "both" else (use,):

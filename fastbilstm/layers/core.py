@@ -5,6 +5,7 @@ The specification, in NumPy. Imports NumPy; knows nothing of files.
 
 import numpy as np
 
+from ..activations import linear
 from ..errors import InputError
 from .base import (
     BaseLayer,
@@ -20,10 +21,10 @@ from .base import (
 )
 
 
-def dense(x, kernel, bias=None):
-    """x (..., F), kernel (F, U), bias (U,) or None -> x.K + b (..., U)."""
+def dense(x, kernel, bias=None, activation=linear):
+    """x (..., F), kernel (F, U), bias (U,) or None -> activation(x.K + b) (..., U)."""
     y = x @ kernel
-    return y if bias is None else y + bias
+    return activation(y if bias is None else y + bias)
 
 
 def embedding(ids, embeddings):
@@ -57,6 +58,7 @@ class Dense(BaseLayer):
         "use_bias": Option(boolean, True),
     }
     ignored = ("input_dim",)
+    product = staticmethod(dense)
 
     def weight_shapes(self, shapes):
         roles = {"kernel": (shapes[0][-1] if shapes else None, self.units)}
@@ -70,7 +72,7 @@ class Dense(BaseLayer):
         return (*shape[:-1], self.units)
 
     def compute(self, x, mask):
-        return self.activation_function()(dense(x, **self.weights))
+        return self.product(x, **self.weights, activation=self.activation_function())
 
 
 @register
