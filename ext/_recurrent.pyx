@@ -26,6 +26,7 @@ cdef struct Code:
     int code
     double[3] p
 
+
 cdef const fbl_cell* _table = NULL
 
 
@@ -47,7 +48,7 @@ def use(name):
         if fbl_cells[k].isa.decode() == name and fbl_cell_usable(fbl_cells[k]):
             _table = fbl_cells[k]
             return
-    raise ValueError(f"instruction set {name!r}; expected one of {', '.join(isas())}")
+    raise ValueError(f"instruction set {name!r} (FASTBILSTM_ISA); expected one of {', '.join(isas())}")
 
 
 # Where the baseline is NEON already, it has no name of its own.

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 _Float = TypeVar("_Float", np.float32, np.float64)
 _Activation = tuple[int, tuple[float, float, float]]  # as activations.kernel_code makes it
 
+def isas() -> list[str]: ...
+def use(name: str) -> None: ...
 def lstm_loop(
     x_proj: NDArray[_Float],
     recurrent_kernel: NDArray[_Float],

@@ -347,6 +347,8 @@ def kernel_code(activation):
         code = GELU_TANH
     if function is relu:
         cap, slope, threshold = options["max_value"], options["negative_slope"], options["threshold"]
+        if cap is not None and math.isnan(cap):  # the kernels' word for no cap
+            return None
         if slope and cap is None and threshold == 0:  # as `relu` itself does
             return kernel_code(partial(leaky_relu, negative_slope=slope))
         if cap is None and not slope and threshold == 0:

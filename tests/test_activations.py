@@ -238,6 +238,7 @@ def test_every_activation_of_every_version_has_a_code():
         (partial(activations.softmax, axis=1), None),
         (partial(activations.sparsemax, axis=0), None),
         (partial(activations.relu, 1.0), None),
+        (partial(activations.relu, max_value=float("nan")), None),
         (activations.glu, None),
         (np.sin, None),
     ],

@@ -205,11 +205,13 @@ SPOILED = {
 }
 
 
+# A bias of None means none; one axis has one order.
+WRONG = {*itertools.product(("a", "b", "bias", "out"), SPOILED)} - {("bias", "none"), ("bias", "Fortran order")}
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name, how", [*itertools.product(("a", "b", "bias", "out"), SPOILED)])
+@pytest.mark.parametrize("name, how", sorted(WRONG))
 def test_matmul_wrong_array(name, how, dtype):
-    if name == "bias" and how in ("none", "Fortran order"):
-        pytest.skip("a bias of None means none; one axis has one order")
     case = {"a": normal((3, 4), dtype), "b": normal((4, 5), dtype), "bias": normal((5,), dtype)}
     case["out"] = np.full((3, 5), 7, dtype)
     before = case["out"].copy()
@@ -265,7 +267,7 @@ def test_activate_of_nothing():
 
 def test_instruction_sets():
     assert compiled.isas()[-1] == "base"
-    with pytest.raises(ValueError, match="instruction set 'mmx'; expected one of .*base"):
+    with pytest.raises(ValueError, match=r"instruction set 'mmx' \(FASTBILSTM_ISA\); expected one of .*base"):
         compiled.use("mmx")
 
 
