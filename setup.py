@@ -1,17 +1,26 @@
 """The compiled part of the build: the table of extensions and the one dict of Cython directives.
 
-Everything else about the package is in pyproject.toml. `FASTBILSTM_DEBUG=1` builds with bounds checks, -O1 and -g.
-A warning or performance hint of Cython fails the build: the usual one means that a nogil function takes the GIL.
+Everything else about the package is in pyproject.toml. A warning or performance hint of Cython fails the build: the
+usual one means that a nogil function takes the GIL. Environment variables:
+
+    FASTBILSTM_DEBUG=1        bounds checks, -O1 and -g
+    FASTBILSTM_SANITIZE=1     the same under AddressSanitizer and UndefinedBehaviorSanitizer; see tools/sanitize.py
+    FASTBILSTM_NO_VECTORS=1   without the vector kernels, as compilers other than GCC and Clang build it
+    FASTBILSTM_CLANG_CL=path  on Windows: compile with clang-cl, for MSVC has no vector types
 """
 
 import contextlib
 import io
 import os
+import shutil
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("FASTBILSTM_DEBUG") == "1"
+SANITIZE = os.environ.get("FASTBILSTM_SANITIZE") == "1"
+NO_VECTORS = os.environ.get("FASTBILSTM_NO_VECTORS") == "1"
+CLANG_CL = os.environ.get("FASTBILSTM_CLANG_CL")
 
 EXTENSIONS = [
     Extension(
@@ -19,30 +28,39 @@ EXTENSIONS = [
         ["ext/_recurrent.pyx", "ext/fbl_cell.c", "ext/fbl_cell_avx2.c", "ext/fbl_cell_avx512.c"],
         include_dirs=["ext"],
     ),
+    Extension(
+        "fastbilstm._kernels",
+        ["ext/_kernels.pyx", "ext/fbl_dispatch.c", *(f"ext/fbl_{isa}.c" for isa in ("base", "avx2", "avx512", "neon"))],
+        include_dirs=["ext"],
+        define_macros=[("FBL_NO_VECTORS", "1")] if NO_VECTORS else [],
+    ),
 ]
 
 DIRECTIVES = {
     "language_level": 3,
-    "boundscheck": DEBUG,
-    "initializedcheck": DEBUG,
+    "boundscheck": DEBUG or SANITIZE,
+    "initializedcheck": DEBUG or SANITIZE,
     "wraparound": False,
     "cdivision": True,
     "autotestdict": False,
-    "show_performance_hints": not DEBUG,  # they would ask for boundscheck=False
+    "show_performance_hints": not (DEBUG or SANITIZE),  # they would ask for boundscheck=False
 }
 
 # Errno and the floating-point exception flags are never read after an operation; the loops become vector code only when
 # the compiler knows. Neither option changes a value. No -march, -Ofast or -ffast-math: NaN and inf keep their meaning,
 # and a wheel runs on every CPU of its architecture.
+VECTORIZABLE = ["-fno-math-errno", "-fno-trapping-math"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if SANITIZE else []
 COMPILE_ARGS = {
     "unix": [
         "-Wall",
         "-Wextra",
-        "-fno-math-errno",
-        "-fno-trapping-math",
-        *(["-O1", "-g"] if DEBUG else ["-O3", "-g0"]),
+        *VECTORIZABLE,
+        *(["-O1", "-g", "-fno-omit-frame-pointer"] if DEBUG or SANITIZE else ["-O3", "-g0"]),
+        *SANITIZERS,
     ],
     "msvc": ["/W3", *(["/Od", "/Zi"] if DEBUG else ["/O2"])],
+    "clang-cl": ["/W3", *(f"/clang:{arg}" for arg in VECTORIZABLE), *(["/Od", "/Zi"] if DEBUG else ["/O2"])],
 }
 
 
@@ -50,10 +68,24 @@ class BuildExt(build_ext):
     """Translate with Cython into the build folder, always afresh: a change of directives changes no time stamp."""
 
     def build_extensions(self):
+        kind = self.compiler.compiler_type
+        if CLANG_CL and kind == "msvc":
+            use_clang_cl(self.compiler)
+            kind = "clang-cl"
         for extension in self.extensions:
             extension.sources = translate(extension, self.build_temp)
-            extension.extra_compile_args += COMPILE_ARGS.get(self.compiler.compiler_type, COMPILE_ARGS["unix"])
+            extension.extra_compile_args += COMPILE_ARGS.get(kind, COMPILE_ARGS["unix"])
+            extension.extra_link_args += SANITIZERS
         super().build_extensions()
+
+
+def use_clang_cl(compiler):
+    """Let setuptools' MSVC class run clang-cl, which takes the same options; its `initialize` would find cl.exe."""
+    if not compiler.initialized:
+        compiler.initialize()
+    compiler.cc = shutil.which(CLANG_CL)
+    if compiler.cc is None:
+        raise SystemExit(f"setup.py: FASTBILSTM_CLANG_CL is {CLANG_CL!r}, which is no program on the PATH")
 
 
 def translate(extension, build_dir):

@@ -6,6 +6,7 @@ Shapes: B batch, T timesteps, U units. An activation is (code, (p0, p1, p2)), as
 functions over a row, such as softmax, see all U units of one batch row.
 """
 
+from cpython.exc cimport PyErr_CheckSignals
 from libc.limits cimport INT_MAX
 from libc.string cimport memcpy, memset
 
@@ -28,6 +29,9 @@ cdef struct Code:
 
 
 cdef const fbl_cell* _table = NULL
+
+# Multiplications between two looks for Ctrl-C: some 10 ms.
+cdef Py_ssize_t SIGNAL_WORK = 200_000_000
 
 
 def isas():
@@ -292,7 +296,7 @@ cdef _run(
     cdef const fbl_cell* table = _table
     cdef Py_ssize_t batch = x_proj.shape[0], timesteps = x_proj.shape[1], width = x_proj.shape[2]
     cdef Py_ssize_t units = h.shape[1], row_bytes = units * <Py_ssize_t>sizeof(floating)
-    cdef Py_ssize_t step, t, b
+    cdef Py_ssize_t work = 0, step, t, b
     cdef bint has_mask = mask is not None, has_outputs = outputs is not None, any_kept
     with nogil:
         _cast(cell_code.p, cell_p)
@@ -300,6 +304,11 @@ cdef _run(
         memset(&last_output[0, 0], 0, batch * row_bytes)
         for step in range(timesteps):
             t = timesteps - 1 - step if reverse else step
+            work += batch * width * (units + 16)
+            if work >= SIGNAL_WORK:
+                with gil:
+                    PyErr_CheckSignals()
+                work = 0
             any_kept = not has_mask
             if has_mask:
                 for b in range(batch):

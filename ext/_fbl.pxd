@@ -1,0 +1,48 @@
+"""The contract of `fbl_kernels.h` for Cython: the table of vector kernels, all of them noexcept and nogil."""
+
+cdef extern from "fbl_activations.h":
+    enum:
+        FBL_LINEAR, FBL_TANH, FBL_SIGMOID, FBL_SOFTMAX, FBL_LOG_SOFTMAX, FBL_SPARSEMAX, FBL_ACTIVATION_COUNT
+
+cdef extern from "fbl_kernels.h":
+    enum:
+        FBL_STORE, FBL_ADD, FBL_MUL, FBL_AVERAGE
+
+    ctypedef struct fbl_lstm:
+        Py_ssize_t rows, units, units_padded
+        const float* recurrent
+        const float* proj
+        const Py_ssize_t* proj_index
+        const float* h_tm1
+        float* h
+        float* c
+        float* out
+        const Py_ssize_t* out_index
+        Py_ssize_t out_stride
+        int merge, backwards, activation, recurrent_activation
+        const float* activation_parameters
+        const float* recurrent_activation_parameters
+        float* z
+
+    ctypedef struct fbl_kernels:
+        const char* isa
+        Py_ssize_t lanes
+        void (*gemm)(
+            Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t columns, const float* a, Py_ssize_t lda,
+            const Py_ssize_t* index, const float* packed, const float* bias, float* c, Py_ssize_t ldc,
+        ) noexcept nogil
+        void (*lstm_step)(const fbl_lstm* s) noexcept nogil
+        void (*lstm_gates)(const fbl_lstm* s) noexcept nogil
+        void (*lstm_cell)(const fbl_lstm* s) noexcept nogil
+        void (*activate)(float* x, Py_ssize_t n, int code, const float* parameters) noexcept nogil
+        void (*softmax)(
+            float* x, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t stride, float scale, float* inverse,
+        ) noexcept nogil
+        void (*add_rows)(
+            Py_ssize_t rows, Py_ssize_t n, const float* weights, const float* x, Py_ssize_t stride, float* y,
+        ) noexcept nogil
+
+    void fbl_prefetch(const float* x, Py_ssize_t n) noexcept nogil
+    const fbl_kernels* fbl_tables[]
+    int fbl_table_count
+    int fbl_usable(const fbl_kernels* table)

@@ -1,0 +1,322 @@
+"""The float32 engine: packed matrices, the LSTM time loop over the vector kernels, attention, pooling.
+
+Each object checks sizes and pointers once and then runs without the GIL; what the kernels do is in `fbl_kernels.h`, what
+the layers mean in `fastbilstm/layers/`. Shapes: B batch, T timesteps, F features, U units. A row of a sequence is one
+(b, t), number b*T + t. Loops over timesteps are here, loops over units in C.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport NAN
+from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memcpy, memset
+
+import os
+
+import numpy as np
+
+from fastbilstm.threads import check as check_team
+
+from _fbl cimport (
+    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MUL, FBL_SIGMOID, FBL_SOFTMAX,
+    FBL_SPARSEMAX, FBL_STORE, FBL_TANH, fbl_kernels, fbl_lstm, fbl_prefetch, fbl_table_count, fbl_tables, fbl_usable,
+)
+
+cdef extern from "fbl_fence.h":
+    enum:
+        FBL_FENCED
+
+    void FBL_FENCE(void* p, size_t n) noexcept
+
+# Bytes of a slice of projections: it stays in a core's L2 cache beside the weights.
+cdef Py_ssize_t SLICE_BYTES = 192 * 1024
+# Rows of a table that are asked for ahead, at least.
+cdef Py_ssize_t FETCHED_AHEAD = 4
+# Longest sequence whose scores with itself are kept whole: 4 MB.
+cdef Py_ssize_t SYMMETRIC_TIMESTEPS = 1024
+# Multiplications between two looks for Ctrl-C: some 10 ms.
+cdef Py_ssize_t SIGNAL_WORK = 200_000_000
+# What reading, activating and writing one number takes, in multiplications.
+cdef Py_ssize_t ROW_WORK = 16
+
+MERGES = {None: FBL_STORE, "concat": FBL_STORE, "sum": FBL_ADD, "mul": FBL_MUL, "ave": FBL_AVERAGE}
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
+
+_FLOAT32, _INT32, _BOOL = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.bool_)
+
+cdef const fbl_kernels* _table = NULL
+
+
+# ---- the instruction set --------------------------------------------------------------------------------------------
+
+
+def isas(usable=True):
+    """Names of the instruction sets this build has kernels for, best first; with `usable` only those that run here."""
+    return [
+        fbl_tables[k].isa.decode() for k in range(fbl_table_count) if not usable or fbl_usable(fbl_tables[k])
+    ]
+
+
+def isa():
+    """Name of the instruction set that packing chooses from now on, or None if this build has no kernels."""
+    return None if _table == NULL else _table.isa.decode()
+
+
+def lanes():
+    """Floats in a vector of the kernels in use; 0 if this build has none."""
+    return 0 if _table == NULL else _table.lanes
+
+
+def use(name):
+    """Take the kernels of another instruction set for what is packed from now on (a hook for tests and benches).
+
+    Raises
+    ------
+    ValueError
+        If this build has no such kernels or they do not run on this CPU.
+    """
+    global _table
+    for k in range(fbl_table_count):
+        if fbl_tables[k].isa.decode() == name and fbl_usable(fbl_tables[k]):
+            _table = fbl_tables[k]
+            return
+    raise ValueError(f"instruction set {name!r} (FASTBILSTM_ISA); expected one of {', '.join(isas())}")
+
+
+# ---- memory and checks ----------------------------------------------------------------------------------------------
+
+
+cdef inline Py_ssize_t rounded_up(Py_ssize_t n, Py_ssize_t step) noexcept:
+    return (n + step - 1) // step * step
+
+
+cdef elements(shape):
+    """The product of the sizes, whose bytes an address can count."""
+    size = 1
+    for n in shape:
+        if n < 0:
+            raise ValueError(f"the shape {shape} has a negative size")
+        size *= int(n)
+    if size > PY_SSIZE_T_MAX // 16:
+        raise ValueError(f"an array of shape {shape} is too large")
+    return size
+
+
+def aligned(shape, dtype=np.float32):
+    """An uninitialized array that starts at a multiple of 64 bytes."""
+    dtype = np.dtype(dtype)
+    size = elements(shape)
+    # A fenced buffer must not come from NumPy's own store of buffers below 1 kB, nor go back to it.
+    buffer = np.empty(size * dtype.itemsize + (1088 if FBL_FENCED else 64), np.uint8)
+    start = -buffer.ctypes.data % 64
+    stop = start + size * dtype.itemsize
+    if FBL_FENCED:
+        FBL_FENCE(<char*> floats(buffer) + <Py_ssize_t> stop, buffer.size - stop)
+    return buffer[start:stop].view(dtype).reshape(shape)
+
+
+cdef object checked(str what, array, tuple shape, bint written=False, dtype=_FLOAT32):
+    """The array, if it is C-contiguous, aligned and of this shape (None: any size) and dtype."""
+    cdef bint good = isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == len(shape)
+    if good:
+        flags = array.flags
+        good = flags.c_contiguous and flags.aligned and (flags.writeable or not written)
+        for size, expected in zip(array.shape, shape):
+            good = good and (expected is None or size == expected)
+    if not good:
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(
+            f"{what} must be a C-contiguous {'writable ' if written else ''}{dtype} array of shape "
+            f"{shape}, got {found}"
+        )
+    return array
+
+
+cdef object matrix_of(str what, array, tuple shape):
+    """An array of this shape (None: any size) and any layout, of floats or what can become floats: a weight."""
+    array = np.asarray(array)
+    cdef bint good = array.dtype.kind in "fiub" and array.ndim == len(shape)
+    if good:
+        for size, expected in zip(array.shape, shape):
+            good = good and (expected is None or size == expected)
+    if not good:
+        raise ValueError(f"{what} must be an array of numbers of shape {shape}, got {array.dtype} {array.shape}")
+    return array
+
+
+cdef apart(str what, array, dict others):
+    """Nothing that is read or written beside a written array may share its memory."""
+    for name, other in others.items():
+        if other is not None and np.may_share_memory(array, other):
+            raise ValueError(f"{what} and {name} share memory")
+
+
+cdef float* floats(array) except? NULL:
+    """Address of the first element of a contiguous array; the caller keeps the array alive."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    cdef float* address = <float*> view.buf
+    PyBuffer_Release(&view)
+    return address
+
+
+cdef Py_ssize_t* sizes(array) except? NULL:
+    return <Py_ssize_t*> floats(array)
+
+
+cdef int look_for_signals() except -1 with gil:
+    """Leave a long loop by an exception: in the main thread after Ctrl-C, in others when their work is in vain."""
+    PyErr_CheckSignals()
+    check_team()
+    return 0
+
+
+cdef pack(matrix, Py_ssize_t lanes):
+    """Panels of 4 vectors of columns, then of one vector, as `gemm` reads them; see fbl_kernels.h.
+
+    matrix (K, N) -> (K * N',) with N' = N rounded up to whole vectors.
+    """
+    depth, columns = matrix.shape
+    width = 4 * lanes
+    wide = columns // width * width
+    padded = rounded_up(columns, lanes)
+    packed = aligned((depth * padded,))
+    first = packed[:depth * wide].reshape(wide // width, depth, width)
+    first[...] = matrix[:, :wide].reshape(depth, wide // width, width).transpose(1, 0, 2)
+    rest = np.zeros((depth, padded - wide), np.float32)
+    rest[:, :columns - wide] = matrix[:, wide:]
+    last = packed[depth * wide:].reshape((padded - wide) // lanes, depth, lanes)
+    last[...] = rest.reshape(depth, (padded - wide) // lanes, lanes).transpose(1, 0, 2)
+    return packed
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Activation:
+    """A code of fbl_activations.h and its parameters, checked."""
+
+    cdef int code
+    cdef float[3] parameters
+
+    def __cinit__(self, code, parameters=(0.0, 0.0, 0.0)):
+        if len(parameters) != 3:
+            raise ValueError(f"an activation has {len(parameters)} parameters; expected 3")
+        if not 0 <= code < FBL_ACTIVATION_COUNT:
+            raise ValueError(f"activation code {code}; expected 0 to {FBL_ACTIVATION_COUNT - 1}")
+        self.code = <Py_ssize_t> code
+        for k, value in enumerate(parameters):
+            self.parameters[k] = value
+
+    def apply(self, x):
+        """Activate each row (the last axis) of a contiguous float32 array in place."""
+        cdef float* at = floats(checked("x", x, (None,) * max(1, getattr(x, "ndim", 1)), True))
+        cdef Py_ssize_t n = x.shape[x.ndim - 1], rows = x.size // n if n else 0, work = 0, r
+        cdef const fbl_kernels* table = _table
+        if table == NULL:
+            raise RuntimeError("this fastbilstm was built without vector kernels")
+        if self.code != FBL_LINEAR:
+            with nogil:
+                for r in range(rows):
+                    work += n * ROW_WORK
+                    if work >= SIGNAL_WORK:
+                        look_for_signals()
+                        work = 0
+                    table.activate(at + r * n, n, self.code, self.parameters)
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Matrix:
+    """A packed matrix and its bias: x.K + b."""
+
+    cdef const fbl_kernels* table
+    cdef readonly Py_ssize_t depth, columns
+    cdef object packed, bias
+    cdef const float* packed_at
+    cdef const float* bias_at
+
+    def __cinit__(self, kernel, bias=None):
+        """kernel (K, N), bias (N,) or None, of any float dtype."""
+        if _table == NULL:
+            raise RuntimeError("this fastbilstm was built without vector kernels")
+        self.table = _table
+        kernel = matrix_of("kernel", kernel, (None, None))
+        self.depth, self.columns = kernel.shape
+        self.packed = pack(kernel, self.table.lanes)
+        self.packed_at = floats(self.packed)
+        self.bias_at = NULL
+        if bias is not None:
+            bias = matrix_of("bias", bias, (self.columns,))
+            self.bias = np.zeros(rounded_up(self.columns, self.table.lanes), np.float32)
+            self.bias[:self.columns] = bias
+            self.bias_at = floats(self.bias)
+
+    @property
+    def nbytes(self):
+        return self.packed.nbytes
+
+    def product(self, x, out, Activation activation=None):
+        """out = activation(x.K + b), row by row; x (rows, K) and out (rows, N) float32, contiguous."""
+        cdef const float* x_at = floats(checked("x", x, (None, self.depth)))
+        cdef Py_ssize_t rows = x.shape[0], work = 0, r, start, stop
+        cdef float* out_at = floats(checked("out", out, (rows, self.columns), True))
+        apart("out", out, {"x": x})
+        if out.size == 0:
+            return out
+        cdef int code = FBL_LINEAR if activation is None else activation.code
+        with nogil:
+            for start in range(0, rows, 96):
+                stop = min(start + 96, rows)
+                work += (stop - start) * (self.depth + ROW_WORK) * self.columns
+                if work >= SIGNAL_WORK:
+                    look_for_signals()
+                    work = 0
+                self.table.gemm(
+                    stop - start, self.depth, self.columns, x_at + start * self.depth, self.depth, NULL,
+                    self.packed_at, self.bias_at, out_at + start * self.columns, self.columns,
+                )
+                if code != FBL_LINEAR:
+                    for r in range(start, stop):
+                        self.table.activate(out_at + r * self.columns, self.columns, code, activation.parameters)
+        return out
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Scratch:
+    """Buffers of one running prediction, by name; each grows to the largest size asked for and is used again."""
+
+    cdef dict buffers
+
+    def __cinit__(self):
+        self.buffers = {}
+
+    def take(self, name, shape):
+        """An uninitialized float32 array of a shape; it is valid until the name is taken again."""
+        size = elements(shape)
+        buffer = self.buffers.get(name)
+        if buffer is None or buffer.size < size or FBL_FENCED:
+            buffer = self.buffers[name] = aligned((size,))
+        return buffer[:size].reshape(shape)
+
+    def owns(self, array):
+        """Whether an array lies in one of the buffers."""
+        return any(np.may_share_memory(array, buffer) for buffer in self.buffers.values())
+
+    @property
+    def nbytes(self):
+        return sum(buffer.nbytes for buffer in self.buffers.values())
+
+
+include "_rows.pxi"
+include "_lstm.pxi"
+include "_attention.pxi"
+
+_requested = os.environ.get("FASTBILSTM_ISA")
+if _requested:
+    use(_requested)
+elif isas():
+    use(isas()[0])

@@ -1,0 +1,19 @@
+/* The kernels for AVX2 with FMA: 8 lanes, 16 registers. */
+#if (defined(__GNUC__) || defined(__clang__)) && (defined(__x86_64__) || defined(_M_X64)) && !defined(FBL_NO_VECTORS)
+#define FBL_ISA_AVX2
+#define FBL_ISA_NAME "avx2"
+#define FBL_SYMBOL(name) fbl_##name##_avx2
+#define FBL_LANES 8
+#define FBL_ROWS 3
+#if defined(__clang__)
+#include "fbl_x86.h"
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#include "fbl_kernels_body.h"
+#pragma clang attribute pop
+#else
+#pragma GCC target("avx2,fma")
+#include "fbl_kernels_body.h"
+#endif
+#else
+typedef int fbl_no_avx2; /* a translation unit may not be empty */
+#endif

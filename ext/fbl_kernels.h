@@ -1,0 +1,89 @@
+/* The contract of the float32 vector kernels: one table of function pointers for each instruction set.
+
+   Names: B batch rows, T timesteps, F features, U units; L lanes of a vector, W = 4 L the width of a panel. All matrices
+   are row-major, `float` and aligned to 4 bytes at least; packed weights and scratch are aligned to 64 bytes. No kernel
+   allocates, checks or keeps anything: callers have checked sizes and pointers. Written arrays overlap no other array.
+   Every kernel computes each row by itself with one order of operations, so that a row's result does not depend on the
+   number of rows or on its place among them.
+
+   Packed matrices. `gemm` reads B (K, N) as panels of W columns, each [k][W], then, for the columns left over, panels of
+   L columns, each [k][L], the last one padded with zeros. `lstm_step` reads the recurrent kernel (U, 4U) as blocks of L
+   units, each [k][gate i f g o][L], padded with zeros: `units_padded` = U rounded up to a multiple of L. A projection row
+   has the same order, [block][gate][L]: it is a gemm over the packed columns. */
+#ifndef FBL_KERNELS_H
+#define FBL_KERNELS_H
+
+#include <stddef.h>
+
+/* What a step does with h at the output's place (merge modes of Bidirectional). */
+enum { FBL_STORE = 0, FBL_ADD = 1, FBL_MUL = 2, FBL_AVERAGE = 3 };
+
+typedef struct {
+    ptrdiff_t rows, units, units_padded;
+    const float *recurrent;      /* packed, see above */
+    const float *proj;           /* projections; row r at proj + proj_index[r] * 4 * units_padded, or r without index */
+    const ptrdiff_t *proj_index;
+    const float *h_tm1;          /* (rows, units_padded) */
+    float *h;                    /* (rows, units_padded); padding may be written */
+    float *c;                    /* (rows, units_padded), in place */
+    float *out;                  /* row r at out + out_index[r] * out_stride, `units` floats; NULL: h is not emitted */
+    const ptrdiff_t *out_index;
+    ptrdiff_t out_stride;
+    int merge;                   /* FBL_STORE ... */
+    int backwards;               /* walk the blocks from the last to the first: part of them is still in the cache */
+    int activation, recurrent_activation; /* codes of fbl_activations.h; used by lstm_cell alone */
+    const float *activation_parameters, *recurrent_activation_parameters; /* 3 each */
+    float *z;                    /* (rows, 4, units_padded), gates i f g o: written by lstm_gates, used up by lstm_cell */
+} fbl_lstm;
+
+typedef struct {
+    const char *isa;
+    ptrdiff_t lanes;
+
+    /* C = A.B + bias. A row r at a + index[r] * lda (r without index), `depth` floats; B packed; bias padded to whole
+       panels or NULL; C (rows, columns), row r at c + r * ldc.
+       Each element is a sum in the order of k, rounded once a step where there is FMA. */
+    void (*gemm)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
+                 const ptrdiff_t *index, const float *packed, const float *bias, float *c, ptrdiff_t ldc);
+
+    /* One timestep of LSTM with activation tanh and recurrent_activation sigmoid: z = proj + h_tm1.R,
+       c = sigmoid(f) c + sigmoid(i) tanh(g), h = sigmoid(o) tanh(c).
+       Largest errors for gates above -80: sigmoid(f) 2.6 ulp, sigmoid(i) and sigmoid(o) 3.5, tanh 2.6 below 0.8 and 6
+       above (7.5 without FMA; it may exceed 1 by 2), the products 8. Below -80 a gate is wrong by less than 2e-36;
+       sigmoid(f) is never 0, so that sigmoid(-inf) inf is inf. tanh is 1 from 9.02 on, sigmoid from 16.7 on. */
+    void (*lstm_step)(const fbl_lstm *s);
+
+    /* The same for every other activation, in two parts: z = proj + h_tm1.R, then the cell. */
+    void (*lstm_gates)(const fbl_lstm *s);
+    void (*lstm_cell)(const fbl_lstm *s);
+
+    /* x = activation(x) over one row of n elements, by the codes of fbl_activations.h.
+       Largest errors over all floats, on every instruction set: exp 1.1 ulp, tanh 2.6 ulp, sigmoid 2.5 ulp. */
+    void (*activate)(float *x, ptrdiff_t n, int code, const float *parameters);
+
+    /* softmax(scale * x) over each row of (rows, n), row r at x + r * stride, in two factors: x = e^(scale x - max) and
+       inverse[r] = 1 / sum, summed in double over the lanes. */
+    void (*softmax)(float *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride, float scale, float *inverse);
+
+    /* y[j] += sum over r of weights[r] * x[r * stride + j], j < n, in the order of r. */
+    void (*add_rows)(ptrdiff_t rows, ptrdiff_t n, const float *weights, const float *x, ptrdiff_t stride, float *y);
+} fbl_kernels;
+
+/* Ask for n floats to be brought into the L2 cache. */
+static inline void fbl_prefetch(const float *x, ptrdiff_t n)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    for (ptrdiff_t k = 0; k < n; k += 16)
+        __builtin_prefetch(x + k, 0, 2);
+#else
+    (void)x;
+    (void)n;
+#endif
+}
+
+/* The tables that this build holds, best first; `fbl_usable` says whether CPU and operating system run one. */
+extern const fbl_kernels *const fbl_tables[];
+extern const int fbl_table_count;
+int fbl_usable(const fbl_kernels *table);
+
+#endif

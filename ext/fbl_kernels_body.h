@@ -1,0 +1,306 @@
+/* The ONE kernel body, compiled once for each instruction set by a stub that has defined FBL_ISA_NAME (a string),
+   FBL_SYMBOL(name), FBL_LANES and FBL_ROWS, the rows of a register tile: FBL_ROWS x 4 accumulators, 4 weights and a
+   broadcast fit the registers. Contract: fbl_kernels.h.
+
+   `tile` is the heart of both gemm and the LSTM step: R rows times a panel of 4 vectors, accumulated in registers. */
+#include "fbl_activations.h"
+#include "fbl_kernels.h"
+#include "fbl_vec.h"
+
+#define L FBL_LANES
+#define W (4 * FBL_LANES)
+/* Values of K whose panel stays in the L1 or L2 cache while the rows of a block go by. */
+#define DEPTH_BLOCK 256
+#define ROW_BLOCK 96
+
+/* acc[r][v] += a[r][k] * w[k][v] over k; R rows, V vectors wide, S panels of V vectors `span` floats apart. Without the
+   forced unrolling GCC keeps the accumulators in memory. */
+#define FBL_UNROLL _Pragma("GCC unroll 8")
+#define DEFINE_TILE(NAME, R, V, S)                                                                                     \
+    FBL_INLINE void NAME(ptrdiff_t depth, const float *const *a, const float *w, ptrdiff_t span, vf (*acc)[(V) * (S)]) \
+    {                                                                                                                  \
+        vf sum[R][(V) * (S)];                                                                                          \
+        FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) sum[r][v] = acc[r][v]; \
+        for (ptrdiff_t k = 0; k < depth; k++) {                                                                        \
+            vf row[(V) * (S)];                                                                                         \
+            FBL_UNROLL for (int s = 0; s < (S); s++) FBL_UNROLL for (int v = 0; v < (V); v++)                          \
+                row[s * (V) + v] = vload(w + s * span + k * (V) * L + v * L);                                          \
+            FBL_UNROLL for (int r = 0; r < (R); r++) {                                                                 \
+                vf x = vset(a[r][k]);                                                                                  \
+                FBL_UNROLL for (int v = 0; v < (V) * (S); v++) sum[r][v] = vfma(x, row[v], sum[r][v]);                 \
+            }                                                                                                          \
+        }                                                                                                              \
+        FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) acc[r][v] = sum[r][v]; \
+    }
+
+DEFINE_TILE(tile_1x4x2, 1, 4, 2)
+DEFINE_TILE(tile_1x4, 1, 4, 1)
+DEFINE_TILE(tile_2x4, 2, 4, 1)
+DEFINE_TILE(tile_3x4, 3, 4, 1)
+DEFINE_TILE(tile_1x1, 1, 1, 1)
+DEFINE_TILE(tile_2x1, 2, 1, 1)
+DEFINE_TILE(tile_3x1, 3, 1, 1)
+#if FBL_ROWS > 3
+DEFINE_TILE(tile_4x4, 4, 4, 1)
+DEFINE_TILE(tile_5x4, 5, 4, 1)
+DEFINE_TILE(tile_6x4, 6, 4, 1)
+DEFINE_TILE(tile_4x1, 4, 1, 1)
+DEFINE_TILE(tile_5x1, 5, 1, 1)
+DEFINE_TILE(tile_6x1, 6, 1, 1)
+#define TILE_CASES(V, ...)                                                                                             \
+    case 4: tile_4x##V(__VA_ARGS__); break;                                                                            \
+    case 5: tile_5x##V(__VA_ARGS__); break;                                                                            \
+    case 6: tile_6x##V(__VA_ARGS__); break;
+#else
+#define TILE_CASES(V, ...)
+#endif
+#define TILE(ROWS, V, ...)                                                                                             \
+    switch (ROWS) {                                                                                                    \
+    case 1: tile_1x##V(__VA_ARGS__); break;                                                                            \
+    case 2: tile_2x##V(__VA_ARGS__); break;                                                                            \
+    case 3: tile_3x##V(__VA_ARGS__); break;                                                                            \
+    TILE_CASES(V, __VA_ARGS__)                                                                                         \
+    }
+
+/* ---- matrix product ---- */
+
+FBL_INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+/* Columns [column, column + n) of R rows, over [k, k + depth). The first block of k starts from the bias. */
+static void gemm_wide(int rows, ptrdiff_t depth, const float *const *a, const float *w, const float *bias, int first,
+                      float *c, ptrdiff_t ldc)
+{
+    vf acc[FBL_ROWS][4];
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < 4; v++)
+            acc[r][v] = !first ? vload(c + r * ldc + v * L) : bias ? vload(bias + v * L) : vset(0.0f);
+    TILE(rows, 4, depth, a, w, 0, acc)
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < 4; v++)
+            vstore(c + r * ldc + v * L, acc[r][v]);
+}
+
+static void gemm_narrow(int rows, ptrdiff_t depth, const float *const *a, const float *w, const float *bias, int first,
+                        float *c, ptrdiff_t ldc, ptrdiff_t n)
+{
+    vf acc[FBL_ROWS][1];
+    for (int r = 0; r < rows; r++)
+        acc[r][0] = !first ? vload_n(c + r * ldc, n) : bias ? vload(bias) : vset(0.0f);
+    TILE(rows, 1, depth, a, w, 0, acc)
+    for (int r = 0; r < rows; r++)
+        vstore_n(c + r * ldc, acc[r][0], n);
+}
+
+static void gemm(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
+                 const ptrdiff_t *index, const float *packed, const float *bias, float *c, ptrdiff_t ldc)
+{
+    const ptrdiff_t wide = columns / W * W;
+    ptrdiff_t k = 0;
+    do {
+        const ptrdiff_t part = least(DEPTH_BLOCK, depth - k);
+        for (ptrdiff_t start = 0; start < rows; start += ROW_BLOCK) {
+            const ptrdiff_t stop = least(rows, start + ROW_BLOCK);
+            for (ptrdiff_t column = 0; column < columns; column += column < wide ? W : L) {
+                const float *w = packed + column * depth + k * (column < wide ? W : L);
+                for (ptrdiff_t row = start; row < stop; row += FBL_ROWS) {
+                    const float *from[FBL_ROWS];
+                    const int count = (int)least(FBL_ROWS, stop - row);
+                    for (int r = 0; r < count; r++)
+                        from[r] = a + (index ? index[row + r] : row + r) * lda + k;
+                    float *to = c + row * ldc + column;
+                    const float *start_from = bias ? bias + column : NULL;
+                    if (column < wide)
+                        gemm_wide(count, part, from, w, start_from, k == 0, to, ldc);
+                    else
+                        gemm_narrow(count, part, from, w, start_from, k == 0, to, ldc, least(L, columns - column));
+                }
+            }
+        }
+        k += DEPTH_BLOCK;
+    } while (k < depth);
+}
+
+/* ---- LSTM ---- */
+
+FBL_INLINE void emit(const fbl_lstm *s, ptrdiff_t r, ptrdiff_t unit, vf h)
+{
+    const ptrdiff_t n = least(L, s->units - unit);
+    float *out = s->out + s->out_index[r] * s->out_stride + unit;
+    if (s->merge != FBL_STORE) {
+        vf other = vload_n(out, n);
+        h = s->merge == FBL_MUL ? other * h : s->merge == FBL_ADD ? other + h : (other + h) * 0.5f;
+    }
+    vstore_n(out, h, n);
+}
+
+/* From z to c and h in registers, for L units of one row. One division serves sigmoid(i) tanh(g), one
+   sigmoid(o) tanh(c). */
+FBL_INLINE void fused_cell(const fbl_lstm *s, ptrdiff_t r, ptrdiff_t unit, const vf *z)
+{
+    float *c = s->c + r * s->units_padded + unit;
+    vf q, p = vtanh_ratio(z[2], &q);
+    vf added = p / (q + q * vexp_held(-z[0]));
+    vf state = vfma(vload(c), 1.0f / (1.0f + vexp_held(-z[1])), added);
+    vstore(c, state);
+    p = vtanh_ratio(state, &q);
+    vf h = p / (q + q * vexp_held(-z[3]));
+    vstore(s->h + r * s->units_padded + unit, h);
+    if (s->out)
+        emit(s, r, unit, h);
+}
+
+FBL_INLINE void store_gates(const fbl_lstm *s, ptrdiff_t r, ptrdiff_t unit, const vf *z)
+{
+    for (int gate = 0; gate < 4; gate++)
+        vstore(s->z + (r * 4 + gate) * s->units_padded + unit, z[gate]);
+}
+
+FBL_INLINE const float *proj_row(const fbl_lstm *s, ptrdiff_t r)
+{
+    return s->proj + (s->proj_index ? s->proj_index[r] : r) * 4 * s->units_padded;
+}
+
+FBL_INLINE void step(const fbl_lstm *s, int fused)
+{
+    const ptrdiff_t blocks = s->units_padded / L, block_size = s->units * W;
+    ptrdiff_t done = 0;
+    /* A single row has only 4 sums under way: two blocks at a time keep the multipliers busy. */
+    if (s->rows == 1)
+        for (; done + 2 <= blocks; done += 2) {
+            const ptrdiff_t block = s->backwards ? blocks - done - 2 : done;
+            const float *from[1] = {s->h_tm1}, *proj = proj_row(s, 0) + block * W;
+            vf acc[1][8];
+            FBL_UNROLL for (int v = 0; v < 8; v++) acc[0][v] = vload(proj + v * L);
+            tile_1x4x2(s->units, from, s->recurrent + block * block_size, block_size, acc);
+            for (int b = 0; b < 2; b++)
+                if (fused)
+                    fused_cell(s, 0, (block + b) * L, acc[0] + 4 * b);
+                else
+                    store_gates(s, 0, (block + b) * L, acc[0] + 4 * b);
+        }
+    for (; done < blocks; done++) {
+        const ptrdiff_t block = s->backwards ? blocks - done - 1 : done;
+        for (ptrdiff_t row = 0; row < s->rows; row += FBL_ROWS) {
+            const int count = (int)least(FBL_ROWS, s->rows - row);
+            const float *from[FBL_ROWS];
+            vf acc[FBL_ROWS][4];
+            for (int r = 0; r < count; r++) {
+                const float *proj = proj_row(s, row + r) + block * W;
+                from[r] = s->h_tm1 + (row + r) * s->units_padded;
+                FBL_UNROLL for (int v = 0; v < 4; v++) acc[r][v] = vload(proj + v * L);
+            }
+            TILE(count, 4, s->units, from, s->recurrent + block * block_size, 0, acc)
+            for (int r = 0; r < count; r++)
+                if (fused)
+                    fused_cell(s, row + r, block * L, acc[r]);
+                else
+                    store_gates(s, row + r, block * L, acc[r]);
+        }
+    }
+}
+
+static void lstm_step(const fbl_lstm *s) { step(s, 1); }
+static void lstm_gates(const fbl_lstm *s) { step(s, 0); }
+
+static void activate(float *x, ptrdiff_t n, int code, const float *parameters)
+{
+    if (code != FBL_TANH && code != FBL_SIGMOID && code != FBL_EXPONENTIAL) {
+        fbl_activate_f32(x, n, code, parameters);
+        return;
+    }
+    for (ptrdiff_t k = 0; k < n; k += L) {
+        vf v = vload_n(x + k, n - k);
+        v = code == FBL_TANH ? vtanh(v) : code == FBL_SIGMOID ? vsigmoid(v) : vexp(v);
+        vstore_n(x + k, v, n - k);
+    }
+}
+
+static void lstm_cell(const fbl_lstm *s)
+{
+    for (ptrdiff_t r = 0; r < s->rows; r++) {
+        float *i = s->z + r * 4 * s->units_padded, *f = i + s->units_padded, *g = f + s->units_padded;
+        float *o = g + s->units_padded, *c = s->c + r * s->units_padded, *h = s->h + r * s->units_padded;
+        activate(i, s->units, s->recurrent_activation, s->recurrent_activation_parameters);
+        activate(f, s->units, s->recurrent_activation, s->recurrent_activation_parameters);
+        activate(g, s->units, s->activation, s->activation_parameters);
+        activate(o, s->units, s->recurrent_activation, s->recurrent_activation_parameters);
+        for (ptrdiff_t u = 0; u < s->units; u += L) {
+            const ptrdiff_t n = least(L, s->units - u);
+            vf state = vload_n(f + u, n) * vload_n(c + u, n) + vload_n(i + u, n) * vload_n(g + u, n);
+            vstore_n(c + u, state, n);
+            vstore_n(g + u, state, n);
+        }
+        activate(g, s->units, s->activation, s->activation_parameters);
+        for (ptrdiff_t u = 0; u < s->units; u += L) {
+            const ptrdiff_t n = least(L, s->units - u);
+            vf y = vload_n(o + u, n) * vload_n(g + u, n);
+            vstore_n(h + u, y, n);
+            if (s->out)
+                emit(s, r, u, y);
+        }
+    }
+}
+
+/* ---- attention ---- */
+
+static void softmax(float *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride, float scale, float *inverse)
+{
+    const ptrdiff_t whole = n / L * L;
+    for (ptrdiff_t r = 0; r < rows; r++, x += stride) {
+        float lanes[L], top = -__builtin_inff();
+        vf most = vset(top), sum = vset(0.0f);
+        for (ptrdiff_t k = 0; k < whole; k += L)
+            most = vmax(most, vload(x + k) * scale);
+        vstore(lanes, most);
+        for (int k = 0; k < L; k++)
+            top = lanes[k] > top ? lanes[k] : top;
+        for (ptrdiff_t k = whole; k < n; k++)
+            top = x[k] * scale > top ? x[k] * scale : top;
+        for (ptrdiff_t k = 0; k < whole; k += L) {
+            vf e = vexp(vload(x + k) * scale - top);
+            vstore(x + k, e);
+            sum += e;
+        }
+        vstore(lanes, sum);
+        double total = 0;
+        for (int k = 0; k < L; k++)
+            total += lanes[k];
+        if (whole < n) {
+            vstore_n(x + whole, vexp(vload_n(x + whole, n - whole) * scale - top), n - whole);
+            for (ptrdiff_t k = whole; k < n; k++)
+                total += x[k];
+        }
+        inverse[r] = (float)(1 / total);
+    }
+}
+
+static void add_rows(ptrdiff_t rows, ptrdiff_t n, const float *weights, const float *x, ptrdiff_t stride, float *y)
+{
+    ptrdiff_t k = 0;
+    for (; k + W <= n; k += W) {
+        vf acc[4];
+        FBL_UNROLL for (int v = 0; v < 4; v++) acc[v] = vload(y + k + v * L);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            FBL_UNROLL for (int v = 0; v < 4; v++)
+                acc[v] = vfma(vset(weights[r]), vload(x + r * stride + k + v * L), acc[v]);
+        FBL_UNROLL for (int v = 0; v < 4; v++) vstore(y + k + v * L, acc[v]);
+    }
+    for (; k < n; k += L) {
+        vf acc = vload_n(y + k, n - k);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            acc = vfma(vset(weights[r]), vload_n(x + r * stride + k, n - k), acc);
+        vstore_n(y + k, acc, n - k);
+    }
+}
+
+const fbl_kernels FBL_SYMBOL(table) = {
+    .isa = FBL_ISA_NAME,
+    .lanes = L,
+    .gemm = gemm,
+    .lstm_step = lstm_step,
+    .lstm_gates = lstm_gates,
+    .lstm_cell = lstm_cell,
+    .activate = activate,
+    .softmax = softmax,
+    .add_rows = add_rows,
+};

@@ -1,0 +1,148 @@
+/* Vectors of L floats and what the kernels do with them. Included by a stub after FBL_LANES and FBL_ISA are defined.
+
+   Where a comparison decides, NaN fails it: vmax(a, b) and vmin(a, b) give b if either is NaN, so the variable goes last.
+   exp and tanh: see fbl_kernels.h for the largest errors; coefficients are weighted least squares of our own, iterated
+   to equal ripples, in the form 1 + r + r^2 P(r) and x P(x^2) / Q(x^2). */
+#ifndef FBL_VEC_H
+#define FBL_VEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(FBL_ISA_AVX512) || defined(FBL_ISA_AVX2)
+#include "fbl_x86.h"
+#elif defined(FBL_ISA_NEON)
+#include <arm_neon.h>
+#endif
+
+#define FBL_INLINE static inline __attribute__((always_inline))
+
+typedef float vf __attribute__((vector_size(4 * FBL_LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * FBL_LANES)));
+typedef float vf_unaligned __attribute__((vector_size(4 * FBL_LANES), aligned(4), may_alias));
+
+FBL_INLINE vf vload(const float *p) { return *(const vf_unaligned *)p; }
+FBL_INLINE void vstore(float *p, vf x) { *(vf_unaligned *)p = x; }
+
+/* The first n (1 to L) floats; the other lanes are zero, and not written. */
+FBL_INLINE vf vload_n(const float *p, ptrdiff_t n)
+{
+    vf x = {0};
+    if (n >= FBL_LANES)
+        return vload(p);
+    memcpy(&x, p, (size_t)n * sizeof(float));
+    return x;
+}
+
+FBL_INLINE void vstore_n(float *p, vf x, ptrdiff_t n)
+{
+    if (n >= FBL_LANES)
+        vstore(p, x);
+    else
+        memcpy(p, &x, (size_t)n * sizeof(float));
+}
+
+/* mask lanes are 0 or -1 */
+FBL_INLINE vf vselect(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
+
+#if defined(FBL_ISA_AVX512)
+FBL_INLINE vf vset(float x) { return (vf)_mm512_set1_ps(x); }
+FBL_INLINE vf vmax(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+FBL_INLINE vf vmin(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+FBL_INLINE vf vfma(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+#elif defined(FBL_ISA_AVX2)
+FBL_INLINE vf vset(float x) { return (vf)_mm256_set1_ps(x); }
+FBL_INLINE vf vmax(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+FBL_INLINE vf vmin(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+FBL_INLINE vf vfma(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+#else
+FBL_INLINE vf vset(float x) { return (vf){x, x, x, x}; }
+FBL_INLINE vf vmax(vf a, vf b) { return vselect(a > b, a, b); }
+FBL_INLINE vf vmin(vf a, vf b) { return vselect(a < b, a, b); }
+#if defined(FBL_ISA_NEON)
+FBL_INLINE vf vfma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+#else
+FBL_INLINE vf vfma(vf a, vf b, vf c) { return a * b + c; } /* two roundings: the baseline has no FMA */
+#endif
+#endif
+
+FBL_INLINE vi vset_int(int32_t x) { return x - (vi){0}; }
+FBL_INLINE vf vabs(vf x) { return (vf)((vi)x & vset_int(0x7FFFFFFF)); }
+
+/* 2^n r-part of e^x: returns e^r, |r| <= ln(2)/2, and in `bits` 0x4B400000 + n; |x| <= 104. */
+FBL_INLINE vf vexp_reduced(vf x, vi *bits)
+{
+    const vf shift = vset(12582912.0f); /* 1.5 * 2^23: added to a small number, it leaves the integer in the low bits */
+    vf shifted = vfma(x, vset(1.44269504f), shift);
+    vf n = shifted - shift;
+    /* ln(2) in two parts, the first times n is exact */
+    vf r = vfma(n, vset(-0.693145751953125f), x);
+    r = vfma(n, vset(-1.42860682e-06f), r);
+    vf p = vset(0.00138144666f); /* relative error of the whole 4.3e-9 */
+    p = vfma(p, r, vset(0.00836878044f));
+    p = vfma(p, r, vset(0.0416683942f));
+    p = vfma(p, r, vset(0.166665201f));
+    p = vfma(p, r, vset(0.499999934f));
+    p = vfma(p * r, r, r);
+    *bits = (vi)shifted;
+    return p + 1.0f;
+}
+
+/* e^x for every float: 0 and subnormals below, inf above, NaN stays NaN. */
+FBL_INLINE vf vexp(vf x)
+{
+    vi bits;
+    vf y = vexp_reduced(vmin(vset(89.0f), vmax(vset(-104.0f), x)), &bits);
+    /* 2^n in two factors, as n runs from -150 to 128; NaN gives some factors here, and NaN again as the product */
+    vi n = bits - 0x4B400000;
+    vi half = n >> 1;
+    return y * (vf)((half + 127) << 23) * (vf)((n - half + 127) << 23);
+}
+
+/* e^x with x held to [-87, 87]: what the gates need, since 1 + e^-87 is 1 and 1 / (1 + e^87) is 1.6e-38. */
+FBL_INLINE vf vexp_held(vf x)
+{
+    vi bits;
+    vf y = vexp_reduced(vmin(vset(87.0f), vmax(vset(-87.0f), x)), &bits);
+    return y * (vf)((bits - (0x4B400000 - 127)) << 23);
+}
+
+/* 1 / (1 + e^-x), as e^-|x| / (1 + e^-|x|) below zero, so that the small tail keeps its precision. */
+FBL_INLINE vf vsigmoid(vf x)
+{
+    vf e = vexp(-vabs(x));
+    return vselect(x < 0, e, vset(1.0f)) / (1.0f + e);
+}
+
+/* tanh(x) = p / q with q >= 1: relative error 5.3e-8 with these coefficients, rounded to float as they are; sums and
+   products add more, up to 7.5 ulp beyond 4. The quotient is 1 beyond 9.02, as tanh is. */
+FBL_INLINE vf vtanh_ratio(vf x, vf *q)
+{
+    x = vmin(vset(9.02f), vmax(vset(-9.02f), x));
+    vf u = x * x;
+    vf a = vset(5.09010369e-08f);
+    a = vfma(a, u, vset(3.16312085e-05f));
+    a = vfma(a, u, vset(0.00401051875f));
+    a = vfma(a, u, vset(0.137869596f));
+    vf b = vset(7.40125412e-10f);
+    b = vfma(b, u, vset(1.62065939e-06f));
+    b = vfma(b, u, vset(0.000421098889f));
+    b = vfma(b, u, vset(0.0277448387f));
+    b = vfma(b, u, vset(0.471202924f));
+    *q = vfma(b, u, vset(1.0f));
+    return vfma(a * u, x, x);
+}
+
+/* The ratio below 0.625, 1 - 2 / (e^2|x| + 1) above. */
+FBL_INLINE vf vtanh(vf x)
+{
+    vf q, size = vabs(x);
+    vf small = vtanh_ratio(x, &q);
+    small = small / q;
+    vi sign = (vi)x & vset_int((int32_t)0x80000000u);
+    vf large = (vf)((vi)(1.0f - 2.0f / (vexp(size + size) + 1.0f)) | sign);
+    return vselect(size > 0.625f, large, small);
+}
+
+#endif
