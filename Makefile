@@ -4,10 +4,11 @@
 
 PYTHON ?= python3
 N ?= 300
+BENCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := pyproject.toml setup.py fastbilstm/_version.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h ext/*.c)
+SOURCES := pyproject.toml setup.py fastbilstm/_version.py $(wildcard ext/*.pyx ext/*.px[di] ext/*.h ext/*.c)
 
 # Set before NumPy is imported: the tests and benches run on one thread of BLAS and of TensorFlow, without its chatter.
 export OMP_NUM_THREADS := 1
@@ -20,13 +21,14 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 export CUDA_VISIBLE_DEVICES := -1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-random bench lint clean
+.PHONY: help demo test test-random bench sanitize lint clean
 
 help:
 	@echo "make demo               convert a trained Keras file, verify it, predict 200 reviews; no TensorFlow"
 	@echo "make test               linters, type stubs and all tests, with TensorFlow where it has a wheel"
 	@echo "make test-random N=300  N further random models against live Keras"
-	@echo "make bench              time the compiled loop and the guide's nets against the specification"
+	@echo "make bench              time kernels and nets, then the rivals (25 minutes; BENCH=--quick takes 3)"
+	@echo "make sanitize           the tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make lint               linters and type stubs alone"
 	@echo "make clean              remove what was built, and .venv"
 
@@ -63,8 +65,8 @@ demo: $(VENV)/.stamp-demo
 lint: $(VENV)/.stamp-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m mypy fastbilstm/_recurrent.pyi
-	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml fastbilstm._recurrent
+	$(BIN)/python -m mypy fastbilstm/_recurrent.pyi fastbilstm/_kernels.pyi
+	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml fastbilstm._recurrent fastbilstm._kernels
 
 test: lint tensorflow
 	$(BIN)/python -m pytest
@@ -72,8 +74,13 @@ test: lint tensorflow
 test-random: tensorflow
 	FASTBILSTM_RANDOM=$(N) $(BIN)/python -m pytest tests/test_random.py
 
-bench: $(VENV)/.stamp-bench
+sanitize: $(VENV)/.stamp-test
+	$(BIN)/python tools/sanitize.py
+
+# TensorFlow builds and converts the nets and is one of the rivals. PyTorch is measured where it is installed.
+bench: tensorflow $(VENV)/.stamp-bench
 	$(BIN)/python -m pytest benches --benchmark-enable --benchmark-only
+	$(BIN)/python benches/bench_rivals.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info fastbilstm/*.so fastbilstm/*.pyd .benchmarks

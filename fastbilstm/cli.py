@@ -12,6 +12,7 @@ import numpy as np
 from ._version import __version__
 from .errors import FastBiLSTMError, InputError
 from .loading import convert, load
+from .plan import BACKENDS
 from .weights_file import SUFFIX, write_file
 
 _FILE_HELP = "a converted model (.fbl) or a Keras file (.h5, .keras, .weights.h5); the kind is found from the content"
@@ -92,7 +93,8 @@ def run_predict(args):
 
     if os.path.exists(args.output) and not args.overwrite:
         raise FastBiLSTMError(f"{args.output}: exists already; allow it with --overwrite or choose another")
-    model = load(args.model, config=args.config, outputs=_outputs(args), dtype=args.dtype)
+    options = {"dtype": args.dtype, "backend": args.backend, "n_threads": args.threads}
+    model = load(args.model, config=args.config, outputs=_outputs(args), **options)
     result = model.predict(_read_input(args.input, model), batch_size=args.batch_size, verbose=0 if args.quiet else 1)
     content = io.BytesIO()
     if isinstance(result, np.ndarray):
@@ -146,6 +148,10 @@ def make_parser():
     sub.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     sub.add_argument("--batch-size", type=int, help="rows computed at once (default: 32)")
     sub.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
+    sub.add_argument(
+        "--backend", choices=BACKENDS, default="auto", help="what computes (default: the fastest there is)"
+    )
+    sub.add_argument("--threads", type=int, help="threads at most (default: the cores this process may use)")
     sub.add_argument("--quiet", action="store_true", help="no progress line")
     sub.set_defaults(run=run_predict)
     return parser

@@ -1,11 +1,10 @@
 """show_config(): what this installation can do. Imports nothing outside the standard library and NumPy."""
 
-import importlib.metadata
 import platform
 
 import numpy as np
 
-from . import plan
+from . import plan, threads
 from ._version import __version__
 
 _EXTRAS = {"h5py": "reads Keras files", "PyYAML": "reads YAML architectures", "scipy": "backend blas"}
@@ -13,12 +12,25 @@ _EXTRAS = {"h5py": "reads Keras files", "PyYAML": "reads YAML architectures", "s
 
 def show_config(print_fn=print):
     """Print the version, the platform, the backends and the optional packages that are installed."""
+    import importlib.metadata  # imports half of the standard library
+
     lines = [
         f"fastbilstm {__version__}, Python {platform.python_version()}, {platform.machine()}, NumPy {np.__version__}"
     ]
+    problem = plan.vector_problem()
+    if problem is None:
+        from . import _kernels
+
+        here, built = _kernels.isas(), _kernels.isas(usable=False)
+        lines.append(f"backend vector: available, instruction set {_kernels.isa()} (FASTBILSTM_ISA: {', '.join(here)})")
+        if here != built:
+            lines.append(f"  also built, not for this CPU: {', '.join(name for name in built if name not in here)}")
+    else:
+        lines.append(f"backend vector: {problem}")
     problem = plan.blas_problem()
     lines.append(f"backend blas: {'available' if problem is None else problem}")
     lines.append("backend numpy: available")
+    lines.append(f"threads: {threads.available()} (affinity, cgroup quota, OMP_NUM_THREADS)")
     for package, purpose in _EXTRAS.items():
         try:
             version = importlib.metadata.version(package)

@@ -77,7 +77,17 @@ def _read(source, head, label, config, outputs):
     )
 
 
-def load(path, *, config=None, outputs=None, dtype=None, check=False, backend="auto"):
+def load(
+    path,
+    *,
+    config=None,
+    outputs=None,
+    dtype=None,
+    check=False,
+    backend="auto",
+    n_threads=None,
+    memory_budget=None,
+):
     """Load a converted model or a Keras file.
 
     Parameters
@@ -95,9 +105,16 @@ def load(path, *, config=None, outputs=None, dtype=None, check=False, backend="a
         Precision of computation; default the model's own.
     check : bool
         Run the self-check vector of a converted file and raise if it does not give the recorded numbers.
-    backend : {"auto", "blas", "numpy"}
-        What runs the loops of LSTM layers: "blas" is compiled code and needs SciPy, "numpy" is the specification;
-        "auto" takes "blas" where SciPy is installed.
+    backend : {"auto", "vector", "blas", "numpy"}
+        What computes: "vector", our float32 kernels; "blas", compiled loops over SciPy's BLAS, float32 and float64;
+        "numpy", the specification. "auto" takes "vector" for float32 wherever the build has kernels, else "blas" where
+        SciPy is installed, else "numpy".
+    n_threads : int, optional
+        Threads of a prediction at most. Default: the cores this process may use (affinity, cgroup quota), and no more
+        than OMP_NUM_THREADS.
+    memory_budget : int, optional
+        Bytes that tables of projected embeddings may take, which turn an input product into a look-up; default 64 MiB,
+        0 for none. It changes time and memory, not results.
 
     Returns
     -------
@@ -114,7 +131,16 @@ def load(path, *, config=None, outputs=None, dtype=None, check=False, backend="a
     """
     graph, tensors, vector, label = read_model_file(path, config, outputs)
     try:
-        model = Model(graph, tensors, dtype=dtype, backend=backend, vector=vector, source=label)
+        model = Model(
+            graph,
+            tensors,
+            dtype=dtype,
+            backend=backend,
+            n_threads=n_threads,
+            memory_budget=memory_budget,
+            vector=vector,
+            source=label,
+        )
         if vector is not None:
             model.check_vector(vector)
     except FileFormatError as error:

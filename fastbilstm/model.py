@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import plan as planning
+from . import threads, weights_file
 from . import vector as vectors
-from . import weights_file
 from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
 from .layers.core import check_ids
@@ -67,10 +67,22 @@ class Model:
         The self-check vector that came with a converted file.
     """
 
-    def __init__(self, graph, tensors, *, dtype=None, backend="auto", vector=None, source="model"):
+    def __init__(
+        self,
+        graph,
+        tensors,
+        *,
+        dtype=None,
+        backend="auto",
+        memory_budget=None,
+        n_threads=None,
+        vector=None,
+        source="model",
+    ):
         self.graph, self.vector, self.source = graph, vector, source
         self._tensors = tensors
-        self._plan = planning.compile(graph, tensors, dtype, backend)
+        self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
+        self._n_threads = _check_threads(n_threads)
         self._states = {}
 
     # ---- what it is -------------------------------------------------------------------------------------------------
@@ -86,8 +98,13 @@ class Model:
 
     @property
     def backend(self):
-        """What runs the LSTM loops: 'blas' (compiled) or 'numpy' (the specification)."""
+        """What runs the layers: 'vector' (our kernels), 'blas' (SciPy's) or 'numpy' (the specification)."""
         return self._plan.backend
+
+    @property
+    def n_threads(self):
+        """Threads of a prediction at most: what was asked for, else the cores this process may use."""
+        return self._n_threads or threads.available()
 
     @property
     def keras(self):
@@ -115,7 +132,7 @@ class Model:
         return [array for layer in self.layers for array in layer.get_weights()]
 
     def summary(self, print_fn=print):
-        """Print a table of the layers: shapes, parameters, masks, what was ignored."""
+        """Print a table of the layers (shapes, parameters, masks, what runs them, what was ignored) and of the plan."""
         print_fn(summary_text(self))
 
     def __repr__(self):
@@ -127,9 +144,9 @@ class Model:
         """Compute the outputs for one batch; see `predict`."""
         arrays, rows = self._check_inputs(x)
         self._check_batch(rows, rows)
-        return self._pack(self._plan.run(arrays, self._states))
+        return self._pack(self._plan.predict(arrays, max(rows, 1), self._states, self.n_threads))
 
-    def predict(self, x, batch_size=None, verbose=0):
+    def predict(self, x, batch_size=None, verbose=0, n_threads=None):
         """Compute the outputs for `x`, batch after batch.
 
         Parameters
@@ -138,10 +155,13 @@ class Model:
             One array of shape (rows, ...) for a model with one input; for several inputs a list in the order of
             `inputs`, or a dict by input name. Token ids may be of any integer dtype; floats are truncated, as in Keras.
         batch_size : int, optional
-            Rows computed at once. Default: the model's fixed batch size if it is
-            stateful, else 32.
+            Rows computed at once, at most. Default: the model's fixed batch size if it is stateful, else 32. The
+            vector backend gives each row the same bits whatever the size.
         verbose : {0, 1, 2, "auto"}
             1 or "auto": a progress line on standard error if that is a terminal; 0 and 2: nothing.
+        n_threads : int, optional
+            Threads at most; default those given to `load`. They share rows, or for a single row the directions of
+            Bidirectional layers; too little work runs on one.
 
         Returns
         -------
@@ -160,19 +180,10 @@ class Model:
         if isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral) or batch_size < 1:
             raise InputError(f"batch_size is {batch_size!r}; expected a whole number of at least 1")
         self._check_batch(rows, int(batch_size))
+        n_threads = _check_threads(n_threads) or self.n_threads
         progress = _Progress(rows) if verbose in (1, "auto") else None
-        parts = []
-        for start in range(0, max(rows, 1), int(batch_size)):
-            stop = min(start + int(batch_size), rows)
-            try:
-                parts.append(self._plan.run([array[start:stop] for array in arrays], self._states))
-            except InputError as error:
-                raise InputError(f"in the batch of rows {start} to {stop - 1}: {error}") from error
-            if progress:
-                progress.update(stop)
-        if len(parts) == 1:
-            return self._pack(parts[0])
-        return self._pack([np.concatenate(column) for column in zip(*parts)])
+        update = progress.update if progress else None
+        return self._pack(self._plan.predict(arrays, int(batch_size), self._states, n_threads, update))
 
     def reset_states(self):
         """Forget what stateful layers remember, so that the next batch starts from zeros."""
@@ -198,12 +209,22 @@ class Model:
             `ok`, what the expected numbers were `computed_by`, and the comparison of each output.
         """
         vector = self.vector or vectors.make(self.graph, self._tensors)
-        fresh = Model(self.graph, self._tensors, dtype=self.dtype, backend=self.backend)
+        fresh = Model(
+            self.graph, self._tensors, dtype=self.dtype, backend=self.backend, memory_budget=self._plan.memory_budget
+        )
         return vectors.check(fresh, vector)
 
     def __reduce__(self):
         tensors = {name: np.asarray(array) for name, array in self._tensors.items()}
-        return _restore, (graph_to_json(self.graph), tensors, self.dtype, self.backend, self.vector, self.source)
+        options = {
+            "dtype": self.dtype,
+            "backend": self.backend,
+            "memory_budget": self._plan.memory_budget,
+            "n_threads": self._n_threads,
+            "vector": self.vector,
+            "source": self.source,
+        }
+        return _restore, (graph_to_json(self.graph), tensors, options)
 
     def check_vector(self, vector):
         """Raise FileFormatError if a self-check vector does not fit the model."""
@@ -304,9 +325,17 @@ class _Progress:
         print(f"\r{done}/{self.rows} rows, {seconds:.1f} s, {left:.1f} s left ", end=end, file=sys.stderr, flush=True)
 
 
-def _restore(graph, tensors, dtype, backend, vector, source):
+def _check_threads(n_threads):
+    if n_threads is None:
+        return None
+    if isinstance(n_threads, bool) or not isinstance(n_threads, numbers.Integral) or n_threads < 1:
+        raise InputError(f"n_threads is {n_threads!r}; expected a whole number of at least 1")
+    return int(n_threads)
+
+
+def _restore(graph, tensors, options):
     try:
-        return Model(graph_from_json(graph), tensors, dtype=dtype, backend=backend, vector=vector, source=source)
-    except ImportError:
-        # Pickled where SciPy was installed: any backend gives the same numbers up to rounding.
-        return Model(graph_from_json(graph), tensors, dtype=dtype, vector=vector, source=source)
+        return Model(graph_from_json(graph), tensors, **options)
+    except (ImportError, RuntimeError):
+        # Pickled where there was SciPy or a compiler: any backend gives the same numbers up to rounding.
+        return Model(graph_from_json(graph), tensors, **{**options, "backend": "auto"})

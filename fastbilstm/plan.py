@@ -1,50 +1,165 @@
 """compile(graph, tensors, ...) -> Plan: from a description and its weights to something that runs.
 
-Today a plan runs the specification node by node; with SciPy, the time loop of every LSTM in compiled code over BLAS.
-Imports NumPy; SciPy only through the compiled module and only if the plan uses it.
+Three backends: "vector", steps over the float32 kernels (`fusion`, `engine`); "blas", the specification with its LSTM
+and Dense layers over SciPy's BLAS; "numpy", the specification itself. Imports NumPy; SciPy only if the plan uses it.
 """
 
+import contextlib
+import importlib.util
+import itertools
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from . import padding, threads
 from .errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError
 from .graph import Layer, flatten_refs
 from .layers import Functional, Spec, Tensor
-from .layers.core import Embedding
+from .layers.core import Dense, Embedding
 from .layers.functional import TimeDistributed
 from .layers.recurrent import LSTM
 
-BACKENDS = ("auto", "blas", "numpy")
+BACKENDS = ("auto", "vector", "blas", "numpy")
+# Bytes of tables of projected embeddings.
+MEMORY_BUDGET = 64 * 2**20
+# Scratch buffers beyond this size are given back after a prediction.
+KEPT_SCRATCH = 64 * 2**20
+# Rows computed together: more leave the caches and gain nothing. A multiple of the rows of every register tile.
+CHUNK_ROWS = 36
+# Multiplications below which another thread costs more than it gains.
+WORTH_A_THREAD = 2_500_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A compiled model: `network` runs it, `output_specs` say what comes out.
+    """A compiled model.
 
-    `id_limits` holds, for each input that an Embedding reads directly, the number of its rows (else None).
+    Attributes
+    ----------
+    network, runner : Functional
+        The specification of the model, and what runs (the same for backend "numpy").
+    output_specs : tuple of Spec
+    id_limits : tuple
+        For each input that an Embedding reads directly, the number of its rows (else None).
+    stateful : tuple of LSTM
+    work : int
+        Multiplications a row and timestep, roughly.
+    independent : bool
+        Whether the rows of a batch may be computed apart: no state, nothing that looks across rows.
+    padding : str
+        Whether the answer depends on the amount of masked padding; see `padding.verdict`.
+    table_bytes, memory_budget : int
     """
 
     network: Functional
+    runner: Functional
     dtype: np.dtype
     backend: str
     output_specs: tuple
     id_limits: tuple
     stateful: tuple
+    work: int
+    independent: bool
+    padding: str
+    table_bytes: int
+    memory_budget: int
+    scratches: list
 
-    def run(self, arrays, states):
+    def run(self, arrays, states, n_threads=1):
         """Arrays in, arrays out, for one batch."""
+        context = states
+        if self.backend == "vector":
+            from . import engine
+
+            try:
+                scratch = self.scratches.pop()
+            except IndexError:
+                scratch = engine.Scratch()
+            context = engine.Context(states, scratch, n_threads)
         try:
             with np.errstate(all="ignore"):
-                outputs = self.network.call([Tensor(array) for array in arrays], {}, states)
+                outputs = [tensor.value for tensor in self._call(arrays, context)]
+            # Results are the caller's: no buffers, inputs, remembered states, and none of them twice.
+            taken = [*arrays, *(state for pair in states.values() for state in pair)]
+            for k, y in enumerate(outputs):
+                if (context is not states and scratch.owns(y)) or any(np.may_share_memory(y, a) for a in taken):
+                    outputs[k] = np.array(y)
+                taken.append(outputs[k])
+        finally:
+            if self.backend == "vector" and scratch.nbytes <= KEPT_SCRATCH:
+                self.scratches.append(scratch)
+        return outputs
+
+    def _call(self, arrays, context):
+        try:
+            return self.runner.call([Tensor(array) for array in arrays], {}, context)
         except FastBiLSTMError:
             raise
         except ValueError as error:
             # Sizes that the model leaves free meet only here.
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise InputError(f"inputs of shapes {shapes} do not fit each other or the weights ({error})") from error
-        return [tensor.value for tensor in outputs]
+
+    def predict(self, arrays, batch_size, states, n_threads, update=None):
+        """`run` for batch after batch, in several threads where rows are independent; `update(rows done)`."""
+        rows = len(arrays[0])
+        size = max(1, min(batch_size, rows))
+        steps = max(array.shape[1] if array.ndim > 1 else 1 for array in arrays)
+        if self.independent and self.backend == "vector":
+            # The bits of a row do not depend on the rows beside it, so the size of a batch is ours to choose.
+            size = min(size, CHUNK_ROWS) if rows > CHUNK_ROWS else rows
+            n_threads = min(n_threads, max(1, self.work * steps * rows // WORTH_A_THREAD))
+            size = max(1, min(size, -(-rows // n_threads)))
+        chunks = [(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
+        workers = min(n_threads, len(chunks)) if self.independent and self.backend == "vector" else 1
+        if len(chunks) == 1:
+            return self._run_chunk(arrays, *chunks[0], states, n_threads)
+        job = _Job(self, arrays, chunks, states, n_threads // workers, update)
+        threads.run_together([job.work] * workers, job.stop)
+        return job.outputs
+
+    def _run_chunk(self, arrays, start, stop, states, n_threads):
+        try:
+            return self.run([array[start:stop] for array in arrays], states, n_threads)
+        except InputError as error:
+            raise InputError(f"in the batch of rows {start} to {stop - 1}: {error}") from error
+
+
+class _Job:
+    """Chunks of one prediction, taken in order by one or more threads; each writes its rows of the outputs."""
+
+    def __init__(self, plan, arrays, chunks, states, n_threads, update):
+        self.plan, self.arrays, self.chunks, self.states = plan, arrays, chunks, states
+        self.n_threads, self.update = n_threads, update
+        self.numbers, self.lock = itertools.count(), threading.Lock()
+        self.outputs, self.done = None, 0
+
+    def stop(self):
+        """Let no thread begin another chunk."""
+        self.numbers = iter(())
+
+    def work(self):
+        while True:
+            with self.lock:
+                number = next(self.numbers, len(self.chunks))
+            if number >= len(self.chunks):
+                return
+            start, stop = self.chunks[number]
+            parts = self.plan._run_chunk(self.arrays, start, stop, self.states, self.n_threads)
+            with self.lock:
+                if self.outputs is None:
+                    rows = self.chunks[-1][1]
+                    self.outputs = [np.empty((rows, *part.shape[1:]), part.dtype) for part in parts]
+            for whole, part in zip(self.outputs, parts):
+                if whole.shape[1:] != part.shape[1:]:
+                    raise InputError(f"rows {start} to {stop - 1} give an output of shape {part.shape}, others another")
+                whole[start:stop] = part
+            with self.lock:
+                self.done += stop - start
+                if self.update:
+                    self.update(self.done)
 
 
 def layers_of(network):
@@ -54,7 +169,7 @@ def layers_of(network):
         yield from layers_of(layer)
 
 
-def compile(graph, tensors, dtype=None, backend="auto"):
+def compile(graph, tensors, dtype=None, backend="auto", memory_budget=None):
     """Make a Plan.
 
     Parameters
@@ -64,9 +179,10 @@ def compile(graph, tensors, dtype=None, backend="auto"):
         All weights the graph names, in Keras' layout.
     dtype : {"float32", "float64"}, optional
         Precision of computation; default the model's own.
-    backend : {"auto", "blas", "numpy"}
-        "blas" runs LSTM loops in compiled code over SciPy's BLAS, "numpy" runs the specification; "auto" takes "blas"
-        where SciPy is installed.
+    backend : {"auto", "vector", "blas", "numpy"}
+        See `fastbilstm.load`.
+    memory_budget : int, optional
+        Bytes that tables of projected embeddings may take together; default 64 MiB.
 
     Raises
     ------
@@ -80,24 +196,61 @@ def compile(graph, tensors, dtype=None, backend="auto"):
         dtype = None
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype is {chosen!r}; expected 'float32' or 'float64'")
-    try:
+    budget = MEMORY_BUDGET if memory_budget is None else memory_budget
+    if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 0:
+        raise ValueError(f"memory_budget is {memory_budget!r}; expected a number of bytes, 0 or more")
+    with _faults_of(graph):
         network, outputs = _build(graph, tensors, dtype)
+        found = list(layers_of(network))
+    lstms = [layer for layer in found if isinstance(layer, LSTM)]
+    products = bool(lstms) or any(isinstance(layer, Dense) for layer in found)
+    backend = _choose_backend(backend, dtype, products)
+    runner, tables = network, 0
+    if backend == "blas":
+        from . import blas
+
+        for layer in found:
+            if isinstance(layer, LSTM):
+                layer.sequence = blas.lstm
+            elif isinstance(layer, Dense):
+                layer.product = blas.dense
+    elif backend == "vector":
+        from .fusion import Budget, Network
+
+        limit = Budget(int(budget))
+        with _faults_of(graph):
+            runner = Network(network, limit)
+        tables = limit.used
+    stateful = tuple(layer for layer in lstms if layer.stateful)
+    work = sum(layer.weights["kernel"].size + 4 * layer.units**2 for layer in lstms)
+    work += sum(layer.weights["kernel"].size for layer in found if isinstance(layer, Dense)) // 8
+    return Plan(
+        network,
+        runner,
+        dtype,
+        backend,
+        outputs,
+        _id_limits(network),
+        stateful,
+        max(work, 1),
+        not stateful and padding.rows_are_independent(network),
+        padding.verdict(network, runner if backend == "vector" else None),
+        tables,
+        int(budget),
+        [],
+    )
+
+
+@contextlib.contextmanager
+def _faults_of(graph):
+    """A graph comes from a file: whatever no check foresaw is a fault of that file."""
+    try:
+        yield
     except FastBiLSTMError:
         raise
     except (AttributeError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-        # A graph comes from a file: whatever no check foresaw is a fault of that file.
         text = f"model {graph.name!r} contradicts itself ({type(error).__name__}: {error})"
         raise FileFormatError(text) from error
-    found = list(layers_of(network))
-    lstms = [layer for layer in found if isinstance(layer, LSTM)]
-    backend = _choose_backend(backend, bool(lstms))
-    if backend == "blas":
-        from .blas import lstm as blas_lstm
-
-        for layer in lstms:
-            layer.sequence = blas_lstm
-    stateful = tuple(layer for layer in lstms if layer.stateful)
-    return Plan(network, dtype, backend, outputs, _id_limits(network), stateful)
 
 
 def _build(graph, tensors, dtype):
@@ -119,10 +272,19 @@ def _build(graph, tensors, dtype):
     return network, outputs
 
 
+def vector_problem() -> Any:
+    """Why backend "vector" cannot be used here: None, or an exception to raise."""
+    if importlib.util.find_spec("fastbilstm._kernels") is None:
+        return RuntimeError("this fastbilstm was installed without its compiled module fastbilstm._kernels")
+    from . import _kernels
+
+    if _kernels.isa() is None:
+        return RuntimeError("this fastbilstm was built without vector kernels: they need GCC or Clang")
+    return None
+
+
 def blas_problem() -> Any:
     """Why backend "blas" cannot be used here: None, or an exception to raise."""
-    import importlib.util
-
     if importlib.util.find_spec("fastbilstm._recurrent") is None:
         return RuntimeError("this fastbilstm was installed without its compiled module fastbilstm._recurrent")
     for module, package in (("scipy", "SciPy"), ("threadpoolctl", "threadpoolctl")):
@@ -131,15 +293,18 @@ def blas_problem() -> Any:
     return None
 
 
-def _choose_backend(backend, has_lstm):
+def _choose_backend(backend, dtype, has_products):
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}")
     if backend == "auto":
-        return "blas" if has_lstm and blas_problem() is None else "numpy"
-    if backend == "blas":
-        problem = blas_problem()
-        if problem is not None:
-            raise problem
+        if dtype == np.float32 and vector_problem() is None:
+            return "vector"
+        return "blas" if has_products and blas_problem() is None else "numpy"
+    if backend == "vector" and dtype != np.float32:
+        raise ValueError(f"backend 'vector' computes in float32, not in {dtype.name}; use 'blas', 'numpy' or 'auto'")
+    problem = {"vector": vector_problem, "blas": blas_problem}.get(backend, lambda: None)()
+    if problem is not None:
+        raise problem
     return backend
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +111,8 @@ def write(path, graph, tensors, vector=None, overwrite=False):
 
 def write_file(path, content, overwrite):
     """Write bytes under a temporary name, then rename; refuse an existing target unless `overwrite`."""
+    import tempfile  # half of the modules that loading a model would import
+
     path = os.fspath(path)
     if os.path.isdir(path):
         raise FileFormatError(f"{path}: is a folder; give the name of a file")

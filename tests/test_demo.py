@@ -49,7 +49,7 @@ def test_prints_keras_answers(capsys):
     assert table["model"] == "bilstm64.h5, written by keras 3.15.1: embedding > bidirectional > dense"
     assert re.fullmatch(r"bilstm64\.h5 2,983 kB -> model\.fbl 2,9\d\d kB, in \d+ ms", table["file"])
     assert table["verify"].startswith("ok against ")
-    assert re.fullmatch(r"[\d.]+ ms, LSTM loops by (blas|numpy)", table["load"])
+    assert re.fullmatch(r"[\d.]+ ms, backend (vector|blas|numpy)", table["load"])
     assert table["reviews"] == "200, padded to 400 tokens"
     assert re.fullmatch(r"\d+ ms, [\d.]+ ms a review \(OMP_NUM_THREADS=\d+\)", table["predict"])
     assert table["labels that differ from keras"] == "0"

@@ -1,5 +1,5 @@
-"""Five models trained on real reviews: Keras' label on each of 2000 reviews, probabilities within the tolerance, and no
-further from the float64 specification than Keras' own float32.
+"""Five models trained on real reviews: Keras' label on each of 2000 reviews, probabilities within the tolerance, no
+further from the float64 specification than Keras' own float32, and the engines within twice that of each other.
 
 Two of the six files are ones that Keras 3.15 itself cannot load. Needs the shared folder; takes minutes.
 """
@@ -9,6 +9,7 @@ import pytest
 from shared import shared_file
 
 import fastbilstm
+from fastbilstm import plan
 from fastbilstm.tolerances import IMDB_PROBABILITY
 
 FILES = (
@@ -61,4 +62,24 @@ def test_the_answers_of_keras(name, reviews, exact):
 
     assert np.array_equal(ours > 0.5, keras > 0.5)
     assert np.abs(ours - keras).max() <= IMDB_PROBABILITY
-    assert np.abs(ours - exact(name)).max() <= np.abs(keras - exact(name)).max()
+    distance = np.abs(keras - exact(name)).max()
+    assert np.abs(ours - exact(name)).max() <= distance
+    for engine, y in other_engines(shared_file(f"imdb/{name}"), reviews):
+        assert np.abs(y - ours).max() <= 2 * distance, engine
+
+
+def other_engines(path, reviews):
+    """(name, answer) of each instruction set but the one in use, and of BLAS."""
+    if plan.vector_problem() is None:
+        from fastbilstm import _kernels
+
+        used = _kernels.isa()
+        for isa in _kernels.isas():
+            if isa != used:
+                _kernels.use(isa)
+                try:
+                    yield isa, fastbilstm.load(path).predict(reviews, BATCH)
+                finally:
+                    _kernels.use(used)
+    if plan.blas_problem() is None:
+        yield "blas", fastbilstm.load(path, backend="blas").predict(reviews, BATCH)

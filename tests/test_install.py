@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from fastbilstm import plan
+
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "tests" / "golden" / "demo" / "bilstm64.h5"
 MAX_BYTES = 5_000_000
@@ -76,6 +78,16 @@ def installed(wheel, tmp_path_factory):
     return target
 
 
+def run_tests(folder, lib, names, *options):
+    """Run test files of this project against the package in `lib` alone; the report."""
+    tests = folder / "tests"
+    tests.mkdir()
+    for name in (name for name in (*names, "make_files.py") if (ROOT / "tests" / name).exists()):
+        shutil.copy(ROOT / "tests" / name, tests)
+    pytest_command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml")
+    return run(*pytest_command, "--rootdir", tests, *options, tests, cwd=tests, path=lib)
+
+
 def test_build_has_no_warnings(wheel):
     """Neither Cython nor the C compiler has anything to say about our code under -Wall -Wextra."""
     log = wheel[1]
@@ -105,14 +117,44 @@ def test_kernels_under_bounds_checks(build_requirements, tmp_path):
     lib = source / "lib"
     where = run(sys.executable, "-c", "import fastbilstm._recurrent as m; print(m.__file__)", cwd=tmp_path, path=lib)
     assert Path(where.strip()).is_relative_to(lib)
-    tests = tmp_path / "tests"
-    tests.mkdir()
-    for name in ("test_kernels.py", "test_blas.py", "test_activations.py"):
-        shutil.copy(ROOT / "tests" / name, tests)
-    pytest_command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml")
-    only = ("-k", "not largest_error_of and not other_threads and not header")
-    report = run(*pytest_command, "--rootdir", tests, *only, tests, cwd=tests, path=lib)
+    names = ("test_kernels.py", "test_blas.py", "test_activations.py", "test_engine.py", "kernel_cases.py")
+    names += ("test_vector_kernels.py", "test_vector_products.py", "test_vector_arguments.py")
+    report = run_tests(tmp_path, lib, names, "-k", "not largest_error and not other_threads and not header")
     assert re.search(r"\d{3,} passed", report) and "failed" not in report, report
+
+
+WITHOUT_VECTORS = """
+import sys
+from pathlib import Path
+import fastbilstm, numpy as np
+
+demo, x = Path(sys.argv[1]).read_bytes(), np.ones((2, 400), np.int32)
+fastbilstm.show_config()
+try:
+    fastbilstm.load(demo, backend="vector")
+except RuntimeError as error:
+    print("refused:", error)
+for missing in ({}, dict.fromkeys(["scipy"])):
+    sys.modules.update(missing)
+    model = fastbilstm.load(demo)
+    print(model.backend, model.predict(x).shape)
+"""
+
+
+def test_build_without_vector_kernels(build_requirements, tmp_path):
+    """As compilers without vector types build it: `auto` takes BLAS, or the specification where SciPy is missing."""
+    for name in ("h5py", "threadpoolctl"):
+        pytest.importorskip(name, reason=f"the demo on backend blas needs {name}")
+    source = copy_sources(tmp_path / "source")
+    log = run(sys.executable, "setup.py", "build", "--build-lib", "lib", cwd=source, FASTBILSTM_NO_VECTORS="1")
+    assert not [line for line in log.splitlines() if WARNING.search(line)], log
+    lib = source / "lib"
+    report = run(sys.executable, "-c", WITHOUT_VECTORS, DEMO, cwd=tmp_path, path=lib)
+    problem = "this fastbilstm was built without vector kernels: they need GCC or Clang"
+    assert f"\nbackend vector: {problem}\nbackend blas: available\n" in report
+    assert report.endswith(f"\nrefused: {problem}\nblas (2, 1)\nnumpy (2, 1)\n")
+    report = run_tests(tmp_path, lib, ("test_input.py", "test_states.py", "test_engine.py"))
+    assert re.search(r"\d{2,} passed, 1 skipped", report) and "no vector kernels" in report, report
 
 
 def test_wheel_contents(wheel):
@@ -129,7 +171,7 @@ def test_wheel_contents(wheel):
     }
     compiled = {name for name in package if name.endswith((".so", ".pyd"))}
     assert package - compiled == sources
-    assert [name.split(".")[0] for name in compiled] == ["fastbilstm/_recurrent"]
+    assert sorted(name.split(".")[0] for name in compiled) == ["fastbilstm/_kernels", "fastbilstm/_recurrent"]
     assert f"{metadata.split('/')[0]}/licenses/LICENSE" in names
     version = re.search(r'__version__ = "(.+)"', (ROOT / "fastbilstm" / "_version.py").read_text()).group(1)
     assert (head["Name"], head["Version"], head["License-Expression"]) == ("fastbilstm", version, "MIT")
@@ -157,6 +199,7 @@ def test_installed_package_runs(installed, tmp_path):
 
 def test_converted_model_needs_numpy_alone(installed, tmp_path):
     """Converted with h5py; loaded and run where h5py, SciPy and PyYAML cannot be imported."""
+    backend = "numpy" if plan.vector_problem() else "vector"
     pytest.importorskip("h5py", reason="converting needs h5py")
     run(sys.executable, "-m", "fastbilstm.cli", "convert", DEMO, "m.fbl", cwd=tmp_path, path=installed)
     code = (
@@ -165,7 +208,7 @@ def test_converted_model_needs_numpy_alone(installed, tmp_path):
         "model = fastbilstm.load('m.fbl', check=True)\n"
         "print(model.backend, model.predict(np.ones((2, 400), np.int32)).shape)"
     )
-    assert run(sys.executable, "-c", code, cwd=tmp_path, path=installed) == "numpy (2, 1)\n"
+    assert run(sys.executable, "-c", code, cwd=tmp_path, path=installed) == f"{backend} (2, 1)\n"
 
 
 def imported(statement, cwd, path):

@@ -90,7 +90,7 @@ def run(source, reviews_path, folder):
         ("model", f"{source.name}, written by {model.keras}: {' > '.join(layer.name for layer in model.layers)}"),
         ("file", f"{source.name} {kilobytes(source)} -> {target.name} {kilobytes(target)}, in {convert_ms:.0f} ms"),
         ("verify", check.message),
-        ("load", f"{load_ms:.1f} ms, LSTM loops by {model.backend}"),
+        ("load", f"{load_ms:.1f} ms, backend {model.backend}"),
         ("reviews", f"{len(reviews)}, padded to {x.shape[1]} tokens"),
         ("predict", f"{predict_ms:.0f} ms, {predict_ms / len(reviews):.2f} ms a review (OMP_NUM_THREADS={THREADS})"),
         ("accuracy", f"{accuracy:.1%} (keras {keras_accuracy:.1%})"),

@@ -227,7 +227,7 @@ def check_sequence_mask(layer, x, mask):
     """Return the mask of a (B, T, ...) sequence as (B, T) bool, or raise InputError."""
     if mask is None:
         return None
-    mask = np.asarray(mask).astype(bool)
+    mask = np.asarray(mask).astype(bool, copy=False)
     if mask.ndim == 3 and mask.shape[2] == 1:
         mask = mask[:, :, 0]
     if mask.shape != x.shape[:2]:

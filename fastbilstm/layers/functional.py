@@ -48,7 +48,7 @@ def explicit_masks(inputs, mask, keep=False):
     """
     masks = mask if isinstance(mask, (list, tuple)) else [mask]
     masks = [m.value if isinstance(m, Tensor) else m for m in masks]
-    masks = [None if m is None else np.asarray(m).astype(bool) for m in masks]
+    masks = [None if m is None else np.asarray(m).astype(bool, copy=False) for m in masks]
     masks += [None] * (len(inputs) - len(masks))
     return [Tensor(tensor.value, tensor.mask if keep and m is None else m) for tensor, m in zip(inputs, masks)]
 
@@ -142,24 +142,31 @@ class Functional(BaseLayer):
             part = self.inner[node.layer]
             args = map_refs(lambda ref: values[ref.node][ref.tensor], node.args)
             kwargs = map_refs(lambda ref: values[ref.node][ref.tensor], node.kwargs)
-            if isinstance(part, Operation):
-                values[number] = part.call_operation(args, kwargs)
-            else:
-                call_inputs = self.call_inputs(part, args, kwargs, Tensor)
-                explicit, attached = kwargs.get("mask") is not None, call_inputs[0].mask
-                if explicit:
-                    call_inputs = explicit_masks(call_inputs, kwargs["mask"], keeps_masks(part))
-                if part.casts_input:
-                    call_inputs = [Tensor(as_float(value, self.dtype), mask) for value, mask in call_inputs]
-                outputs = part.call(call_inputs, {**kwargs, "mask": explicit}, states)
-                if explicit and self.version.is_keras3 and self.version.version < (3, 11):
-                    # There a mask given in the call is used, but the one attached to the input is passed on.
-                    outputs = [Tensor(y, attached if mask is not None else None) for y, mask in outputs]
-                values[number] = outputs
+            values[number] = self.call_part(part, args, kwargs, states)
             for ref in flatten_refs((node.args, node.kwargs)):
                 if self.last_use.get(ref.node) == number:
                     values.pop(ref.node, None)
         return [values[ref.node][ref.tensor] for ref in self.graph.outputs]
+
+    def call_part(self, part, args, kwargs, states):
+        """One node: a layer or an operation, called with Tensors in nested arguments."""
+        if isinstance(part, Operation):
+            return part.call_operation(args, kwargs)
+        inputs = self.call_inputs(part, args, kwargs, Tensor)
+        explicit, attached = kwargs.get("mask") is not None, inputs[0].mask
+        if explicit:
+            inputs = explicit_masks(inputs, kwargs["mask"], keeps_masks(part))
+        if part.casts_input:
+            inputs = [Tensor(as_float(value, self.dtype), mask) for value, mask in inputs]
+        outputs = part.call(inputs, {**kwargs, "mask": explicit}, states)
+        if explicit and self.drops_given_masks:
+            outputs = [Tensor(y, attached if mask is not None else None) for y, mask in outputs]
+        return outputs
+
+    @property
+    def drops_given_masks(self):
+        """Whether a mask given in a call is used but the one attached to the input is passed on: Keras 3 up to 3.10."""
+        return self.version.is_keras3 and self.version.version < (3, 11)
 
 
 @register

@@ -153,11 +153,9 @@ class LSTM(BaseLayer):
             outputs += [Spec((batch, self.units))] * self.n_states
         return outputs
 
-    def run(self, x, mask, initial_state, masked_output, backwards):
-        """One direction over (B, T, F): outputs (B, T, U) in the order of processing, last output, h, c."""
-        if x.shape[1] == 0:
-            raise InputError(f"layer {self.name!r} ({self.class_name}): its input has no timesteps, shape {x.shape}")
-        if backwards:
+    def run(self, x, mask, initial_state, masked_output, states):
+        """The layer over (B, T, F): outputs (B, T, U) in the order of processing, last output, h, c."""
+        if self.go_backwards:
             x = x[:, ::-1]
             mask = None if mask is None else mask[:, ::-1]
         return self.sequence(
@@ -170,7 +168,7 @@ class LSTM(BaseLayer):
             masked_output=masked_output,
         )
 
-    def start_states(self, given, batch, dtype, states):
+    def start_states(self, given, batch, states):
         """The states to start from: given ones, remembered ones or None for zeros."""
         if not self.stateful:
             return given or None
@@ -184,28 +182,27 @@ class LSTM(BaseLayer):
             return given
         return kept
 
-    def call(self, inputs, kwargs, states):
+    @property
+    def zeroes_late(self):
+        """Unrolled, Keras zeroes the reversed outputs of a backward layer with the mask that was not reversed."""
+        return self.unroll and self.go_backwards and self.masked_output == "zero"
+
+    def begin(self, inputs, kwargs, states):
+        """What `run` starts from: x with the batch axis first, its mask (B, T) or None, states or None for zeros."""
         x, mask = inputs[0]
         given = tuple(state.value for state in inputs[1:])
-        output_mask = mask if self.return_sequences else None
         if given and self.version.is_keras3 and not kwargs.get("mask"):
             # Keras 3 passes an implicit mask only to a call with one tensor argument.
             mask = None
         if self.time_major:
             x = np.swapaxes(x, 0, 1)
             mask = None if mask is None else np.swapaxes(mask, 0, 1)
-        mask = check_sequence_mask(self, x, mask)
-        start = self.start_states(given, len(x), x.dtype, states)
+        if x.shape[1] == 0:
+            raise InputError(f"layer {self.name!r} ({self.class_name}): its input has no timesteps, shape {x.shape}")
+        return x, check_sequence_mask(self, x, mask), self.start_states(given, len(x), states)
 
-        masked_output = self.masked_output
-        late_zero = mask is not None and self.unroll and self.go_backwards and masked_output == "zero"
-        outputs, last, *final = self.run(x, mask, start, "previous" if late_zero else masked_output, self.go_backwards)
-        if late_zero:
-            # Unrolled, Keras zeroes the reversed outputs with the mask that was not reversed, and the last output
-            # by the last step that was processed.
-            outputs = np.where(mask[:, :, np.newaxis], outputs, 0)
-            last = np.where(mask[:, :1], last, 0)
-
+    def finish(self, outputs, last, final, output_mask, states):
+        """The Tensors of a call from what `run` gave."""
         if self.stateful:
             states[self] = final
         if self.return_sequences:
@@ -216,6 +213,16 @@ class LSTM(BaseLayer):
         if self.return_state:
             result += [Tensor(state) for state in final]
         return result
+
+    def call(self, inputs, kwargs, states):
+        x, mask, start = self.begin(inputs, kwargs, states)
+        late_zero = mask is not None and self.zeroes_late
+        outputs, last, *final = self.run(x, mask, start, "previous" if late_zero else self.masked_output, states)
+        if late_zero:
+            # The last output goes by the last step that was processed.
+            outputs = np.where(mask[:, :, np.newaxis], outputs, 0) if self.return_sequences else outputs
+            last = np.where(mask[:, :1], last, 0)
+        return self.finish(outputs, last, final, inputs[0].mask, states)
 
 
 @register

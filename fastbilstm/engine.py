@@ -1,0 +1,377 @@
+"""Layers on the float32 vector kernels: same call, same result as the layer of the specification each one replaces.
+
+What an option means stays in `layers/`; here it is only decided how the numbers are computed. Imports NumPy and the
+compiled module `_kernels`; knows nothing of files.
+"""
+
+import itertools
+
+import numpy as np
+
+from . import _kernels, threads
+from .activations import kernel_code
+from .layers import Tensor
+from .layers.core import Dense, Embedding, check_ids
+from .layers.merging import Attention
+from .layers.recurrent import LSTM, Bidirectional, merge
+from .layers.reshaping import GlobalAveragePooling1D
+
+Scratch = _kernels.Scratch
+# Multiplications that take one thread some 0.2 ms: less is not worth waking another thread.
+PARALLEL_WORK = 9_000_000
+
+
+class Context:
+    """What one running prediction owns: states of stateful layers, scratch buffers, rows by mask, threads.
+
+    Reads and writes like the dict of states that the specification takes.
+    """
+
+    def __init__(self, states, scratch, n_threads):
+        self.states, self.scratch, self.n_threads = states, scratch, n_threads
+        self._rows, self._names = {}, itertools.count()
+
+    def get(self, layer):
+        return self.states.get(layer)
+
+    def __setitem__(self, layer, state):
+        self.states[layer] = state
+
+    def name(self):
+        """A new name for buffers; the order of calls is the same in every prediction, and so are the buffers."""
+        return next(self._names)
+
+    def array(self, *shape):
+        """An uninitialized float32 array, valid until the prediction ends."""
+        return self.scratch.take(self.name(), shape)
+
+    def rows(self, x, mask):
+        """The Rows of a sequence and its mask, made once for each mask."""
+        kept = self._rows.get(id(mask))
+        if mask is None or kept is None or kept[0] is not mask:
+            kept = (mask, _kernels.Rows(x.shape[0], x.shape[1], mask))
+            self._rows[id(mask)] = kept
+        return kept[1]
+
+
+def worth_a_thread(work, steps):
+    """Whether two threads gain over one; `work` counts the multiplications of both in one timestep of one row."""
+    return work * steps >= PARALLEL_WORK
+
+
+def is_one_direction(layer):
+    """Whether it is an LSTM, perhaps with its Embedding: another one beside it may run in a thread of its own."""
+    return isinstance(layer.layer if isinstance(layer, VectorEmbedded) else layer, VectorLSTM)
+
+
+def contiguous(x, dtype=np.float32):
+    x = np.ascontiguousarray(x, dtype)
+    return x if x.flags.aligned else x.copy()
+
+
+def adopt(self, layer):
+    """Take over a layer of the specification, its options as plain attributes: they are read at every call."""
+    options = {name: layer.config[name] for name in type(layer).options if name in layer.config}
+    vars(self).update(vars(layer) | options)
+
+
+def lanes():
+    """Lanes of a vector of the kernels in use: what units are padded to inside."""
+    return _kernels.lanes()
+
+
+def compiled_activation(code):
+    return _kernels.Activation(*code)
+
+
+def row_activation(layer, option="activation"):
+    """The compiled Activation of a layer, or None if it is no function of one row."""
+    code = kernel_code(layer.activation_function(option))
+    return None if code is None else compiled_activation(code)
+
+
+class VectorLSTM(LSTM):
+    """One direction. `fold` maps (kernel, bias) to those of the layers before it folded in; `embeddings` (V, F) makes
+    it read token ids.
+    """
+
+    def __init__(self, layer, fold=None, embeddings=None):
+        adopt(self, layer)
+        kernel, bias = self.weights["kernel"], self.weights.get("bias")
+        if fold is not None:
+            kernel, bias = fold(kernel, bias)
+        self.packed = _kernels.Lstm(
+            kernel,
+            self.weights["recurrent_kernel"],
+            bias,
+            row_activation(self),
+            row_activation(self, "recurrent_activation"),
+            embeddings,
+        )
+        self.input_dtype = np.float32 if embeddings is None else np.int32
+
+    @property
+    def work(self):
+        return self.packed.work
+
+    def project(self):
+        self.packed.project()
+
+    def job(self, name, initial_state, outputs=None, offset=0, merge=None, flip=False):
+        """One direction of `_kernels.run_lstm`."""
+        return {
+            "lstm": self.packed,
+            "reverse": self.go_backwards,
+            "initial_state": initial_state,
+            "outputs": outputs,
+            "offset": offset,
+            "merge": _kernels.MERGES[merge],
+            "flip": flip,
+            "name": name,
+        }
+
+    def fill(self, outputs, mask, rows, masked_output, initial_state, flip, offset=0):
+        """Write what masked timesteps emit."""
+        if rows.masked:
+            first = None if initial_state is None else contiguous(initial_state[0])
+            _kernels.fill_masked(
+                outputs, mask, masked_output, first, self.go_backwards, flip, offset, self.packed.units
+            )
+
+    def last_output(self, h, mask, rows, masked_output):
+        """What the last processed step emits, from the final h."""
+        if not rows.masked or masked_output == "state":
+            return h
+        if masked_output == "zero":
+            last = mask[:, :1] if self.go_backwards else mask[:, -1:]
+            return np.where(last, h, np.float32(0))
+        empty = rows.empty
+        return h if empty is None else np.where(empty[:, np.newaxis], np.float32(0), h)
+
+    def run(self, x, mask, initial_state, masked_output, states):
+        x, rows = contiguous(x, self.input_dtype), states.rows(x, mask)
+        outputs = states.array(*x.shape[:2], self.packed.units) if self.return_sequences else None
+        job = self.job(states.name(), initial_state, outputs, flip=self.go_backwards)
+        ((h, c),) = _kernels.run_lstm([job], x, rows, states.scratch)
+        if self.return_sequences:
+            self.fill(outputs, contiguous_mask(mask), rows, masked_output, initial_state, self.go_backwards)
+        return outputs, self.last_output(h, mask, rows, masked_output), h, c
+
+
+def contiguous_mask(mask):
+    return None if mask is None else np.ascontiguousarray(mask)
+
+
+class VectorBidirectional(Bidirectional):
+    """Both directions step by step in turn, or in two threads; each writes its part of the output in place."""
+
+    def __init__(self, layer, fold=None, embeddings=None):
+        adopt(self, layer)
+        self.forward, self.backward = self.inner = tuple(VectorLSTM(part, fold, embeddings) for part in layer.inner)
+
+    @property
+    def work(self):
+        return self.forward.work + self.backward.work
+
+    def project(self):
+        for part in self.inner:
+            part.project()
+
+    def call(self, inputs, kwargs, states):
+        forward, backward = self.inner
+        if forward.time_major or forward.zeroes_late or backward.zeroes_late:
+            return super().call(inputs, kwargs, states)
+        half = (len(inputs) - 1) // 2
+        x, mask, first = forward.begin(inputs[: 1 + half], kwargs, states)
+        _, _, second = backward.begin([inputs[0], *inputs[1 + half :]], kwargs, states)
+        x, rows, mask = contiguous(x, forward.input_dtype), states.rows(x, mask), contiguous_mask(mask)
+        output_mask = inputs[0].mask if forward.return_sequences else None
+        run = self.run_sequences if forward.return_sequences else self.run_last
+        outputs, states_forward, states_backward = run(x, mask, rows, first, second, states)
+        results = []
+        for part, final in zip(self.inner, (states_forward, states_backward)):
+            if part.stateful:
+                states[part] = final
+            results += [Tensor(state) for state in final] if part.return_state else []
+        return [Tensor(y, output_mask) for y in outputs] + results
+
+    def run_jobs(self, jobs, x, rows, states):
+        """The final states of both directions; in two threads where that pays."""
+        if not self.in_parallel(rows, states):
+            return _kernels.run_lstm(jobs, x, rows, states.scratch)
+        done = [None, None]
+
+        def start(k):
+            def run():
+                (done[k],) = _kernels.run_lstm([jobs[k]], x, rows, states.scratch)
+
+            return run
+
+        threads.run_together([start(0), start(1)])
+        return done
+
+    def in_parallel(self, rows, states):
+        return states.n_threads > 1 and worth_a_thread(self.work, rows.steps)
+
+    def run_last(self, x, mask, rows, first, second, states):
+        """return_sequences=False: each direction's last output, merged."""
+        jobs = [part.job(states.name(), start) for part, start in zip(self.inner, (first, second))]
+        finals = self.run_jobs(jobs, x, rows, states)
+        last = [part.last_output(f[0], mask, rows, part.masked_output) for part, f in zip(self.inner, finals)]
+        return (last if self.merge_mode is None else [merge(*last, self.merge_mode)]), *finals
+
+    def run_sequences(self, x, mask, rows, first, second, states):
+        """return_sequences=True. The backward outputs are flipped on time: of two reversals none is left."""
+        forward, backward = self.inner
+        flips = (forward.go_backwards, not backward.go_backwards)
+        units, mode = (forward.packed.units, backward.packed.units), self.merge_mode
+        if mode == "concat":
+            places = [states.array(rows.batch, rows.timesteps, sum(units))] * 2
+            offsets = (0, units[0])
+        else:
+            offsets = (0, 0)
+            places = [states.array(rows.batch, rows.timesteps, units[0])]
+            # sum, mul, ave: the backward direction joins its output to what is there, if it runs second and if what it
+            # emits at masked steps is zero; else it has a place of its own.
+            joins = mode is not None and not self.in_parallel(rows, states)
+            joins = joins and (not rows.masked or {p.masked_output for p in self.inner} == {"zero"})
+            places += places if joins else [states.array(rows.batch, rows.timesteps, units[1])]
+        jobs = [
+            part.job(states.name(), start, place, offset, flip=flip)
+            for part, start, place, offset, flip in zip(self.inner, (first, second), places, offsets, flips)
+        ]
+        if mode in ("concat", None) or places[0] is not places[1]:
+            finals = self.run_jobs(jobs, x, rows, states)
+        else:
+            jobs[1]["merge"] = _kernels.MERGES[mode]
+            finals = [_kernels.run_lstm([job], x, rows, states.scratch)[0] for job in jobs]
+        joined = mode not in ("concat", None) and places[0] is places[1]
+        for part, place, offset, start, flip in list(zip(self.inner, places, offsets, (first, second), flips))[
+            : 1 if joined else 2
+        ]:
+            part.fill(place, mask, rows, part.masked_output, start, flip, offset)
+        if mode == "concat" or joined:
+            return places[:1], *finals
+        if mode is None:
+            return places, *finals
+        return [_kernels.merge_outputs(*places, _kernels.MERGES[mode])], *finals
+
+
+class VectorEmbedded(Embedding):
+    """Embedding and the LSTM or Bidirectional after it, in one: token ids in.
+
+    With `project` the embeddings are projected once as many tokens were read as there are rows: then the table has paid
+    for itself, and a process that answers once and ends need not make it. The numbers are the same to the bit.
+    """
+
+    n_inputs = None
+
+    def __init__(self, embedding, layer, project):
+        adopt(self, embedding)
+        self.layer, self.project = layer, project
+        self.tokens_to_read = self.input_dim
+
+    @property
+    def work(self):
+        return self.layer.work
+
+    def call(self, inputs, kwargs, states):
+        ids, mask = inputs[0]
+        if not kwargs.get("mask"):
+            # From the ids as given, as Embedding does.
+            mask = ids != 0 if self.mask_zero else None
+        if ids.dtype != np.int32:
+            ids = check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id").astype(np.int32)
+        if self.project:
+            self.tokens_to_read -= ids.size
+            if self.tokens_to_read < 0:
+                self.project = False
+                self.layer.project()
+        try:
+            return self.layer.call([Tensor(ids, mask), *inputs[1:]], kwargs, states)
+        except ValueError:
+            check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id")
+            raise
+
+
+class VectorDense(Dense):
+    """`fold` as in VectorLSTM; `scale`, the same for what comes after it: (kernel, bias) -> (kernel, bias)."""
+
+    def __init__(self, layer, folds=()):
+        adopt(self, layer)
+        kernel, bias = self.weights["kernel"], self.weights.get("bias")
+        for fold in folds:
+            kernel, bias = fold(kernel, bias)
+        self.packed = _kernels.Matrix(kernel, bias)
+        self.row_activation = row_activation(self)
+
+    def call(self, inputs, kwargs, states):
+        x, mask = inputs[0]
+        y = states.array(*x.shape[:-1], self.packed.columns)
+        rows = contiguous(x).reshape(-1, x.shape[-1])
+        self.packed.product(rows, y.reshape(rows.shape[0], self.packed.columns), self.row_activation)
+        if self.row_activation is None:
+            y = self.activation_function()(y)
+        return [Tensor(y, mask)]
+
+
+class VectorActivation:
+    """An activation layer, in place over a copy of its input."""
+
+    casts_input, n_inputs = True, 1
+
+    def __init__(self, layer, activation):
+        self.layer, self.name, self.activation = layer, layer.name, activation
+
+    def call(self, inputs, kwargs, states):
+        x, mask = inputs[0]
+        y = states.array(*x.shape)
+        y[...] = x
+        self.activation.apply(y)
+        return [Tensor(y, mask)]
+
+
+class VectorAttention(Attention):
+    """Dot-product attention over sequences; with `pooling` the GlobalAveragePooling1D after it pulled through."""
+
+    def __init__(self, layer, pooling=None):
+        adopt(self, layer)
+        self.pooling = pooling
+        self.factor = float(self.weights["scale"]) if self.use_scale else 1.0
+
+    def call(self, inputs, kwargs, states):
+        query, value, key = (contiguous(tensor.value) for tensor in (inputs[0], inputs[1], inputs[-1]))
+        if value.shape[1] == 0:
+            return super().call(inputs, kwargs, states)
+        query_mask, value_mask = (contiguous_mask(tensor.mask) for tensor in inputs[:2])
+        shape = (query.shape[0], value.shape[2]) if self.pooling else (*query.shape[:2], value.shape[2])
+        y = _kernels.attention(
+            query,
+            value,
+            key,
+            query_mask,
+            value_mask,
+            self.factor,
+            self.pooling is not None,
+            states.array(*shape),
+            states.scratch,
+            states.name(),
+        )
+        if self.pooling is not None:
+            return [Tensor(y[:, np.newaxis] if self.pooling.keepdims else y)]
+        lost = self.version.is_keras3 and self.version.version < (3, 4)
+        return [Tensor(y, None if lost else query_mask)]
+
+
+class VectorAveragePooling(GlobalAveragePooling1D):
+    def __init__(self, layer):
+        adopt(self, layer)
+
+    def call(self, inputs, kwargs, states):
+        x, mask = inputs[0]
+        if mask is not None and np.shape(mask) != x.shape[:2]:
+            return super().call(inputs, kwargs, states)
+        y = states.array(x.shape[0], x.shape[2])
+        mask = None if mask is None else np.ascontiguousarray(mask, bool)
+        _kernels.mean_over_time(contiguous(x), mask, y, states.scratch, states.name())
+        return [Tensor(y[:, np.newaxis] if self.keepdims else y)]

@@ -1,0 +1,386 @@
+"""From a network of the specification to the steps that the vector engine runs: what is dropped, folded and fused.
+
+A step calls one layer, of `engine` where there is a kernel, else of the specification. Layers that do nothing at
+inference vanish, an Embedding goes into the LSTM after it, BatchNormalization and linear Dense into the product beside
+them, the mean over queries through Attention. Knows nothing of files.
+"""
+
+import copy
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import engine, threads
+from .activations import kernel_code
+from .folding import affine, has_attention_kernel, has_kernels, is_linear, row_function, scale_and_offset, scaled
+from .graph import Ref, flatten_refs, map_refs
+from .layers import Functional, Tensor, activation, core, merging, normalization, recurrent, reshaping
+from .layers.functional import Operation, TimeDistributed, as_float, cast_input
+
+# Layers of the specification that copy, compare, or compute each element by itself with + - * / and comparisons: NumPy
+# gives the same bits wherever a row stands.
+ELEMENTWISE = (
+    *(core.Identity, core.Embedding, core.Masking, normalization.BatchNormalization, merging.Merge),
+    *(activation.ReLU, activation.LeakyReLU, activation.ThresholdedReLU, activation.PReLU),
+    *(reshaping.GlobalMaxPooling1D, reshaping.Flatten, reshaping.Reshape, reshaping.Permute, reshaping.RepeatVector),
+    *(Operation, core.InputLayer),
+)
+NO_KWARGS = {"mask": False}
+
+
+class Budget:
+    """Bytes that tables may take; `used` is reported by `summary()`."""
+
+    def __init__(self, limit):
+        self.limit, self.used = limit, 0
+
+    def takes(self, nbytes):
+        fits = self.used + nbytes <= self.limit
+        self.used += nbytes if fits else 0
+        return fits
+
+
+class Step(NamedTuple):
+    """One call: `refs` where its arguments are plain tensors, else None; the numbers of values to forget afterwards;
+    whether the next step may run at the same time.
+    """
+
+    number: int
+    layer: Any
+    args: tuple
+    kwargs: dict
+    refs: tuple | None
+    release: tuple = ()
+    beside: bool = False
+
+
+class Network(Functional):
+    """A Functional that runs steps; `labels` says for each layer of the graph what became of it."""
+
+    def __init__(self, functional, budget):
+        self.__dict__.update(vars(functional))
+        self.labels = {}
+        self.steps, self.results = Builder(self, budget).build()
+
+    def call(self, inputs, kwargs, states):
+        values = {
+            number: [Tensor(cast_input(value, given.dtype, self.dtype), mask)]
+            for number, ((value, mask), given) in enumerate(zip(inputs, self.graph.inputs))
+        }
+        steps = iter(self.steps)
+        for step in steps:
+            if step.beside and states.n_threads > 1 and self.is_worth_two(step, values):
+                other = next(steps)
+                pair = [partial(self.run, each, values, states) for each in (step, other)]
+                threads.run_together(pair)
+                ended = (*step.release, *other.release)
+            else:
+                self.run(step, values, states)
+                ended = step.release
+            for number in ended:
+                del values[number]
+        return [values[ref.node][ref.tensor] for ref in self.results]
+
+    def run(self, step, values, states):
+        layer, refs = step.layer, step.refs
+        if refs is None:
+            args = map_refs(lambda ref: values[ref.node][ref.tensor], step.args)
+            kwargs = map_refs(lambda ref: values[ref.node][ref.tensor], step.kwargs)
+            values[step.number] = self.call_part(layer, args, kwargs, states)
+            return
+        tensors = [values[ref.node][ref.tensor] for ref in refs]
+        if layer.casts_input:
+            tensors = [Tensor(as_float(value, self.dtype), mask) for value, mask in tensors]
+        values[step.number] = layer.call(tensors, NO_KWARGS, states)
+
+    def is_worth_two(self, step, values):
+        ref = step.refs[0]
+        batch, timesteps = values[ref.node][ref.tensor].value.shape[:2]
+        return engine.worth_a_thread(2 * step.layer.work, batch * timesteps)
+
+
+class Call:
+    """A node on its way to a step: its layer, its arguments with aliases resolved, what replaces the layer."""
+
+    def __init__(self, layer, index, args, kwargs):
+        self.layer, self.index, self.args, self.kwargs = layer, index, args, kwargs
+        self.engine, self.folds = None, []
+
+    @property
+    def plain(self):
+        """Whether it is called with tensors alone: no masks, states or flags."""
+        return len(self.args) == 1 and not any(self.kwargs.values()) and bool(self.refs)
+
+    @property
+    def refs(self):
+        """The tensors of the first argument; () if it is something else."""
+        first = self.args[0] if self.args else None
+        refs = tuple(first) if isinstance(first, (list, tuple)) else (first,)
+        return refs if all(isinstance(ref, Ref) for ref in refs) else ()
+
+    @property
+    def reads(self):
+        """The numbers of all nodes it reads."""
+        return {ref.node for ref in flatten_refs((self.args, self.kwargs))}
+
+    def read(self, ref):
+        """Read another tensor in place of the first one."""
+        first = self.args[0]
+        self.args = ([ref, *first[1:]] if isinstance(first, (list, tuple)) else ref, *self.args[1:])
+
+
+class Builder:
+    """Turns the nodes of a Functional into steps."""
+
+    def __init__(self, network, budget):
+        self.network, self.budget = network, budget
+        self.calls, self.alias, self.cache = {}, {}, {}
+
+    def build(self):
+        """(steps, refs of the results)."""
+        network, graph = self.network, self.network.graph
+        for number, node in enumerate(graph.nodes, start=len(graph.inputs)):
+            layer = network.inner[node.layer]
+            args, kwargs = map_refs(self.resolve, node.args), map_refs(self.resolve, node.kwargs)
+            call = Call(layer, node.layer, args, kwargs)
+            if call.plain and self.does_nothing(layer):
+                self.alias[Ref(number)] = call.refs[0]
+                network.labels[node.layer] = "dropped"
+            else:
+                self.calls[number] = call
+        self.results = [self.resolve(ref) for ref in graph.outputs]
+        for number in list(self.calls):
+            self.fold_after(number)
+        # From the last one on: what goes into a layer takes along what would go into it.
+        for number in reversed(list(self.calls)):
+            self.replace(number)
+        self.drop_unread()
+        for call in self.calls.values():
+            if call.engine is None:
+                call.engine, network.labels[call.index] = self.convert(call.layer, call)
+        return self.schedule(), self.results
+
+    def resolve(self, ref):
+        return self.alias.get(ref, ref)
+
+    def does_nothing(self, layer):
+        if isinstance(layer, activation.Activation):
+            return is_linear(layer)
+        return isinstance(layer, core.Identity)
+
+    def users(self, number):
+        """How often outputs of a node are read, by nodes and as results."""
+        refs = [ref for call in self.calls.values() for ref in flatten_refs((call.args, call.kwargs))]
+        return sum(ref.node == number for ref in [*refs, *self.results])
+
+    def producer(self, call):
+        """The call whose only output is read by this one alone, as its first argument; None if there is none."""
+        number = call.refs[0].node if call.refs else None
+        if number not in self.calls or self.users(number) != 1:
+            return None, None
+        found = self.calls[number]
+        # A mask given to that call ends with it if this one is given a mask of its own.
+        masked = {name for name, value in found.kwargs.items() if value} == {"mask"} and call.kwargs.get("mask")
+        return (number, found) if (found.plain or masked) and len(found.refs) == 1 else (None, None)
+
+    def is_shared(self, call):
+        return sum(other.layer is call.layer for other in self.calls.values()) > 1
+
+    def rank(self, call):
+        """Axes of what the call gives."""
+        number = next(n for n, c in self.calls.items() if c is call)
+        return len(self.network.node_specs[number - len(self.network.graph.inputs)][0].shape)
+
+    def is_masked(self, ref):
+        specs, first = self.network.node_specs, len(self.network.graph.inputs)
+        return ref.node >= first and specs[ref.node - first][ref.tensor].masked
+
+    def fold_after(self, number):
+        """BatchNormalization into the linear Dense before it."""
+        call = self.calls[number]
+        if not isinstance(call.layer, normalization.BatchNormalization) or not call.plain:
+            return
+        before_number, before = self.producer(call)
+        if before is None or type(before.layer) is not core.Dense or not is_linear(before.layer) or not before.plain:
+            return
+        found = scale_and_offset(call.layer, self.rank(call))
+        if found is None or self.is_shared(before):
+            return
+        before.folds.append(scaled(*found))
+        self.network.labels[call.index] = "folded"
+        self.alias = {old: Ref(before_number) if new == Ref(number) else new for old, new in self.alias.items()}
+        self.alias[Ref(number)] = Ref(before_number)
+        del self.calls[number]
+        for other in self.calls.values():
+            other.args, other.kwargs = map_refs(self.resolve, other.args), map_refs(self.resolve, other.kwargs)
+        self.results = [self.resolve(ref) for ref in self.results]
+
+    def fold_before(self, call):
+        """BatchNormalization and linear Dense before a product into its kernel; how the kernel changes, or None."""
+        folds = []
+        while not self.is_shared(call):
+            number, before = self.producer(call)
+            if before is None:
+                break
+            if isinstance(before.layer, normalization.BatchNormalization):
+                found = scale_and_offset(before.layer, self.rank(before))
+                if found is None:
+                    break
+                size = len(before.layer.weights["moving_mean"])
+                found = tuple(np.broadcast_to(part, size) for part in found)
+            elif type(before.layer) is core.Dense and is_linear(before.layer) and not before.folds:
+                kernel, bias = before.layer.weights["kernel"], before.layer.weights.get("bias", 0.0)
+                found = np.asarray(kernel, np.float64), np.broadcast_to(np.float64(bias), kernel.shape[1])
+                columns = self.columns(call.layer)
+                if kernel.shape[0] * columns > kernel.size + kernel.shape[1] * columns or self.is_shared(before):
+                    break
+            else:
+                break
+            folds.append(affine(*found))
+            call.read(before.refs[0])
+            self.network.labels[before.index] = "folded"
+            del self.calls[number]
+        if not folds:
+            return None
+
+        def fold(kernel, bias):
+            for part in folds:
+                kernel, bias = part(kernel, bias)
+            return kernel, bias
+
+        return fold
+
+    def columns(self, layer):
+        """Columns of the products with a layer's input."""
+        if isinstance(layer, recurrent.Bidirectional):
+            return sum(self.columns(part) for part in layer.inner)
+        return layer.units * (4 if isinstance(layer, recurrent.LSTM) else 1)
+
+    def replace(self, number):
+        """Products and attention with what is fused into them; everything else is converted afterwards."""
+        call = self.calls.get(number)
+        layer = call.layer if call else None
+        if isinstance(layer, (recurrent.LSTM, recurrent.Bidirectional)) and has_kernels(layer):
+            self.replace_recurrent(call)
+        elif type(layer) is core.Dense:
+            fold = self.fold_before(call)
+            folds = ([fold] if fold else []) + call.folds
+            call.engine = self.cached(layer, lambda: engine.VectorDense(layer, folds), bool(folds))
+            self.network.labels[call.index] = "vector"
+        elif isinstance(layer, reshaping.GlobalAveragePooling1D) and call.plain and layer.time_axis == 1:
+            _, before = self.producer_of_attention(call)
+            if before is not None:
+                call.args, call.kwargs = before.args, before.kwargs
+                call.engine = engine.VectorAttention(before.layer, pooling=layer)
+                self.network.labels[call.index] = self.network.labels[before.index] = "vector, mean over queries first"
+            else:
+                call.engine = engine.VectorAveragePooling(layer)
+                self.network.labels[call.index] = "vector"
+        elif has_attention_kernel(layer) and call.plain and self.rank(call) == 3:
+            call.engine = engine.VectorAttention(layer)
+            self.network.labels[call.index] = "vector"
+
+    def producer_of_attention(self, call):
+        number = call.refs[0].node
+        found = self.calls.get(number)
+        if found is None or self.users(number) != 1 or not has_attention_kernel(found.layer) or not found.plain:
+            return None, None
+        if self.rank(found) != 3 or call.layer.keepdims:
+            return None, None
+        # Keras 3.0 to 3.3 lose the mask on the way to the pooling layer: there masked queries count.
+        version = self.network.version
+        if version.is_keras3 and version.version < (3, 4) and any(self.is_masked(ref) for ref in found.refs):
+            return None, None
+        del self.calls[number]
+        return number, found
+
+    def cached(self, layer, make, special=False):
+        """One object for all calls of a layer: packed once, and a stateful one has one state."""
+        if special:
+            return make()
+        if id(layer) not in self.cache:
+            self.cache[id(layer)] = make()
+        return self.cache[id(layer)]
+
+    def replace_recurrent(self, call):
+        layer, label = call.layer, "vector"
+        fold = self.fold_before(call)
+        make = engine.VectorBidirectional if isinstance(layer, recurrent.Bidirectional) else engine.VectorLSTM
+        embedding = self.calls.get(call.refs[0].node) if call.refs else None
+        quirk = call.kwargs.get("mask") and self.network.drops_given_masks
+        fits = embedding is not None and type(embedding.layer) is core.Embedding and embedding.plain
+        if fits and len(embedding.refs) == 1 and not quirk and not self.is_shared(call):
+            rows = embedding.layer.weights["embeddings"]
+            project = self.budget.takes(len(rows) * 4 * padded_units(layer) * 4)
+            call.engine = engine.VectorEmbedded(embedding.layer, make(layer, fold, rows), project)
+            call.read(embedding.refs[0])
+            self.network.labels[embedding.index] = "in a table of projections" if project else "rows read in place"
+        else:
+            call.engine = self.cached(layer, lambda: make(layer, fold), fold is not None)
+        self.network.labels[call.index] = label
+
+    def convert(self, layer, call=None):
+        """(what runs a layer that nothing is fused with, its label)."""
+        if isinstance(layer, Functional):
+            network = Network(layer, self.budget)
+            return network, worst(network.labels.values())
+        if isinstance(layer, TimeDistributed):
+            wrapper = copy.copy(layer)
+            inner, label = self.convert(layer.inner[0])
+            wrapper.inner = (inner,)
+            return wrapper, label
+        if isinstance(layer, recurrent.LSTM) and has_kernels(layer):
+            return self.cached(layer, lambda: engine.VectorLSTM(layer)), "vector"
+        if isinstance(layer, recurrent.Bidirectional) and has_kernels(layer):
+            return self.cached(layer, lambda: engine.VectorBidirectional(layer)), "vector"
+        if type(layer) is core.Dense:
+            return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
+        unmasked = call is not None and call.plain and not any(map(self.is_masked, call.refs))
+        function = row_function(layer) if unmasked else None
+        if isinstance(layer, activation.Activation):
+            function = layer.activation_function()
+        code = None if function is None else kernel_code(function)
+        if code is not None:
+            return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
+        return layer, "elementwise" if isinstance(layer, ELEMENTWISE) else "numpy"
+
+    def drop_unread(self):
+        """Forget calls that no result needs: an Embedding that went into what read it, say."""
+        needed = {ref.node for ref in self.results}
+        for number, call in reversed(list(self.calls.items())):
+            if number in needed:
+                needed |= call.reads
+            else:
+                del self.calls[number]
+
+    def schedule(self):
+        """The steps in order, with the values that each one is the last to read."""
+        kept, steps = {ref.node for ref in self.results}, []
+        for number, call in reversed(self.calls.items()):
+            ended = tuple(call.reads - kept)
+            kept |= call.reads
+            plain = call.plain and not isinstance(call.layer, Operation)
+            n_inputs = call.layer.n_inputs
+            if plain and n_inputs is not None and len(call.refs) != n_inputs:
+                plain = False
+            steps.append(Step(number, call.engine, call.args, call.kwargs, call.refs if plain else None, ended))
+        steps.reverse()
+        for k in range(len(steps) - 2, -1, -1):
+            first, second = steps[k], steps[k + 1]
+            alike = all(s.refs is not None and engine.is_one_direction(s.layer) for s in (first, second))
+            alike = alike and first.layer is not second.layer  # a stateful one has one state
+            if alike and not second.beside and first.number not in {ref.node for ref in second.refs}:
+                steps[k] = first._replace(beside=True)
+        return steps
+
+
+def padded_units(layer):
+    """Units of an LSTM, or of both halves, as a table of projections counts them."""
+    parts = layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,)
+    return sum(-(-part.units // engine.lanes()) * engine.lanes() for part in parts)
+
+
+def worst(labels):
+    """The label of a model inside a model: numpy if any of its layers runs there."""
+    return "numpy" if "numpy" in labels else "vector"

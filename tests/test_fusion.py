@@ -1,0 +1,229 @@
+"""What the engine drops, folds and fuses gives the numbers of the specification in float64.
+
+Each net is small and built by hand; `runs` names what became of its layers, so that a fold that no longer happens, or
+happens where it must not, is seen even if the numbers agree.
+"""
+
+import itertools
+
+import make_files as mf
+import numpy as np
+import pytest
+from built_nets import FEATURES, ROWS, TIMESTEPS, VOCABULARY, Net, check, labels
+
+import fastbilstm
+from fastbilstm.tolerances import compare
+
+_kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
+if _kernels.isa() is None:
+    pytest.skip("this build has no vector kernels", allow_module_level=True)
+
+
+# ---- folding --------------------------------------------------------------------------------------------------------
+
+
+def test_batch_normalization_beside_dense():
+    net = Net()
+    net.dense("d", net.bn("before", "x"), activation="tanh")
+    check(net, "d", runs={"before": "folded", "d": "vector"})
+    net = Net()
+    net.bn("after", net.dense("d", "x"), 4)
+    check(net, "after", runs={"after": "folded", "d": "vector"})
+    net = Net()
+    last = net.dense("last", net.bn("b", net.dense("first", net.bn("a", "x"), units=6), 6), 6, activation="sigmoid")
+    check(net, last, runs={"a": "folded", "b": "folded"})
+
+
+def test_batch_normalization_after_an_activation_is_not_folded():
+    net = Net()
+    net.bn("after", net.dense("d", "x", activation="relu"), 4)
+    check(net, "after", runs={"after": "elementwise", "d": "vector"})
+
+
+def test_batch_normalization_without_scale_center_or_bias():
+    for scale, center in itertools.product([False, True], repeat=2):
+        net = Net()
+        net.dense("d", net.bn("before", "x", scale=scale, center=center), activation="tanh")
+        dropped = [role for role, kept in (("gamma", scale), ("beta", center)) if not kept]
+        for role in dropped:
+            del net.weights["before"][role]
+        net.layers[-1]["config"]["use_bias"] = False
+        del net.weights["d"]["bias"]
+        check(net, "d", runs={"before": "folded"})
+
+
+@pytest.mark.parametrize("kind", ["lstm", "bidirectional"])
+def test_batch_normalization_and_dense_before_a_recurrent_layer(kind):
+    for sequences, masked in itertools.product([False, True], repeat=2):
+        net = Net()
+        on = net.add("Masking", "masking", "x", mask_value=0.0) if masked else "x"
+        getattr(net, kind)("r", net.bn("b", on), return_sequences=sequences)
+        x = net.input()
+        x[2, :3] = x[4] = x[5, 1] = 0
+        check(net, "r", runs={"b": "folded", "r": "vector"}, x=x)
+    net = Net(ids=True)
+    getattr(net, kind)("r", net.bn("b", net.embedding(mask_zero=True)))
+    check(net, "r", runs={"embedding": "in a table of projections", "b": "folded", "r": "vector"})
+    net = Net()
+    getattr(net, kind)("r", net.dense("d", "x", units=9), 9)
+    check(net, "r", runs={"d": "folded", "r": "vector"})
+
+
+@pytest.mark.parametrize("kind", ["lstm", "bidirectional", "dense"])
+def test_chains_before_a_layer(kind):
+    """What is folded into a layer that is folded itself comes along."""
+    for first in ("bn", "dense"):
+        net = Net()
+        on = net.bn("first", "x") if first == "bn" else net.dense("first", "x", units=FEATURES)
+        getattr(net, kind)("r", net.bn("b", net.dense("d", on, units=9), 9), 9)
+        check(net, "r", runs={"r": "vector"})
+        net = Net()
+        on = net.bn("first", "x") if first == "bn" else net.dense("first", "x", units=30)
+        getattr(net, kind)("r", net.dense("d", on, FEATURES if first == "bn" else 30, units=9), 9)
+        check(net, "r", runs={"first": "folded", "r": "vector"})
+
+
+def test_dense_before_dense_where_it_is_less_work():
+    net = Net()
+    net.dense("second", net.dense("first", "x", units=40), 40, activation="tanh")
+    check(net, "second", runs={"first": "folded", "second": "vector"})
+    net = Net(shape=(None, 40))
+    net.dense("second", net.dense("first", "x", 40, units=2), 2, units=40, activation="tanh")
+    check(net, "second", runs={"first": "vector", "second": "vector"})
+
+
+def test_batch_normalization_over_another_axis_is_not_folded():
+    net = Net(shape=(TIMESTEPS, FEATURES))
+    net.dense("d", net.bn("b", "x", TIMESTEPS, axis=1), activation="tanh")
+    check(net, "d", runs={"b": "elementwise", "d": "vector"})
+    net = Net(shape=(FEATURES, FEATURES))  # the size alone does not tell
+    net.lstm("r", net.bn("b", "x", axis=1))
+    check(net, "r", runs={"b": "elementwise"})
+
+
+def test_batch_normalization_far_from_zero_is_not_folded():
+    """The mean is a thousand deviations away: taken off a sum of products, its rounding would show."""
+    net = Net()
+    net.dense("d", net.bn("b", "x"), activation="tanh")
+
+    def far(weights):
+        weights["b"]["moving_mean"][2] = 1000 * np.sqrt(weights["b"]["moving_variance"][2])
+
+    x = net.input()
+    x[..., 2] += 500
+    check(net, "d", runs={"b": "elementwise"}, edit=far, x=x)
+
+
+def test_nothing_is_folded_into_shared_layers():
+    net = Net()
+    first, second = net.bn("a", "x"), net.bn("b", "x")
+    net.dense("d", None, calls=[[first], [second]], activation="tanh")
+    check(net, ("d", 0, 0), ("d", 1, 0), runs={"a": "elementwise", "b": "elementwise", "d": "vector"})
+    net = Net()
+    first, second = net.dense("one", "x"), net.dense("two", "x")
+    net.lstm("r", None, 4, calls=[[first], [second]])
+    check(net, ("r", 0, 0), ("r", 1, 0), runs={"one": "vector", "two": "vector", "r": "vector"})
+    # What is read twice stays, whether by layers or as a result.
+    net = Net()
+    net.bn("b", "x")
+    net.dense("one", "b", activation="tanh"), net.dense("two", "b")
+    check(net, "one", "two", runs={"b": "elementwise"})
+    check(net, "one", "b", runs={"b": "elementwise"})
+    # The linear Dense is called twice, each result with a layer of its own.
+    net = Net()
+    net.dense("shared", None, calls=[["x"], ["x"]], units=FEATURES)
+    net.layers[-1]["inbound_nodes"][1] = [["b", 0, 0, {}]]
+    net.bn("b", "shared")
+    net.lstm("r", None, calls=[["shared"]])
+    net.layers[-1]["inbound_nodes"] = [[["shared", 1, 0, {}]]]
+    check(net, "r", runs={"b": "elementwise", "shared": "vector"})
+
+
+# ---- shared, dropped, nested ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_threads", [1, pytest.param(2)])
+def test_a_shared_stateful_lstm_has_one_state(n_threads, monkeypatch):
+    """Its second call begins where the first one ended, whichever of two threads would come first."""
+    from fastbilstm import engine, threads
+
+    monkeypatch.setattr(engine, "PARALLEL_WORK", 0)
+    monkeypatch.setattr(threads, "run_together", lambda functions, stop=None: [f() for f in reversed(functions)])
+    net = Net(batch=ROWS)
+    net.lstm("r", None, calls=[["x"], ["x"]], stateful=True)
+    content, x = net.content(("r", 0, 0), ("r", 1, 0)), net.input()
+    model = fastbilstm.load(content, n_threads=n_threads)
+    exact = fastbilstm.load(content, backend="numpy", dtype="float64")
+    for _ in range(2):
+        for y, k in zip(model.predict(x), exact.predict(x), strict=True):
+            assert compare(y, k).ok
+    model.reset_states(), exact.reset_states()
+    for y, k in zip(model.predict(x), exact.predict(x), strict=True):
+        assert compare(y, k).ok
+
+
+def test_an_embedding_read_by_two_layers():
+    net = Net(ids=True)
+    e = net.embedding(mask_zero=True)
+    net.lstm("one", e), net.bidirectional("two", e, return_sequences=True), net.dense("three", e)
+    model = check(net, "one", "two", "three")
+    assert labels(model)["one"] == labels(model)["two"] == "vector"
+    check(net, "one", "embedding")
+    with pytest.raises(fastbilstm.InputError, match="token id"):
+        model.predict(np.full((1, 3), VOCABULARY, np.int32))
+
+
+def test_an_input_of_an_embedding_used_elsewhere():
+    """By another Embedding, and as a result."""
+    net = Net(ids=True)
+    net.lstm("r", net.embedding(mask_zero=True), return_sequences=True)
+    net.embedding("other", "x")
+    net.add("Add", "sum", "embedding", "other")
+    net.lstm("last", "sum")
+    check(net, "r", "last", "x", runs={"r": "vector", "last": "vector"})
+
+
+def test_dropped_layers():
+    net = Net()
+    on = net.add("Dropout", "dropout", "x", rate=0.5)
+    net.lstm("r", on, return_sequences=True)
+    net.add("SpatialDropout1D", "spatial", "r", rate=0.5)
+    net.add("Activation", "linear", "spatial", activation="linear")
+    net.add("GaussianNoise", "noise", "linear", stddev=1.0)
+    net.dense("d", "noise", 3)
+    net.add("Dropout", "last", "d", rate=0.1)
+    dropped = dict.fromkeys(("dropout", "spatial", "linear", "noise", "last"), "dropped")
+    check(net, "last", "noise", "dropout", runs=dropped)
+    net = Net(ids=True)
+    net.add("Dropout", "dropout", net.embedding(mask_zero=True), rate=0.5)
+    net.bidirectional("r", net.add("Dropout", "again", "dropout", rate=0.5))
+    check(net, "r", runs={"embedding": "in a table of projections", "dropout": "dropped", "r": "vector"})
+
+
+def nested(net, *outputs):
+    """The net as a model inside another one: its config entry, to be called on a tensor of the same shape."""
+    config = mf.functional(*net.layers, inputs=["x"], outputs=list(outputs))["config"] | {"name": "inner"}
+    return {"class_name": "Functional", "name": "inner", "config": config}
+
+
+def test_a_model_inside_a_model():
+    inner = Net(ids=True)
+    inner.dense("d", inner.bn("b", inner.lstm("lstm", inner.embedding(mask_zero=True)), 3), 3, activation="tanh")
+    net = Net(ids=True)
+    net.layers.append(nested(inner, "d") | {"inbound_nodes": [[["x", 0, 0, {}]], [["x", 0, 0, {}]]]})
+    net.dense("out", None, 4, calls=[["inner"]])
+    net.layers[-1]["inbound_nodes"] = [[["inner", 1, 0, {}]]]
+    weights = mf.weights_of(**inner.weights, **net.weights)
+    weights["b"]["moving_variance"] = np.abs(weights["b"]["moving_variance"])
+    # One group of the file holds all arrays of a model inside.
+    roles = {f"{layer}/{role}": array for layer in inner.weights for role, array in weights[layer].items()}
+    config = mf.functional(*net.layers, inputs=["x"], outputs=["out"])
+    content, x = mf.h5(config, {"inner": roles, "out": weights["out"]}), net.input()
+    exact = fastbilstm.load(content, backend="numpy", dtype="float64").predict(x)
+    for budget in (None, 0):
+        model = fastbilstm.load(content, memory_budget=budget)
+        for _ in range(2):
+            assert compare(model.predict(x), exact).ok
+    assert labels(model)["inner"] == "vector"
+    (runner,) = {step.layer for step in model._plan.runner.steps if step.layer.name == "inner"}
+    assert runner.labels == {0: "rows read in place", 1: "vector", 2: "folded", 3: "vector"}
