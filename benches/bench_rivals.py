@@ -1,0 +1,256 @@
+"""fastbilstm beside ONNX Runtime, OpenVINO, PyTorch and TensorFlow, in one run: a table of ratios, RESULTS.md, JSON.
+
+    python benches/bench_rivals.py [--quick] [--cells NAME...] [--threads 1 2] ...
+
+This process builds the nets (`keras_nets`, `handmade`) and writes the report; what is measured runs in child processes
+(`worker`, `start`, `sweeps`), each with its own cores and number of threads. Nothing is asserted about times. An engine
+that is missing, fails or answers wrong is a row that says so. pytest collects this file and finds no test in it; what
+runs without the rivals is in bench_rivals_once.py.
+"""
+
+import argparse
+import compileall
+import contextlib
+import datetime
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cells
+import handmade
+import report
+from cells import CELLS, REVIEWS_CELL, START_CELL
+from engines import reason
+from interleave import HERE, Interleaved, child, say
+from nets import NETS, keras_file, named_weights, random_weights, save_weights
+from timing import summary
+
+import fastbilstm
+
+PACKAGES = ("numpy", "scipy", "onnxruntime", "openvino", "torch", "tensorflow-cpu", "tensorflow", "keras", "tf2onnx")
+SWEEPS, MEMORY = "sweeps", "memory"
+PARTS = (*CELLS, REVIEWS_CELL, START_CELL, SWEEPS, MEMORY)
+QUICK_PARTS = ("bilstm64", "masked_stack", "tagger", START_CELL, SWEEPS, MEMORY)
+MEMORY_TIMESTEPS = (100, 300, 1000, 3000, 10000)
+
+
+# ---- building ------------------------------------------------------------------------------------------------------
+
+
+def build(names, folder):
+    """Write the files of the nets; return net -> {kind of file: why it is missing}."""
+    problems = {name: {} for name in names}
+    for name in names:
+        net = NETS[name]
+        weights = random_weights(net)
+        if net.trained:
+            weights = named_weights(net, fastbilstm.load(cells.SHARED / net.trained).get_weights())
+        save_weights(folder / f"{name}.npz", weights)
+        (folder / f"{name}.h5").write_bytes(keras_file(net, weights))
+        try:
+            handmade.write_onnx(net, weights, folder / f"{name}.onnx")
+            if net.masked:
+                handmade.write_onnx(net, weights, folder / f"{name}.lengths.onnx", masked=True)
+        except Exception as error:
+            problems[name]["handmade"] = reason(error, str(folder))
+    say("building the nets in Keras")
+    done = child("keras_nets.py", [folder, *names], 1, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "Error" in line] or ["no message"]
+        for name in names:
+            problems[name] |= dict.fromkeys(("keras", "saved", "converted"), f"Keras: {lines[-1][:150]}")
+        return problems
+    for name, missing in json.loads((folder / "keras_nets.json").read_text()).items():
+        missing = {kind: reason(RuntimeError(text), str(folder)) for kind, text in missing.items() if text}
+        problems[name] |= missing
+    return problems
+
+
+# ---- process start -------------------------------------------------------------------------------------------------
+
+STARTS = (  # engine of start.py, its name, form, kind of file, whether it starts in less than a second
+    ("numpy", "import numpy alone", report.BASELINE, "npz", True),
+    ("fastbilstm", report.OURS, "", "fbl", True),
+    ("onnxruntime", "ONNX Runtime", cells.AS_CONVERTED, "converted.onnx", True),
+    ("onnxruntime", "ONNX Runtime", cells.HAND_MADE, "onnx", True),
+    ("openvino", "OpenVINO", cells.HAND_MADE, "onnx", True),
+    ("torch", "PyTorch", cells.HAND_MADE, "npz", False),
+    ("tensorflow", "TensorFlow, SavedModel", cells.AS_CONVERTED, "saved", False),
+)
+
+
+START_KINDS = {"converted.onnx": "converted", "onnx": "handmade", "saved": "saved"}
+
+
+def measure_starts(folder, threads, rounds, problems):
+    """Wall time from the start of Python to an answer, and the peak memory: BiLSTM(64), one row of 400 ids."""
+    fastbilstm.convert(folder / "bilstm64.h5", folder / "bilstm64.fbl", overwrite=True)
+    # The rivals were compiled to bytecode when pip installed them; a package in place may not be.
+    compileall.compile_dir(Path(fastbilstm.__file__).parent, quiet=1)
+    rows, samples, peaks, answers = {}, {}, {}, {}
+    for number in range(rounds + 1):  # the first round reads the files into the cache and does not count
+        for start in STARTS[number % len(STARTS) :] + STARTS[: number % len(STARTS)]:
+            engine, name, form, suffix, fast = start
+            row = {"cell": START_CELL, "batch": 1, "threads": threads, "engine": name, "form": form, "status": "ok"}
+            row = rows.setdefault(start, row)
+            if problem := problems.get(START_KINDS.get(suffix)):
+                row |= {"status": "failed", "reason": problem}
+            if row["status"] != "ok" or (not fast and number > 3):
+                continue
+            begin = time.perf_counter()
+            done = child(
+                "start.py", [engine, folder / f"bilstm64.{suffix}", threads], threads, capture_output=True, text=True
+            )
+            elapsed = time.perf_counter() - begin
+            if done.returncode:
+                lines = done.stderr.strip().splitlines() or ["no message"]
+                missing = "No module named" in lines[-1]
+                row |= {
+                    "status": "missing" if missing else "failed",
+                    "reason": reason(RuntimeError(lines[-1]), str(folder)),
+                }
+                continue
+            result = json.loads(done.stdout.splitlines()[-1])
+            answers[start] = result["answer"]
+            if number:
+                samples.setdefault(start, []).append(elapsed)
+                peaks.setdefault(start, []).append(result["peak_kb"] or 0)
+        say(f"  process start, {threads} thread{'s' * (threads > 1)}: round {number} of {rounds}")
+    ours = answers.get(STARTS[1])
+    for start, row in rows.items():
+        if row["status"] == "ok" and row["form"] != report.BASELINE and abs(answers[start] - ours) > 3e-5:
+            row |= {"status": "wrong", "reason": f"answers {answers[start]:.7g}, fastbilstm {ours:.7g}"}
+        elif row["status"] == "ok":
+            row |= summary(samples[start])
+            row["peak_mb"] = sorted(peaks[start])[len(peaks[start]) // 2] / 1024
+    return list(rows.values())
+
+
+def measure_memory(folder, timesteps):
+    fastbilstm.convert(folder / "bilstm64.h5", folder / "bilstm64.fbl", overwrite=True)
+    points = []
+    for batch in (1, 32):
+        for steps in timesteps:
+            arguments = ["fastbilstm", folder / "bilstm64.fbl", 1, steps, batch]
+            done = child("start.py", arguments, 1, stdout=subprocess.PIPE, text=True, check=True)
+            peak = json.loads(done.stdout.splitlines()[-1])["peak_kb"]
+            points.append({"timesteps": steps, "batch": batch, "threads": 1, "peak_mb": peak and peak / 1024})
+            say(f"  memory, {steps} timesteps, batch {batch}")
+    return points
+
+
+# ---- the run -------------------------------------------------------------------------------------------------------
+
+
+def header():
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        fastbilstm.show_config()
+    versions = []
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, AttributeError):
+        info = Path("/proc/cpuinfo").read_text()
+        cpu = re.search(r"model name\s*: (.*)", info)[1]
+        family = re.search(r"cpu family\s*: (\d+)", info)[1], re.search(r"model\s*: (\d+)", info)[1]
+        cpu += " (family {}, model {})".format(*family)
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True)
+    arguments = re.sub(r" --output[ =]\S+", "", " ".join(["python benches/bench_rivals.py", *sys.argv[1:]]))
+    return {
+        "CPU": f"{cpu}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores",
+        "versions": f"fastbilstm {fastbilstm.__version__}, Python {platform.python_version()}, {', '.join(versions)}",
+        "commit": commit.stdout.strip() or "unknown",
+        "load before the run": ", ".join(f"{load:.2f}" for load in os.getloadavg())
+        if hasattr(os, "getloadavg")
+        else "-",
+        "date": datetime.date.today().isoformat(),
+        "command": f"`{arguments}`",
+        "show_config": text.getvalue(),
+    }
+
+
+def read_arguments(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=f"parts: {', '.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="about 3 minutes: fewer cells, rounds and points")
+    parser.add_argument("--cells", nargs="+", choices=PARTS, metavar="PART", help="measure these parts only")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N", help="default: 1 2")
+    parser.add_argument(
+        "--batches", nargs="+", type=int, default=list(cells.BATCHES), choices=cells.BATCHES, metavar="N"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds of turns in a cell, at most (default 25, quick 7)")
+    parser.add_argument("--budget", type=float, help="seconds for a cell beyond which rounds end (default 12, quick 2)")
+    parser.add_argument("--rivals", nargs="+", metavar="ENGINE", help='e.g. "ONNX Runtime" PyTorch; default: all')
+    parser.add_argument("--reviews", type=int, default=25000, help="reviews of the one call (default 25000)")
+    parser.add_argument("--review-rounds", type=int, default=3, help="rounds over all reviews (default 3)")
+    parser.add_argument("--output", type=Path, default=HERE, help="folder of RESULTS.md and results.json")
+    given = parser.parse_args(argv)
+    given.cells = given.cells or (QUICK_PARTS if given.quick else PARTS)
+    given.rounds = given.rounds or (7 if given.quick else 25)
+    given.budget = given.budget or (2 if given.quick else 12)
+    return given
+
+
+def measure(given, folder):
+    """All rows, the points of the sweeps and those of memory."""
+    names = {cell: cell for cell in given.cells if cell in CELLS} | {START_CELL: "bilstm64"}
+    if REVIEWS_CELL in given.cells:
+        names[REVIEWS_CELL] = "bilstm64_imdb"
+    rows, work = [], []
+    for cell, net in names.items():
+        batches = [given.reviews] if cell == REVIEWS_CELL else given.batches
+        if problem := cells.missing_data(net):
+            missing = {"engine": "all", "form": "", "status": "missing", "reason": problem}
+            rows += [{"cell": cell, "batch": b, "threads": t, **missing} for t in given.threads for b in batches]
+        elif cell != START_CELL:
+            work += [[cell, batch] for batch in batches]
+    built = sorted({net for net in names.values() if not cells.missing_data(net)})
+    problems = build(built, folder)
+    job = {"folder": str(folder), "problems": problems, "rounds": given.rounds, "budget": given.budget}
+    points, memory = [], []
+    for threads in given.threads:
+        say(f"measuring on {threads} thread{'s' * (threads > 1)}")
+        with Interleaved(job, threads, given.rivals) as interleaved:
+            for cell, batch in work:
+                if cell == REVIEWS_CELL:
+                    rows += interleaved.reviews(names[cell], given.reviews, given.review_rounds)
+                else:
+                    rows += interleaved.cell(cell, batch)
+        if START_CELL in given.cells:
+            rows += measure_starts(folder, threads, 5 if given.quick else 11, problems["bilstm64"])
+    if SWEEPS in given.cells:
+        results = folder / "sweeps.jsonl"
+        results.write_text("")
+        sweep = {"threads": 1, "quick": given.quick, "results": str(results)}
+        sweep |= {"rounds": 3 if given.quick else 7, "budget": 1 if given.quick else 6}
+        (folder / "sweeps.json").write_text(json.dumps(sweep))
+        child("sweeps.py", [folder / "sweeps.json"], 1, check=True)
+        points = [json.loads(line) for line in results.read_text().splitlines()]
+    if MEMORY in given.cells:
+        memory = measure_memory(folder, MEMORY_TIMESTEPS[::2] if given.quick else MEMORY_TIMESTEPS)
+    return {"rows": rows, "sweeps": points, "memory": memory}
+
+
+def main(argv=None):
+    given = read_arguments(argv)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="fastbilstm-") as folder:
+        results = {"header": header(), **measure(given, Path(folder))}
+    results["ratios"] = report.ratios(results["rows"])
+    text, data = report.write(results, given.output)
+    print(report.ratio_table(results["rows"]))
+    print(report.absent(results["rows"]))
+    say(f"wrote {text.name} and {data.name} after {(time.perf_counter() - start) / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The parts of the rival benches that need no rival, run once: nets, files, hand-made forms, worker, report.
+
+Small nets, five timesteps; no time is asserted. In `make bench` pytest skips these, because they measure nothing.
+"""
+
+import json
+
+import handmade
+import numpy as np
+import pytest
+import report
+from bench_rivals import read_arguments
+from cells import CELLS, HAND_MADE, cell_input, missing_data
+from engines import CANDIDATES, OURS
+from interleave import Interleaved
+from nets import NETS, Net, keras_file, load_weights, named_weights, random_weights, save_weights
+from timing import in_turns, summary
+
+import fastbilstm
+
+pytest.importorskip("h5py", reason="the nets are written as Keras files")
+
+EMBEDDING, SCORE = ("embedding", 20, 3, False), ("dense", 2, "softmax")
+MASKED = (("embedding", 20, 3, True), ("bilstm", 4, True, "sum"), ("batchnorm",), ("bilstm", 2, False, "ave"), SCORE)
+SMALL = {
+    "lstm": Net((EMBEDDING, ("lstm", 4), SCORE)),
+    "pair": Net((EMBEDDING, ("bilstm", 4, True, "concat"), ("lstm_pair", 3), SCORE)),
+    "attention": Net((EMBEDDING, ("bilstm", 4, True, "concat"), ("attention_mean",), SCORE)),
+    "masked": Net(MASKED),
+    "tagger": Net((("bilstm", 4, True, "concat"), ("bilstm", 2, True, "concat"), SCORE), features=3),
+}
+
+
+def small_input(net, rows=3):
+    rng = np.random.default_rng(1)
+    if net.features:
+        return rng.standard_normal((rows, 5, net.features)).astype(np.float32)
+    ids = rng.integers(1, 20, (rows, 5), dtype=np.int32)
+    for row in range(rows if net.masked else 0):
+        ids[row, :row] = 0
+    return ids
+
+
+def specification(net, weights):
+    return fastbilstm.load(keras_file(net, weights), backend="numpy", dtype="float64").predict(small_input(net))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def bench_weights_once(name, tmp_path):
+    net = SMALL[name]
+    weights = random_weights(net)
+    save_weights(tmp_path / "net.npz", weights)
+    model = fastbilstm.load(keras_file(net, weights))
+    for same in (load_weights(tmp_path / "net.npz"), named_weights(net, model.get_weights())):
+        assert list(same) == list(weights)
+        for name in weights:
+            assert all(np.array_equal(ours, given) for ours, given in zip(same[name], weights[name]))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def bench_arranged_rows_once(name):
+    net = SMALL[name]
+    x = small_input(net)
+    arranged, lengths, order = handmade.arrange(net, x)
+    back = np.swapaxes(arranged, 0, 1)
+    for column, row in enumerate(order):
+        kept = x[row][x[row] != 0] if net.masked else x[row]
+        assert np.array_equal(back[column][: len(kept)], kept)
+    assert (lengths is not None) == net.masked
+    assert np.array_equal(handmade.restore(back, np.arange(3), False), back)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("rows", [1, 3])
+def bench_onnx_once(name, rows, tmp_path):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    net = SMALL[name]
+    weights = random_weights(net)
+    x, lengths, order = handmade.arrange(net, small_input(net)[:rows])
+    handmade.write_onnx(net, weights, tmp_path / "net.onnx", masked=lengths is not None)
+    session = runtime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    answer = session.run(None, {"x": x} | ({} if lengths is None else {"lengths": lengths}))[0]
+    answer = handmade.restore(answer, order, handmade.returns_sequences(net))
+    np.testing.assert_allclose(answer, specification(net, weights)[:rows], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def bench_torch_once(name):
+    torch = pytest.importorskip("torch")
+    net = SMALL[name]
+    weights = random_weights(net)
+    x, lengths, order = handmade.arrange(net, small_input(net))
+    x = torch.from_numpy(x)
+    if lengths is not None:
+        x = torch.nn.utils.rnn.pack_padded_sequence(x, torch.from_numpy(lengths).long())
+    answer = handmade.restore(handmade.torch_net(net, weights)(x), order, handmade.returns_sequences(net))
+    np.testing.assert_allclose(answer, specification(net, weights), rtol=0, atol=1e-6)
+
+
+def bench_cells_once():
+    assert {candidate.engine for candidate in CANDIDATES} >= {OURS, "ONNX Runtime", "OpenVINO", "PyTorch"}
+    for cell in CELLS.values():
+        if not missing_data(cell.name):
+            x = cell_input(cell, 32)
+            assert x.shape[:2] == (32, cell.timesteps)
+            assert NETS[cell.name].features == (x.shape[2] if x.ndim == 3 else None)
+    assert read_arguments(["--quick"]).rounds < read_arguments([]).rounds
+
+
+def bench_worker_once(tmp_path):
+    """fastbilstm alone in a worker process, on a small net in the place of a cell's."""
+    net = SMALL["lstm"]
+    weights = random_weights(net)
+    (tmp_path / "lstm64.h5").write_bytes(keras_file(net, weights))
+    job = {"folder": str(tmp_path), "problems": {"lstm64": {"keras": "is not installed"}}, "rounds": 2, "budget": 1}
+    with Interleaved(job, 1, rivals=[]) as interleaved:
+        x = small_input(net)
+        ready, rows = interleaved.prepare("lstm64", "lstm64", x, specification(net, weights), False)
+        assert (OURS, "ok") in [(row["engine"], row["status"]) for _, row in ready], rows
+        assert all(seconds > 0 for engine, _ in ready for seconds in engine.ask("turn")["seconds"])
+        wrong, rows = interleaved.prepare("lstm64", "lstm64", x, specification(net, weights) + 1, False)
+        assert not wrong and {row["status"] for row in rows} == {"wrong"}
+
+
+def bench_report_once(tmp_path):
+    """A report of fastbilstm and one row for each way in which a rival can be absent; notes survive."""
+    net = SMALL["lstm"]
+    model, x = fastbilstm.load(keras_file(net, random_weights(net))), small_input(net)
+    measured = summary(in_turns([lambda: model.predict(x)], 1, 0)[0])
+    common = {"cell": "lstm64", "batch": 1, "threads": 1}
+    rows = [{**common, "engine": OURS, "form": "", "status": "ok", **measured}]
+    rows += [{**common, "engine": "ONNX Runtime", "form": HAND_MADE, "status": "missing", "reason": "is not installed"}]
+    results = {"header": {"CPU": "any", "show_config": "text"}, "rows": rows, "sweeps": [], "memory": []}
+    text, data = report.write(results, tmp_path)
+    assert "none: is not installed" in text.read_text(encoding="utf-8")
+    text.write_text(text.read_text(encoding="utf-8") + "kept by hand\n", encoding="utf-8")
+    slower = {name: 3 * value for name, value in measured.items()}
+    rows += [{**common, "engine": "PyTorch", "form": HAND_MADE, "status": "ok", **slower}]
+    rows += [{**common, "engine": "PyTorch", "form": "not counted", "status": "ok", **measured}]
+    report.write(results, tmp_path)
+    assert text.read_text(encoding="utf-8").endswith("kept by hand\n")
+    assert json.loads(data.read_text(encoding="utf-8"))["rows"] == rows
+    (line,) = report.ratios(rows)
+    assert line["ratio"] == pytest.approx(3) and line["reached"] and line["rival"] == "PyTorch (hand-made)"
