@@ -225,6 +225,7 @@ class VectorBidirectional(Bidirectional):
         forward, backward = self.inner
         flips = (forward.go_backwards, not backward.go_backwards)
         units, mode = (forward.packed.units, backward.packed.units), self.merge_mode
+        joins = False
         if mode == "concat":
             places = [states.array(rows.batch, rows.timesteps, sum(units))] * 2
             offsets = (0, units[0])
@@ -240,17 +241,15 @@ class VectorBidirectional(Bidirectional):
             part.job(states.name(), start, place, offset, flip=flip)
             for part, start, place, offset, flip in zip(self.inner, (first, second), places, offsets, flips)
         ]
-        if mode in ("concat", None) or places[0] is not places[1]:
-            finals = self.run_jobs(jobs, x, rows, states)
-        else:
+        if joins:
             jobs[1]["merge"] = _kernels.MERGES[mode]
             finals = [_kernels.run_lstm([job], x, rows, states.scratch)[0] for job in jobs]
-        joined = mode not in ("concat", None) and places[0] is places[1]
-        for part, place, offset, start, flip in list(zip(self.inner, places, offsets, (first, second), flips))[
-            : 1 if joined else 2
-        ]:
+        else:
+            finals = self.run_jobs(jobs, x, rows, states)
+        filled = list(zip(self.inner, places, offsets, (first, second), flips))
+        for part, place, offset, start, flip in filled[:1] if joins else filled:
             part.fill(place, mask, rows, part.masked_output, start, flip, offset)
-        if mode == "concat" or joined:
+        if mode == "concat" or joins:
             return places[:1], *finals
         if mode is None:
             return places, *finals
