@@ -19,8 +19,7 @@ import numpy as np
 from fastbilstm.threads import check as check_team
 
 from _fbl cimport (
-    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MUL, FBL_SIGMOID, FBL_SOFTMAX,
-    FBL_SPARSEMAX, FBL_STORE, FBL_TANH, fbl_kernels, fbl_lstm, fbl_prefetch, fbl_table_count, fbl_tables, fbl_usable,
+    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_MUL, FBL_SIGMOID, FBL_STORE, FBL_TANH, fbl_kernels, fbl_lstm, fbl_prefetch, fbl_table_count, fbl_tables, fbl_usable,
 )
 
 cdef extern from "fbl_fence.h":
@@ -40,6 +39,17 @@ cdef Py_ssize_t SIGNAL_WORK = 200_000_000
 # What reading, activating and writing one number takes, in multiplications.
 cdef Py_ssize_t ROW_WORK = 16
 
+cdef extern from *:
+    """
+    #ifdef __linux__
+    #include <sched.h>
+    #define FBL_CURRENT_CORE() sched_getcpu()
+    #else
+    #define FBL_CURRENT_CORE() (-1)
+    #endif
+    """
+    int FBL_CURRENT_CORE() noexcept
+
 MERGES = {None: FBL_STORE, "concat": FBL_STORE, "sum": FBL_ADD, "mul": FBL_MUL, "ave": FBL_AVERAGE}
 
 cdef extern from "Python.h":
@@ -48,6 +58,11 @@ cdef extern from "Python.h":
 _FLOAT32, _INT32, _BOOL = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.bool_)
 
 cdef const fbl_kernels* _table = NULL
+
+
+def current_core():
+    """Number of the core that the calling thread runs on, -1 where the system does not say."""
+    return FBL_CURRENT_CORE()
 
 
 # ---- the instruction set --------------------------------------------------------------------------------------------

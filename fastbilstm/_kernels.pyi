@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 _Floats = NDArray[np.float32]
 _Mask = NDArray[np.bool_] | None
 
+def current_core() -> int: ...
+
 MERGES: Final[dict[str | None, int]]
 
 class _Run(TypedDict):

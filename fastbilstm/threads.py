@@ -1,7 +1,9 @@
 """Threads for compiled code that releases the GIL: how many, and a pool that sleeps when idle.
 
 The pool starts no thread before one is needed, starts anew after a fork, and may be used from many threads at once: who
-waits for a task that no worker has begun runs it. Imports the standard library only.
+waits for a task that no worker has begun runs it. Where the system lets us choose (Linux), a worker is kept off the
+core that its caller runs on: a scheduler that wakes a thread beside the one that woke it leaves both there for many
+milliseconds, longer than most predictions. Imports the standard library and, when a worker is woken, `_kernels`.
 """
 
 import functools
@@ -139,22 +141,20 @@ class _Task:
             self.done.acquire()
 
 
-class _Pool:
-    def __init__(self):
-        self.tasks, self.lock, self.size = SimpleQueue(), threading.Lock(), 0
+class _Worker:
+    """A thread of the pool: which core it is kept off, and whether it runs a task now."""
 
-    def submit(self, tasks):
-        """Wake a worker for each task; where no thread can be started, who waits for a task runs it."""
-        with self.lock:
-            while self.size < len(tasks):
-                try:
-                    threading.Thread(target=self.work, name="fastbilstm", daemon=True).start()
-                except RuntimeError:
-                    break
-                self.size += 1
-            workers = self.size
-        for task in tasks[:workers]:
-            self.tasks.put(task)
+    def __init__(self, tasks):
+        self.tasks, self.avoided, self.busy = tasks, -1, False
+        self.thread = threading.Thread(target=self.work, name="fastbilstm", daemon=True)
+        self.thread.start()
+
+    def avoid(self, core, cores):
+        try:
+            os.sched_setaffinity(self.thread.native_id, cores)
+        except OSError:
+            pass  # another process may have taken these cores away just now: any core is good
+        self.avoided = core
 
     def work(self):
         # Signals are for the main thread: one that a worker receives does not wake it up when it waits.
@@ -162,7 +162,47 @@ class _Pool:
             faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
         while True:
-            self.tasks.get().run()
+            task = self.tasks.get()
+            self.busy = True
+            task.run()
+            task = None
+            self.busy = False
+
+
+class _Pool:
+    def __init__(self):
+        self.tasks, self.lock, self.workers = SimpleQueue(), threading.Lock(), []
+
+    @property
+    def size(self):
+        return len(self.workers)
+
+    def keep_apart(self):
+        """Keep the workers that sleep off the core of the calling thread, where it may run on others."""
+        from fastbilstm._kernels import current_core
+
+        core = current_core()
+        if core < 0 or not hasattr(os, "sched_setaffinity"):
+            return
+        cores = None
+        for worker in self.workers:
+            if worker.avoided != core and not worker.busy:
+                cores = cores or os.sched_getaffinity(0) - {core}
+                if not cores:
+                    return
+                worker.avoid(core, cores)
+
+    def submit(self, tasks):
+        """Wake a worker for each task; where no thread can be started, who waits for a task runs it."""
+        with self.lock:
+            while self.size < len(tasks):
+                try:
+                    self.workers.append(_Worker(self.tasks))
+                except RuntimeError:
+                    break
+        self.keep_apart()
+        for task in tasks[: self.size]:
+            self.tasks.put(task)
 
 
 _pool = _Pool()

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from fastbilstm import threads
+from fastbilstm import _kernels, threads
 from fastbilstm.threads import run_together
 
 
@@ -333,3 +333,20 @@ def test_ctrl_c_at_any_time(pool):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs os.sched_setaffinity")
+def test_a_worker_is_kept_off_the_core_of_its_caller(pool, monkeypatch):
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("this process may use one core only")
+    assert _kernels.current_core() in allowed
+    for core in sorted(allowed)[:2]:
+        monkeypatch.setattr(_kernels, "current_core", lambda core=core: core)
+        run_together([lambda: None, lambda: None])
+        assert os.sched_getaffinity(pool.workers[0].thread.native_id) == allowed - {core}
+    os.sched_setaffinity(0, {core})
+    try:
+        run_together([lambda: None, lambda: None])  # nowhere else to go
+    finally:
+        os.sched_setaffinity(0, allowed)
