@@ -55,10 +55,15 @@ def is_linear(layer):
 
 
 def has_kernels(layer):
-    """Whether both activations of an LSTM, or of both halves, are functions of one row."""
+    """Whether it is an LSTM, or two of them, whose activations are functions of one row."""
     parts = layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,)
-    options = ("activation", "recurrent_activation")
-    return all(kernel_code(p.activation_function(option)) is not None for p in parts for option in options)
+    functions = [
+        part.activation_function(option)
+        for part in parts
+        for option in ("activation", "recurrent_activation")
+        if type(part) is recurrent.LSTM
+    ]
+    return len(functions) == 2 * len(parts) and None not in map(kernel_code, functions)
 
 
 def has_attention_kernel(layer):

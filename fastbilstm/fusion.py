@@ -261,7 +261,7 @@ class Builder:
         """Products and attention with what is fused into them; everything else is converted afterwards."""
         call = self.calls.get(number)
         layer = call.layer if call else None
-        if isinstance(layer, (recurrent.LSTM, recurrent.Bidirectional)) and has_kernels(layer):
+        if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
             self.replace_recurrent(call)
         elif type(layer) is core.Dense:
             fold = self.fold_before(call)

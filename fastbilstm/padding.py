@@ -90,7 +90,7 @@ class _Walk:
                 outputs = self.results(layer, given) if not masks else [(None, None)] * len(specs)
             else:
                 outputs = [self.kind(layer, given, masks, states, specs)] * len(specs)
-                if isinstance(layer, (recurrent.LSTM, recurrent.Bidirectional)):
+                if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)):
                     outputs = self.recurrent(layer, given, masks, states, len(specs))
             if any(kind is None for kind, _ in outputs) and all(kind is not None for kind, _ in given):
                 self.reason = self.reason or f"layer {layer.name!r} ({layer.class_name})"

@@ -19,7 +19,7 @@ from .graph import Layer, flatten_refs
 from .layers import Functional, Spec, Tensor
 from .layers.core import Dense, Embedding
 from .layers.functional import TimeDistributed
-from .layers.recurrent import LSTM
+from .layers.recurrent import LSTM, Recurrent
 
 BACKENDS = ("auto", "vector", "blas", "numpy")
 # Bytes of tables of projected embeddings.
@@ -43,7 +43,7 @@ class Plan:
     output_specs : tuple of Spec
     id_limits : tuple
         For each input that an Embedding reads directly, the number of its rows (else None).
-    stateful : tuple of LSTM
+    stateful : tuple of Recurrent
     work : int
         Multiplications a row and timestep, roughly.
     independent : bool
@@ -202,8 +202,8 @@ def compile(graph, tensors, dtype=None, backend="auto", memory_budget=None):
     with _faults_of(graph):
         network, outputs = _build(graph, tensors, dtype)
         found = list(layers_of(network))
-    lstms = [layer for layer in found if isinstance(layer, LSTM)]
-    products = bool(lstms) or any(isinstance(layer, Dense) for layer in found)
+    recurrent = [layer for layer in found if isinstance(layer, Recurrent)]
+    products = any(isinstance(layer, (LSTM, Dense)) for layer in found)
     backend = _choose_backend(backend, dtype, products)
     runner, tables = network, 0
     if backend == "blas":
@@ -221,8 +221,8 @@ def compile(graph, tensors, dtype=None, backend="auto", memory_budget=None):
         with _faults_of(graph):
             runner = Network(network, limit)
         tables = limit.used
-    stateful = tuple(layer for layer in lstms if layer.stateful)
-    work = sum(layer.weights["kernel"].size + 4 * layer.units**2 for layer in lstms)
+    stateful = tuple(layer for layer in recurrent if layer.stateful)
+    work = sum(sum(array.size for array in layer.weights.values()) for layer in recurrent)
     work += sum(layer.weights["kernel"].size for layer in found if isinstance(layer, Dense)) // 8
     return Plan(
         network,

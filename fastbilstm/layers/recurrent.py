@@ -1,7 +1,7 @@
-"""LSTM and Bidirectional: the specification, in NumPy.
+"""LSTM, GRU, SimpleRNN and Bidirectional: the specification, in NumPy.
 
-`lstm` is the forward pass as a textbook would state it; the classes below it are Keras' options around it: masks,
-direction, states, merge modes. Slow on purpose. Imports NumPy; knows nothing of files or kernels.
+One timestep and the loop over time are in timesteps.py; the classes here are Keras' options around them: masks,
+direction, states, merge modes. Imports NumPy; knows nothing of files or kernels.
 """
 
 from dataclasses import replace
@@ -22,6 +22,7 @@ from .base import (
     integer,
     register,
 )
+from .timesteps import gru_step, lstm_step, simple_rnn_step, unroll
 
 
 def lstm(
@@ -35,44 +36,16 @@ def lstm(
     recurrent_activation=sigmoid,
     masked_output="previous",
 ):
-    """Keras LSTM forward pass: z = x.K + h.R + b, gates i f c o; c = f c + i act(g); h = o act(c).
+    """Keras LSTM forward pass: `lstm_step` over time, from initial_state (h, c) or zeros.
 
-    x (B, T, F), kernel (F, 4U), recurrent_kernel (U, 4U), bias (4U,) or None, mask (B, T) bool or None,
-    initial_state (h, c), each (B, U), or None for zeros
-    -> outputs (B, T, U), last output (B, U), last h (B, U), last c (B, U).
-
-    A masked timestep carries h and c over; its output is the output before it ("previous", zero at first), zeros
-    ("zero") or h ("state"). Slow on purpose: this is the specification.
+    x (B, T, F), mask (B, T) bool or None -> outputs (B, T, U), last output (B, U), last h (B, U), last c (B, U).
     """
-    batch, timesteps, _ = x.shape
-    units = recurrent_kernel.shape[0]
-    zeros = np.zeros((batch, units), x.dtype)
-    h, c = (zeros, zeros) if initial_state is None else initial_state
-    output = zeros
-    outputs = np.empty((batch, timesteps, units), x.dtype)
-
-    for t in range(timesteps):
-        z = x[:, t] @ kernel + h @ recurrent_kernel
-        if bias is not None:
-            z = z + bias
-        z_i, z_f, z_g, z_o = np.split(z, 4, axis=1)
-        i = recurrent_activation(z_i)
-        f = recurrent_activation(z_f)
-        g = activation(z_g)
-        o = recurrent_activation(z_o)
-        c_t = f * c + i * g
-        h_t = o * activation(c_t)
-
-        if mask is None:
-            output, h, c = h_t, h_t, c_t
-        else:
-            keep = mask[:, t, np.newaxis]
-            masked = {"previous": output, "zero": zeros, "state": h}[masked_output]
-            output = np.where(keep, h_t, masked)
-            h = np.where(keep, h_t, h)
-            c = np.where(keep, c_t, c)
-        outputs[:, t] = output
-    return outputs, output, h, c
+    zeros = np.zeros((len(x), len(recurrent_kernel)), x.dtype)
+    weights = kernel, recurrent_kernel, bias, activation, recurrent_activation
+    outputs, last, states = unroll(
+        lambda x, states: lstm_step(x, states, *weights), x, mask, initial_state or (zeros, zeros), masked_output
+    )
+    return outputs, last, *states
 
 
 def merge(forward, backward, mode):
@@ -86,15 +59,18 @@ def merge(forward, backward, mode):
     return (forward + backward) / 2
 
 
-@register
-class LSTM(BaseLayer):
-    """Keras' LSTM with all its options."""
+class Recurrent(BaseLayer):
+    """What LSTM, GRU and SimpleRNN have in common: Keras' options of a layer over time.
+
+    Attributes
+    ----------
+    n_gates, n_states : int
+        Blocks of units in the kernels; arrays of state.
+    sequence : callable or None
+        What runs the whole sequence in place of `unroll`; a backend sets it.
+    """
 
     options = {
-        "units": Option(integer(1)),
-        "activation": Option(activation, "tanh"),
-        "recurrent_activation": Option(activation, "sigmoid"),
-        "use_bias": Option(boolean, True),
         "return_sequences": Option(boolean, False),
         "return_state": Option(boolean, False),
         "go_backwards": Option(boolean, False),
@@ -107,23 +83,30 @@ class LSTM(BaseLayer):
         *("dropout", "recurrent_dropout", "implementation", "unit_forget_bias", "seed", "use_cudnn", "input_dim"),
         "enable_caching_device",
     )
-    n_states = 2
-    n_inputs = None
-    sequence = staticmethod(lstm)
+    n_gates = n_states = 1
+    n_inputs = sequence = None
 
     @classmethod
     def check_config(cls, config, version):
         yield from super().check_config(config, version)
         for name in ("activation", "recurrent_activation"):
-            if config[name] == "glu":
-                yield name, "glu", "halves the number of units, which an LSTM cannot use"
+            if config.get(name) == "glu":
+                yield name, "glu", f"halves the number of units, which {cls.__name__} cannot use"
 
     def weight_shapes(self, shapes):
-        features = shapes[0][-1] if shapes else None
-        roles = {"kernel": (features, 4 * self.units), "recurrent_kernel": (self.units, 4 * self.units)}
+        features, width = shapes[0][-1] if shapes else None, self.n_gates * self.units
+        roles = {"kernel": (features, width), "recurrent_kernel": (self.units, width)}
         if self.use_bias:
-            roles["bias"] = (4 * self.units,)
+            roles["bias"] = self.bias_shape
         return roles
+
+    @property
+    def bias_shape(self):
+        return (self.n_gates * self.units,)
+
+    def step(self, x, states):
+        """One timestep: x (B, F), tuple of states -> tuple of states, h first."""
+        raise NotImplementedError
 
     @property
     def masked_output(self):
@@ -154,19 +137,23 @@ class LSTM(BaseLayer):
         return outputs
 
     def run(self, x, mask, initial_state, masked_output, states):
-        """The layer over (B, T, F): outputs (B, T, U) in the order of processing, last output, h, c."""
+        """The layer over (B, T, F): outputs (B, T, U) in the order of processing, last output, the last states."""
         if self.go_backwards:
             x = x[:, ::-1]
             mask = None if mask is None else mask[:, ::-1]
-        return self.sequence(
-            x,
-            **self.weights,
-            mask=mask,
-            initial_state=initial_state,
-            activation=self.activation_function("activation"),
-            recurrent_activation=self.activation_function("recurrent_activation"),
-            masked_output=masked_output,
-        )
+        if self.sequence is not None:
+            options = {
+                option: self.activation_function(option)
+                for option in ("activation", "recurrent_activation")
+                if option in self.config
+            }
+            return self.sequence(
+                x, **self.weights, mask=mask, initial_state=initial_state, masked_output=masked_output, **options
+            )
+        if initial_state is None:
+            initial_state = (np.zeros((len(x), self.units), x.dtype),) * self.n_states
+        outputs, last, final = unroll(self.step, x, mask, tuple(initial_state), masked_output)
+        return outputs, last, *final
 
     def start_states(self, given, batch, states):
         """The states to start from: given ones, remembered ones or None for zeros."""
@@ -175,8 +162,8 @@ class LSTM(BaseLayer):
         kept = states.get(self)
         if kept is not None and len(kept[0]) != batch:
             raise InputError(
-                f"layer {self.name!r} (LSTM) is stateful and remembers a batch of {len(kept[0])} rows, this one has "
-                f"{batch}; call reset_states() first"
+                f"layer {self.name!r} ({self.class_name}) is stateful and remembers a batch of {len(kept[0])} rows, "
+                f"this one has {batch}; call reset_states() first"
             )
         if given and (self.version.is_keras3 or kept is None or not any(np.any(s) for s in kept)):
             return given
@@ -223,6 +210,65 @@ class LSTM(BaseLayer):
             outputs = np.where(mask[:, :, np.newaxis], outputs, 0) if self.return_sequences else outputs
             last = np.where(mask[:, :1], last, 0)
         return self.finish(outputs, last, final, inputs[0].mask, states)
+
+
+@register
+class LSTM(Recurrent):
+    """Keras' LSTM with all its options."""
+
+    options = {
+        "units": Option(integer(1)),
+        "activation": Option(activation, "tanh"),
+        "recurrent_activation": Option(activation, "sigmoid"),
+        "use_bias": Option(boolean, True),
+        **Recurrent.options,
+    }
+    n_gates, n_states = 4, 2
+
+    def step(self, x, states):
+        kernel, recurrent_kernel, bias = (self.weights.get(role) for role in ("kernel", "recurrent_kernel", "bias"))
+        functions = self.activation_function("activation"), self.activation_function("recurrent_activation")
+        return lstm_step(x, states, kernel, recurrent_kernel, bias, *functions)
+
+
+@register
+class GRU(Recurrent):
+    """Keras' GRU; a config without `reset_after` is of a version that did not have it."""
+
+    options = {
+        "units": Option(integer(1)),
+        "activation": Option(activation, "tanh"),
+        "recurrent_activation": Option(activation, "sigmoid"),
+        "use_bias": Option(boolean, True),
+        "reset_after": Option(boolean, False),
+        **Recurrent.options,
+    }
+    n_gates = 3
+
+    @property
+    def bias_shape(self):
+        return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
+
+    def step(self, x, states):
+        kernel, recurrent_kernel, bias = (self.weights.get(role) for role in ("kernel", "recurrent_kernel", "bias"))
+        functions = self.activation_function("activation"), self.activation_function("recurrent_activation")
+        return gru_step(x, states, kernel, recurrent_kernel, bias, *functions, self.reset_after)
+
+
+@register
+class SimpleRNN(Recurrent):
+    """Keras' SimpleRNN."""
+
+    options = {
+        "units": Option(integer(1)),
+        "activation": Option(activation, "tanh"),
+        "use_bias": Option(boolean, True),
+        **Recurrent.options,
+    }
+
+    def step(self, x, states):
+        kernel, recurrent_kernel, bias = (self.weights.get(role) for role in ("kernel", "recurrent_kernel", "bias"))
+        return simple_rnn_step(x, states, kernel, recurrent_kernel, bias, self.activation_function())
 
 
 @register

@@ -1,0 +1,74 @@
+"""One timestep of LSTM, GRU and SimpleRNN as a textbook would state it, and the loop over time with its mask.
+
+The specification, in NumPy, in any float dtype; Keras' options around it are in recurrent.py. Slow on purpose.
+"""
+
+import numpy as np
+
+
+def unroll(step, x, mask, states, masked_output="previous"):
+    """Run `step(x_t, states) -> states` over time; the output of a step is its first state, h.
+
+    x (B, T, F), mask (B, T) bool or None, states: tuple of arrays (B, U)
+    -> outputs (B, T, U), last output (B, U), tuple of the last states.
+
+    A masked timestep carries the states over; its output is the output before it ("previous", zero at first), zeros
+    ("zero") or h ("state").
+    """
+    zeros = np.zeros_like(states[0])
+    output, outputs = zeros, []
+    for t in range(x.shape[1]):
+        new = step(x[:, t], states)
+        if mask is None:
+            output, states = new[0], new
+        else:
+            keep = mask[:, t, np.newaxis]
+            output = np.where(keep, new[0], {"previous": output, "zero": zeros, "state": states[0]}[masked_output])
+            states = tuple(np.where(keep, after, before) for after, before in zip(new, states))
+        outputs.append(output)
+    return np.stack(outputs, axis=1), output, states
+
+
+def lstm_step(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation):
+    """z = x.K + h.R + b, gates i f c o; c = f c + i act(g); h = o act(c).
+
+    x (B, F), states (h, c), kernel (F, 4U), recurrent_kernel (U, 4U), bias (4U,) or None -> (h, c).
+    """
+    h, c = states
+    z = x @ kernel + h @ recurrent_kernel
+    if bias is not None:
+        z = z + bias
+    z_i, z_f, z_g, z_o = np.split(z, 4, axis=1)
+    c = recurrent_activation(z_f) * c + recurrent_activation(z_i) * activation(z_g)
+    return recurrent_activation(z_o) * activation(c), c
+
+
+def gru_step(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, reset_after):
+    """Gates z r h: h = z h_tm1 + (1 - z) act(x.K_h + b_h + r (h_tm1.R_h + rb_h)), or (r h_tm1).R_h without reset_after.
+
+    x (B, F), states (h,), kernel (F, 3U), recurrent_kernel (U, 3U) -> (h,). The bias is None, (3U,), or with
+    reset_after (2, 3U): one for the product with x, one for the product with h.
+    """
+    (h,) = states
+    units = h.shape[1]
+    bias, recurrent_bias = bias if reset_after and bias is not None else (bias, None)
+    x_z, x_r, x_h = np.split(x @ kernel if bias is None else x @ kernel + bias, 3, axis=1)
+    if reset_after:
+        inner = h @ recurrent_kernel
+        h_z, h_r, h_h = np.split(inner if recurrent_bias is None else inner + recurrent_bias, 3, axis=1)
+    else:
+        h_z, h_r = np.split(h @ recurrent_kernel[:, : 2 * units], 2, axis=1)
+    z, r = recurrent_activation(x_z + h_z), recurrent_activation(x_r + h_r)
+    new = activation(x_h + (r * h_h if reset_after else (r * h) @ recurrent_kernel[:, 2 * units :]))
+    return (z * h + (1 - z) * new,)
+
+
+def simple_rnn_step(x, states, kernel, recurrent_kernel, bias, activation):
+    """h = act(x.K + b + h_tm1.R).
+
+    x (B, F), states (h,), kernel (F, U), recurrent_kernel (U, U), bias (U,) or None -> (h,).
+    """
+    z = x @ kernel
+    if bias is not None:
+        z = z + bias
+    return (activation(z + states[0] @ recurrent_kernel),)
