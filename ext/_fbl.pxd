@@ -8,10 +8,12 @@ cdef extern from "fbl_kernels.h":
     enum:
         FBL_STORE, FBL_ADD, FBL_MUL, FBL_AVERAGE
 
-    ctypedef struct fbl_lstm:
+    ctypedef struct fbl_recurrent:
         Py_ssize_t rows, units, units_padded
         const float* recurrent
+        const float* recurrent_bias
         const float* proj
+        Py_ssize_t width
         const Py_ssize_t* proj_index
         const float* h_tm1
         float* h
@@ -23,6 +25,7 @@ cdef extern from "fbl_kernels.h":
         const float* activation_parameters
         const float* recurrent_activation_parameters
         float* z
+        float* reset
 
     ctypedef struct fbl_kernels:
         const char* isa
@@ -31,9 +34,13 @@ cdef extern from "fbl_kernels.h":
             Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t columns, const float* a, Py_ssize_t lda,
             const Py_ssize_t* index, const float* packed, const float* bias, float* c, Py_ssize_t ldc,
         ) noexcept nogil
-        void (*lstm_step)(const fbl_lstm* s) noexcept nogil
-        void (*lstm_gates)(const fbl_lstm* s) noexcept nogil
-        void (*lstm_cell)(const fbl_lstm* s) noexcept nogil
+        void (*lstm_step)(const fbl_recurrent* s) noexcept nogil
+        void (*lstm_gates)(const fbl_recurrent* s) noexcept nogil
+        void (*lstm_cell)(const fbl_recurrent* s) noexcept nogil
+        void (*gru_step)(const fbl_recurrent* s) noexcept nogil
+        void (*gru_gates)(const fbl_recurrent* s) noexcept nogil
+        void (*gru_cell)(const fbl_recurrent* s) noexcept nogil
+        void (*rnn_cell)(const fbl_recurrent* s) noexcept nogil
         void (*activate)(float* x, Py_ssize_t n, int code, const float* parameters) noexcept nogil
         void (*softmax)(
             float* x, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t stride, float scale, float* inverse,

@@ -19,7 +19,7 @@ import numpy as np
 from fastbilstm.threads import check as check_team
 
 from _fbl cimport (
-    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_MUL, FBL_SIGMOID, FBL_STORE, FBL_TANH, fbl_kernels, fbl_lstm, fbl_prefetch, fbl_table_count, fbl_tables, fbl_usable,
+    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_MUL, FBL_SIGMOID, FBL_STORE, FBL_TANH, fbl_kernels, fbl_recurrent, fbl_prefetch, fbl_table_count, fbl_tables, fbl_usable,
 )
 
 cdef extern from "fbl_fence.h":
@@ -327,7 +327,7 @@ cdef class Scratch:
 
 
 include "_rows.pxi"
-include "_lstm.pxi"
+include "_loop.pxi"
 include "_attention.pxi"
 
 _requested = os.environ.get("FASTBILSTM_ISA")

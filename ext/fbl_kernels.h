@@ -8,8 +8,9 @@
 
    Packed matrices. `gemm` reads B (K, N) as panels of W columns, each [k][W], then, for the columns left over, panels of
    L columns, each [k][L], the last one padded with zeros. `lstm_step` reads the recurrent kernel (U, 4U) as blocks of L
-   units, each [k][gate i f g o][L], padded with zeros: `units_padded` = U rounded up to a multiple of L. A projection row
-   has the same order, [block][gate][L]: it is a gemm over the packed columns. */
+   units, each [k][gate i f g o][L], padded with zeros: `units_padded` = U rounded up to a multiple of L; `gru_step` a
+   kernel (U, 3U) as blocks [k][gate z r h][L]. A projection row has the same order, [block][gate][L]: it is a gemm over
+   the packed columns. For gru_gates, gru_cell and rnn_cell the order is [gate][units_padded]. */
 #ifndef FBL_KERNELS_H
 #define FBL_KERNELS_H
 
@@ -21,7 +22,9 @@ enum { FBL_STORE = 0, FBL_ADD = 1, FBL_MUL = 2, FBL_AVERAGE = 3 };
 typedef struct {
     ptrdiff_t rows, units, units_padded;
     const float *recurrent;      /* packed, see above */
-    const float *proj;           /* projections; row r at proj + proj_index[r] * 4 * units_padded, or r without index */
+    const float *recurrent_bias; /* (units_padded), added to h_tm1.R of gate h; gru_step alone */
+    const float *proj;           /* projections; row r at proj + proj_index[r] * width, or r without index */
+    ptrdiff_t width;             /* gates * units_padded */
     const ptrdiff_t *proj_index;
     const float *h_tm1;          /* (rows, units_padded) */
     float *h;                    /* (rows, units_padded); padding may be written */
@@ -31,10 +34,11 @@ typedef struct {
     ptrdiff_t out_stride;
     int merge;                   /* FBL_STORE ... */
     int backwards;               /* walk the blocks from the last to the first: part of them is still in the cache */
-    int activation, recurrent_activation; /* codes of fbl_activations.h; used by lstm_cell alone */
+    int activation, recurrent_activation; /* codes of fbl_activations.h; used by the functions that take z */
     const float *activation_parameters, *recurrent_activation_parameters; /* 3 each */
-    float *z;                    /* (rows, 4, units_padded), gates i f g o: written by lstm_gates, used up by lstm_cell */
-} fbl_lstm;
+    float *z;                    /* (rows, gates, units_padded): written by lstm_gates or a gemm, used up by the cell */
+    float *reset;                /* (rows, units_padded): r h_tm1; NULL: r is applied to the product (reset_after) */
+} fbl_recurrent;
 
 typedef struct {
     const char *isa;
@@ -51,11 +55,25 @@ typedef struct {
        Largest errors for gates above -80: sigmoid(f) 2.6 ulp, sigmoid(i) and sigmoid(o) 3.5, tanh 2.6 below 0.8 and 6
        above (7.5 without FMA; it may exceed 1 by 2), the products 8. Below -80 a gate is wrong by less than 2e-36;
        sigmoid(f) is never 0, so that sigmoid(-inf) inf is inf. tanh is 1 from 9.02 on, sigmoid from 16.7 on. */
-    void (*lstm_step)(const fbl_lstm *s);
+    void (*lstm_step)(const fbl_recurrent *s);
 
     /* The same for every other activation, in two parts: z = proj + h_tm1.R, then the cell. */
-    void (*lstm_gates)(const fbl_lstm *s);
-    void (*lstm_cell)(const fbl_lstm *s);
+    void (*lstm_gates)(const fbl_recurrent *s);
+    void (*lstm_cell)(const fbl_recurrent *s);
+
+    /* One timestep of GRU with reset_after, tanh and sigmoid: z r = sigmoid(proj + h_tm1.R),
+       h = z h_tm1 + (1 - z) tanh(proj_h + r (h_tm1.R_h + recurrent_bias)). Errors of the functions as in lstm_step; z below
+       e^-80 is wrong by less than 2e-35. */
+    void (*gru_step)(const fbl_recurrent *s);
+
+    /* Every other GRU. z holds h_tm1.R, with reset_after and its bias for all gates, else for z and r. gru_gates:
+       z r = recurrent_activation(z + proj), and reset = r h_tm1 unless it is NULL; then gate h of z is set to reset.R_h.
+       gru_cell: h = z h_tm1 + (1 - z) activation(proj_h + z_h, times r if reset is NULL). */
+    void (*gru_gates)(const fbl_recurrent *s);
+    void (*gru_cell)(const fbl_recurrent *s);
+
+    /* SimpleRNN: z holds h_tm1.R; h = activation(z + proj). */
+    void (*rnn_cell)(const fbl_recurrent *s);
 
     /* x = activation(x) over one row of n elements, by the codes of fbl_activations.h.
        Largest errors over all floats, on every instruction set: exp 1.1 ulp, tanh 2.6 ulp, sigmoid 2.5 ulp. */

@@ -37,6 +37,10 @@ DEFINE_TILE(tile_1x4x2, 1, 4, 2)
 DEFINE_TILE(tile_1x4, 1, 4, 1)
 DEFINE_TILE(tile_2x4, 2, 4, 1)
 DEFINE_TILE(tile_3x4, 3, 4, 1)
+DEFINE_TILE(tile_1x3x2, 1, 3, 2)
+DEFINE_TILE(tile_1x3, 1, 3, 1)
+DEFINE_TILE(tile_2x3, 2, 3, 1)
+DEFINE_TILE(tile_3x3, 3, 3, 1)
 DEFINE_TILE(tile_1x1, 1, 1, 1)
 DEFINE_TILE(tile_2x1, 2, 1, 1)
 DEFINE_TILE(tile_3x1, 3, 1, 1)
@@ -44,6 +48,9 @@ DEFINE_TILE(tile_3x1, 3, 1, 1)
 DEFINE_TILE(tile_4x4, 4, 4, 1)
 DEFINE_TILE(tile_5x4, 5, 4, 1)
 DEFINE_TILE(tile_6x4, 6, 4, 1)
+DEFINE_TILE(tile_4x3, 4, 3, 1)
+DEFINE_TILE(tile_5x3, 5, 3, 1)
+DEFINE_TILE(tile_6x3, 6, 3, 1)
 DEFINE_TILE(tile_4x1, 4, 1, 1)
 DEFINE_TILE(tile_5x1, 5, 1, 1)
 DEFINE_TILE(tile_6x1, 6, 1, 1)
@@ -122,7 +129,7 @@ static void gemm(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float
 
 /* ---- LSTM ---- */
 
-FBL_INLINE void emit(const fbl_lstm *s, ptrdiff_t r, ptrdiff_t unit, vf h)
+FBL_INLINE void emit(const fbl_recurrent *s, ptrdiff_t r, ptrdiff_t unit, vf h)
 {
     const ptrdiff_t n = least(L, s->units - unit);
     float *out = s->out + s->out_index[r] * s->out_stride + unit;
@@ -135,7 +142,7 @@ FBL_INLINE void emit(const fbl_lstm *s, ptrdiff_t r, ptrdiff_t unit, vf h)
 
 /* From z to c and h in registers, for L units of one row. One division serves sigmoid(i) tanh(g), one
    sigmoid(o) tanh(c). */
-FBL_INLINE void fused_cell(const fbl_lstm *s, ptrdiff_t r, ptrdiff_t unit, const vf *z)
+FBL_INLINE void fused_cell(const fbl_recurrent *s, ptrdiff_t r, ptrdiff_t unit, const vf *z)
 {
     float *c = s->c + r * s->units_padded + unit;
     vf q, p = vtanh_ratio(z[2], &q);
@@ -149,18 +156,18 @@ FBL_INLINE void fused_cell(const fbl_lstm *s, ptrdiff_t r, ptrdiff_t unit, const
         emit(s, r, unit, h);
 }
 
-FBL_INLINE void store_gates(const fbl_lstm *s, ptrdiff_t r, ptrdiff_t unit, const vf *z)
+FBL_INLINE void store_gates(const fbl_recurrent *s, ptrdiff_t r, ptrdiff_t unit, const vf *z)
 {
     for (int gate = 0; gate < 4; gate++)
         vstore(s->z + (r * 4 + gate) * s->units_padded + unit, z[gate]);
 }
 
-FBL_INLINE const float *proj_row(const fbl_lstm *s, ptrdiff_t r)
+FBL_INLINE const float *proj_row(const fbl_recurrent *s, ptrdiff_t r)
 {
-    return s->proj + (s->proj_index ? s->proj_index[r] : r) * 4 * s->units_padded;
+    return s->proj + (s->proj_index ? s->proj_index[r] : r) * s->width;
 }
 
-FBL_INLINE void step(const fbl_lstm *s, int fused)
+FBL_INLINE void step(const fbl_recurrent *s, int fused)
 {
     const ptrdiff_t blocks = s->units_padded / L, block_size = s->units * W;
     ptrdiff_t done = 0;
@@ -199,8 +206,8 @@ FBL_INLINE void step(const fbl_lstm *s, int fused)
     }
 }
 
-static void lstm_step(const fbl_lstm *s) { step(s, 1); }
-static void lstm_gates(const fbl_lstm *s) { step(s, 0); }
+static void lstm_step(const fbl_recurrent *s) { step(s, 1); }
+static void lstm_gates(const fbl_recurrent *s) { step(s, 0); }
 
 static void activate(float *x, ptrdiff_t n, int code, const float *parameters)
 {
@@ -215,7 +222,7 @@ static void activate(float *x, ptrdiff_t n, int code, const float *parameters)
     }
 }
 
-static void lstm_cell(const fbl_lstm *s)
+static void lstm_cell(const fbl_recurrent *s)
 {
     for (ptrdiff_t r = 0; r < s->rows; r++) {
         float *i = s->z + r * 4 * s->units_padded, *f = i + s->units_padded, *g = f + s->units_padded;
@@ -240,6 +247,8 @@ static void lstm_cell(const fbl_lstm *s)
         }
     }
 }
+
+#include "fbl_gru_body.h"
 
 /* ---- attention ---- */
 
@@ -300,6 +309,10 @@ const fbl_kernels FBL_SYMBOL(table) = {
     .lstm_step = lstm_step,
     .lstm_gates = lstm_gates,
     .lstm_cell = lstm_cell,
+    .gru_step = gru_step,
+    .gru_gates = gru_gates,
+    .gru_cell = gru_cell,
+    .rnn_cell = rnn_cell,
     .activate = activate,
     .softmax = softmax,
     .add_rows = add_rows,

@@ -10,13 +10,14 @@ _Mask = NDArray[np.bool_] | None
 
 def current_core() -> int: ...
 
+CELLS: Final[dict[str, int]]
 MERGES: Final[dict[str | None, int]]
 
 class _Run(TypedDict):
-    lstm: Lstm
+    layer: Recurrent
     reverse: bool
     flip: bool
-    initial_state: tuple[ArrayLike, ArrayLike] | None
+    initial_state: tuple[ArrayLike, ...] | None
     outputs: _Floats | None
     offset: int
     merge: int
@@ -62,17 +63,28 @@ class Rows:
     def empty(self) -> _Mask: ...
 
 @final
-class Lstm:
+class Recurrent:
     def __new__(
         cls,
         kernel: ArrayLike,
         recurrent_kernel: ArrayLike,
         bias: ArrayLike | None,
         activation: Activation,
-        recurrent_activation: Activation,
+        recurrent_activation: Activation | None = None,
         embeddings: ArrayLike | None = None,
         project: bool = False,
-    ) -> Lstm: ...
+        cell: str = "lstm",
+        recurrent_bias: ArrayLike | None = None,
+        reset_after: bool = True,
+    ) -> Recurrent: ...
+    @property
+    def cell(self) -> str: ...
+    @property
+    def gates(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def n_states(self) -> int: ...
     @property
     def features(self) -> int: ...
     @property
@@ -94,9 +106,9 @@ def isa() -> str | None: ...
 def lanes() -> int: ...
 def use(name: str) -> None: ...
 def aligned(shape: tuple[int, ...], dtype: DTypeLike = ...) -> NDArray[Any]: ...
-def run_lstm(
+def run_recurrent(
     runs: list[_Run], x: _Floats | NDArray[np.int32], rows: Rows, scratch: Scratch
-) -> list[tuple[_Floats, _Floats]]: ...
+) -> list[tuple[_Floats, ...]]: ...
 def fill_masked(
     outputs: _Floats,
     mask: NDArray[np.bool_],

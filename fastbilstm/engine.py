@@ -13,7 +13,7 @@ from .activations import kernel_code
 from .layers import Tensor
 from .layers.core import Dense, Embedding, check_ids
 from .layers.merging import Attention
-from .layers.recurrent import LSTM, Bidirectional, merge
+from .layers.recurrent import GRU, LSTM, Bidirectional, Recurrent, SimpleRNN, merge
 from .layers.reshaping import GlobalAveragePooling1D
 
 Scratch = _kernels.Scratch
@@ -60,8 +60,10 @@ def worth_a_thread(work, steps):
 
 
 def is_one_direction(layer):
-    """Whether it is an LSTM, perhaps with its Embedding: another one beside it may run in a thread of its own."""
-    return isinstance(layer.layer if isinstance(layer, VectorEmbedded) else layer, VectorLSTM)
+    """Whether it is an LSTM, GRU or SimpleRNN, perhaps with its Embedding: another one beside it may run in a thread of
+    its own.
+    """
+    return isinstance(layer.layer if isinstance(layer, VectorEmbedded) else layer, VectorRecurrent)
 
 
 def contiguous(x, dtype=np.float32):
@@ -90,23 +92,26 @@ def row_activation(layer, option="activation"):
     return None if code is None else compiled_activation(code)
 
 
-class VectorLSTM(LSTM):
+class VectorRecurrent(Recurrent):
     """One direction. `fold` maps (kernel, bias) to those of the layers before it folded in; `embeddings` (V, F) makes
     it read token ids.
     """
 
+    cell = ""
+
     def __init__(self, layer, fold=None, embeddings=None):
         adopt(self, layer)
         kernel, bias = self.weights["kernel"], self.weights.get("bias")
+        options = {"cell": self.cell}
+        if self.cell == "gru":
+            options["reset_after"] = self.reset_after
+            if self.reset_after and bias is not None:
+                bias, options["recurrent_bias"] = bias
         if fold is not None:
             kernel, bias = fold(kernel, bias)
-        self.packed = _kernels.Lstm(
-            kernel,
-            self.weights["recurrent_kernel"],
-            bias,
-            row_activation(self),
-            row_activation(self, "recurrent_activation"),
-            embeddings,
+        gates = None if self.cell == "simple_rnn" else row_activation(self, "recurrent_activation")
+        self.packed = _kernels.Recurrent(
+            kernel, self.weights["recurrent_kernel"], bias, row_activation(self), gates, embeddings, **options
         )
         self.input_dtype = np.float32 if embeddings is None else np.int32
 
@@ -118,9 +123,9 @@ class VectorLSTM(LSTM):
         self.packed.project()
 
     def job(self, name, initial_state, outputs=None, offset=0, merge=None, flip=False):
-        """One direction of `_kernels.run_lstm`."""
+        """One direction of `_kernels.run_recurrent`."""
         return {
-            "lstm": self.packed,
+            "layer": self.packed,
             "reverse": self.go_backwards,
             "initial_state": initial_state,
             "outputs": outputs,
@@ -152,10 +157,31 @@ class VectorLSTM(LSTM):
         x, rows = contiguous(x, self.input_dtype), states.rows(x, mask)
         outputs = states.array(*x.shape[:2], self.packed.units) if self.return_sequences else None
         job = self.job(states.name(), initial_state, outputs, flip=self.go_backwards)
-        ((h, c),) = _kernels.run_lstm([job], x, rows, states.scratch)
+        (final,) = _kernels.run_recurrent([job], x, rows, states.scratch)
         if self.return_sequences:
             self.fill(outputs, contiguous_mask(mask), rows, masked_output, initial_state, self.go_backwards)
-        return outputs, self.last_output(h, mask, rows, masked_output), h, c
+        return outputs, self.last_output(final[0], mask, rows, masked_output), *final
+
+
+class VectorLSTM(VectorRecurrent, LSTM):
+    cell = "lstm"
+
+
+class VectorGRU(VectorRecurrent, GRU):
+    cell = "gru"
+
+
+class VectorSimpleRNN(VectorRecurrent, SimpleRNN):
+    cell = "simple_rnn"
+
+
+VECTOR_RECURRENT = {LSTM: VectorLSTM, GRU: VectorGRU, SimpleRNN: VectorSimpleRNN}
+
+
+def recurrent(layer, fold=None, embeddings=None):
+    """The kernels of an LSTM, GRU, SimpleRNN or of a Bidirectional layer of them."""
+    make = VectorBidirectional if isinstance(layer, Bidirectional) else VECTOR_RECURRENT[type(layer)]
+    return make(layer, fold, embeddings)
 
 
 def contiguous_mask(mask):
@@ -167,7 +193,7 @@ class VectorBidirectional(Bidirectional):
 
     def __init__(self, layer, fold=None, embeddings=None):
         adopt(self, layer)
-        self.forward, self.backward = self.inner = tuple(VectorLSTM(part, fold, embeddings) for part in layer.inner)
+        self.forward, self.backward = self.inner = tuple(recurrent(part, fold, embeddings) for part in layer.inner)
 
     @property
     def work(self):
@@ -198,12 +224,12 @@ class VectorBidirectional(Bidirectional):
     def run_jobs(self, jobs, x, rows, states):
         """The final states of both directions; in two threads where that pays."""
         if not self.in_parallel(rows, states):
-            return _kernels.run_lstm(jobs, x, rows, states.scratch)
+            return _kernels.run_recurrent(jobs, x, rows, states.scratch)
         done = [None, None]
 
         def start(k):
             def run():
-                (done[k],) = _kernels.run_lstm([jobs[k]], x, rows, states.scratch)
+                (done[k],) = _kernels.run_recurrent([jobs[k]], x, rows, states.scratch)
 
             return run
 
@@ -243,7 +269,7 @@ class VectorBidirectional(Bidirectional):
         ]
         if joins:
             jobs[1]["merge"] = _kernels.MERGES[mode]
-            finals = [_kernels.run_lstm([job], x, rows, states.scratch)[0] for job in jobs]
+            finals = [_kernels.run_recurrent([job], x, rows, states.scratch)[0] for job in jobs]
         else:
             finals = self.run_jobs(jobs, x, rows, states)
         filled = list(zip(self.inner, places, offsets, (first, second), flips))
@@ -257,7 +283,7 @@ class VectorBidirectional(Bidirectional):
 
 
 class VectorEmbedded(Embedding):
-    """Embedding and the LSTM or Bidirectional after it, in one: token ids in.
+    """Embedding and the recurrent or Bidirectional layer after it, in one: token ids in.
 
     With `project` the embeddings are projected once as many tokens were read as there are rows: then the table has paid
     for itself, and a process that answers once and ends need not make it. The numbers are the same to the bit.
@@ -294,7 +320,7 @@ class VectorEmbedded(Embedding):
 
 
 class VectorDense(Dense):
-    """`fold` as in VectorLSTM; `scale`, the same for what comes after it: (kernel, bias) -> (kernel, bias)."""
+    """`fold` as in VectorRecurrent; `scale`, the same for what comes after it: (kernel, bias) -> (kernel, bias)."""
 
     def __init__(self, layer, folds=()):
         adopt(self, layer)

@@ -55,15 +55,13 @@ def is_linear(layer):
 
 
 def has_kernels(layer):
-    """Whether it is an LSTM, or two of them, whose activations are functions of one row."""
+    """Whether it is an LSTM, GRU or SimpleRNN, or two of them, whose activations are functions of one row."""
     parts = layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,)
-    functions = [
-        part.activation_function(option)
-        for part in parts
-        for option in ("activation", "recurrent_activation")
-        if type(part) is recurrent.LSTM
-    ]
-    return len(functions) == 2 * len(parts) and None not in map(kernel_code, functions)
+    if any(type(part) not in (recurrent.LSTM, recurrent.GRU, recurrent.SimpleRNN) for part in parts):
+        return False
+    options = ("activation", "recurrent_activation")
+    functions = [part.activation_function(option) for part in parts for option in options if option in part.config]
+    return None not in map(kernel_code, functions)
 
 
 def has_attention_kernel(layer):

@@ -1,7 +1,7 @@
 """From a network of the specification to the steps that the vector engine runs: what is dropped, folded and fused.
 
 A step calls one layer, of `engine` where there is a kernel, else of the specification. Layers that do nothing at
-inference vanish, an Embedding goes into the LSTM after it, BatchNormalization and linear Dense into the product beside
+inference vanish, an Embedding goes into the recurrent layer after it, BatchNormalization and linear Dense into the product beside
 them, the mean over queries through Attention. Knows nothing of files.
 """
 
@@ -255,7 +255,7 @@ class Builder:
         """Columns of the products with a layer's input."""
         if isinstance(layer, recurrent.Bidirectional):
             return sum(self.columns(part) for part in layer.inner)
-        return layer.units * (4 if isinstance(layer, recurrent.LSTM) else 1)
+        return layer.units * getattr(layer, "n_gates", 1)
 
     def replace(self, number):
         """Products and attention with what is fused into them; everything else is converted afterwards."""
@@ -306,18 +306,17 @@ class Builder:
     def replace_recurrent(self, call):
         layer, label = call.layer, "vector"
         fold = self.fold_before(call)
-        make = engine.VectorBidirectional if isinstance(layer, recurrent.Bidirectional) else engine.VectorLSTM
         embedding = self.calls.get(call.refs[0].node) if call.refs else None
         quirk = call.kwargs.get("mask") and self.network.drops_given_masks
         fits = embedding is not None and type(embedding.layer) is core.Embedding and embedding.plain
         if fits and len(embedding.refs) == 1 and not quirk and not self.is_shared(call):
             rows = embedding.layer.weights["embeddings"]
-            project = self.budget.takes(len(rows) * 4 * padded_units(layer) * 4)
-            call.engine = engine.VectorEmbedded(embedding.layer, make(layer, fold, rows), project)
+            project = self.budget.takes(len(rows) * 4 * padded_width(layer))
+            call.engine = engine.VectorEmbedded(embedding.layer, engine.recurrent(layer, fold, rows), project)
             call.read(embedding.refs[0])
             self.network.labels[embedding.index] = "in a table of projections" if project else "rows read in place"
         else:
-            call.engine = self.cached(layer, lambda: make(layer, fold), fold is not None)
+            call.engine = self.cached(layer, lambda: engine.recurrent(layer, fold), fold is not None)
         self.network.labels[call.index] = label
 
     def convert(self, layer, call=None):
@@ -330,10 +329,8 @@ class Builder:
             inner, label = self.convert(layer.inner[0])
             wrapper.inner = (inner,)
             return wrapper, label
-        if isinstance(layer, recurrent.LSTM) and has_kernels(layer):
-            return self.cached(layer, lambda: engine.VectorLSTM(layer)), "vector"
-        if isinstance(layer, recurrent.Bidirectional) and has_kernels(layer):
-            return self.cached(layer, lambda: engine.VectorBidirectional(layer)), "vector"
+        if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
+            return self.cached(layer, lambda: engine.recurrent(layer)), "vector"
         if type(layer) is core.Dense:
             return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
         unmasked = call is not None and call.plain and not any(map(self.is_masked, call.refs))
@@ -375,10 +372,10 @@ class Builder:
         return steps
 
 
-def padded_units(layer):
-    """Units of an LSTM, or of both halves, as a table of projections counts them."""
+def padded_width(layer):
+    """Columns of a projection for a recurrent layer, or for both halves."""
     parts = layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,)
-    return sum(-(-part.units // engine.lanes()) * engine.lanes() for part in parts)
+    return sum(part.n_gates * -(-part.units // engine.lanes()) * engine.lanes() for part in parts)
 
 
 def worst(labels):

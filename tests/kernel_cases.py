@@ -1,4 +1,4 @@
-"""What the tests of the vector kernels share: guarded arrays, masks, one direction of an LSTM and its specification.
+"""What the tests of the vector kernels share: guarded arrays, masks, one direction of a recurrent layer, specified.
 
 Sizes are odd and unequal, states and biases nonzero, so that no two dimensions or arrays can be swapped unnoticed.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from fastbilstm import _kernels, activations
 from fastbilstm.activations import kernel_code
-from fastbilstm.layers.recurrent import lstm
+from fastbilstm.layers.timesteps import gru_step, lstm_step, simple_rnn_step, unroll
 
 FUNCTIONS = {f.__name__: f for f in activations.KERNEL_CODES}
 OPTIONS = {
@@ -22,6 +22,13 @@ OPTIONS = {
     "gelu, approximate": partial(activations.gelu, approximate=True),
 }
 ACTIVATIONS = {**FUNCTIONS, **OPTIONS}
+# Cells: the name for `_kernels.Recurrent`, reset_after, gates, states.
+CELLS = {
+    "lstm": ("lstm", True, 4, 2),
+    "gru": ("gru", True, 3, 1),
+    "gru without reset_after": ("gru", False, 3, 1),
+    "simple_rnn": ("simple_rnn", True, 1, 1),
+}
 MASKS = ("none", "pre", "post", "holes", "every other row", "nothing kept")
 # A NaN that no computation makes: memory that nobody wrote still has these bits.
 UNTOUCHED = np.uint32(0x7FC0BEEF)
@@ -90,7 +97,7 @@ def make_mask(kind, batch, timesteps):
 
 @dataclass
 class Direction:
-    """The arguments of one direction of `run_lstm`; `write` says where (outputs, offset, merge)."""
+    """The arguments of one direction of `run_recurrent`; `write` says where (outputs, offset, merge)."""
 
     kernel: np.ndarray
     recurrent_kernel: np.ndarray
@@ -103,6 +110,8 @@ class Direction:
     embeddings: np.ndarray | None = None
     project: bool = False
     name: str = "one"
+    cell: str = "lstm"  # of CELLS
+    recurrent_bias: np.ndarray | None = None
     extra: dict = field(default_factory=dict)
 
     @property
@@ -110,19 +119,23 @@ class Direction:
         return len(self.recurrent_kernel)
 
     def packed(self):
-        return _kernels.Lstm(
+        cell, reset_after, _, _ = CELLS[self.cell]
+        return _kernels.Recurrent(
             self.kernel,
             self.recurrent_kernel,
             self.bias,
             compiled(self.activation),
-            compiled(self.recurrent_activation),
+            None if cell == "simple_rnn" else compiled(self.recurrent_activation),
             self.embeddings,
             self.project,
+            cell,
+            self.recurrent_bias,
+            reset_after,
         )
 
     def job(self, outputs=None, offset=0, merge=None):
         return {
-            "lstm": self.packed(),
+            "layer": self.packed(),
             "reverse": self.reverse,
             "flip": self.flip,
             "initial_state": self.initial_state,
@@ -133,47 +146,59 @@ class Direction:
         } | self.extra
 
     def run(self, x, mask=None, scratch=None):
-        """(outputs, h, c); masked places of the outputs keep UNTOUCHED."""
+        """(outputs, h, c or nothing); masked places of the outputs keep UNTOUCHED."""
         rows = _kernels.Rows(x.shape[0], x.shape[1], mask)
         guarded = Guarded(*x.shape[:2], self.units)
         job = self.job(guarded.array)
-        ((h, c),) = _kernels.run_lstm([job], x, rows, _kernels.Scratch() if scratch is None else scratch)
+        (final,) = _kernels.run_recurrent([job], x, rows, _kernels.Scratch() if scratch is None else scratch)
         guarded.check()
-        return guarded.array, h, c
+        return guarded.array, *final
 
     def specify(self, x, mask=None, dtype=np.float64, masked_output="previous"):
-        """(outputs, h, c) of the specification, the outputs at the places where the kernel writes them."""
+        """(outputs, h, c or nothing) of the specification, the outputs at the places where the kernel writes them."""
         x = (x if self.embeddings is None else self.embeddings[x]).astype(dtype)
         if self.reverse:
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
+        cell, reset_after, _, n_states = CELLS[self.cell]
+        weights = [None if w is None else w.astype(dtype) for w in (self.kernel, self.recurrent_kernel, self.bias)]
+        if self.recurrent_bias is not None:
+            bias = np.zeros_like(self.recurrent_bias) if self.bias is None else self.bias
+            weights[2] = np.stack([bias, self.recurrent_bias]).astype(dtype)
+        elif cell == "gru" and reset_after and self.bias is not None:
+            weights[2] = np.stack([self.bias, np.zeros_like(self.bias)]).astype(dtype)
+        functions = [self.activation, self.recurrent_activation]
+        step = {
+            "lstm": lambda x, states: lstm_step(x, states, *weights, *functions),
+            "gru": lambda x, states: gru_step(x, states, *weights, *functions, reset_after),
+            "simple_rnn": lambda x, states: simple_rnn_step(x, states, *weights, self.activation),
+        }[cell]
+        if self.initial_state is None:
+            states = (np.zeros((len(x), self.units), dtype),) * n_states
+        else:
+            states = tuple(state.astype(dtype) for state in self.initial_state)
         with np.errstate(all="ignore"):
-            outputs, _, h, c = lstm(
-                x,
-                self.kernel.astype(dtype),
-                self.recurrent_kernel.astype(dtype),
-                None if self.bias is None else self.bias.astype(dtype),
-                mask,
-                None if self.initial_state is None else tuple(s.astype(dtype) for s in self.initial_state),
-                self.activation,
-                self.recurrent_activation,
-                masked_output,
-            )
-        return outputs[:, ::-1] if self.reverse != self.flip else outputs, h, c
+            outputs, _, final = unroll(step, x, mask, states, masked_output)
+        return outputs[:, ::-1] if self.reverse != self.flip else outputs, *final
 
     def placed(self, mask):
         """The mask at the places where the kernel writes."""
         return mask[:, ::-1] if self.flip and mask is not None else mask
 
 
-def make_direction(batch, features, units, seed=0, **options):
+def make_direction(batch, features, units, seed=0, cell="lstm", **options):
     rng = np.random.default_rng([seed, batch, features, units])
-    return Direction(
-        normal(rng, features, 4 * units, scale=features**-0.5),
-        normal(rng, units, 4 * units, scale=0.5 * units**-0.5),
-        normal(rng, 4 * units, scale=0.3),
-        (normal(rng, batch, units, scale=0.5), normal(rng, batch, units, scale=0.5)),
+    _, reset_after, gates, n_states = CELLS[cell]
+    part = Direction(
+        normal(rng, features, gates * units, scale=features**-0.5),
+        normal(rng, units, gates * units, scale=0.5 * units**-0.5),
+        normal(rng, gates * units, scale=0.3),
+        tuple(normal(rng, batch, units, scale=0.5) for _ in range(n_states)),
+        cell=cell,
         **options,
     )
+    if cell == "gru":
+        part.recurrent_bias = normal(rng, gates * units, scale=0.3)
+    return part
 
 
 def make_input(batch, timesteps, features, seed=1):

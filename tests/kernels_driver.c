@@ -123,11 +123,11 @@ static void test_lstm(ptrdiff_t rows, ptrdiff_t units, int fused, int merge, int
             for (ptrdiff_t gate = 0; gate < 4; gate++)
                 blocks[u / lanes * units * 4 * lanes + (k * 4 + gate) * lanes + u % lanes] =
                     u < units ? recurrent[k * 4 * units + gate * units + u] : 0;
-    fbl_lstm s = {.rows = rows, .units = units, .units_padded = padded, .recurrent = blocks, .proj = proj,
-                  .proj_index = index, .h_tm1 = h_tm1, .h = h, .c = c, .out = out, .out_index = index,
-                  .out_stride = stride, .merge = merge, .backwards = backwards,
-                  .activation = fused ? FBL_TANH : FBL_RELU, .recurrent_activation = FBL_SIGMOID,
-                  .activation_parameters = none, .recurrent_activation_parameters = none, .z = z};
+    fbl_recurrent s = {.rows = rows, .units = units, .units_padded = padded, .recurrent = blocks, .proj = proj,
+                       .proj_index = index, .width = 4 * padded, .h_tm1 = h_tm1, .h = h, .c = c, .out = out,
+                       .out_index = index, .out_stride = stride, .merge = merge, .backwards = backwards,
+                       .activation = fused ? FBL_TANH : FBL_RELU, .recurrent_activation = FBL_SIGMOID,
+                       .activation_parameters = none, .recurrent_activation_parameters = none, .z = z};
     if (fused) {
         table->lstm_step(&s);
     } else {
@@ -173,6 +173,99 @@ static void test_lstm(ptrdiff_t rows, ptrdiff_t units, int fused, int merge, int
     }
     free(recurrent), free(blocks), free(proj), free(h_tm1), free(h), free(c), free(before), free(out);
     free(out_before), free(z), free(index);
+}
+
+enum { GRU, GRU_CELL, GRU_BEFORE, RNN }; /* gru_step; in two parts, r after the product or before it; rnn_cell */
+
+static void run_gru(fbl_recurrent *s, int how, const float *matrix, const float *candidate, const float *bias)
+{
+    const ptrdiff_t gates = how == RNN ? 1 : how == GRU_BEFORE ? 2 : 3, padded = s->units_padded;
+    if (how == GRU) {
+        table->gru_step(s);
+        return;
+    }
+    table->gemm(s->rows, s->units, gates * padded, s->h_tm1, padded, NULL, matrix, how == GRU_CELL ? bias : NULL, s->z,
+                s->width);
+    if (how == RNN) {
+        table->rnn_cell(s);
+        return;
+    }
+    table->gru_gates(s);
+    if (how == GRU_BEFORE)
+        table->gemm(s->rows, s->units, padded, s->reset, padded, NULL, candidate, NULL, s->z + 2 * padded, s->width);
+    table->gru_cell(s);
+}
+
+static void test_gru(ptrdiff_t rows, ptrdiff_t units, int how, int backwards)
+{
+    const ptrdiff_t lanes = table->lanes, padded = rounded_up(units, lanes), given = rows + 2, stride = units + 5;
+    const ptrdiff_t gates = how == RNN ? 1 : 3, width = gates * padded;
+    const float none[3] = {0, 0, 0};
+    float *recurrent = floats(units * gates * units, 1), *flat = floats(units * width, 0);
+    float *candidate = floats(units * padded, 0), *blocks = floats(units * width, 0);
+    float *proj = floats(given * width, 1), *bias = floats(width, 1), *h_tm1 = floats(rows * padded, 1);
+    float *h = floats(rows * padded, 0), *out = floats((given - 1) * stride + units, 0), *z = floats(rows * width, 0);
+    float *reset = floats(rows * padded, 0), *alone = floats(padded, 0);
+    ptrdiff_t *index = malloc((size_t)rows * sizeof *index);
+    for (ptrdiff_t r = 0; r < rows; r++)
+        index[r] = given - 1 - r;
+    const ptrdiff_t first = how == GRU_BEFORE ? 2 * padded : width;
+    for (ptrdiff_t k = 0; k < units; k++)
+        for (ptrdiff_t u = 0; u < padded; u++)
+            for (ptrdiff_t gate = 0; gate < gates; gate++) {
+                const float w = u < units ? recurrent[k * gates * units + gate * units + u] : 0;
+                blocks[(u / lanes * units * gates + k * gates + gate) * lanes + u % lanes] = w;
+                if (gate * padded < first)
+                    flat[k * first + gate * padded + u] = w;
+                else
+                    candidate[k * padded + u] = w;
+            }
+    float *matrix = packed(flat, units, first), *second = packed(candidate, units, padded);
+    fbl_recurrent s = {.rows = rows, .units = units, .units_padded = padded, .recurrent = blocks,
+                       .recurrent_bias = bias + 2 * padded * (how == GRU), .proj = proj, .proj_index = index,
+                       .width = width, .h_tm1 = h_tm1, .h = h, .out = out, .out_index = index, .out_stride = stride,
+                       .merge = FBL_STORE, .backwards = backwards, .activation = FBL_TANH,
+                       .recurrent_activation = FBL_SIGMOID, .activation_parameters = none,
+                       .recurrent_activation_parameters = none, .z = z, .reset = how == GRU_BEFORE ? reset : NULL};
+    run_gru(&s, how, matrix, second, bias);
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t u = 0; u < units; u++) {
+            double x[3], product[3], y = 0;
+            for (ptrdiff_t gate = 0; gate < gates; gate++) {
+                const ptrdiff_t place = how == GRU ? (u / lanes * 3 + gate) * lanes + u % lanes : gate * padded + u;
+                x[gate] = (double)proj[index[r] * width + place];
+                /* In gru_step the projection holds the bias of z and r. */
+                product[gate] = how == GRU_CELL || (how == GRU && gate == 2) ? (double)bias[gate * padded + u] : 0;
+                for (ptrdiff_t k = 0; k < units; k++) {
+                    double state = (double)h_tm1[r * padded + k];
+                    if (how == GRU_BEFORE && gate == 2) {
+                        double sum = (double)proj[index[r] * width + padded + k];
+                        for (ptrdiff_t j = 0; j < units; j++)
+                            sum += (double)h_tm1[r * padded + j] * (double)recurrent[j * 3 * units + units + k];
+                        state *= sigmoid(sum);
+                    }
+                    product[gate] += state * (double)recurrent[k * gates * units + gate * units + u];
+                }
+            }
+            if (how == RNN) {
+                y = tanh(x[0] + product[0]);
+            } else {
+                const double update = sigmoid(x[0] + product[0]);
+                const double again = how == GRU_BEFORE ? 1 : sigmoid(x[1] + product[1]);
+                y = update * (double)h_tm1[r * padded + u] + (1 - update) * tanh(x[2] + again * product[2]);
+            }
+            check("gru h", units, (double)h[r * padded + u], y, 1e-6 * (double)(units + 4));
+            check("gru out", units, (double)out[index[r] * stride + u], y, 1e-6 * (double)(units + 4));
+        }
+    /* Each row alone, not emitted. */
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        s.rows = 1, s.proj = proj + index[r] * width, s.proj_index = NULL, s.h_tm1 = h_tm1 + r * padded;
+        s.h = alone, s.out = NULL, s.out_index = NULL, s.backwards = !backwards;
+        run_gru(&s, how, matrix, second, bias);
+        check_bits("gru h", units, alone, h + r * padded, units);
+    }
+    free(recurrent), free(flat), free(candidate), free(blocks), free(proj), free(bias), free(h_tm1), free(h), free(out);
+    free(z), free(reset), free(alone), free(index), free(matrix), free(second);
 }
 
 static void test_activate(ptrdiff_t n)
@@ -266,6 +359,9 @@ int main(void)
                     for (int merge = FBL_STORE; merge <= FBL_AVERAGE; merge++)
                         for (int fused = 0; fused < 2; fused++)
                             test_lstm(some_rows[r], widths[w], fused, merge, (r + w + merge) % 2);
+                if (some_rows[r] < 20 && widths[w] < 70)
+                    for (int how = GRU; how <= RNN; how++)
+                        test_gru(some_rows[r], widths[w], how, (r + w) % 2);
                 test_softmax(some_rows[r], widths[w], r % 2 ? 1.0f : 0.25f);
                 test_add_rows(some_rows[r] - 1, widths[w]);
             }

@@ -1,6 +1,6 @@
-"""The LSTM time loop over the vector kernels against the specification in float64, on every instruction set.
+"""The time loop of LSTM, GRU and SimpleRNN over the vector kernels against the specification in float64, on every instruction set.
 
-Every option of `run_lstm`, what is written and what is not, the same bits for a row in every batch, NaN and inf.
+Every option of `run_recurrent`, what is written and what is not, the same bits for a row in every batch, NaN and inf.
 """
 
 import itertools
@@ -17,6 +17,7 @@ if _kernels.isa() is None:
 
 from kernel_cases import (  # noqa: E402
     ACTIVATIONS,
+    CELLS,
     MASKS,
     UNTOUCHED,
     Guarded,
@@ -52,27 +53,28 @@ def assert_outputs(y, k, kept, what=""):
 # ---- sizes and options ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("units", [1, 3, 8, 17, 65])
-def test_sizes_and_masks(units):
+def test_sizes_and_masks(units, cell):
     """Two directions of different units side by side in a wider array; every other case reads and writes turned."""
     turns = itertools.cycle([(False, False), (True, True), (False, True), (True, False)])
     for batch, timesteps, kind in itertools.product([0, 1, 2, 5, 33], [1, 2, 7], MASKS):
         x, mask = make_input(batch, timesteps, 4), make_mask(kind, batch, timesteps)
-        pair = [make_direction(batch, 4, u, name=name) for name, u in (("one", units), ("two", units + 2))]
+        pair = [make_direction(batch, 4, u, name=name, cell=cell) for name, u in (("one", units), ("two", units + 2))]
         pair[0].reverse, pair[0].flip = next(turns)
         pair[1].reverse, pair[1].flip = not pair[0].reverse, pair[0].flip
         guarded = Guarded(batch, timesteps, 2 * units + 7)
         places = [slice(1, 1 + units), slice(3 + units, 5 + 2 * units)]
         jobs = [part.job(guarded.array, place.start) for part, place in zip(pair, places)]
         rows = _kernels.Rows(batch, timesteps, mask)
-        finals = _kernels.run_lstm(jobs, x, rows, _kernels.Scratch())
+        finals = _kernels.run_recurrent(jobs, x, rows, _kernels.Scratch())
         guarded.check(*(guarded.array[:, :, k] for k in (0, 1 + units, 2 + units, -2, -1)))
-        silent = _kernels.run_lstm([part.job() for part in pair], x, rows, _kernels.Scratch())
+        silent = _kernels.run_recurrent([part.job() for part in pair], x, rows, _kernels.Scratch())
         for part, place, final, again in zip(pair, places, finals, silent):
             what = f"batch {batch}, timesteps {timesteps}, mask {kind}, direction {part.name}"
-            outputs, h, c = part.specify(x, mask)
+            outputs, *states = part.specify(x, mask)
             assert_outputs(guarded.array[:, :, place], outputs, part.placed(mask), what)
-            for y, k, other in zip(final, (h, c), again):
+            for y, k, other in zip(final, states, again, strict=True):
                 assert y.shape == k.shape and y.flags.owndata
                 assert_agree(y, k, what)
                 same_bits(y, other)
@@ -88,7 +90,7 @@ def test_merge_with_what_is_there(merge, operation):
         alone = part.run(x, mask)[0]
         guarded, before = Guarded(5, 4, units + 2), normal(np.random.default_rng(3), 5, 4, units + 2)
         guarded.array[...] = before
-        _kernels.run_lstm([part.job(guarded.array, 1, merge)], x, _kernels.Rows(5, 4, mask), _kernels.Scratch())
+        _kernels.run_recurrent([part.job(guarded.array, 1, merge)], x, _kernels.Rows(5, 4, mask), _kernels.Scratch())
         guarded.check()
         expected = before.copy()
         kept = np.ones((5, 4), bool) if mask is None else mask
@@ -96,21 +98,26 @@ def test_merge_with_what_is_there(merge, operation):
         same_bits(guarded.array, expected)
 
 
-@pytest.mark.parametrize("options", [{"bias": None}, {"initial_state": None}, {"bias": None, "initial_state": None}])
-def test_without_bias_or_states(options):
+NONE = {"bias": None, "recurrent_bias": None}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("options", [{"bias": None}, {"initial_state": None}, {"initial_state": None, **NONE}])
+def test_without_bias_or_states(options, cell):
     x = make_input(3, 5, 2)
-    part = make_direction(3, 2, 9)
+    part = make_direction(3, 2, 9, cell=cell)
     for name, value in options.items():
         setattr(part, name, value)
     for y, k in zip(part.run(x), part.specify(x)):
         assert_agree(y, k)
 
 
-def test_embeddings_have_the_bits_of_rows_of_floats():
+@pytest.mark.parametrize("cell", CELLS)
+def test_embeddings_have_the_bits_of_rows_of_floats(cell):
     for units, kind in itertools.product([3, 17], ["none", "pre", "holes"]):
         ids = np.random.default_rng(0).integers(0, 11, (6, 7)).astype(np.int32)
         mask, rows = make_mask(kind, 6, 7), normal(np.random.default_rng(1), 11, 5)
-        part = make_direction(6, 5, units, reverse=True)
+        part = make_direction(6, 5, units, reverse=True, cell=cell)
         expected = part.run(rows[ids], mask)
         for project in (False, True):
             part.embeddings, part.project = rows, project
@@ -125,23 +132,25 @@ def test_table_of_projections_made_later():
     part = make_direction(1, 5, 3, embeddings=rows)
     job = part.job()
     scratch, kept = _kernels.Scratch(), _kernels.Rows(1, 3)
-    before = _kernels.run_lstm([job], ids, kept, scratch)
-    assert not job["lstm"].projected
-    work, nbytes = job["lstm"].work, job["lstm"].nbytes
+    before = _kernels.run_recurrent([job], ids, kept, scratch)
+    assert not job["layer"].projected
+    work, nbytes = job["layer"].work, job["layer"].nbytes
     for _ in range(2):
-        job["lstm"].project()
-        assert job["lstm"].projected and job["lstm"].work < work and job["lstm"].nbytes != nbytes
-        for y, k in zip(before[0], _kernels.run_lstm([job], ids, kept, scratch)[0]):
+        job["layer"].project()
+        assert job["layer"].projected and job["layer"].work < work and job["layer"].nbytes != nbytes
+        for y, k in zip(before[0], _kernels.run_recurrent([job], ids, kept, scratch)[0]):
             same_bits(y, k)
 
 
 @pytest.mark.parametrize("use", ["activation", "recurrent_activation", "both"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations(name, use):
+def test_activations(name, use, cell):
     """Functions over a row, too: softmax sees the units of one gate in one row of the batch."""
     for units in (5, 17):
-        part = make_direction(3, 4 * units, units, seed=1)
-        part.kernel, x = np.eye(4 * units, dtype=np.float32), make_input(3, 2, 4 * units)
+        width = CELLS[cell][2] * units
+        part = make_direction(3, width, units, seed=1, cell=cell)
+        part.kernel, x = np.eye(width, dtype=np.float32), make_input(3, 2, width)
         for option in ("activation", "recurrent_activation") if use == "both" else (use,):
             setattr(part, option, ACTIVATIONS[name])
         if name == "exponential":
@@ -152,17 +161,18 @@ def test_activations(name, use):
             assert_agree(y, k, f"{units} units")
 
 
-def test_slices_of_projections():
+@pytest.mark.parametrize("cell", CELLS)
+def test_slices_of_projections(cell):
     """More timesteps than a slice holds, rows that end inside slices; with a mask the batch shrinks."""
     lengths = np.array([900, 3, 450, 0, 899, 1, 7])
     mask = np.arange(900) < lengths[:, None]
-    part, x = make_direction(7, 3, 65), make_input(7, 900, 3)
-    assert 7 * 900 * 4 * 65 * 4 > 10 * 192 * 1024
+    part, x = make_direction(7, 3, 65, cell=cell), make_input(7, 900, 3)
+    assert 7 * 900 * CELLS[cell][2] * 65 * 4 > 8 * 192 * 1024
     for kept in (None, mask, np.ascontiguousarray(mask[:, ::-1])):
-        y, h, c = part.run(x, kept)
+        y, *states = part.run(x, kept)
         outputs, *finals = part.specify(x, kept)
         assert_outputs(y, outputs, kept)
-        for a, b in zip((h, c), finals):
+        for a, b in zip(states, finals, strict=True):
             assert_agree(a, b)
 
 
@@ -183,14 +193,15 @@ def test_inputs_are_not_written():
         np.testing.assert_array_equal(array, copy)
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("activation", [activations.tanh, activations.softsign])
-def test_nothing_is_left_in_the_scratch_buffers(activation):
+def test_nothing_is_left_in_the_scratch_buffers(activation, cell):
     """A run over buffers full of NaN, of a larger case, has the bits of one over fresh buffers."""
-    part = make_direction(3, 5, 9, activation=activation)
+    part = make_direction(3, 5, 9, activation=activation, cell=cell)
     expected = part.run(make_input(3, 4, 5))
     scratch = _kernels.Scratch()
-    make_direction(9, 5, 40, activation=activation).run(np.full((9, 6, 5), np.nan, np.float32), None, scratch)
-    for key in ("proj", "states", "z", "index"):
+    make_direction(9, 5, 40, activation=activation, cell=cell).run(np.full((9, 6, 5), np.nan, np.float32), None, scratch)
+    for key in ("proj", "states", "z", "index", "reset"):
         scratch.take(("one", key), (5000,))[...] = np.nan
     for y, k in zip(part.run(make_input(3, 4, 5), None, scratch), expected):
         same_bits(y, k)
@@ -203,11 +214,12 @@ def test_nothing_is_left_in_the_scratch_buffers(activation):
 
 @pytest.mark.parametrize("activation", [activations.tanh, activations.softmax])
 @pytest.mark.parametrize("units", [3, 17, 65])
-def test_a_row_has_the_same_bits_in_every_batch(units, activation):
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_row_has_the_same_bits_in_every_batch(cell, units, activation):
     x = make_input(20, 5, 7)
     for kind in ("none", "holes"):
         mask = make_mask(kind, 20, 5)
-        whole = make_direction(20, 7, units, activation=activation)
+        whole = make_direction(20, 7, units, activation=activation, cell=cell)
         expected = whole.run(x, mask)
         states = whole.initial_state
         for start, stop in [*((r, r + 1) for r in range(20)), *((0, r) for r in range(2, 20)), (3, 9), (13, 20)]:
