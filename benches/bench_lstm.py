@@ -29,7 +29,7 @@ def make_net(net):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("batch", [1, 32])
-@pytest.mark.parametrize("net", ["lstm64", "bilstm64", "stack", "attention"])
+@pytest.mark.parametrize("net", ["lstm64", "bilstm64", "stack", "attention", "gru64", "bigru64"])
 def bench_predict(benchmark, net, batch, engine):
     dtype, backend = engine.split("-")
     if problem := PROBLEMS.get(backend, lambda: None)():

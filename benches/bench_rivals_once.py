@@ -25,6 +25,7 @@ MASKED = (("embedding", 20, 3, True), ("bilstm", 4, True, "sum"), ("batchnorm",)
 SMALL = {
     "lstm": Net((EMBEDDING, ("lstm", 4), SCORE)),
     "pair": Net((EMBEDDING, ("bilstm", 4, True, "concat"), ("lstm_pair", 3), SCORE)),
+    "gru": Net((EMBEDDING, ("bigru", 4, True, "concat"), ("gru", 3), SCORE)),
     "attention": Net((EMBEDDING, ("bilstm", 4, True, "concat"), ("attention_mean",), SCORE)),
     "masked": Net(MASKED),
     "tagger": Net((("bilstm", 4, True, "concat"), ("bilstm", 2, True, "concat"), SCORE), features=3),

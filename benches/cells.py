@@ -21,11 +21,13 @@ AS_CONVERTED, HAND_MADE, ANY = "as converted", "hand-made", "any"
 
 @dataclass(frozen=True)
 class Cell:
-    """`floor`: ms on one thread at batch 1 and 32. `ratio`: form of the rival -> threads -> what to reach at both."""
+    """`floor`: ms on one thread at batch 1 and 32, where known. `ratio`: form of the rival -> threads -> what to reach at
+    both.
+    """
 
     name: str
     title: str
-    floor: tuple
+    floor: tuple | None
     ratio: dict
     timesteps: int = 400
     real: bool = False
@@ -44,6 +46,8 @@ CELLS = {
         Cell("stack", "BiLSTM(64) + BiLSTM(32)", (1.1, 25), _ratio((1.8, 2), (2.5, 2.5))),
         Cell("attention", "BiLSTM(64) + Attention + mean", (1.3, 27), _ratio((1.7, 2.2), (2, 2.5))),
         Cell("two_lstms", "two LSTM(64), one go_backwards, Concatenate", (0.67, 12.5), _ratio((2, 2.5), (3, 3.5))),
+        Cell("gru64", "Embedding(5000, 128), GRU(64), Dense", None, _ratio((2, 2), (2, 2))),
+        Cell("bigru64", "BiGRU(64)", None, _ratio((2, 2), (2, 2))),
         Cell("masked_stack", "mask_zero stack, real lengths, pre-padded", (0.6, 14), _MASKED, real=True),
         Cell("tagger", "300 floats, BiLSTM(256) x 2, Dense(17)", (10, 185), _ratio((1, 1), (1.3, 1)), timesteps=100),
     )

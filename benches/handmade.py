@@ -9,6 +9,7 @@ import numpy as np
 from nets import layer_parts
 
 EPSILON = 1e-3  # of BatchNormalization
+RECURRENT = ("lstm", "lstm_pair", "bilstm", "gru", "bigru")
 
 
 def arrange(net, x):
@@ -36,7 +37,7 @@ def returns_sequences(net):
     """Whether the output has an axis of timesteps."""
     sequence = True
     for layer in net.layers:
-        if layer[0] in ("lstm", "lstm_pair", "attention_mean") or (layer[0] == "bilstm" and not layer[2]):
+        if layer[0] in ("lstm", "lstm_pair", "gru", "attention_mean") or (layer[0].startswith("bi") and not layer[2]):
             sequence = False
     return sequence
 
@@ -54,6 +55,12 @@ def _onnx_gates(array):
     """Keras' columns i f c o as ONNX' rows i o f c."""
     i, f, c, o = np.split(array, 4, axis=-1)
     return np.concatenate([i, o, f, c], axis=-1).T
+
+
+def _torch_gates(array):
+    """A GRU's columns z r h as r z h."""
+    z, r, h = np.split(array, 3, axis=-1)
+    return np.concatenate([r, z, h], axis=-1)
 
 
 class _OnnxGraph:
@@ -74,14 +81,21 @@ class _OnnxGraph:
         self.nodes.append(helper.make_node(operator, inputs, names, **attributes))
         return names[0] if outputs == 1 else names
 
-    def lstm(self, x, directions, units, sequences, merge, lengths):
-        """LSTM over `directions`, a list of (kernel, recurrent_kernel, bias); the merged output."""
-        kernels = np.stack([_onnx_gates(kernel) for kernel, _, _ in directions])
-        recurrent = np.stack([_onnx_gates(recurrent) for _, recurrent, _ in directions])
-        biases = np.stack([np.concatenate([_onnx_gates(bias), np.zeros_like(bias)]) for _, _, bias in directions])
+    def recurrent(self, x, directions, units, sequences, merge, lengths, is_gru):
+        """LSTM or GRU over `directions`, a list of (kernel, recurrent_kernel, bias); the merged output."""
+        order = (lambda array: array.T) if is_gru else _onnx_gates  # both have the gates z r h
+        kernels = np.stack([order(kernel) for kernel, _, _ in directions])
+        recurrent = np.stack([order(recurrent) for _, recurrent, _ in directions])
+        if is_gru:
+            biases = np.stack([bias.ravel() for _, _, bias in directions])
+        else:
+            biases = np.stack([np.concatenate([order(bias), np.zeros_like(bias)]) for _, _, bias in directions])
         inputs = [x, *map(self.constant, (kernels, recurrent, biases)), *([lengths] if lengths else [])]
         direction = "bidirectional" if len(directions) == 2 else "forward"
-        y, y_h, _ = self.add("LSTM", inputs, 3, hidden_size=units, direction=direction)
+        if is_gru:
+            y, y_h = self.add("GRU", inputs, 2, hidden_size=units, direction=direction, linear_before_reset=1)
+        else:
+            y, y_h, _ = self.add("LSTM", inputs, 3, hidden_size=units, direction=direction)
         y = y if sequences else y_h  # (T, D, B, U) or (D, B, U)
         if merge != "concat":
             axis = 1 if sequences else 0
@@ -109,10 +123,10 @@ def write_onnx(net, weights, path, masked=False):
         arrays = [array for name, _ in parts for array in weights[name]]
         if layer[0] == "embedding":
             x = graph.add("Gather", [graph.constant(arrays[0]), x])
-        elif layer[0] in ("lstm", "lstm_pair", "bilstm"):
+        elif layer[0] in RECURRENT:
             directions = [arrays[at : at + 3] for at in range(0, len(arrays), 3)]
-            sequences, merge = layer[2:] if layer[0] == "bilstm" else (False, "concat")
-            x = graph.lstm(x, directions, layer[1], sequences, merge, lengths)
+            sequences, merge = layer[2:] if layer[0].startswith("bi") else (False, "concat")
+            x = graph.recurrent(x, directions, layer[1], sequences, merge, lengths, layer[0].endswith("gru"))
         elif layer[0] == "batchnorm":
             scale, shift = map(graph.constant, scale_and_shift(*arrays))
             x = graph.add("Add", [graph.add("Mul", [x, scale]), shift])
@@ -149,14 +163,15 @@ def torch_net(net, weights):
     def tensor(array):
         return torch.from_numpy(np.ascontiguousarray(array))
 
-    def lstm(features, units, arrays):
-        module = torch.nn.LSTM(features, units, bidirectional=len(arrays) == 6)
+    def recurrent(features, units, arrays, is_gru):
+        module = (torch.nn.GRU if is_gru else torch.nn.LSTM)(features, units, bidirectional=len(arrays) == 6)
         state = {}
         for at, suffix in zip(range(0, len(arrays), 3), ("", "_reverse")):
-            kernel, recurrent, bias = arrays[at : at + 3]  # the gates are in Keras' order
-            state[f"weight_ih_l0{suffix}"], state[f"weight_hh_l0{suffix}"] = tensor(kernel.T), tensor(recurrent.T)
-            state[f"bias_ih_l0{suffix}"] = tensor(bias)
-            state[f"bias_hh_l0{suffix}"] = torch.zeros(4 * units)
+            # The gates of an LSTM are in Keras' order; of a GRU they are r z h.
+            kernel, hidden, bias = (_torch_gates(array) if is_gru else array for array in arrays[at : at + 3])
+            state[f"weight_ih_l0{suffix}"], state[f"weight_hh_l0{suffix}"] = tensor(kernel.T), tensor(hidden.T)
+            pair = bias if is_gru else (bias, np.zeros_like(bias))
+            state[f"bias_ih_l0{suffix}"], state[f"bias_hh_l0{suffix}"] = map(tensor, pair)
         module.load_state_dict(state)
         module.flatten_parameters()
         return module.eval()
@@ -175,12 +190,13 @@ def torch_net(net, weights):
         if kind == "embedding":
             table = tensor(arrays[0])
             return lambda x: on_values(lambda ids: torch.nn.functional.embedding(ids, table), x)
-        if kind in ("lstm", "lstm_pair", "bilstm"):
-            module = lstm(features, layer[1], arrays)
-            sequences, merge = layer[2:] if kind == "bilstm" else (False, "concat")
+        if kind in RECURRENT:
+            module = recurrent(features, layer[1], arrays, kind.endswith("gru"))
+            sequences, merge = layer[2:] if kind.startswith("bi") else (False, "concat")
             if sequences:
                 return lambda x: on_values(lambda y: merged(y, layer[1], merge), module(x)[0])
-            return lambda x: merged(torch.cat(tuple(module(x)[1][0]), dim=-1), layer[1], merge)
+            last = (lambda states: states) if kind.endswith("gru") else (lambda states: states[0])
+            return lambda x: merged(torch.cat(tuple(last(module(x)[1])), dim=-1), layer[1], merge)
         if kind == "batchnorm":
             scale, shift = map(tensor, scale_and_shift(*arrays))
             return lambda x: on_values(lambda values: torch.addcmul(shift, values, scale), x)

@@ -28,10 +28,10 @@ def build(net, weights):
         kind, name = layer[0], f"{layer[0]}_{number}"
         if kind == "embedding":
             x = layers.Embedding(layer[1], layer[2], mask_zero=layer[3], name=name)(x)
-        elif kind == "lstm":
-            x = layers.LSTM(layer[1], name=name)(x)
-        elif kind == "bilstm":
-            inner = layers.LSTM(layer[1], return_sequences=layer[2])
+        elif kind in ("lstm", "gru"):
+            x = getattr(layers, kind.upper())(layer[1], name=name)(x)
+        elif kind in ("bilstm", "bigru"):
+            inner = getattr(layers, kind[2:].upper())(layer[1], return_sequences=layer[2])
             x = layers.Bidirectional(inner, merge_mode=layer[3], name=name)(x)
         elif kind == "lstm_pair":
             halves = [layers.LSTM(layer[1], go_backwards=back, name=part[0])(x) for back, part in enumerate(parts)]

@@ -28,6 +28,7 @@ class Net:
 
 
 # ("embedding", vocabulary, features, mask_zero) | ("lstm", units) | ("bilstm", units, return_sequences, merge_mode)
+# ("gru", units) | ("bigru", units, return_sequences, merge_mode): with reset_after, Keras' default
 # ("lstm_pair", units): an LSTM and one with go_backwards, concatenated | ("batchnorm",)
 # ("attention_mean",): Attention of the sequence with itself, GlobalAveragePooling1D | ("dense", units, activation)
 EMBEDDING = ("embedding", VOCABULARY, FEATURES, False)
@@ -38,6 +39,8 @@ NETS = {
     "stack": Net((EMBEDDING, ("bilstm", 64, True, "concat"), ("bilstm", 32, False, "concat"), SCORE)),
     "attention": Net((EMBEDDING, ("bilstm", 64, True, "concat"), ("attention_mean",), SCORE)),
     "two_lstms": Net((EMBEDDING, ("lstm_pair", 64), SCORE)),
+    "gru64": Net((EMBEDDING, ("gru", 64), SCORE)),
+    "bigru64": Net((EMBEDDING, ("bigru", 64, False, "concat"), SCORE)),
     "masked_stack": Net(
         (
             ("embedding", VOCABULARY, FEATURES, True),
@@ -62,6 +65,10 @@ def lstm_shapes(features, units, count=1):
     return [(features, 4 * units), (units, 4 * units), (4 * units,)] * count
 
 
+def gru_shapes(features, units, count=1):
+    return [(features, 3 * units), (units, 3 * units), (2, 3 * units)] * count
+
+
 def layer_parts(net):
     """Yield (layer tuple, features that go in, [(name of a Keras layer, shapes of its weights)])."""
     width = net.features
@@ -69,11 +76,13 @@ def layer_parts(net):
         kind, before, name = layer[0], width, f"{layer[0]}_{number}"
         if kind == "embedding":
             width, parts = layer[2], [(name, [tuple(layer[1:3])])]
-        elif kind == "lstm":
-            width, parts = layer[1], [(name, lstm_shapes(before, layer[1]))]
-        elif kind == "bilstm":
+        elif kind in ("lstm", "gru"):
+            shapes = lstm_shapes if kind == "lstm" else gru_shapes
+            width, parts = layer[1], [(name, shapes(before, layer[1]))]
+        elif kind in ("bilstm", "bigru"):
+            shapes = lstm_shapes if kind == "bilstm" else gru_shapes
             width = layer[1] * (2 if layer[3] == "concat" else 1)
-            parts = [(name, lstm_shapes(before, layer[1], 2))]
+            parts = [(name, shapes(before, layer[1], 2))]
         elif kind == "lstm_pair":
             width = 2 * layer[1]
             parts = [(f"{name}_{half}", lstm_shapes(before, layer[1])) for half in ("forward", "backward")]
@@ -140,9 +149,9 @@ def load_weights(path):
 _LSTM_NAMES = ("kernel", "recurrent_kernel", "bias")
 _WEIGHT_NAMES = {
     "embedding": ("embeddings",),
-    "lstm": _LSTM_NAMES,
-    "lstm_pair": _LSTM_NAMES,
+    **dict.fromkeys(("lstm", "lstm_pair", "gru"), _LSTM_NAMES),
     "bilstm": [f"{half}_lstm/{name}" for half in ("forward", "backward") for name in _LSTM_NAMES],
+    "bigru": [f"{half}_gru/{name}" for half in ("forward", "backward") for name in _LSTM_NAMES],
     "batchnorm": ("gamma", "beta", "moving_mean", "moving_variance"),
     "dense": ("kernel", "bias"),
 }
@@ -160,11 +169,13 @@ def _layers(layer, number, last):
     if kind == "embedding":
         options = {"input_dim": layer[1], "output_dim": layer[2], "mask_zero": layer[3]}
         return [_layer("Embedding", name, [last], **options)]
-    if kind == "lstm":
-        return [_layer("LSTM", name, [last], units=layer[1], **cell)]
-    if kind == "bilstm":
-        inner = {"name": "lstm", "units": layer[1], "return_sequences": layer[2], **cell}
-        inner = {"class_name": "LSTM", "config": inner}
+    if kind in ("gru", "bigru"):
+        cell["reset_after"] = True
+    if kind in ("lstm", "gru"):
+        return [_layer(kind.upper(), name, [last], units=layer[1], **cell)]
+    if kind in ("bilstm", "bigru"):
+        inner = {"name": kind[2:], "units": layer[1], "return_sequences": layer[2], **cell}
+        inner = {"class_name": kind[2:].upper(), "config": inner}
         return [_layer("Bidirectional", name, [last], layer=inner, merge_mode=layer[3])]
     if kind == "lstm_pair":
         halves = [f"{name}_forward", f"{name}_backward"]

@@ -81,7 +81,7 @@ def ratios(rows):
         for threads in sorted({row["threads"] for row in rows}):
             for at, batch in enumerate((1, 32)):
                 mine = of(rows, cell=cell.name, batch=batch, threads=threads)
-                floor = cell.floor[at] if threads == 1 else None
+                floor = cell.floor[at] if cell.floor and threads == 1 else None
                 for form, required in cell.ratio.items() if mine else ():
                     wanted = required[threads][at] if threads in required else required[1][at]
                     form = None if form == "any" else form
