@@ -47,8 +47,14 @@ cdef extern from *:
     #else
     #define FBL_CURRENT_CORE() (-1)
     #endif
+    #if defined(__x86_64__) || defined(__i386__)
+    #define FBL_PAUSE() __builtin_ia32_pause()
+    #else
+    #define FBL_PAUSE() ((void)0)
+    #endif
     """
     int FBL_CURRENT_CORE() noexcept
+    void FBL_PAUSE() noexcept nogil
 
 MERGES = {None: FBL_STORE, "concat": FBL_STORE, "sum": FBL_ADD, "mul": FBL_MUL, "ave": FBL_AVERAGE}
 
@@ -63,6 +69,19 @@ cdef const fbl_kernels* _table = NULL
 def current_core():
     """Number of the core that the calling thread runs on, -1 where the system does not say."""
     return FBL_CURRENT_CORE()
+
+
+def wait_for(bytearray flag not None, Py_ssize_t looks):
+    """Look at the first byte of `flag`, without the GIL, until it is not 0 or that often; returns whether it is not 0."""
+    cdef const volatile uint8_t* at = <const volatile uint8_t*> <char*> flag
+    cdef Py_ssize_t k = 0
+    if len(flag) == 0:
+        raise ValueError("flag is empty")
+    with nogil:
+        while k < looks and at[0] == 0:
+            FBL_PAUSE()
+            k += 1
+    return at[0] != 0
 
 
 # ---- the instruction set --------------------------------------------------------------------------------------------

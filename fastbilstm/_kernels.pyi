@@ -9,6 +9,7 @@ _Floats = NDArray[np.float32]
 _Mask = NDArray[np.bool_] | None
 
 def current_core() -> int: ...
+def wait_for(flag: bytearray, looks: int) -> bool: ...
 
 CELLS: Final[dict[str, int]]
 MERGES: Final[dict[str | None, int]]

@@ -3,7 +3,8 @@
 The pool starts no thread before one is needed, starts anew after a fork, and may be used from many threads at once: who
 waits for a task that no worker has begun runs it. Where the system lets us choose (Linux), a worker is kept off the
 core that its caller runs on: a scheduler that wakes a thread beside the one that woke it leaves both there for many
-milliseconds, longer than most predictions. Imports the standard library and, when a worker is woken, `_kernels`.
+milliseconds, longer than most predictions. Who waits for a task under way looks for its end for some 50 microseconds
+before it goes to sleep: waking up takes half of that. Imports the standard library and, when a task runs, `_kernels`.
 """
 
 import functools
@@ -113,6 +114,20 @@ def check():
         team = team.above
 
 
+# Looks of a thread at the flag of a task before it goes to sleep: some 50 microseconds.
+LOOKS = 2000
+
+
+@functools.lru_cache(maxsize=1)
+def _compiled():
+    """The compiled module, which imports this one; None if this build has none."""
+    try:
+        from . import _kernels
+    except ImportError:
+        return None
+    return _kernels
+
+
 class _Task:
     """A function of a team that one thread runs: a worker, or whoever waits for it first.
 
@@ -121,7 +136,7 @@ class _Task:
     """
 
     def __init__(self, function, team):
-        self.function, self.team, self.finished = function, team, False
+        self.function, self.team, self.finished, self.flag = function, team, False, bytearray(1)
         self.owner, self.done = threading.RLock(), threading.Lock()
         self.done.acquire()
 
@@ -133,12 +148,15 @@ class _Task:
         if function is not None:
             self.team.call(function)
             self.finished = True
+            self.flag[0] = 1
             self.done.release()
         return True
 
     def finish(self):
-        if not self.run() and not self.finished:
-            self.done.acquire()
+        """Run the function, or wait until the thread that has taken it is done: awake for a moment, then asleep."""
+        if self.run() or self.finished or (_compiled() and _compiled().wait_for(self.flag, LOOKS)):
+            return
+        self.done.acquire()
 
 
 class _Worker:
@@ -179,9 +197,7 @@ class _Pool:
 
     def keep_apart(self):
         """Keep the workers that sleep off the core of the calling thread, where it may run on others."""
-        from fastbilstm._kernels import current_core
-
-        core = current_core()
+        core = _compiled().current_core() if _compiled() else -1
         if core < 0 or not hasattr(os, "sched_setaffinity"):
             return
         cores = None

@@ -350,3 +350,17 @@ def test_a_worker_is_kept_off_the_core_of_its_caller(pool, monkeypatch):
         run_together([lambda: None, lambda: None])  # nowhere else to go
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def test_wait_for_looks_at_a_flag():
+    assert _kernels.wait_for(bytearray(b"\1"), 1) is True and _kernels.wait_for(bytearray(1), 100) is False
+    flag = bytearray(2)
+    timer = threading.Timer(0.05, flag.__setitem__, (0, 7))
+    timer.start()
+    assert _kernels.wait_for(flag, 2**40) is True  # without the GIL: the timer could set it
+    for wrong in (b"\1", None, [1]):
+        with pytest.raises(TypeError):
+            _kernels.wait_for(wrong, 1)
+    with pytest.raises(ValueError, match="flag is empty"):
+        _kernels.wait_for(bytearray(), 1)
+    assert _kernels.wait_for(bytearray(1), -5) is False
