@@ -21,8 +21,8 @@ AS_CONVERTED, HAND_MADE, ANY = "as converted", "hand-made", "any"
 
 @dataclass(frozen=True)
 class Cell:
-    """`floor`: ms on one thread at batch 1 and 32, where known. `ratio`: form of the rival -> threads -> what to reach at
-    both.
+    """`floor`: ms on one thread at batch 1 and 32, where known. `ratio`: form of the rival -> threads -> what to reach
+    at both.
     """
 
     name: str

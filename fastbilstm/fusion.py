@@ -1,8 +1,8 @@
 """From a network of the specification to the steps that the vector engine runs: what is dropped, folded and fused.
 
 A step calls one layer, of `engine` where there is a kernel, else of the specification. Layers that do nothing at
-inference vanish, an Embedding goes into the recurrent layer after it, BatchNormalization and linear Dense into the product beside
-them, the mean over queries through Attention. Knows nothing of files.
+inference vanish, an Embedding goes into the recurrent layer after it, BatchNormalization and linear Dense into the
+product beside them, the mean over queries through Attention. Knows nothing of files.
 """
 
 import copy

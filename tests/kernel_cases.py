@@ -187,7 +187,7 @@ class Direction:
 
 def make_direction(batch, features, units, seed=0, cell="lstm", **options):
     rng = np.random.default_rng([seed, batch, features, units])
-    _, reset_after, gates, n_states = CELLS[cell]
+    _, _, gates, n_states = CELLS[cell]
     part = Direction(
         normal(rng, features, gates * units, scale=features**-0.5),
         normal(rng, units, gates * units, scale=0.5 * units**-0.5),

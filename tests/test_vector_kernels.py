@@ -1,4 +1,4 @@
-"""The time loop of LSTM, GRU and SimpleRNN over the vector kernels against the specification in float64, on every instruction set.
+"""LSTM, GRU and SimpleRNN over the vector kernels against the specification in float64, on every instruction set.
 
 Every option of `run_recurrent`, what is written and what is not, the same bits for a row in every batch, NaN and inf.
 """
@@ -200,7 +200,9 @@ def test_nothing_is_left_in_the_scratch_buffers(activation, cell):
     part = make_direction(3, 5, 9, activation=activation, cell=cell)
     expected = part.run(make_input(3, 4, 5))
     scratch = _kernels.Scratch()
-    make_direction(9, 5, 40, activation=activation, cell=cell).run(np.full((9, 6, 5), np.nan, np.float32), None, scratch)
+    make_direction(9, 5, 40, activation=activation, cell=cell).run(
+        np.full((9, 6, 5), np.nan, np.float32), None, scratch
+    )
     for key in ("proj", "states", "z", "index", "reset"):
         scratch.take(("one", key), (5000,))[...] = np.nan
     for y, k in zip(part.run(make_input(3, 4, 5), None, scratch), expected):
