@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import engine, threads
+from . import engine, engine_recurrent, threads
 from .activations import kernel_code
 from .folding import affine, has_attention_kernel, has_kernels, is_linear, row_function, scale_and_offset, scaled
 from .graph import Ref, flatten_refs, map_refs
@@ -312,11 +312,13 @@ class Builder:
         if fits and len(embedding.refs) == 1 and not quirk and not self.is_shared(call):
             rows = embedding.layer.weights["embeddings"]
             project = self.budget.takes(len(rows) * 4 * padded_width(layer))
-            call.engine = engine.VectorEmbedded(embedding.layer, engine.recurrent(layer, fold, rows), project)
+            call.engine = engine_recurrent.VectorEmbedded(
+                embedding.layer, engine_recurrent.recurrent(layer, fold, rows), project
+            )
             call.read(embedding.refs[0])
             self.network.labels[embedding.index] = "in a table of projections" if project else "rows read in place"
         else:
-            call.engine = self.cached(layer, lambda: engine.recurrent(layer, fold), fold is not None)
+            call.engine = self.cached(layer, lambda: engine_recurrent.recurrent(layer, fold), fold is not None)
         self.network.labels[call.index] = label
 
     def convert(self, layer, call=None):
@@ -330,7 +332,7 @@ class Builder:
             wrapper.inner = (inner,)
             return wrapper, label
         if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
-            return self.cached(layer, lambda: engine.recurrent(layer)), "vector"
+            return self.cached(layer, lambda: engine_recurrent.recurrent(layer)), "vector"
         if type(layer) is core.Dense:
             return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
         unmasked = call is not None and call.plain and not any(map(self.is_masked, call.refs))
@@ -365,7 +367,7 @@ class Builder:
         steps.reverse()
         for k in range(len(steps) - 2, -1, -1):
             first, second = steps[k], steps[k + 1]
-            alike = all(s.refs is not None and engine.is_one_direction(s.layer) for s in (first, second))
+            alike = all(s.refs is not None and engine_recurrent.is_one_direction(s.layer) for s in (first, second))
             alike = alike and first.layer is not second.layer  # a stateful one has one state
             if alike and not second.beside and first.number not in {ref.node for ref in second.refs}:
                 steps[k] = first._replace(beside=True)
