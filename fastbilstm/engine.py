@@ -16,8 +16,8 @@ from .layers.merging import Attention
 from .layers.reshaping import GlobalAveragePooling1D
 
 Scratch = _kernels.Scratch
-# Multiplications that take one thread some 0.2 ms: less is not worth waking another thread.
-PARALLEL_WORK = 9_000_000
+# Multiplications that take one thread some 0.1 ms: less is not worth waking another thread.
+PARALLEL_WORK = 5_000_000
 
 
 class Context:
