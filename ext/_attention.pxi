@@ -1,21 +1,18 @@
 # Attention and pooling over time, included in _kernels.pyx: each batch row by itself, kept timesteps alone.
 
 
-cdef void _pack_transposed(const float* x, Py_ssize_t n, Py_ssize_t depth, Py_ssize_t lanes, float* packed) noexcept nogil:
+cdef void _pack_transposed(
+    const fbl_kernels* table, const float* x, Py_ssize_t n, Py_ssize_t depth, float* packed,
+) noexcept nogil:
     """x (n, depth) -> its transpose (depth, n), packed for gemm."""
-    cdef Py_ssize_t width = 4 * lanes, wide = n // width * width, column, j, k, size
-    cdef float* to
-    column = 0
+    cdef Py_ssize_t lanes = table.lanes, width = 4 * lanes, wide = n // width * width, column = 0, k, size, there
     while column < n:
         size = width if column < wide else lanes
-        to = packed + column * depth
-        for j in range(size):
-            if column + j < n:
-                for k in range(depth):
-                    to[k * size + j] = x[(column + j) * depth + k]
-            else:
-                for k in range(depth):
-                    to[k * size + j] = 0
+        there = min(size, n - column)
+        table.transpose(there, depth, x + column * depth, depth, packed + column * depth, size)
+        if there < size:
+            for k in range(depth):
+                memset(packed + column * depth + k * size + there, 0, (size - there) * sizeof(float))
         column += size
 
 
@@ -38,7 +35,7 @@ cdef void _symmetric_scores(
     Py_ssize_t stride,
 ) noexcept nogil:
     """x.x^T (n, n): the upper triangle by gemm, the lower one copied. The products commute, so no bit differs."""
-    cdef Py_ssize_t width = 4 * table.lanes, start, rows, first, i, j, block
+    cdef Py_ssize_t width = 4 * table.lanes, start, rows, first
     for start in range(0, n, 48):
         rows, first = min(48, n - start), start // width * width
         table.gemm(
@@ -47,10 +44,7 @@ cdef void _symmetric_scores(
         )
     for start in range(0, n, 48):
         first = start // width * width
-        for block in range(0, first, 16):
-            for j in range(start, min(start + 48, n)):
-                for i in range(block, block + 16):
-                    scores[j * stride + i] = scores[i * stride + j]
+        table.transpose(first, min(48, n - start), scores + start, stride, scores + start * stride, stride)
 
 
 cdef Py_ssize_t _gather(const float* x, const uint8_t* kept, Py_ssize_t n, Py_ssize_t width, float* to) noexcept nogil:
@@ -134,7 +128,7 @@ def attention(query, value, key, query_mask, value_mask, float scale, bint poole
                     row_k, row_v = gathered_k, gathered_v
                 else:
                     nv = values
-            _pack_transposed(row_k, nv, depth, lanes, packed_keys)
+            _pack_transposed(table, row_k, nv, depth, packed_keys)
             if pooled:
                 memset(mean, 0, nv * sizeof(float))
                 memset(out_at + b * width, 0, width * sizeof(float))

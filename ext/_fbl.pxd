@@ -42,6 +42,9 @@ cdef extern from "fbl_kernels.h":
         void (*gru_cell)(const fbl_recurrent* s) noexcept nogil
         void (*rnn_cell)(const fbl_recurrent* s) noexcept nogil
         void (*activate)(float* x, Py_ssize_t n, int code, const float* parameters) noexcept nogil
+        void (*transpose)(
+            Py_ssize_t rows, Py_ssize_t columns, const float* x, Py_ssize_t stride, float* to, Py_ssize_t to_stride,
+        ) noexcept nogil
         void (*softmax)(
             float* x, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t stride, float scale, float* inverse,
         ) noexcept nogil

@@ -79,6 +79,10 @@ typedef struct {
        Largest errors over all floats, on every instruction set: exp 1.1 ulp, tanh 2.6 ulp, sigmoid 2.5 ulp. */
     void (*activate)(float *x, ptrdiff_t n, int code, const float *parameters);
 
+    /* to[c * to_stride + r] = x[r * stride + c] for r < rows, c < columns. */
+    void (*transpose)(ptrdiff_t rows, ptrdiff_t columns, const float *x, ptrdiff_t stride, float *to,
+                      ptrdiff_t to_stride);
+
     /* softmax(scale * x) over each row of (rows, n), row r at x + r * stride, in two factors: x = e^(scale x - max) and
        inverse[r] = 1 / sum, summed in double over the lanes. */
     void (*softmax)(float *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride, float scale, float *inverse);

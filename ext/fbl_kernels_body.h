@@ -252,6 +252,22 @@ static void lstm_cell(const fbl_recurrent *s)
 
 /* ---- attention ---- */
 
+static void transpose(ptrdiff_t rows, ptrdiff_t columns, const float *x, ptrdiff_t stride, float *to, ptrdiff_t to_stride)
+{
+    for (ptrdiff_t r = 0; r < rows; r += L)
+        for (ptrdiff_t c = 0; c < columns; c += L)
+            if (r + L <= rows && c + L <= columns) {
+                vf row[L];
+                _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) row[i] = vload(x + (r + i) * stride + c);
+                vtranspose(row);
+                _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) vstore(to + (c + i) * to_stride + r, row[i]);
+            } else {
+                for (ptrdiff_t i = r; i < least(r + L, rows); i++)
+                    for (ptrdiff_t j = c; j < least(c + L, columns); j++)
+                        to[j * to_stride + i] = x[i * stride + j];
+            }
+}
+
 static void softmax(float *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride, float scale, float *inverse)
 {
     const ptrdiff_t whole = n / L * L;
@@ -314,6 +330,7 @@ const fbl_kernels FBL_SYMBOL(table) = {
     .gru_cell = gru_cell,
     .rnn_cell = rnn_cell,
     .activate = activate,
+    .transpose = transpose,
     .softmax = softmax,
     .add_rows = add_rows,
 };

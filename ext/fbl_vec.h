@@ -67,6 +67,47 @@ FBL_INLINE vf vfma(vf a, vf b, vf c) { return a * b + c; } /* two roundings: the
 #endif
 #endif
 
+/* Lane c of the result is lane PICK(c, S) of a, b one behind the other. */
+#if defined(__clang__)
+#define FBL_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FBL_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
+#endif
+#if FBL_LANES == 4
+#define FBL_EACH(PICK, S) PICK(0, S), PICK(1, S), PICK(2, S), PICK(3, S)
+#elif FBL_LANES == 8
+#define FBL_EACH(PICK, S)                                                                                              \
+    PICK(0, S), PICK(1, S), PICK(2, S), PICK(3, S), PICK(4, S), PICK(5, S), PICK(6, S), PICK(7, S)
+#else
+#define FBL_EACH(PICK, S)                                                                                              \
+    PICK(0, S), PICK(1, S), PICK(2, S), PICK(3, S), PICK(4, S), PICK(5, S), PICK(6, S), PICK(7, S), PICK(8, S),        \
+        PICK(9, S), PICK(10, S), PICK(11, S), PICK(12, S), PICK(13, S), PICK(14, S), PICK(15, S)
+#endif
+
+/* Of two rows S apart: the blocks of S lanes that change places. */
+#define FBL_FIRST(c, S) ((c) & (S) ? FBL_LANES + (c) - (S) : (c))
+#define FBL_SECOND(c, S) ((c) & (S) ? FBL_LANES + (c) : (c) + (S))
+#define FBL_EXCHANGE(S)                                                                                                \
+    _Pragma("GCC unroll 16") for (int i = 0; i < FBL_LANES; i++) if (!(i & (S)))                                       \
+    {                                                                                                                  \
+        vf a = row[i], b = row[i + (S)];                                                                               \
+        row[i] = FBL_SHUFFLE(a, b, FBL_EACH(FBL_FIRST, S));                                                            \
+        row[i + (S)] = FBL_SHUFFLE(a, b, FBL_EACH(FBL_SECOND, S));                                                     \
+    }
+
+/* Transpose L rows of L floats in place. */
+FBL_INLINE void vtranspose(vf *row)
+{
+    FBL_EXCHANGE(1)
+    FBL_EXCHANGE(2)
+#if FBL_LANES > 4
+    FBL_EXCHANGE(4)
+#endif
+#if FBL_LANES > 8
+    FBL_EXCHANGE(8)
+#endif
+}
+
 FBL_INLINE vi vset_int(int32_t x) { return x - (vi){0}; }
 FBL_INLINE vf vabs(vf x) { return (vf)((vi)x & vset_int(0x7FFFFFFF)); }
 

@@ -268,6 +268,18 @@ static void test_gru(ptrdiff_t rows, ptrdiff_t units, int how, int backwards)
     free(z), free(reset), free(alone), free(index), free(matrix), free(second);
 }
 
+static void test_transpose(ptrdiff_t rows, ptrdiff_t columns)
+{
+    const ptrdiff_t stride = columns + 3, to_stride = rows + 2;
+    float *x = floats((rows - 1) * stride + columns, 1), *to = floats((columns - 1) * to_stride + rows, 0);
+    table->transpose(rows, columns, x, stride, to, to_stride);
+    for (ptrdiff_t c = 0; c < columns; c++)
+        for (ptrdiff_t r = 0; r < (c < columns - 1 ? to_stride : rows); r++)
+            check("transpose", columns, (double)to[c * to_stride + r],
+                  r < rows ? (double)x[r * stride + c] : (double)NAN, 0);
+    free(x), free(to);
+}
+
 static void test_activate(ptrdiff_t n)
 {
     const float special[] = {NAN, INFINITY, -INFINITY, 0, -0.0f, 1e-40f, 88.5f, -103.5f, 1e-6f, 20, -20};
@@ -362,6 +374,7 @@ int main(void)
                 if (some_rows[r] < 20 && widths[w] < 70)
                     for (int how = GRU; how <= RNN; how++)
                         test_gru(some_rows[r], widths[w], how, (r + w) % 2);
+                test_transpose(some_rows[r], widths[w]);
                 test_softmax(some_rows[r], widths[w], r % 2 ? 1.0f : 0.25f);
                 test_add_rows(some_rows[r] - 1, widths[w]);
             }
