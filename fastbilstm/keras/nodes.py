@@ -69,10 +69,18 @@ def _keras2_value(value, names):
     return value
 
 
+def _flat_entries(entry, names):
+    """The references in an entry: itself, or those of the list that it is (states of cells above each other)."""
+    if _is_reference(entry, names) or not all(isinstance(part, list) for part in entry):
+        return [entry]
+    return [found for part in entry for found in _flat_entries(part, names)]
+
+
 def _keras2_call(layer, node, names, where):
     entries = [node] if node and isinstance(node[0], str) else node
     if not entries or not all(isinstance(entry, list) for entry in entries):
         raise FileFormatError(f"{where}: its inbound node is {str(node)[:80]}")
+    entries = [part for entry in entries for part in _flat_entries(entry, names)]
     tensors = [reference(entry, names, where) for entry in entries]
     kwargs = {}
     for entry in entries:
@@ -89,6 +97,10 @@ def _keras3_value(value, names, where):
     if isinstance(value, list):
         return [_keras3_value(item, names, where) for item in value]
     return value
+
+
+def _flat(values):
+    return [item for value in values for item in (_flat(value) if isinstance(value, list) else [value])]
 
 
 def read_calls(layer, class_name, nodes, names, where):
@@ -135,6 +147,9 @@ def _normalize(call, class_name, problems):
         if len(first) > 1:
             kwargs["initial_state"] = first[1:]
         first = first[0]
+    if isinstance(kwargs.get("initial_state"), list):
+        # Those of cells above each other are nested, one list for each cell.
+        kwargs["initial_state"] = _flat(kwargs["initial_state"])
     training = kwargs.pop("training", None)
     if training not in (None, False, 0):
         problems.append(("training", training, "asks for training behaviour at inference"))
