@@ -13,7 +13,7 @@ from ..layers.cells import CELLS
 from ..layers.recurrent import backward_layer
 from . import legacy
 from .assemble import assemble
-from .nodes import Call, Pending, map_pending, pending_in, read_calls, reference
+from .nodes import Call, Pending, map_pending, nested_ends, pending_in, read_calls, reference
 
 MODELS = ("Sequential", "Functional", "Model")
 _LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the graph before it with outputs=[...]"
@@ -343,7 +343,9 @@ class ConfigReader:
                 self.problem((*path, layer_name), layer.class_name, option, value, text)
             calls[layer_name] = found
         where = f"{self.label}: model {name!r}"
-        ends, structure = self._ends(config.get("output_layers"), known, where)
+        ends, structure = nested_ends(config.get("output_layers"), known, where) or self._ends(
+            config.get("output_layers"), known, where
+        )
         starts, input_structure = self._ends(config.get("input_layers"), known, where)
         for start in starts:
             if start.layer not in sources:

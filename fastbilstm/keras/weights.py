@@ -20,16 +20,18 @@ class Slot:
         self.layer, self.role, self.tensor, self.names, self.trainable = layer, role, tensor, names, trainable
 
 
-def slots(layer, trainable, path=(), names=()):
-    """All slots of a layer and of those inside it, in the order in which Keras creates the weights."""
+def slots(layer, trainable, path=(), names=(), free=True):
+    """All slots of a layer and of those inside it, in the order in which Keras creates the weights.
+
+    `free`: whether what holds the layer is trainable; what does not train holds nothing that does.
+    """
     path = (*path, layer.name)
-    found = []
+    found, free = [], free and trainable.get(path, True)
     for role, tensor in layer.weights.items():
-        learned = trainable.get(path, True) and role not in _NON_TRAINABLE
-        found.append(Slot(layer, role, tensor, {layer.name, *names}, learned))
+        found.append(Slot(layer, role, tensor, {layer.name, *names}, free and role not in _NON_TRAINABLE))
     inner = layer.layers if layer.graph is None else layer.graph.layers
     for part in inner:
-        found += slots(part, trainable, path, {layer.name} if layer.class_name == "TimeDistributed" else ())
+        found += slots(part, trainable, path, {layer.name} if layer.class_name == "TimeDistributed" else (), free)
     return found
 
 
