@@ -5,6 +5,7 @@ models are the same thing with one chain of calls. Layers may hold layers (Bidir
 Graph (a model inside a model). It knows names, options and topology; what a layer computes is in `layers/`.
 """
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,7 +117,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Graph:
-    """A model. Node numbers below len(inputs) are the inputs, the others are `nodes` in the order of execution."""
+    """A model. Node numbers below len(inputs) are the inputs, the others are `nodes` in the order of execution.
+
+    `output_structure`: "single", "list", "dict:" with the keys, or "nested:" with lists of output numbers as JSON.
+    """
 
     name: str
     keras: KerasVersion
@@ -148,6 +152,10 @@ class Graph:
                 raise FileFormatError(f"model {self.name!r}: an output refers to node {ref.node}, which is missing")
         if len(self.outputs) != len(self.output_names):
             raise FileFormatError(f"model {self.name!r}: {len(self.outputs)} outputs, {len(self.output_names)} names")
+        if self.output_structure.startswith("nested:"):
+            numbers = flatten_refs(json.loads(self.output_structure[len("nested:") :]), int)
+            if numbers != list(range(len(self.outputs))):
+                raise FileFormatError(f"model {self.name!r}: {len(self.outputs)} outputs in lists of {numbers}")
 
     def walk(self):
         """Yield (path, layer) for all layers at every depth."""

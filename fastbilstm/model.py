@@ -3,6 +3,7 @@
 Imports NumPy; files are read and written by `loading` and `weights_file`.
 """
 
+import json
 import numbers
 import sys
 import time
@@ -243,6 +244,8 @@ class Model:
         structure = self.graph.output_structure
         if structure.startswith("dict:"):
             return dict(zip(structure[len("dict:") :].split("\0"), outputs))
+        if structure.startswith("nested:"):
+            return _nested(json.loads(structure[len("nested:") :]), outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _check_batch(self, rows, batch_size):
@@ -308,6 +311,11 @@ class Model:
         if limit is not None:
             check_ids(array, limit, f"{what}: the token id")
         return array
+
+
+def _nested(numbers, outputs):
+    """The outputs in the lists of lists of their numbers."""
+    return [_nested(item, outputs) if isinstance(item, list) else outputs[item] for item in numbers]
 
 
 class _Progress:

@@ -37,7 +37,8 @@ def _rows(network, tensors, runner=None, indent=""):
 def describe(layer):
     """'Bidirectional(LSTM(64), concat)' and the like."""
     if layer.layers:
-        inner = describe(layer.layers[0])
+        shown = layer.layers if layer.class_name == "StackedRNNCells" else layer.layers[:1]
+        inner = ", ".join(map(describe, shown))
         mode = f", {layer.config['merge_mode']}" if "merge_mode" in layer.config else ""
         return f"{layer.class_name}({inner}{mode})"
     if layer.class_name == "Activation":

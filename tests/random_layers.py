@@ -37,6 +37,10 @@ def code(name, *args, **options):
     return Code(f"{name}({', '.join(given)})")
 
 
+def _listed(value):
+    return value if isinstance(value, list) else [value]
+
+
 class Draw:
     """Draws layers that fit a shape. `timesteps` is what a free time axis will be fed with."""
 
@@ -63,59 +67,97 @@ class Draw:
 
     # ---- recurrent layers
 
-    def lstm_options(self, shape, wrapped=False):
-        # A free time axis may be twice as long as the input: Concatenate joins along it.
-        timesteps = shape[1] or 2 * self.timesteps
-        options = {
-            **self.some(0.3, activation=self.activation(timesteps)),
-            **self.some(0.3, recurrent_activation=self.activation(timesteps)),
+    def cell_options(self, kind, timesteps):
+        """Options of what runs in one timestep: LSTM, GRU or SimpleRNN."""
+        options = {**self.some(0.3, activation=self.activation(timesteps))}
+        if kind != "SimpleRNN":
+            options |= self.some(0.3, recurrent_activation=self.activation(timesteps))
+        if kind == "GRU":
+            options |= self.some(0.4, reset_after=False)
+        options |= {
             **self.some(0.15, use_bias=False),
-            **self.some(0.15, zero_output_for_mask=True),
             **self.some(0.1, dropout=0.2, recurrent_dropout=0.1),
             **self.some(0.1, kernel_regularizer="l2", bias_constraint="non_neg", kernel_initializer="he_normal"),
         }
+        if not self.keras3 and kind != "SimpleRNN":
+            options |= self.some(0.1, implementation=1)
+        return options
+
+    def loop_options(self, shape, wrapped=False):
+        """Options of the loop over time."""
+        options = {**self.some(0.15, zero_output_for_mask=True)}
         if shape[1]:
             options |= self.some(0.2, unroll=True)
         if not wrapped or not self.keras3:
             options |= self.some(0.2, go_backwards=True)
         if self.stateful:
             options |= self.some(0.7, stateful=True)
-        if not self.keras3:
-            options |= self.some(0.1, implementation=1)
         return options
 
-    def lstm(self, shape, functional=False, units=None, sequences=None, wrapped=False):
-        options = self.lstm_options(shape, wrapped)
+    def kind(self):
+        """A class of layer: LSTM half of the time."""
+        return self.rng.choices(["LSTM", "GRU", "SimpleRNN", "RNN"], [5, 3, 1, 2])[0]
+
+    def states(self, kind, units):
+        """Units of the states of a layer of a kind that gives `units`, nested as Keras takes them, and its cells."""
+        if kind != "RNN":
+            return ([units] * 2 if kind == "LSTM" else [units]), None
+        kinds = [self.rng.choice(["LSTM", "GRU", "SimpleRNN"]) for _ in range(self.rng.choice([1, 1, 2, 3]))]
+        cells = [(k, self.size()) for k in kinds[:-1]] + [(kinds[-1], units)]
+        if len(cells) == 1 and self.chance(0.7):
+            return ([units] * 2 if kinds[0] == "LSTM" else [units]), cells[0]
+        wrap = (lambda size: [size]) if self.keras3 else (lambda size: size)
+        return [[size] * 2 if k == "LSTM" else wrap(size) for k, size in cells], cells
+
+    def layer_of(self, kind, units, cells, shape, wrapped=False, **given):
+        """The constructor of a recurrent layer of a kind, its cells drawn by `states`."""
+        # A free time axis may be twice as long as the input: Concatenate joins along it.
+        timesteps = shape[1] or 2 * self.timesteps
+        options = self.loop_options(shape, wrapped) | given
+        options = {name: value for name, value in options.items() if value is not None}
+        if kind != "RNN":
+            return code(f"L.{kind}", units, **self.cell_options(kind, timesteps), **options)
+        made = [code(f"L.{k}Cell", u, **self.cell_options(k, timesteps)) for k, u in _listed(cells)]
+        return code("L.RNN", made if isinstance(cells, list) else made[0], **options)
+
+    def single(self, shape, functional=False, units=None, sequences=None):
+        """(a layer that reads in one direction, the units of its states)."""
+        kind, given = self.kind(), {}
+        units = units or self.size()
+        sizes, cells = self.states(kind, units)
         if self.chance(0.6) if sequences is None else sequences:
-            options["return_sequences"] = True
+            given["return_sequences"] = True
             if not self.keras3 and not self.stateful and functional:
-                options |= self.some(0.05, time_major=True)
+                given |= self.some(0.05, time_major=True)
         if functional:
-            options |= self.some(0.2, return_state=True)
-        return code("L.LSTM", units or self.size(), **options)
+            given |= self.some(0.2, return_state=True)
+        return self.layer_of(kind, units, cells, shape, **given), sizes
 
     def bidirectional(self, shape, functional=False, units=None):
+        """(a Bidirectional, the units of the states of both its directions)."""
         merge_mode = self.rng.choice(["concat", "concat", "sum", "mul", "ave", *([None] if functional else [])])
         sequences, state = self.chance(0.6), functional and self.chance(0.2)
         common = {**({"return_sequences": True} if sequences else {}), **({"return_state": True} if state else {})}
-        forward = self.lstm_options(shape, wrapped=True) | common
-        first = units or self.size()
+        kind, first = self.kind(), units or self.size()
+        sizes, cells = self.states(kind, first)
+        # Keras 3 takes the shapes of the states from the forward layer; so does our merging of lists of states.
+        own = self.chance(0.25)
+        alone = {"go_backwards": None, "stateful": None} if own else {}
+        forward = self.layer_of(kind, first, cells, shape, True, **common, **alone)
         options = {} if merge_mode == "concat" else {"merge_mode": merge_mode}
-        if self.chance(0.25):
-            backward = self.lstm_options(shape, wrapped=True) | common
-            forward.pop("go_backwards", None)
-            forward.pop("stateful", None)
-            backward.pop("stateful", None)
-            backward["go_backwards"] = True
+        if own:
             # Keras 3 gives the states of the backward layer the static shape of the forward layer's.
-            free = units is None and merge_mode in ("concat", None) and not (state and self.keras3)
-            second = self.size() if free else first
-            options["backward_layer"] = code("L.LSTM", second, **backward)
-        return code("L.Bidirectional", code("L.LSTM", first, **forward), **options)
+            free = units is None and merge_mode in ("concat", None) and not state
+            second, other = (self.size(), self.kind()) if free else (first, kind)
+            other_cells = self.states(other, second)[1] if free else cells
+            backward = {**common, "go_backwards": True, "stateful": None}
+            options["backward_layer"] = self.layer_of(other, second, other_cells, shape, True, **backward)
+        return code("L.Bidirectional", forward, **options), sizes + sizes
 
     def recurrent(self, shape, functional=False, units=None, double=None):
+        """(a recurrent layer, the units of its states, nested as Keras takes them)."""
         double = self.chance(0.5) if double is None else double
-        return (self.bidirectional if double else self.lstm)(shape, functional, units)
+        return (self.bidirectional if double else self.single)(shape, functional, units)
 
     # ---- attention
 
@@ -182,7 +224,7 @@ class Draw:
         kinds = {"recurrent": 10, "dense": 3, "elementwise": 5, "distributed": 2, "pooling": 2, "shape": 2}
         kind = self.rng.choices(list(kinds), kinds.values())[0]
         if kind == "recurrent":
-            return self.recurrent(shape, functional)
+            return self.recurrent(shape, functional)[0]
         if kind == "dense":
             return self.dense()
         if kind == "elementwise":
@@ -225,7 +267,11 @@ class Draw:
         if len(step) == 3:
             state = self.stateful
             self.stateful = False  # Keras refuses a stateful layer inside TimeDistributed
-            inner += [self.lstm(step), self.bidirectional(step), self.lstm(step, sequences=False)]
+            inner += [self.single(step)[0], self.bidirectional(step)[0], self.single(step, sequences=False)[0]]
+            # A model at every timestep, and TimeDistributed at every timestep.
+            inner.append(code("k.Sequential", [self.single(step, sequences=True)[0], self.dense()]))
+            inner.append(code("k.Sequential", [self.dense(), self.bidirectional(step)[0]]))
+            inner.append(code("L.TimeDistributed", self.dense()))
             self.stateful = state
             inner += [self.pooling(), code("L.Flatten")] if step[1] else [self.pooling()]
         choices = [code("L.TimeDistributed", layer) for layer in inner] + [
@@ -237,7 +283,7 @@ class Draw:
     def layers(self, shape, masked, number, batch, before=()):
         """A chain of layers, each for the output of the one before; they are tried out and thrown away."""
         x = self.k.Input(shape[1:], **batch)
-        names = {"L": self.k.layers}
+        names = {"k": self.k, "L": self.k.layers}
         for layer in before:
             x = eval(layer, names)(x)
         chain = []

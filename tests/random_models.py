@@ -113,9 +113,14 @@ class Generator:
         program = self.program
         name = layer if layer in program.names else program.assign("f", layer)
         result = program.assign("x", f"{name}({argument}{calls})")
-        if isinstance(program[result], (list, tuple)):
-            return [program.assign("x", f"{result}[{i}]") for i in range(len(program[result]))]
-        return [result]
+        return self.parts(result)
+
+    def parts(self, name):
+        """The names of the tensors in a list of them, at any depth: states of cells above each other are nested."""
+        if not isinstance(self.program[name], (list, tuple)):
+            return [name]
+        taken = [self.program.assign("x", f"{name}[{i}]") for i in range(len(self.program[name]))]
+        return [part for item in taken for part in self.parts(item)]
 
     def of_rank(self, pool, rank):
         return [name for name in pool if len(self.program.shape(name)) == rank]
@@ -146,17 +151,31 @@ class Generator:
         vectors = self.of_rank(pool, 2)
         if self.chance(0.3) and not self.inside and name in self.feeds:
             mask = self.input("mask", (program.shape(name)[1],))
-            return self.apply(self.draw.recurrent(program.shape(name), functional=True), name, f", mask={mask}")
+            return self.apply(self.draw.recurrent(program.shape(name), functional=True)[0], name, f", mask={mask}")
         if not vectors:
             if self.inside:
                 return None
             vectors = [self.input("vector")]
         units = program.shape(self.rng.choice(vectors))[1]
-        states = [v for v in vectors if program.shape(v)[1] == units]
-        double = self.chance(0.5)
-        given = ", ".join(self.rng.choice(states) for _ in range(4 if double else 2))
-        layer = self.draw.recurrent(program.shape(name), functional=True, units=units, double=double)
-        return self.apply(layer, name, f", initial_state=[{given}]")
+        layer, sizes = self.draw.recurrent(program.shape(name), functional=True, units=units)
+        given = self.states(sizes, vectors)
+        return self.apply(layer, name, f", initial_state={given}") if given else None
+
+    def states(self, sizes, vectors):
+        """Source text of initial states of these sizes, nested alike; None where a model inside lacks a vector."""
+        parts = []
+        for size in sizes:
+            fits = [v for v in vectors if self.program.shape(v)[1] == size]
+            if isinstance(size, list):
+                part = self.states(size, vectors)
+            elif fits:
+                part = self.rng.choice(fits)
+            else:
+                part = None if self.inside else self.input("vector", (size,))
+            if part is None:
+                return None
+            parts.append(part)
+        return f"[{', '.join(parts)}]"
 
     def step_share(self, pool):
         """Call a layer again that was called before."""

@@ -39,6 +39,16 @@ GOLDEN = [
         for name in ("lstm", "embedding_lstm", "bidirectional_lstm", "bidirectional_lstm_no_return_sequences")
         for backend in ("tensorflow", "theano")
     ),
+    *((f"models/dl4j/tfkeras/{name}.h5", None, None) for name in ("rnn_0", "rnn_121", "rnn_200", "rnn_26")),
+    *(
+        row
+        for stem in (SIMPLE_RNN, FLATTEN_RNN)
+        for row in (
+            (f"{stem}_model.h5", None, None),
+            (f"{stem}_weights.h5", f"{stem}_config.json", f"{stem}_model.h5"),
+        )
+    ),
+    ("models/dot_res_lstm/gru.h5", None, None),
     ("models/dl4j/weights/keras-attention.h5", None, None),
     ("models/dot_res_lstm/bilstm.h5", None, None),
     ("models/dot_res_lstm/dot_res_lstm-29-0.84.hdf5", None, None),
@@ -72,7 +82,8 @@ def test_golden(name, config, golden):
 
 
 @pytest.mark.parametrize("kind", ["model", "weights"])
-@pytest.mark.parametrize("stem", [FLATTEN_LSTM, f"{SIMPLE_LSTM}_tf_keras_1", f"{SIMPLE_LSTM}_th_keras_1"],
+@pytest.mark.parametrize("stem", [FLATTEN_LSTM, f"{SIMPLE_LSTM}_tf_keras_1", f"{SIMPLE_LSTM}_th_keras_1",
+                                  SIMPLE_RNN, FLATTEN_RNN],
                          ids=lambda stem: stem.rpartition("/")[2])  # fmt: skip
 def test_inputs_and_outputs_of_the_writer(stem, kind):
     """What Keras 1.2.2 or 2.1.3 predicted, and what it computed at every layer on the way."""
@@ -82,7 +93,7 @@ def test_inputs_and_outputs_of_the_writer(stem, kind):
         (prediction,) = (dataset[()] for dataset in file["predictions"].values())
         activations = {name: dataset[()] for name, dataset in file["activations"].items()}
     check(load(f"{stem}_{kind}.h5", config).predict(x), prediction)
-    assert len(activations) == 2
+    assert len(activations) == (3 if stem == FLATTEN_RNN else 2)
     for layer, k in activations.items():
         check(load(f"{stem}_{kind}.h5", config, outputs=[layer]).predict(x), k)
 
@@ -138,19 +149,6 @@ def test_published_classes():
 # File, its architecture, and every (layer, class) that the error must name.
 REFUSED = [
     ("models/dl4j/tfkeras/issue_9349.hdf5", None, [("conv1d", "Conv1D"), ("max_pooling1d", "MaxPooling1D")]),
-    ("models/dl4j/tfkeras/rnn_0.h5", None, [("simple_rnn", "SimpleRNN")]),
-    ("models/dl4j/tfkeras/rnn_121.h5", None, [
-        ("bidirectional_70/forward_simple_rnn_58", "SimpleRNN"),
-        ("bidirectional_71/forward_simple_rnn_59", "SimpleRNN"),
-    ]),
-    ("models/dl4j/tfkeras/rnn_200.h5", None, [("simple_rnn_100", "SimpleRNN")]),
-    ("models/dl4j/tfkeras/rnn_26.h5", None, [("simple_rnn_12", "SimpleRNN"), ("simple_rnn_13", "SimpleRNN")]),
-    ("models/dot_res_lstm/gru.h5", None, [("gru_1", "GRU"), ("gru_2", "GRU")]),
-    *(
-        (f"{stem}_{kind}.h5", None if kind == "model" else f"{stem}_config.json", [("simple_rnn_1", "SimpleRNN")])
-        for stem in (SIMPLE_RNN, FLATTEN_RNN)
-        for kind in ("model", "weights")
-    ),
 ]  # fmt: skip
 LAMBDA = [
     (f"{EXAMPLES}/lambda/model_lambda.h5", ["lambda_3", "lambda_4"]),

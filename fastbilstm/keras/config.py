@@ -9,15 +9,24 @@ from .. import layers as specification
 from ..errors import FileFormatError, UnsupportedLayerError
 from ..graph import Input, Layer
 from ..layers.base import COMMON, IGNORED_SUFFIXES, REQUIRED
+from ..layers.cells import CELLS
 from ..layers.recurrent import backward_layer
 from . import legacy
 from .assemble import assemble
-from .nodes import Call, Pending, map_pending, pending_in, read_calls, reference
+from .nodes import Call, Pending, map_pending, nested_ends, pending_in, read_calls, reference
 
 MODELS = ("Sequential", "Functional", "Model")
 _LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the graph before it with outputs=[...]"
-# The LSTM's activations are always stored; their defaults changed between versions, so none is assumed.
-_ALWAYS_STORED = {"LSTM": ("activation", "recurrent_activation")}
+# The activations of recurrent layers are always stored; defaults changed between versions, so none is assumed.
+_BOTH = ("activation", "recurrent_activation")
+_ALWAYS_STORED = {
+    **dict.fromkeys(("LSTM", "LSTMCell", "GRU", "GRUCell"), _BOTH),
+    **dict.fromkeys(("SimpleRNN", "SimpleRNNCell"), ("activation",)),
+}
+# The layers that Bidirectional can wrap.
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
+# Options that hold layers.
+_INNER = ("layer", "backward_layer", "cell", "cells")
 # Options that are ignored and worth telling the user about, beside regularizers and constraints.
 _REPORTED = ("dropout", "recurrent_dropout", "rate", "stddev", "noise_shape", "l1", "l2")
 # Keras' dtype policies, and the dtype fastbilstm computes in.
@@ -135,7 +144,7 @@ class ConfigReader:
                 self.problem(path, class_name, name, config.get(name), f"is not supported: {error}")
                 good = False
         for name, value in config.items():
-            if name in cls.options or name in COMMON or value is None or name in ("layer", "backward_layer"):
+            if name in cls.options or name in COMMON or value is None or name in _INNER:
                 continue
             if name in cls.ignored or name.endswith(IGNORED_SUFFIXES):
                 if value and (name in _REPORTED or name.endswith(("_regularizer", "_constraint"))):
@@ -150,6 +159,8 @@ class ConfigReader:
 
     def _read_inner(self, class_name, config, path):
         """The layers inside a wrapper; None if the wrapper cannot hold them."""
+        if class_name in ("RNN", "StackedRNNCells"):
+            return self._read_cells(class_name, config, path)
         if class_name not in ("Bidirectional", "TimeDistributed"):
             return ()
         if not isinstance(config.get("layer"), dict):
@@ -159,7 +170,7 @@ class ConfigReader:
         inner_name = str((config["layer"].get("config") or {}).get("name") or "layer")
         base = inner_name.removeprefix("forward_")
         forward = self.read_layer(config["layer"], path, f"forward_{base}")
-        if forward.class_name != "LSTM":
+        if forward.class_name not in _RECURRENT:
             if forward.class_name in specification.REGISTRY:
                 self.problem(path, class_name, "layer", forward.class_name, "is not supported")
             return None
@@ -168,15 +179,38 @@ class ConfigReader:
             name = f"backward_{base}"
             if not forward.config:
                 return None
-            backward = backward_layer(forward, name, self.version)
-            self.trainable[(*path, name)] = self.trainable[(*path, forward.name)]
-            return forward, replace(backward, weights={r: "/".join((*path, name, r)) for r in forward.weights})
+            return forward, self._renamed(backward_layer(forward, name, self.version), path, (*path, forward.name))
         custom_name = str((custom.get("config") or {}).get("name") or "layer").removeprefix("backward_")
         backward = self.read_layer(custom, path, f"backward_{custom_name}")
-        if backward.class_name != "LSTM" or not backward.config:
+        if backward.class_name not in _RECURRENT or not backward.config:
             self.problem(path, class_name, "backward_layer", backward.class_name, "is not supported")
             return None
         return forward, backward
+
+    def _renamed(self, layer, path, copied):
+        """A copy of the layer at `copied` under its own name below `path`, with weights of its own."""
+        path = (*path, layer.name)
+        self.trainable[path] = self.trainable[copied]
+        parts = tuple(self._renamed(part, path, (*copied, part.name)) for part in layer.layers)
+        return replace(layer, weights={role: "/".join((*path, role)) for role in layer.weights}, layers=parts)
+
+    def _read_cells(self, class_name, config, path):
+        """The cell of an RNN, or those above each other."""
+        option = "cell" if class_name == "RNN" else "cells"
+        cells = config.get(option) if option == "cells" else [config.get(option)]
+        if not isinstance(cells, list) or not cells or not all(isinstance(cell, dict) for cell in cells):
+            self.malformed(f"layer {'/'.join(path)!r} ({class_name}): it holds no {option}")
+        known = [str(cell.get("class_name")) in CELLS for cell in cells]
+        for cell, good in zip(cells, known):
+            if not good:
+                self.problem(path, class_name, option, str(cell.get("class_name")), "is not supported")
+        if not all(known):
+            return None
+        names = [str((cell.get("config") or {}).get("name") or cell["class_name"].lower()) for cell in cells]
+        # Versions that did not name cells: two of a class above each other.
+        unique = len(set(names)) == len(names)
+        names = names if unique else [f"{name}_{number}" for number, name in enumerate(names)]
+        return tuple(self.read_layer(cell, path, name) for cell, name in zip(cells, names))
 
     def _read_dtype(self, class_name, dtype, path):
         if dtype is None:
@@ -309,7 +343,9 @@ class ConfigReader:
                 self.problem((*path, layer_name), layer.class_name, option, value, text)
             calls[layer_name] = found
         where = f"{self.label}: model {name!r}"
-        ends, structure = self._ends(config.get("output_layers"), known, where)
+        ends, structure = nested_ends(config.get("output_layers"), known, where) or self._ends(
+            config.get("output_layers"), known, where
+        )
         starts, input_structure = self._ends(config.get("input_layers"), known, where)
         for start in starts:
             if start.layer not in sources:

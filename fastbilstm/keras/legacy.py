@@ -37,6 +37,8 @@ _MERGE_MODES = {
     "max": "Maximum",
     "dot": "Dot",
 }
+# Gates of the arrays of Keras 1: their order in the file, and today's.
+_KERAS1_GATES = {"LSTM": ("icfo", "ifco"), "GRU": ("zrh", "zrh"), "SimpleRNN": ("h", "h")}
 ALIASES = {"GlobalAvgPool1D": "GlobalAveragePooling1D", "GlobalMaxPool1D": "GlobalMaxPooling1D"}
 
 
@@ -53,6 +55,8 @@ def modernize(class_name, config, version):
     if class_name in ("CuDNNLSTM", "CuDNNGRU"):
         config.update(activation="tanh", recurrent_activation="sigmoid", use_bias=True)
         class_name = class_name[len("CuDNN") :]
+        if class_name == "GRU":
+            config["reset_after"] = True
     if version.framework == "keras1":
         class_name, config = _keras1(class_name, config)
     if class_name == "BatchNormalization":
@@ -86,9 +90,9 @@ def _keras1(class_name, config):
         inner["name"] = f"{config.get('name', 'dense')}_inner"
         outer = {key: config[key] for key in ("name", "trainable", "batch_input_shape", "input_dtype") if key in config}
         return "TimeDistributed", {**outer, "layer": {"class_name": "Dense", "config": inner}}
-    if class_name in ("LSTM", "Dense"):
+    if class_name in (*_KERAS1_GATES, "Dense"):
         config.setdefault("use_bias", True)
-    if class_name == "LSTM":
+    if class_name in _KERAS1_GATES:
         config.pop("input_dim", None)
     return class_name, config
 
@@ -109,22 +113,33 @@ def _keras1_merge(config):
 def keras1_arrays(class_name, units, arrays, label):
     """Take one layer's arrays off the front of a Keras 1 list; return (arrays in today's order, the rest).
 
-    Keras 1 stores an LSTM as 12 arrays, W U b for the gates i c f o, or as 3 fused ones in today's order if
-    consume_less was "gpu".
+    Keras 1 stores W U b gate by gate: 12 arrays of an LSTM (gates i c f o), 9 of a GRU (z r h), 3 of a SimpleRNN; or 3
+    fused ones in today's order if consume_less was "gpu".
     """
-    if class_name != "LSTM":
+    if class_name not in _KERAS1_GATES:
         raise FileFormatError(f"{label}: no rule for the Keras 1 weights of {class_name}")
-    if arrays and arrays[0].ndim == 2 and arrays[0].shape[1] == 4 * units:
+    order, today = _KERAS1_GATES[class_name]
+    if arrays and arrays[0].ndim == 2 and arrays[0].shape[1] == len(order) * units:
         return arrays[:3], arrays[3:]
-    if len(arrays) < 12:
-        raise FileFormatError(f"{label}: {len(arrays)} arrays for a Keras 1 LSTM; expected 12")
-    i, c, f, o = (arrays[3 * gate : 3 * gate + 3] for gate in range(4))
-    fused = [np.concatenate([gate[part] for gate in (i, f, c, o)], axis=-1) for part in range(3)]
-    return fused, arrays[12:]
+    count = 3 * len(order)
+    if len(arrays) < count:
+        raise FileFormatError(f"{label}: {len(arrays)} arrays for a Keras 1 {class_name}; expected {count}")
+    by_gate = {gate: arrays[3 * k : 3 * k + 3] for k, gate in enumerate(order)}
+    fused = [np.concatenate([by_gate[gate][part] for gate in today], axis=-1) for part in range(3)]
+    return fused, arrays[count:]
 
 
 def cudnn_lstm(kernel, recurrent_kernel, bias):
     """Today's arrays of an LSTM from those of CuDNNLSTM, which holds two biases of 4U and transposed kernels."""
-    kernel = np.concatenate([k.T.reshape(k.shape, order="F") for k in np.split(kernel, 4, axis=1)], axis=1)
-    recurrent_kernel = np.concatenate([k.T for k in np.split(recurrent_kernel, 4, axis=1)], axis=1)
+    kernel, recurrent_kernel = _cudnn_kernels(kernel, recurrent_kernel, 4)
     return kernel, recurrent_kernel, bias[: bias.size // 2] + bias[bias.size // 2 :]
+
+
+def cudnn_gru(kernel, recurrent_kernel, bias):
+    """Today's arrays of a GRU with reset_after from those of CuDNNGRU: a bias of 6U and transposed kernels."""
+    return *_cudnn_kernels(kernel, recurrent_kernel, 3), bias.reshape(2, -1)
+
+
+def _cudnn_kernels(kernel, recurrent_kernel, n_gates):
+    kernel = np.concatenate([k.T.reshape(k.shape, order="F") for k in np.split(kernel, n_gates, axis=1)], axis=1)
+    return kernel, np.concatenate([k.T for k in np.split(recurrent_kernel, n_gates, axis=1)], axis=1)

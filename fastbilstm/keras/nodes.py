@@ -4,6 +4,7 @@ A call becomes `Call(layer, args, kwargs)` in which every tensor is a `Pending(l
 Knows no files and no arrays.
 """
 
+import json
 from dataclasses import dataclass
 from functools import partial
 
@@ -61,6 +62,28 @@ def reference(value, names, where):
     return Pending(value[0], value[1], value[2])
 
 
+def nested_ends(entry, names, where):
+    """output_layers with lists in the list, as states of cells above each other are; None if there are none.
+
+    Returns the tensors, flat, and "nested:" with the lists of their numbers as JSON.
+    """
+
+    def is_nested(part):
+        return isinstance(part, list) and bool(part) and isinstance(part[0], list)
+
+    if not isinstance(entry, list) or not any(map(is_nested, entry)):
+        return None
+    ends = []
+
+    def number(part):
+        if is_nested(part):
+            return [number(item) for item in part]
+        ends.append(reference(part, names, where))
+        return len(ends) - 1
+
+    return ends, "nested:" + json.dumps([number(part) for part in entry])
+
+
 def _keras2_value(value, names):
     if _is_reference(value, names) and len(value) == 3:
         return Pending(*value)
@@ -69,10 +92,19 @@ def _keras2_value(value, names):
     return value
 
 
-def _keras2_call(layer, node, names, where):
+def _flat_entries(entry, names):
+    """The references in an entry: itself, or those of the list that it is (states of cells above each other)."""
+    if not entry or _is_reference(entry, names) or not all(isinstance(part, list) for part in entry):
+        return [entry]
+    return [found for part in entry for found in _flat_entries(part, names)]
+
+
+def _keras2_call(layer, class_name, node, names, where):
     entries = [node] if node and isinstance(node[0], str) else node
     if not entries or not all(isinstance(entry, list) for entry in entries):
         raise FileFormatError(f"{where}: its inbound node is {str(node)[:80]}")
+    if class_name in RECURRENT:
+        entries = [part for entry in entries for part in _flat_entries(entry, names)]
     tensors = [reference(entry, names, where) for entry in entries]
     kwargs = {}
     for entry in entries:
@@ -89,6 +121,11 @@ def _keras3_value(value, names, where):
     if isinstance(value, list):
         return [_keras3_value(item, names, where) for item in value]
     return value
+
+
+def flat(values):
+    """The items of lists inside lists, in order."""
+    return [item for value in values for item in (flat(value) if isinstance(value, list) else [value])]
 
 
 def read_calls(layer, class_name, nodes, names, where):
@@ -108,7 +145,7 @@ def read_calls(layer, class_name, nodes, names, where):
             kwargs = _keras3_value(node.get("kwargs") or {}, names, where)
             call = Call(layer, tuple(args), kwargs)
         elif isinstance(node, list):
-            call = _keras2_call(layer, node, names, where)
+            call = _keras2_call(layer, class_name, node, names, where)
         else:
             problems.append(("inbound_nodes", str(node)[:60], "is a call with a dict of tensors"))
             continue
@@ -135,6 +172,9 @@ def _normalize(call, class_name, problems):
         if len(first) > 1:
             kwargs["initial_state"] = first[1:]
         first = first[0]
+    if isinstance(kwargs.get("initial_state"), list):
+        # Those of cells above each other are nested, one list for each cell.
+        kwargs["initial_state"] = flat(kwargs["initial_state"])
     training = kwargs.pop("training", None)
     if training not in (None, False, 0):
         problems.append(("training", training, "asks for training behaviour at inference"))

@@ -11,6 +11,7 @@ from ..graph import KerasVersion
 from .archive import read_archive
 from .config import MODELS, ConfigReader, split_config
 from .hdf5 import attribute, is_group, json_attribute, open_file
+from .nodes import RECURRENT
 from .weights import read_groups, read_paths
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -221,8 +222,9 @@ def _guess_shape(graph, tensors, label):
             break
     if layer.class_name == "Embedding":
         return (*lead, None)
-    if layer.class_name == "LSTM":
-        return (*lead, None, tensors[layer.weights["kernel"]].shape[0])
+    if layer.class_name in RECURRENT:
+        first = next(part for _, part in layer.walk() if "kernel" in part.weights)
+        return (*lead, None, tensors[first.weights["kernel"]].shape[0])
     if layer.class_name == "Dense":
         return (*lead, tensors[layer.weights["kernel"]].shape[0])
     raise FileFormatError(

@@ -20,16 +20,18 @@ class Slot:
         self.layer, self.role, self.tensor, self.names, self.trainable = layer, role, tensor, names, trainable
 
 
-def slots(layer, trainable, path=(), names=()):
-    """All slots of a layer and of those inside it, in the order in which Keras creates the weights."""
+def slots(layer, trainable, path=(), names=(), free=True):
+    """All slots of a layer and of those inside it, in the order in which Keras creates the weights.
+
+    `free`: whether what holds the layer is trainable; what does not train holds nothing that does.
+    """
     path = (*path, layer.name)
-    found = []
+    found, free = [], free and trainable.get(path, True)
     for role, tensor in layer.weights.items():
-        learned = trainable.get(path, True) and role not in _NON_TRAINABLE
-        found.append(Slot(layer, role, tensor, {layer.name, *names}, learned))
+        found.append(Slot(layer, role, tensor, {layer.name, *names}, free and role not in _NON_TRAINABLE))
     inner = layer.layers if layer.graph is None else layer.graph.layers
     for part in inner:
-        found += slots(part, trainable, path, {layer.name} if layer.class_name == "TimeDistributed" else ())
+        found += slots(part, trainable, path, {layer.name} if layer.class_name == "TimeDistributed" else (), free)
     return found
 
 
@@ -90,8 +92,8 @@ def _from_keras1(places, arrays, where):
     while position < len(places):
         layer = places[position].layer
         count = len(layer.weights)
-        if layer.class_name == "LSTM":
-            taken, arrays = legacy.keras1_arrays("LSTM", layer.config["units"], arrays, where)
+        if layer.class_name in ("LSTM", "GRU", "SimpleRNN"):
+            taken, arrays = legacy.keras1_arrays(layer.class_name, layer.config["units"], arrays, where)
         else:
             taken, arrays = arrays[:count], arrays[count:]
         result += taken
@@ -119,7 +121,7 @@ def _match(places, names, arrays, where):
         chosen = {slot: array for array, slot in enumerate(order)}
     tensors = {place.tensor: arrays[chosen[k]] for k, place in enumerate(places)}
     for place in places:
-        convert_cudnn(place, tensors)
+        convert_cudnn(place, tensors, where)
     return tensors
 
 
@@ -134,15 +136,35 @@ def _match_names(places, names):
     return chosen
 
 
-def convert_cudnn(place, tensors):
-    """Convert the weights of an LSTM in place where the size of its bias says that CuDNNLSTM wrote them."""
+# Class -> number of gates, what converts the weights.
+_CUDNN = {"LSTM": (4, legacy.cudnn_lstm), "GRU": (3, legacy.cudnn_gru)}
+
+
+def convert_cudnn(place, tensors, where):
+    """Convert the weights of an LSTM or GRU in place where the size of its bias says that CuDNN wrote them."""
     layer = place.layer
-    if layer.class_name == "LSTM" and place.role == "bias":
+    if layer.class_name.removesuffix("Cell") in _CUDNN and place.role == "bias":
+        n_gates, convert = _CUDNN[layer.class_name.removesuffix("Cell")]
         units = layer.config["units"]
         names = [layer.weights[role] for role in ("kernel", "recurrent_kernel", "bias")]
-        if tensors[names[2]].shape == (8 * units,) and all(tensors[n].shape[-1:] == (4 * units,) for n in names[:2]):
-            for name, array in zip(names, legacy.cudnn_lstm(*(tensors[n] for n in names))):
+        shape = tensors[names[2]].shape
+        if n_gates == 3:
+            _check_reset_after(layer, shape, units, where)
+        widths = {tensors[name].shape[-1:] for name in names[:2]}
+        if shape == (2 * n_gates * units,) and widths == {(n_gates * units,)}:
+            for name, array in zip(names, convert(*(tensors[n] for n in names))):
                 tensors[name] = array
+
+
+def _check_reset_after(layer, shape, units, where):
+    """Refuse the bias of a GRU that was written with another `reset_after` than the architecture says."""
+    after, before = ((2, 3 * units), (6 * units,)), ((3 * units,),)
+    given = bool(layer.config["reset_after"])
+    if shape in (before if given else after):
+        raise FileFormatError(
+            f"{where}: its architecture says reset_after={given}, the bias of shape {shape} in the file is of a "
+            f"{layer.class_name} with reset_after={not given}"
+        )
 
 
 # ---- object paths (.weights.h5) -------------------------------------------------------------------------------------
@@ -213,20 +235,39 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
             if target is not None and slots(target, trainable):
                 _read_object(part_group, target, inner.get(part), trainable, label, tensors)
         return
-    children = {"TimeDistributed": ("layer",), "Bidirectional": ("forward_layer", "backward_layer")}
     if layer.layers:
         inner = class_name[1] if isinstance(class_name, tuple) else {}
-        for part, attribute_name in zip(layer.layers, children[layer.class_name]):
+        for part, attribute_name in zip(layer.layers, _inner_groups(layer)):
             if slots(part, trainable):
                 _read_object(
                     child(group, attribute_name, "group", label), part, inner.get(part.name), trainable, label, tensors
                 )
         return
-    holder = child(group, "cell/vars" if layer.class_name == "LSTM" else "vars", "group", label)
+    # CuDNN layers have no cell.
+    has_cell = layer.class_name in ("LSTM", "GRU", "SimpleRNN") and is_group(group, "cell")
+    holder = child(group, "cell/vars" if has_cell else "vars", "group", label)
     places = slots(layer, trainable)
     if len(holder) != len(places):
         raise FileFormatError(f"{where}: the file holds {len(holder)} arrays for it, it needs {len(places)}")
     for number, place in enumerate(places):
         tensors[place.tensor] = read_array(holder, str(number), label)
     for place in places:
-        convert_cudnn(place, tensors)
+        convert_cudnn(place, tensors, where)
+
+
+def _inner_groups(layer):
+    """The groups of the layers inside a wrapper; those of cells above each other are numbered by class."""
+    fixed = {
+        "TimeDistributed": ("layer",),
+        "Bidirectional": ("forward_layer", "backward_layer"),
+        "RNN": ("cell",),
+    }
+    if layer.class_name in fixed:
+        return fixed[layer.class_name]
+    names, counters = [], {}
+    for cell in layer.layers:
+        snake = snake_case(cell.class_name)
+        number = counters.get(snake, 0)
+        counters[snake] = number + 1
+        names.append(f"cells/{snake}_{number}" if number else f"cells/{snake}")
+    return names

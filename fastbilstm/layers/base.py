@@ -170,12 +170,15 @@ class BaseLayer:
 
     def checked_infer(self, inputs, kwargs):
         """`infer`, and refuse weights whose shape is not the one these inputs need."""
+        self.check_sizes([spec.shape for spec in inputs])
+        return self.infer(inputs, kwargs)
+
+    def check_sizes(self, shapes):
         if self.weight_names:
-            for role, expected in self.weight_shapes([spec.shape for spec in inputs]).items():
+            for role, expected in self.weight_shapes(shapes).items():
                 found = self.sizes[role]
                 if len(found) != len(expected) or any(e not in (None, f) for e, f in zip(expected, found)):
                     self.fail(f"its {role} has shape {found}; the model needs {expected}")
-        return self.infer(inputs, kwargs)
 
     def bind(self, tensors, dtype):
         """Take the weights, cast to the dtype of computation."""

@@ -169,6 +169,11 @@ class Functional(BaseLayer):
         return self.version.is_keras3 and self.version.version < (3, 11)
 
 
+def is_stateful(layer):
+    """Whether a layer, or one at any depth inside it, remembers states."""
+    return bool(layer.config.get("stateful")) or any(map(is_stateful, layer.inner))
+
+
 @register
 class TimeDistributed(BaseLayer):
     """The layer inside it, applied to every timestep: (B, T, ...) is read as (B*T, ...)."""
@@ -182,11 +187,21 @@ class TimeDistributed(BaseLayer):
         shape = inputs[0].shape
         if len(shape) < 3:
             self.fail(f"its input has shape {shape}; expected at least 3 axes")
-        if getattr(layer, "stateful", False):
+        if is_stateful(layer):
             self.fail("the layer inside it is stateful")
         step = (None, *shape[2:])
-        (inner,) = layer.checked_infer([Spec(step, inputs[0].masked)], {})[:1]
-        masked = inputs[0].masked or (inner.masked and not self.version.is_keras3)
+        outputs = layer.checked_infer([Spec(step, inputs[0].masked)], {})
+        if len(outputs) != 1:
+            self.fail(
+                f"the layer inside it, {layer.name!r} ({layer.class_name}), has {len(outputs)} outputs; expected 1"
+            )
+        (inner,) = outputs
+        # With a fixed batch size, Keras 2 up to 2.3.1 shows the layer no mask (keras 2.3.1, layers/wrappers.py, call).
+        self.hides_masks = self.version.is_multi_backend and (self.version.version < (2, 2) or shape[0] is not None)
+        early = self.version.framework == "tf_keras" and self.version.version < (2, 3)
+        if early and shape[0] is not None and (inputs[0].masked or inner.masked):
+            self.fail(f"what {self.version} does with a mask and a fixed batch size is not known to fastbilstm")
+        masked = inputs[0].masked or (inner.masked and not self.version.is_keras3 and not self.hides_masks)
         return [Spec((*shape[:2], *inner.shape[1:]), masked)]
 
     def call(self, inputs, kwargs, states):
@@ -195,12 +210,12 @@ class TimeDistributed(BaseLayer):
         lead = x.shape[:2]
         if lead[1] == 0:
             raise InputError(f"layer {self.name!r} (TimeDistributed): its input has no timesteps, shape {x.shape}")
-        old = self.version.is_multi_backend and self.version.version < (2, 2)
-        flat_mask = None if mask is None or old else np.reshape(mask, (lead[0] * lead[1], *mask.shape[2:]))
+        hidden = mask is None or self.hides_masks
+        flat_mask = None if hidden else np.reshape(mask, (lead[0] * lead[1], *mask.shape[2:]))
         flat = Tensor(np.reshape(x, (lead[0] * lead[1], *x.shape[2:])), flat_mask)
         y, inner_mask = layer.call([flat], {"mask": flat_mask is not None}, states)[0]
         y = np.reshape(y, (*lead, *y.shape[1:]))
-        if old or self.version.is_keras3:
+        if self.hides_masks or self.version.is_keras3:
             return [Tensor(y, mask)]
         if inner_mask is not None:
             return [Tensor(y, np.reshape(inner_mask, (*lead, *inner_mask.shape[1:])))]

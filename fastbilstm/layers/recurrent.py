@@ -1,7 +1,7 @@
-"""LSTM, GRU, SimpleRNN and Bidirectional: the specification, in NumPy.
+"""LSTM, GRU, SimpleRNN, RNN and Bidirectional: the specification, in NumPy.
 
-One timestep and the loop over time are in timesteps.py; the classes here are Keras' options around them: masks,
-direction, states, merge modes. Imports NumPy; knows nothing of files or kernels.
+One timestep and the loop over time are in timesteps.py, weights and options of a timestep in cells.py; the classes here
+are Keras' options around them: masks, direction, states, merge modes. Imports NumPy; knows nothing of files or kernels.
 """
 
 from dataclasses import replace
@@ -15,14 +15,13 @@ from .base import (
     Option,
     Spec,
     Tensor,
-    activation,
     boolean,
     check_sequence_mask,
     choice,
-    integer,
     register,
 )
-from .timesteps import gru_step, lstm_step, simple_rnn_step, unroll
+from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, check_cell
+from .timesteps import lstm_step, unroll
 
 
 def lstm(
@@ -60,12 +59,12 @@ def merge(forward, backward, mode):
 
 
 class Recurrent(BaseLayer):
-    """What LSTM, GRU and SimpleRNN have in common: Keras' options of a layer over time.
+    """What LSTM, GRU, SimpleRNN and RNN have in common: Keras' options of a cell run over time.
+
+    Each class has the `step`, `state_sizes`, `output_state` and `units` of its cell.
 
     Attributes
     ----------
-    n_gates, n_states : int
-        Blocks of units in the kernels; arrays of state.
     sequence : callable or None
         What runs the whole sequence in place of `unroll`; a backend sets it.
     """
@@ -79,34 +78,7 @@ class Recurrent(BaseLayer):
         "time_major": Option(boolean, False),
         "zero_output_for_mask": Option(boolean, False),
     }
-    ignored = (
-        *("dropout", "recurrent_dropout", "implementation", "unit_forget_bias", "seed", "use_cudnn", "input_dim"),
-        "enable_caching_device",
-    )
-    n_gates = n_states = 1
     n_inputs = sequence = None
-
-    @classmethod
-    def check_config(cls, config, version):
-        yield from super().check_config(config, version)
-        for name in ("activation", "recurrent_activation"):
-            if config.get(name) == "glu":
-                yield name, "glu", f"halves the number of units, which {cls.__name__} cannot use"
-
-    def weight_shapes(self, shapes):
-        features, width = shapes[0][-1] if shapes else None, self.n_gates * self.units
-        roles = {"kernel": (features, width), "recurrent_kernel": (self.units, width)}
-        if self.use_bias:
-            roles["bias"] = self.bias_shape
-        return roles
-
-    @property
-    def bias_shape(self):
-        return (self.n_gates * self.units,)
-
-    def step(self, x, states):
-        """One timestep: x (B, F), tuple of states -> tuple of states, h first."""
-        raise NotImplementedError
 
     @property
     def masked_output(self):
@@ -121,19 +93,19 @@ class Recurrent(BaseLayer):
     def infer(self, inputs, kwargs):
         shape = inputs[0].shape
         self.require_rank(shape, 3)
-        n_given = len(inputs) - 1
-        if n_given not in (0, self.n_states):
-            self.fail(f"it is called with {n_given} initial states; expected {self.n_states}")
-        for state in inputs[1:]:
-            if len(state.shape) != 2 or state.shape[1] not in (None, self.units):
-                self.fail(f"an initial state has shape {state.shape}; expected (batch, {self.units})")
+        n_given, sizes = len(inputs) - 1, self.state_sizes
+        if n_given not in (0, len(sizes)):
+            self.fail(f"it is called with {n_given} initial states; expected {len(sizes)}")
+        for state, size in zip(inputs[1:], sizes):
+            if len(state.shape) != 2 or state.shape[1] not in (None, size):
+                self.fail(f"an initial state has shape {state.shape}; expected (batch, {size})")
         batch = shape[1] if self.time_major else shape[0]
         if self.stateful and batch is None:
             self.fail("stateful is true and the batch size is not fixed; give the Input a batch_shape")
         lead = shape[:2] if self.return_sequences else (batch,)
         outputs = [Spec((*lead, self.units), self.return_sequences and inputs[0].masked)]
         if self.return_state:
-            outputs += [Spec((batch, self.units))] * self.n_states
+            outputs += [Spec((batch, size)) for size in sizes]
         return outputs
 
     def run(self, x, mask, initial_state, masked_output, states):
@@ -151,8 +123,8 @@ class Recurrent(BaseLayer):
                 x, **self.weights, mask=mask, initial_state=initial_state, masked_output=masked_output, **options
             )
         if initial_state is None:
-            initial_state = (np.zeros((len(x), self.units), x.dtype),) * self.n_states
-        outputs, last, final = unroll(self.step, x, mask, tuple(initial_state), masked_output)
+            initial_state = tuple(np.zeros((len(x), size), x.dtype) for size in self.state_sizes)
+        outputs, last, final = unroll(self.step, x, mask, tuple(initial_state), masked_output, self.output_state)
         return outputs, last, *final
 
     def start_states(self, given, batch, states):
@@ -213,62 +185,54 @@ class Recurrent(BaseLayer):
 
 
 @register
-class LSTM(Recurrent):
+class LSTM(Recurrent, LSTMCell):
     """Keras' LSTM with all its options."""
 
-    options = {
-        "units": Option(integer(1)),
-        "activation": Option(activation, "tanh"),
-        "recurrent_activation": Option(activation, "sigmoid"),
-        "use_bias": Option(boolean, True),
-        **Recurrent.options,
-    }
-    n_gates, n_states = 4, 2
-
-    def step(self, x, states):
-        kernel, recurrent_kernel, bias = (self.weights.get(role) for role in ("kernel", "recurrent_kernel", "bias"))
-        functions = self.activation_function("activation"), self.activation_function("recurrent_activation")
-        return lstm_step(x, states, kernel, recurrent_kernel, bias, *functions)
+    options = {**LSTMCell.options, **Recurrent.options}
 
 
 @register
-class GRU(Recurrent):
-    """Keras' GRU; a config without `reset_after` is of a version that did not have it."""
+class GRU(Recurrent, GRUCell):
+    """Keras' GRU with all its options."""
 
-    options = {
-        "units": Option(integer(1)),
-        "activation": Option(activation, "tanh"),
-        "recurrent_activation": Option(activation, "sigmoid"),
-        "use_bias": Option(boolean, True),
-        "reset_after": Option(boolean, False),
-        **Recurrent.options,
-    }
-    n_gates = 3
-
-    @property
-    def bias_shape(self):
-        return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
-
-    def step(self, x, states):
-        kernel, recurrent_kernel, bias = (self.weights.get(role) for role in ("kernel", "recurrent_kernel", "bias"))
-        functions = self.activation_function("activation"), self.activation_function("recurrent_activation")
-        return gru_step(x, states, kernel, recurrent_kernel, bias, *functions, self.reset_after)
+    options = {**GRUCell.options, **Recurrent.options}
 
 
 @register
-class SimpleRNN(Recurrent):
-    """Keras' SimpleRNN."""
+class SimpleRNN(Recurrent, SimpleRNNCell):
+    """Keras' SimpleRNN with all its options."""
 
-    options = {
-        "units": Option(integer(1)),
-        "activation": Option(activation, "tanh"),
-        "use_bias": Option(boolean, True),
-        **Recurrent.options,
-    }
+    options = {**SimpleRNNCell.options, **Recurrent.options}
 
-    def step(self, x, states):
-        kernel, recurrent_kernel, bias = (self.weights.get(role) for role in ("kernel", "recurrent_kernel", "bias"))
-        return simple_rnn_step(x, states, kernel, recurrent_kernel, bias, self.activation_function())
+
+@register
+class RNN(Recurrent):
+    """A cell run over time: the layer of that name, or StackedRNNCells."""
+
+    def __init__(self, layer, version, inner=()):
+        super().__init__(layer, version, inner)
+        (self.cell,) = self.inner
+        self.step = self.cell.step
+
+    units = property(lambda self: self.cell.units)
+    n_states = property(lambda self: self.cell.n_states)
+    state_sizes = property(lambda self: self.cell.state_sizes)
+    output_state = property(lambda self: self.cell.output_state)
+
+    def infer(self, inputs, kwargs):
+        outputs = super().infer(inputs, kwargs)
+        check_cell(self.cell, inputs[0].shape[2], self)
+        if isinstance(self.cell, StackedRNNCells):
+            self.check_stack(len(inputs) > 1 or self.return_state, inputs[0].masked)
+        return outputs
+
+    def check_stack(self, shows_states, masked):
+        """Refuse what old versions did differently: the states from the last cell to the first, masked outputs."""
+        number, multi = self.version.version, self.version.is_multi_backend
+        if shows_states and number < ((2, 3) if multi else (2, 2, 4)):
+            self.fail(f"the order of the states of StackedRNNCells in {self.version} is not known to fastbilstm")
+        if masked and self.masked_output == "state":
+            self.fail(f"what StackedRNNCells emit at masked timesteps in {self.version} is not known to fastbilstm")
 
 
 @register

@@ -6,8 +6,8 @@ The specification, in NumPy, in any float dtype; Keras' options around it are in
 import numpy as np
 
 
-def unroll(step, x, mask, states, masked_output="previous"):
-    """Run `step(x_t, states) -> states` over time; the output of a step is its first state, h.
+def unroll(step, x, mask, states, masked_output="previous", number=0):
+    """Run `step(x_t, states) -> states` over time; the output of a step is its state `number`, h.
 
     x (B, T, F), mask (B, T) bool or None, states: tuple of arrays (B, U)
     -> outputs (B, T, U), last output (B, U), tuple of the last states.
@@ -15,15 +15,16 @@ def unroll(step, x, mask, states, masked_output="previous"):
     A masked timestep carries the states over; its output is the output before it ("previous", zero at first), zeros
     ("zero") or h ("state").
     """
-    zeros = np.zeros_like(states[0])
+    zeros = np.zeros_like(states[number])
     output, outputs = zeros, []
     for t in range(x.shape[1]):
         new = step(x[:, t], states)
         if mask is None:
-            output, states = new[0], new
+            output, states = new[number], new
         else:
             keep = mask[:, t, np.newaxis]
-            output = np.where(keep, new[0], {"previous": output, "zero": zeros, "state": states[0]}[masked_output])
+            skipped = {"previous": output, "zero": zeros, "state": states[number]}[masked_output]
+            output = np.where(keep, new[number], skipped)
             states = tuple(np.where(keep, after, before) for after, before in zip(new, states))
         outputs.append(output)
     return np.stack(outputs, axis=1), output, states

@@ -2,6 +2,18 @@
 
 import json
 
+_LOOP = {
+    "return_sequences": False,
+    "return_state": False,
+    "go_backwards": False,
+    "stateful": False,
+    "unroll": False,
+    "time_major": False,
+    "zero_output_for_mask": False,
+}
+_SIMPLE_CELL = {"activation": "tanh", "use_bias": True, "dropout": 0.0, "recurrent_dropout": 0.0}
+_LSTM_CELL = {**_SIMPLE_CELL, "recurrent_activation": "sigmoid", "implementation": 2}
+_GRU_CELL = {**_LSTM_CELL, "reset_after": True}
 OPTIONS = {
     "InputLayer": {},
     "Sequential": {},
@@ -24,6 +36,14 @@ OPTIONS = {
         "recurrent_dropout": 0.0,
     },
     "CuDNNLSTM": {"return_sequences": False, "return_state": False, "go_backwards": False, "stateful": False},
+    "GRU": {**_LOOP, **_GRU_CELL},
+    "SimpleRNN": {**_LOOP, **_SIMPLE_CELL},
+    "CuDNNGRU": {"return_sequences": False, "return_state": False, "go_backwards": False, "stateful": False},
+    "RNN": _LOOP,
+    "LSTMCell": _LSTM_CELL,
+    "GRUCell": _GRU_CELL,
+    "SimpleRNNCell": _SIMPLE_CELL,
+    "StackedRNNCells": {},
     "Bidirectional": {"merge_mode": "concat"},
     "Dense": {"activation": "linear", "use_bias": True},
     "TimeDistributed": {},

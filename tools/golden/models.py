@@ -1,6 +1,20 @@
 """The whole table: importing this module runs every family and gives SPECS; derived.CASES is filled too."""
 
-from . import activations, bidirectional, derived_keras1, derived_keras2, formats, graphs, layers, merging, recurrent  # noqa: F401  (they add rows)  # noqa: F401
+from . import (  # noqa: F401  (they add rows)  # noqa: F401
+    activations,
+    bidirectional,
+    cells,
+    derived_gru,
+    derived_keras1,
+    derived_keras2,
+    formats,
+    graphs,
+    gru,
+    layers,
+    merging,
+    recurrent,
+    wrappers,
+)
 from .registry import SPECS
 
 __all__ = ["SPECS"]

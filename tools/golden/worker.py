@@ -193,9 +193,10 @@ def main(framework, label, stage, titles):
     else:
         k = importlib.import_module(framework)
     if not hasattr(k.layers, "CuDNNLSTM") and framework == "tf_keras":
+        from tf_keras.src.layers.rnn.cudnn_gru import CuDNNGRU
         from tf_keras.src.layers.rnn.cudnn_lstm import CuDNNLSTM
 
-        k.layers.CuDNNLSTM = CuDNNLSTM
+        k.layers.CuDNNLSTM, k.layers.CuDNNGRU = CuDNNLSTM, CuDNNGRU
     if not hasattr(k, "__version__"):
         k.__version__ = k.version()
     stage, failed = Path(stage), 0
