@@ -1,7 +1,7 @@
 """Convolutions of sequences and images, depthwise, separable and transposed ones: the specification, in NumPy.
 
-A convolution is one matrix product for each tap of the kernel, summed. The classes at the end are Keras' names; all
-have one spatial axis or two. Imports NumPy.
+A convolution is one matrix product for each tap of the kernel, summed; of narrow inputs one product of all taps side
+by side, which is the same. The classes at the end are Keras' names, of one spatial axis or two. Imports NumPy.
 """
 
 import numpy as np
@@ -9,11 +9,17 @@ import numpy as np
 from .base import Option, activation, boolean, choice, integer, optional, register
 from .windows import DATA_FORMAT, Spatial, count, margins, padded, reach, sizes, taps
 
+# Products of so few channels cost more than a copy of the input for each tap.
+NARROW = 8
+
+
 # ---- what is computed -----------------------------------------------------------------------------------------------
 
 
 def product(x, matrix):
     """x (..., C) @ matrix (C, F), as one product of two matrices."""
+    if len(matrix) == 1:
+        return x * matrix[0]  # which NumPy computes slowly as a product
     return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], matrix.shape[1])
 
 
@@ -26,7 +32,11 @@ def convolve(x, kernel, strides, dilation_rate, groups=1):
     if groups > 1:
         parts = zip(np.split(x, groups, axis=-1), np.split(kernel, groups, axis=-1))
         return np.concatenate([convolve(*part, strides, dilation_rate) for part in parts], axis=-1)
-    return sum(product(part, kernel[tap]) for tap, part in taps(x, kernel.shape[:-2], strides, dilation_rate))
+    found = taps(x, kernel.shape[:-2], strides, dilation_rate)
+    if x.shape[-1] <= NARROW:
+        columns = np.concatenate([part for _, part in found], axis=-1)
+        return product(columns, kernel.reshape(-1, kernel.shape[-1]))
+    return sum(product(part, kernel[tap]) for tap, part in found)
 
 
 def convolve_depthwise(x, kernel, strides, dilation_rate):
@@ -36,7 +46,7 @@ def convolve_depthwise(x, kernel, strides, dilation_rate):
     """
     found = taps(x, kernel.shape[:-2], strides, dilation_rate)
     y = sum(part[..., np.newaxis] * kernel[tap] for tap, part in found)
-    return y.reshape(*y.shape[:-2], -1)
+    return y.reshape(*y.shape[:-2], kernel.shape[-2] * kernel.shape[-1])
 
 
 def convolve_transposed(x, kernel, strides, dilation_rate, lengths, starts):

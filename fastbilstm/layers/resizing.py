@@ -110,5 +110,5 @@ class UpSampling2D(Spatial):
             if self.version.is_keras3:
                 raise InputError(f"layer {self.name!r} (UpSampling2D): Keras rounds its answer to whole numbers")
             x = x.astype(self.dtype)
-        # Keras interpolates in float32 whatever the dtype of computation.
+        # Keras does this in float32, whatever the dtype of computation; here it is done in that dtype.
         return interpolate(interpolate(x, 2, self.size[1]), 1, self.size[0])
