@@ -247,7 +247,7 @@ def test_a_layer_over_windows_is_not_said_to_be_free_of_padding():
 ])  # fmt: skip
 def test_rows_have_the_same_bits_in_any_batch(name, options):
     """What `summary()` calls elementwise."""
-    x = np.random.default_rng(0).standard_normal((17, 9, 5, 3)[: 2 + rank_of(name)] + (3,)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((17, 9, 5)[: 1 + rank_of(name)] + (3,)).astype(np.float32)
     net = fastbilstm.load(model(name, (None, *x.shape[1:]), **options), backend="vector")
     assert list(net._plan.runner.labels.values()) == ["elementwise"]
     y = net.predict(x)
