@@ -15,7 +15,18 @@ from . import engine, engine_recurrent, threads
 from .activations import kernel_code
 from .folding import affine, has_attention_kernel, has_kernels, is_linear, row_function, scale_and_offset, scaled
 from .graph import Ref, flatten_refs, map_refs
-from .layers import Functional, Tensor, activation, core, merging, normalization, recurrent, reshaping
+from .layers import (
+    Functional,
+    Tensor,
+    activation,
+    core,
+    merging,
+    normalization,
+    pooling,
+    recurrent,
+    reshaping,
+    resizing,
+)
 from .layers.functional import Operation, TimeDistributed, as_float, cast_input
 
 # Layers of the specification that copy, compare, or compute each element by itself with + - * / and comparisons: NumPy
@@ -24,6 +35,8 @@ ELEMENTWISE = (
     *(core.Identity, core.Embedding, core.Masking, normalization.BatchNormalization, merging.Merge),
     *(activation.ReLU, activation.LeakyReLU, activation.ThresholdedReLU, activation.PReLU),
     *(reshaping.GlobalMaxPooling1D, reshaping.Flatten, reshaping.Reshape, reshaping.Permute, reshaping.RepeatVector),
+    *(pooling.MaxPooling, pooling.AveragePooling, pooling.GlobalMaxPooling2D),
+    *(resizing.ZeroPadding, resizing.Cropping, resizing.UpSampling1D, resizing.UpSampling2D),
     *(Operation, core.InputLayer),
 )
 NO_KWARGS = {"mask": False}

@@ -47,6 +47,7 @@ class Draw:
     def __init__(self, k, rng, timesteps, stateful):
         self.k, self.rng, self.timesteps, self.stateful = k, rng, timesteps, stateful
         self.keras3 = k.__name__ == "keras"
+        self.floatx = "float32"
 
     def chance(self, probability):
         return self.rng.random() < probability
@@ -221,7 +222,7 @@ class Draw:
             return self.vector_layer(shape)
         if rank > 3:
             return self.deep_layer(shape, masked)
-        kinds = {"recurrent": 10, "dense": 3, "elementwise": 5, "distributed": 2, "pooling": 2, "shape": 2}
+        kinds = {"recurrent": 10, "dense": 3, "elementwise": 5, "distributed": 2, "pooling": 2, "shape": 2, "window": 5}
         kind = self.rng.choices(list(kinds), kinds.values())[0]
         if kind == "recurrent":
             return self.recurrent(shape, functional)[0]
@@ -232,7 +233,15 @@ class Draw:
         if kind == "distributed":
             inner = self.rng.choice([self.dense(), self.elementwise((None, shape[2]), masked), code("L.Dropout", 0.5)])
             return code("L.TimeDistributed", inner)
+        if kind == "window":
+            return self.windowed(shape)
         return self.pooling() if kind == "pooling" else self.shaping(shape)
+
+    def windowed(self, shape):
+        """A convolution, a pooling or the like, of a sequence or an image."""
+        import random_windows  # which needs what is above
+
+        return random_windows.layer(self, shape)
 
     def pooling(self):
         kind = self.rng.choice(["L.GlobalAveragePooling1D", "L.GlobalMaxPooling1D"])
@@ -274,10 +283,18 @@ class Draw:
             inner.append(code("L.TimeDistributed", self.dense()))
             self.stateful = state
             inner += [self.pooling(), code("L.Flatten")] if step[1] else [self.pooling()]
+        if len(step) == 3 and step[2] and step[1]:
+            inner.append(self.windowed(step))
         choices = [code("L.TimeDistributed", layer) for layer in inner] + [
             self.dense(),
             self.elementwise(shape, masked),
         ]
+        if len(shape) == 4:
+            # As before the recurrent layers of an OCR net: images, then one row of pixels a timestep.
+            windows = [self.windowed(shape) for _ in range(5)]
+            choices += [*windows, self.shaping(shape), code("L.SpatialDropout2D", 0.2)]
+            if shape[2] and shape[3]:
+                choices += [code("L.Reshape", (shape[1] or -1, shape[2] * shape[3]))] * 2
         return self.rng.choice(choices)
 
     def layers(self, shape, masked, number, batch, before=()):

@@ -50,6 +50,8 @@ class Generator:
             return (timesteps, self.rng.randint(1, 4))
         if kind == "vector":
             return (self.draw.size(),)
+        if kind == "image":
+            return (timesteps, self.rng.randint(1, 6), self.rng.randint(1, 4))
         return (timesteps, self.draw.size())
 
     def input(self, kind, sequence=None):
@@ -286,7 +288,7 @@ class Generator:
     # ---- whole models
 
     def sequential(self):
-        kind = self.rng.choices(["sequence", "ids", "vector", "characters"], [5, 5, 1, 1])[0]
+        kind = self.rng.choices(["sequence", "ids", "vector", "characters", "image"], [5, 5, 1, 1, 2])[0]
         shape, feed, program = self.input_shape(kind), {"kind": kind}, self.program
         batch = {"batch_size": self.batch} if self.stateful else {}
         feed["shape"], layers = shape, []
@@ -311,7 +313,7 @@ class Generator:
     def functional(self):
         program, pool = self.program, []
         for _ in range(self.rng.choice([1, 1, 2, 2, 3])):
-            kind = self.rng.choices(["sequence", "ids", "vector", "characters"], [6, 5, 2, 1])[0]
+            kind = self.rng.choices(["sequence", "ids", "vector", "characters", "image"], [6, 5, 2, 1, 2])[0]
             pool.append(self.input(kind))
         for _ in range(self.rng.randint(1, 7)):
             pool += self.step(pool)
@@ -327,7 +329,7 @@ class Generator:
         self.structure = given[0] if given[0] in "[{" else ""
 
     def make(self, case):
-        self.floatx = case.floatx = "float64" if self.chance(0.15) else "float32"
+        self.floatx = case.floatx = self.draw.floatx = "float64" if self.chance(0.15) else "float32"
         self.structure = ""
         fresh(self.k, self.floatx)
         self.sequential() if self.chance(0.35) else self.functional()

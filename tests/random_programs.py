@@ -154,8 +154,8 @@ def random_value(variable, rng):
     """Values whose variances keep an LSTM away from chaos; positive ones where a layer expects them."""
     name = getattr(variable, "path", variable.name).split("/")[-1].split(":")[0]
     shape = tuple(variable.shape)
-    if name == "kernel":
-        value = rng.normal(0, np.sqrt(1 / shape[0]), shape)
+    if name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
+        value = rng.normal(0, np.sqrt(1 / np.prod(shape[:-1])), shape)
     elif name == "recurrent_kernel":
         value = rng.normal(0, np.sqrt(1 / (4 * shape[0])), shape)
     elif name in ("bias", "beta", "moving_mean"):

@@ -100,6 +100,30 @@ LAYERS = {
     "Reshape": 8,
     "Permute": 6,
     "RepeatVector": 4,
+    "Conv1D": 21,
+    "SeparableConv1D": 12,
+    "DepthwiseConv1D": 11,
+    "Conv1DTranspose": 12,
+    "MaxPooling1D": 14,
+    "AveragePooling1D": 7,
+    "ZeroPadding1D": 10,
+    "Cropping1D": 7,
+    "UpSampling1D": 7,
+    "Conv2D": 12,
+    "SeparableConv2D": 4,
+    "DepthwiseConv2D": 6,
+    "Conv2DTranspose": 5,
+    "MaxPooling2D": 11,
+    "AveragePooling2D": 6,
+    "GlobalAveragePooling2D": 6,
+    "GlobalMaxPooling2D": 2,
+    "ZeroPadding2D": 7,
+    "Cropping2D": 5,
+    "UpSampling2D": 9,
+    "SpatialDropout2D": 4,
+    "Convolution1D": 2,
+    "AtrousConvolution1D": 1,
+    "Convolution2D": 3,
 }
 OPTIONS = """
     LSTM.return_sequences=true LSTM.return_state=true LSTM.go_backwards=true LSTM.stateful=true LSTM.unroll=true
@@ -114,6 +138,16 @@ OPTIONS = """
     AdditiveAttention.use_scale=false Dot.normalize=true Softmax.mask TimeDistributed.mask
     GlobalAveragePooling1D.keepdims=true GlobalMaxPooling1D.keepdims=true
     ReLU.max_value=1.5 ReLU.negative_slope=0.25 ReLU.threshold=0.5
+    Conv1D.padding=same Conv1D.padding=causal Conv1D.strides=[3] Conv1D.dilation_rate=[3] Conv1D.groups=2
+    Conv1D.use_bias=false Conv1D.activation=softmax Conv1D.data_format=channels_first SeparableConv1D.padding=causal
+    SeparableConv1D.depth_multiplier=2 DepthwiseConv1D.depth_multiplier=2 Conv1DTranspose.output_padding=[1]
+    Conv1DTranspose.padding=same MaxPooling1D.padding=same AveragePooling1D.padding=same
+    AveragePooling1D.data_format=channels_first ZeroPadding1D.data_format=channels_first
+    Conv2D.padding=same Conv2D.use_bias=false Conv2D.groups=2 Conv2D.data_format=channels_first
+    DepthwiseConv2D.activation=softmax MaxPooling2D.data_format=channels_first AveragePooling2D.padding=same
+    GlobalAveragePooling2D.keepdims=true GlobalAveragePooling2D.data_format=channels_first
+    GlobalMaxPooling2D.keepdims=true UpSampling2D.interpolation=bilinear UpSampling2D.data_format=channels_first
+    Convolution2D.dim_ordering=th
 """.split()
 ACTIVATIONS = """
     relu leaky_relu relu6 softmax celu elu selu softplus softsign squareplus soft_shrink sparse_plus silu gelu glu tanh
@@ -186,7 +220,8 @@ def test_answers_are_not_trivial():
         wide = [y for answer in case.expected("float64") for _, y in listed(answer)]
         narrow = [y for answer in case.expected("float32") for _, y in listed(answer)]
         assert any(np.nan_to_num(y).any() for y in wide), case.name
-        assert all(a.shape == b.shape and a.dtype == "float64" for a, b in zip(wide, narrow, strict=True)), case.name
+        for a, b in zip(wide, narrow, strict=True):
+            assert a.shape == b.shape and (a.dtype == "float64" or a.dtype.kind in "ib"), case.name
 
 
 LIVE = (

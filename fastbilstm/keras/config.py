@@ -122,8 +122,8 @@ class ConfigReader:
         module = entry.get("module")
         if module is not None:
             return str(module).startswith(("keras.src.ops", "keras.ops"))
-        without = ("InputLayer", "SpatialDropout1D")  # the layers that do not store it
-        return self.version.is_keras3 and "trainable" not in config and class_name not in without
+        without = class_name.startswith(("InputLayer", "SpatialDropout"))  # the layers that do not store it
+        return self.version.is_keras3 and "trainable" not in config and not without
 
     def _read_operation(self, class_name, config, path):
         key = f"ops.{class_name}"

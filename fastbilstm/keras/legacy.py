@@ -27,6 +27,16 @@ _KERAS1_OPTIONS = {
     "bias": "use_bias",
     "p": "rate",
     "sigma": "stddev",
+    "nb_filter": "filters",
+    "filter_length": "kernel_size",
+    "border_mode": "padding",
+    "subsample": "strides",
+    "subsample_length": "strides",
+    "atrous_rate": "dilation_rate",
+    "pool_length": "pool_size",
+    "stride": "strides",
+    "length": "size",
+    "dim_ordering": "data_format",
 }
 # Keras 1's Merge layer and its modes.
 _MERGE_MODES = {
@@ -39,7 +49,18 @@ _MERGE_MODES = {
 }
 # Gates of the arrays of Keras 1: their order in the file, and today's.
 _KERAS1_GATES = {"LSTM": ("icfo", "ifco"), "GRU": ("zrh", "zrh"), "SimpleRNN": ("h", "h")}
-ALIASES = {"GlobalAvgPool1D": "GlobalAveragePooling1D", "GlobalMaxPool1D": "GlobalMaxPooling1D"}
+ALIASES = {
+    **{f"GlobalAvgPool{n}D": f"GlobalAveragePooling{n}D" for n in (1, 2)},
+    **{f"GlobalMaxPool{n}D": f"GlobalMaxPooling{n}D" for n in (1, 2)},
+    **{f"AvgPool{n}D": f"AveragePooling{n}D" for n in (1, 2)},
+    **{f"MaxPool{n}D": f"MaxPooling{n}D" for n in (1, 2)},
+    **{f"Convolution{n}D": f"Conv{n}D" for n in (1, 2)},
+    **{f"Convolution{n}DTranspose": f"Conv{n}DTranspose" for n in (1, 2)},
+    **{f"SeparableConvolution{n}D": f"SeparableConv{n}D" for n in (1, 2)},
+    **{f"AtrousConvolution{n}D": f"Conv{n}D" for n in (1, 2)},
+}
+# Keras 1's names of layers that are stored in another way there, and what it says of them is not translated.
+_KERAS1_ONLY = ("SeparableConvolution2D", "Deconvolution2D")
 
 
 def modernize(class_name, config, version):
@@ -51,7 +72,8 @@ def modernize(class_name, config, version):
         A class or option that has no counterpart is returned as it is, so that the reader refuses it by its own name.
     """
     config = dict(config)
-    class_name = ALIASES.get(class_name, class_name)
+    if version.framework != "keras1" or class_name not in _KERAS1_ONLY:
+        class_name = ALIASES.get(class_name, class_name)
     if class_name in ("CuDNNLSTM", "CuDNNGRU"):
         config.update(activation="tanh", recurrent_activation="sigmoid", use_bias=True)
         class_name = class_name[len("CuDNN") :]
@@ -94,7 +116,26 @@ def _keras1(class_name, config):
         config.setdefault("use_bias", True)
     if class_name in _KERAS1_GATES:
         config.pop("input_dim", None)
+    if "data_format" in config:
+        formats = {"tf": "channels_last", "th": "channels_first"}
+        config["data_format"] = formats.get(config["data_format"], config["data_format"])
+    if class_name == "Conv2D":
+        config["kernel_size"] = [config.pop("nb_row", None), config.pop("nb_col", None)]
+    if class_name in ("ZeroPadding1D", "ZeroPadding2D"):
+        config["padding"] = _keras1_padding(config.get("padding", 1))
     return class_name, config
+
+
+def _keras1_padding(padding):
+    """Keras 1 wrote the zeros of an image as (height, width), as four numbers or by the names of the sides."""
+    if isinstance(padding, dict):
+        left, right = padding.get("left_pad", 0), padding.get("right_pad", 0)
+        if "top_pad" not in padding and "bottom_pad" not in padding:
+            return [left, right]
+        padding = [padding.get("top_pad", 0), padding.get("bottom_pad", 0), left, right]
+    if isinstance(padding, (list, tuple)) and len(padding) == 4:
+        return [padding[:2], padding[2:]]
+    return padding
 
 
 def _keras1_merge(config):
@@ -127,6 +168,20 @@ def keras1_arrays(class_name, units, arrays, label):
     by_gate = {gate: arrays[3 * k : 3 * k + 3] for k, gate in enumerate(order)}
     fused = [np.concatenate([by_gate[gate][part] for gate in today], axis=-1) for part in range(3)]
     return fused, arrays[count:]
+
+
+def keras1_kernel(class_name, config, kernel):
+    """Today's kernel of a convolution from that of Keras 1, which has an axis more for time.
+
+    Keras 1.0 wrote (F, C, taps, 1), later versions (taps, 1, C, F); an image's kernel is (F, C, height, width) where
+    channels come first (keras 2.2.4, engine/saving.py, preprocess_weights_for_loading).
+    """
+    if class_name == "Conv1D" and kernel.ndim == 4:
+        now = kernel.shape[:2] == (*config["kernel_size"], 1) and kernel.shape[3] == config["filters"]
+        return kernel[:, 0] if now else np.transpose(kernel, (2, 3, 1, 0))[:, 0]
+    if class_name == "Conv2D" and kernel.ndim == 4 and config["data_format"] == "channels_first":
+        return np.transpose(kernel, (2, 3, 1, 0))
+    return kernel
 
 
 def cudnn_lstm(kernel, recurrent_kernel, bias):

@@ -96,6 +96,7 @@ def _from_keras1(places, arrays, where):
             taken, arrays = legacy.keras1_arrays(layer.class_name, layer.config["units"], arrays, where)
         else:
             taken, arrays = arrays[:count], arrays[count:]
+            taken = [legacy.keras1_kernel(layer.class_name, layer.config, array) for array in taken]
         result += taken
         position += count
     return result + arrays

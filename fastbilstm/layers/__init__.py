@@ -4,7 +4,20 @@ Importing this package fills the registry from Keras' class names to the classes
 knows files; the fast engine is tested against what is here, and what is here against Keras.
 """
 
-from . import activation, cells, core, functional, merging, normalization, operations, recurrent, reshaping  # noqa: F401
+from . import (  # noqa: F401
+    activation,
+    cells,
+    convolution,
+    core,
+    functional,
+    merging,
+    normalization,
+    operations,
+    pooling,
+    recurrent,
+    reshaping,
+    resizing,
+)
 from .base import REGISTRY, BaseLayer, Option, Spec, Tensor, register
 from .functional import Functional, build
 

@@ -139,7 +139,7 @@ class Identity(BaseLayer):
 
 
 for _name in (
-    *("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
     "ActivityRegularization",
 ):
     register(type(_name, (Identity,), {"__module__": __name__, "__doc__": Identity.__doc__}))

@@ -44,6 +44,8 @@ class GlobalAveragePooling1D(GlobalPooling1D):
 class GlobalMaxPooling1D(GlobalPooling1D):
     """Takes the maximum over all timesteps, masked ones too, as Keras does."""
 
+    casts_input = False
+
     def compute(self, x, mask):
         return np.max(x, axis=self.time_axis, keepdims=self.keepdims)
 

@@ -14,7 +14,33 @@ _LOOP = {
 _SIMPLE_CELL = {"activation": "tanh", "use_bias": True, "dropout": 0.0, "recurrent_dropout": 0.0}
 _LSTM_CELL = {**_SIMPLE_CELL, "recurrent_activation": "sigmoid", "implementation": 2}
 _GRU_CELL = {**_LSTM_CELL, "reset_after": True}
+_FORM = {"data_format": "channels_last"}
+_WINDOWS = {"padding": "valid", **_FORM}
+_CONVOLUTION = {**_WINDOWS, "activation": "linear", "use_bias": True, "depth_multiplier": 1}
+_ONE, _TWO = [1], [1, 1]
+WINDOWS = {
+    **{
+        f"{name}{n}D{end}": {
+            **_CONVOLUTION,
+            "strides": ones,
+            "dilation_rate": ones,
+            "groups": 1,
+            "output_padding": None,
+        }
+        for n, ones in ((1, _ONE), (2, _TWO))
+        for name, end in (("Conv", ""), ("SeparableConv", ""), ("DepthwiseConv", ""), ("Conv", "Transpose"))
+    },
+    **{f"{name}Pooling{n}D": _WINDOWS for name in ("Max", "Average") for n in (1, 2)},
+    **{f"Global{name}Pooling2D": {"keepdims": False, **_FORM} for name in ("Max", "Average")},
+    **{f"{name}{n}D": _FORM for name in ("ZeroPadding", "Cropping", "UpSampling") for n in (1, 2)},
+    "Convolution1D": {},
+    "AtrousConvolution1D": {},
+    "Convolution2D": {"dim_ordering": "tf"},
+    "SpatialDropout2D": {},
+}
+WINDOWS["UpSampling2D"] = {"interpolation": "nearest", **_FORM}
 OPTIONS = {
+    **WINDOWS,
     "InputLayer": {},
     "Sequential": {},
     "Functional": {},

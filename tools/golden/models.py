@@ -1,15 +1,18 @@
 """The whole table: importing this module runs every family and gives SPECS; derived.CASES is filled too."""
 
-from . import (  # noqa: F401  (they add rows)  # noqa: F401
+from . import (  # noqa: F401  (they add rows)
     activations,
     bidirectional,
     cells,
+    convolution,
+    derived_convolution,
     derived_gru,
     derived_keras1,
     derived_keras2,
     formats,
     graphs,
     gru,
+    images,
     layers,
     merging,
     recurrent,

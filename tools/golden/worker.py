@@ -29,8 +29,8 @@ def random_value(name, shape, rng):
     """A value for the variable called `name`: variances that keep LSTMs away from chaos, positive statistics."""
     if name in ("recurrent_kernel",):
         return rng.normal(0, np.sqrt(1 / (4 * shape[0])), shape)
-    if name == "kernel":
-        return rng.normal(0, np.sqrt(1 / shape[0]), shape)
+    if name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
+        return rng.normal(0, np.sqrt(1 / np.prod(shape[:-1])), shape)
     if name in ("bias", "beta"):
         return rng.normal(0, 0.5, shape)
     if name == "embeddings":

@@ -1,0 +1,119 @@
+"""Pooling over windows of a sequence or an image, and over a whole image: the specification, in NumPy.
+
+GlobalAveragePooling1D and GlobalMaxPooling1D, which know masks, are in reshaping.py. Imports NumPy.
+"""
+
+import functools
+
+import numpy as np
+
+from .base import BaseLayer, Option, boolean, choice, optional, register
+from .convolution import is_foreign
+from .windows import DATA_FORMAT, Spatial, count, padded, sizes, taps
+
+
+def lowest(dtype):
+    """The least finite number of a dtype."""
+    return (np.finfo if np.dtype(dtype).kind == "f" else np.iinfo)(dtype).min
+
+
+class Pooling(Spatial):
+    """`strides` of None are as long as the windows."""
+
+    @classmethod
+    def check_config(cls, config, version):
+        yield from super().check_config(config, version)
+        if config["padding"] == "same" and is_foreign(version):
+            yield "padding", "same", f"was computed by {version.backend}, which is not supported"
+
+    @property
+    def steps(self):
+        return self.strides or self.pool_size
+
+    def length(self, axis, size):
+        return count(size, self.pool_size[axis], self.steps[axis], self.padding)
+
+    def windows(self, x, value):
+        """What all windows see, tap by tap; beyond the ends that is `value`."""
+        x = padded(x, self.pool_size, self.steps, self.padding, value)
+        return [part for _, part in taps(x, self.pool_size, self.steps, [1] * self.rank)]
+
+
+class MaxPooling(Pooling):
+    """The largest number of each window. Keras' search starts at the least finite one and never takes NaN."""
+
+    casts_input = False
+
+    def slide(self, x):
+        least = lowest(x.dtype)
+        return functools.reduce(np.fmax, self.windows(x, least), np.asarray(least, x.dtype))
+
+
+class AveragePooling(Pooling):
+    """The mean of each window; what lies beyond the ends does not count."""
+
+    def slide(self, x):
+        ones = np.ones((1, *x.shape[1:-1], 1), x.dtype)
+        return sum(self.windows(x, 0)) / sum(self.windows(ones, 0))
+
+
+def options(rank):
+    return {
+        "pool_size": Option(sizes(rank), [2] * rank),
+        "strides": Option(optional(sizes(rank)), None),
+        "padding": Option(choice("valid", "same"), "valid"),
+        "data_format": DATA_FORMAT,
+    }
+
+
+@register
+class MaxPooling1D(MaxPooling):
+    options = options(1)
+
+
+@register
+class MaxPooling2D(MaxPooling):
+    rank = 2
+    options = options(2)
+
+
+@register
+class AveragePooling1D(AveragePooling):
+    options = options(1)
+
+
+@register
+class AveragePooling2D(AveragePooling):
+    rank = 2
+    options = options(2)
+
+
+# ---- whole images ---------------------------------------------------------------------------------------------------
+
+
+class GlobalPooling2D(BaseLayer):
+    passes_mask = False
+    options = {"data_format": DATA_FORMAT, "keepdims": Option(boolean, False)}
+
+    @property
+    def axes(self):
+        return (2, 3) if self.data_format == "channels_first" else (1, 2)
+
+    def output_shape(self, shape):
+        self.require_rank(shape, 4)
+        sizes = [1 if axis in self.axes else size for axis, size in enumerate(shape)]
+        return tuple(size for axis, size in enumerate(sizes) if self.keepdims or axis not in self.axes)
+
+
+@register
+class GlobalAveragePooling2D(GlobalPooling2D):
+    def compute(self, x, mask):
+        return np.mean(x, axis=self.axes, keepdims=self.keepdims)
+
+
+@register
+class GlobalMaxPooling2D(GlobalPooling2D):
+    casts_input = False
+
+    def compute(self, x, mask):
+        return np.max(x, axis=self.axes, keepdims=self.keepdims)
