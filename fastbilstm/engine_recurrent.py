@@ -8,7 +8,9 @@ import numpy as np
 
 from . import _kernels, threads
 from .engine import adopt, contiguous, contiguous_mask, row_activation, worth_a_thread
+from .folding import cell_of
 from .layers import Tensor
+from .layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from .layers.core import Embedding, check_ids
 from .layers.recurrent import GRU, LSTM, Bidirectional, Recurrent, SimpleRNN, merge
 
@@ -21,23 +23,28 @@ def is_one_direction(layer):
 
 
 class VectorRecurrent(Recurrent):
-    """One direction. `fold` maps (kernel, bias) to those of the layers before it folded in; `embeddings` (V, F) makes
-    it read token ids.
+    """One direction, of a layer or of an RNN over one cell. `fold` maps (kernel, bias) to those of the layers before it
+    folded in; `embeddings` (V, F) makes it read token ids.
     """
 
-    cell = ""
+    cell_name = ""
 
     def __init__(self, layer, fold=None, embeddings=None):
         adopt(self, layer)
+        cell = cell_of(layer)
+        if cell is not layer:
+            adopt(self, cell)
+            vars(self).update(vars(layer) | {"weights": cell.weights, "config": {**cell.config, **layer.config}})
+            del self.step  # of the cell
         kernel, bias = self.weights["kernel"], self.weights.get("bias")
-        options = {"cell": self.cell}
-        if self.cell == "gru":
+        options = {"cell": self.cell_name}
+        if self.cell_name == "gru":
             options["reset_after"] = self.reset_after
             if self.reset_after and bias is not None:
                 bias, options["recurrent_bias"] = bias
         if fold is not None:
             kernel, bias = fold(kernel, bias)
-        gates = None if self.cell == "simple_rnn" else row_activation(self, "recurrent_activation")
+        gates = None if self.cell_name == "simple_rnn" else row_activation(self, "recurrent_activation")
         self.packed = _kernels.Recurrent(
             kernel, self.weights["recurrent_kernel"], bias, row_activation(self), gates, embeddings, **options
         )
@@ -92,23 +99,25 @@ class VectorRecurrent(Recurrent):
 
 
 class VectorLSTM(VectorRecurrent, LSTM):
-    cell = "lstm"
+    cell_name = "lstm"
 
 
 class VectorGRU(VectorRecurrent, GRU):
-    cell = "gru"
+    cell_name = "gru"
 
 
 class VectorSimpleRNN(VectorRecurrent, SimpleRNN):
-    cell = "simple_rnn"
+    cell_name = "simple_rnn"
 
 
-VECTOR_RECURRENT = {LSTM: VectorLSTM, GRU: VectorGRU, SimpleRNN: VectorSimpleRNN}
+VECTOR_RECURRENT = ((LSTMCell, VectorLSTM), (GRUCell, VectorGRU), (SimpleRNNCell, VectorSimpleRNN))
 
 
 def recurrent(layer, fold=None, embeddings=None):
-    """The kernels of an LSTM, GRU, SimpleRNN or of a Bidirectional layer of them."""
-    make = VectorBidirectional if isinstance(layer, Bidirectional) else VECTOR_RECURRENT[type(layer)]
+    """The kernels of an LSTM, GRU, SimpleRNN, RNN over one such cell, or of a Bidirectional layer of them."""
+    if isinstance(layer, Bidirectional):
+        return VectorBidirectional(layer, fold, embeddings)
+    make = next(make for cell, make in VECTOR_RECURRENT if isinstance(cell_of(layer), cell))
     return make(layer, fold, embeddings)
 
 

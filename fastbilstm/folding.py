@@ -9,7 +9,7 @@ import numpy as np
 
 from . import activations
 from .activations import kernel_code
-from .layers import activation, merging, recurrent
+from .layers import activation, cells, merging, recurrent
 
 # How far a folded BatchNormalization may move the numbers that it is to take off again: |mean| / deviation.
 MAX_SHIFT = 64.0
@@ -54,10 +54,15 @@ def is_linear(layer):
     return kernel_code(layer.activation_function()) == kernel_code(activations.linear)
 
 
+def cell_of(layer):
+    """What has the units, weights and activations of a recurrent layer: itself, or the cell of an RNN."""
+    return layer.cell if isinstance(layer, recurrent.RNN) else layer
+
+
 def has_kernels(layer):
-    """Whether it is an LSTM, GRU or SimpleRNN, or two of them, whose activations are functions of one row."""
-    parts = layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,)
-    if any(type(part) not in (recurrent.LSTM, recurrent.GRU, recurrent.SimpleRNN) for part in parts):
+    """Whether it runs a cell of LSTM, GRU or SimpleRNN, or two, whose activations are functions of one row."""
+    parts = [cell_of(part) for part in (layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,))]
+    if not all(isinstance(part, (cells.LSTMCell, cells.GRUCell, cells.SimpleRNNCell)) for part in parts):
         return False
     options = ("activation", "recurrent_activation")
     functions = [part.activation_function(option) for part in parts for option in options if option in part.config]

@@ -13,7 +13,16 @@ import numpy as np
 
 from . import engine, engine_recurrent, threads
 from .activations import kernel_code
-from .folding import affine, has_attention_kernel, has_kernels, is_linear, row_function, scale_and_offset, scaled
+from .folding import (
+    affine,
+    cell_of,
+    has_attention_kernel,
+    has_kernels,
+    is_linear,
+    row_function,
+    scale_and_offset,
+    scaled,
+)
 from .graph import Ref, flatten_refs, map_refs
 from .layers import (
     Functional,
@@ -268,7 +277,8 @@ class Builder:
         """Columns of the products with a layer's input."""
         if isinstance(layer, recurrent.Bidirectional):
             return sum(self.columns(part) for part in layer.inner)
-        return layer.units * getattr(layer, "n_gates", 1)
+        cell = cell_of(layer)
+        return cell.units * getattr(cell, "n_gates", 1)
 
     def replace(self, number):
         """Products and attention with what is fused into them; everything else is converted afterwards."""
@@ -389,7 +399,7 @@ class Builder:
 
 def padded_width(layer):
     """Columns of a projection for a recurrent layer, or for both halves."""
-    parts = layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,)
+    parts = map(cell_of, layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,))
     return sum(part.n_gates * -(-part.units // engine.lanes()) * engine.lanes() for part in parts)
 
 

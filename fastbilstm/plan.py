@@ -17,6 +17,7 @@ from . import padding, threads
 from .errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError
 from .graph import Layer, flatten_refs
 from .layers import Functional, Spec, Tensor
+from .layers.cells import Cell
 from .layers.core import Dense, Embedding
 from .layers.functional import TimeDistributed
 from .layers.recurrent import LSTM, Recurrent
@@ -222,7 +223,7 @@ def compile(graph, tensors, dtype=None, backend="auto", memory_budget=None):
             runner = Network(network, limit)
         tables = limit.used
     stateful = tuple(layer for layer in recurrent if layer.stateful)
-    work = sum(sum(array.size for array in layer.weights.values()) for layer in recurrent)
+    work = sum(a.size for layer in found if isinstance(layer, (Recurrent, Cell)) for a in layer.weights.values())
     work += sum(layer.weights["kernel"].size for layer in found if isinstance(layer, Dense)) // 8
     return Plan(
         network,

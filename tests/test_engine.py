@@ -46,6 +46,28 @@ def two(name, features, units):
     return {name: {f"{half}_lstm/{role}": weights[role] for half in ("forward", "backward") for role in weights}}
 
 
+def gru_weights(features, units, *bias):
+    """`bias` is the axis before the units: 2 with reset_after."""
+    return {"kernel": (features, 3 * units), "recurrent_kernel": (units, 3 * units), "bias": (*bias, 3 * units)}
+
+
+def gru(name, units, inbound, **options):
+    return lstm(name, units, inbound, reset_after=True, **options) | {"class_name": "GRU"}
+
+
+def gru_stack():
+    """Bidirectional GRU, GRU without reset_after, SimpleRNN."""
+    first = mf.layer(
+        "Bidirectional", "first", ["embedding"], layer=gru("gru", 17, None, return_sequences=True), merge_mode="concat"
+    )
+    second = gru("second", 6, ["first"], return_sequences=True)
+    second["config"]["reset_after"] = False
+    third = mf.layer("SimpleRNN", "third", ["second"], units=9, activation="tanh", use_bias=True)
+    halves = {f"{half}_gru/{role}": s for half in ("forward", "backward") for role, s in gru_weights(5, 17, 2).items()}
+    plain = {"kernel": (6, 9), "recurrent_kernel": (9, 9), "bias": (9,)}
+    return [first, second, third], {"first": halves, "second": gru_weights(34, 6), "third": plain}
+
+
 def embedding(mask_zero=True):
     layer = mf.embedding("embedding", ["ids"], input_dim=50, output_dim=FEATURES, mask_zero=mask_zero)
     return [mf.input_layer("ids", functional=True), layer], {"embedding": {"embeddings": (50, FEATURES)}}
@@ -89,6 +111,7 @@ NETS = {
         ([bidirectional("second", 6, ["bn"], "ave")], two("second", 17, 6)),
         dense(1, 6, "second"),
     ],
+    "gru stack": [embedding(), gru_stack(), dense(2, 9, "third")],
     "tagger": [
         masking(),
         ([bidirectional("first", 9, ["masking"], "mul", return_sequences=True)], two("first", 5, 9)),
@@ -214,7 +237,7 @@ def test_threads_and_budget_do_not_change_a_bit(name, isa, monkeypatch):
 
 def test_long_sequences_in_slices(isa):
     """More timesteps than a slice of projections holds, and more rows than a chunk."""
-    for name in ("lstm", "masked stack", "tagger"):
+    for name in ("lstm", "masked stack", "gru stack", "tagger"):
         x = inputs(name, rows=40, timesteps=700)
         whole = load(name, memory_budget=0)(x)
         exact = load(name, backend="numpy", dtype="float64")(x)
@@ -238,6 +261,7 @@ PADDING = {
     "lstm": "no masks: every timestep counts",
     "masked lstm": "to the bit",
     "masked stack": "to the bit",
+    "gru stack": "to the bit",
     "tagger": "depends on the amount of padding (a sequence is returned)",
     "attention": "to the bit",
     "attention without pooling": "to the bit",
