@@ -118,7 +118,10 @@ def resizing(draw, shape):
         if rank == 1:
             return code("L.UpSampling1D", rng.randint(1, 3))
         if draw.floatx == "float32" and draw.chance(0.4):
-            options["interpolation"] = "bilinear"
+            names = ["bilinear", "bilinear", "bicubic", "lanczos3"] + (
+                [] if draw.keras3 else ["gaussian", "mitchellcubic"]
+            )
+            options["interpolation"] = rng.choice(names)
         return code("L.UpSampling2D", given(draw, [rng.randint(1, 3), rng.randint(1, 3)]), **options)
     if kind == "Cropping":
         ends = [(rng.randint(0, (room - 1) // 2), rng.randint(0, (room - 1) // 2)) for room in rooms]

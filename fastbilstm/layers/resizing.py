@@ -62,22 +62,6 @@ class Cropping2D(Cropping):
     options = {"cropping": Option(pairs(2), 0), "data_format": DATA_FORMAT}
 
 
-def interpolate(x, axis, factor):
-    """x with `factor` steps for each step of an axis, on straight lines between the middles of the old steps.
-
-    The old middles are at 0.5, 1.5, ...; the new ones at (t + 0.5) / factor. Beyond the first and the last it is level.
-    """
-    size = x.shape[axis]
-    place = (np.arange(size * factor) + 0.5) / factor - 0.5
-    before = np.floor(place)
-    shape = [1] * x.ndim
-    shape[axis] = -1
-    weight = np.reshape(place - before, shape).astype(x.dtype)
-    low = np.take(x, np.maximum(before, 0).astype(int), axis)
-    high = np.take(x, np.minimum(before + 1, size - 1).astype(int), axis)
-    return low + (high - low) * weight
-
-
 @register
 class UpSampling1D(Spatial):
     options = {"size": Option(integer(1), 2)}
@@ -90,13 +74,83 @@ class UpSampling1D(Spatial):
         return np.repeat(x, self.size, axis=1)
 
 
+# ---- larger images --------------------------------------------------------------------------------------------------
+
+
+def places(size, factor):
+    """Where the middles of the new pixels lie among the old ones, 0 to size - 1; rounded as TensorFlow does."""
+    half, scale = np.float32(0.5), np.float32(size) / np.float32(size * factor)
+    return (np.arange(size * factor, dtype=np.float32) + half) * scale - half
+
+
+def along(axis, values, like):
+    """One number for each place of an axis, so that it broadcasts."""
+    return np.reshape(values, [-1 if k == axis else 1 for k in range(like.ndim)]).astype(like.dtype)
+
+
+def bilinear(x, axis, factor):
+    """`factor` pixels for each pixel of an axis, on straight lines between the middles; level beyond the ends."""
+    place = places(x.shape[axis], factor)
+    before = np.floor(place)
+    low = np.take(x, np.maximum(before, 0).astype(int), axis)
+    high = np.take(x, np.minimum(before + 1, x.shape[axis] - 1).astype(int), axis)
+    return low + (high - low) * along(axis, place - before, x)
+
+
+def weighted(x, axis, factor, weight, radius, steps=None):
+    """`factor` pixels for each pixel of an axis: the mean of those nearer than `radius`, weighted by their distance.
+
+    `steps`: into how many parts TensorFlow divides a pixel to look its weights up.
+    """
+    size, place = x.shape[axis], places(x.shape[axis], factor)
+    place = place if steps is None else np.rint(place * steps) / steps
+    reach = int(np.ceil(radius))
+    near = np.floor(place)[:, np.newaxis] + np.arange(1 - reach, 1 + reach)
+    distance = np.abs(near - place[:, np.newaxis])
+    weights = np.where((near >= 0) & (near < size) & (distance <= radius), weight(distance), 0)
+    weights /= np.sum(weights, axis=1, keepdims=True)
+    taken = np.clip(near, 0, size - 1).astype(int)
+    return sum(np.take(x, tap, axis) * along(axis, w, x) for tap, w in zip(taken.T, weights.T))
+
+
+def cubic(b, c):
+    """The cubic filters of Mitchell and Netravali; (0, 1/2) is that of Keys."""
+
+    def weight(d):
+        near = ((12 - 9 * b - 6 * c) * d + (-18 + 12 * b + 6 * c)) * d**2 + (6 - 2 * b)
+        far = (((-b - 6 * c) * d + (6 * b + 30 * c)) * d + (-12 * b - 48 * c)) * d + (8 * b + 24 * c)
+        return np.where(d < 1, near, np.where(d < 2, far, 0)) / 6
+
+    return weight
+
+
+def lanczos(radius):
+    return lambda d: np.sinc(d) * np.sinc(d / radius)
+
+
+def gaussian(d):
+    return np.exp(-2 * d**2)
+
+
+# Keras' name -> the weight of a pixel by its distance, how far they reach, and the steps of TensorFlow's table.
+FILTERS = {
+    "bicubic": (cubic(0, 0.5), 2, 1024),
+    "mitchellcubic": (cubic(1 / 3, 1 / 3), 2),
+    "lanczos3": (lanczos(3), 3),
+    "lanczos5": (lanczos(5), 5),
+    "gaussian": (gaussian, 1.5),
+}
+
+
 @register
 class UpSampling2D(Spatial):
+    """Keras interpolates in float32, whatever the dtype of computation; here it is done in that dtype."""
+
     rank = 2
     options = {
         "size": Option(sizes(2), [2, 2]),
         "data_format": DATA_FORMAT,
-        "interpolation": Option(choice("nearest", "bilinear"), "nearest"),
+        "interpolation": Option(choice("nearest", "bilinear", *FILTERS), "nearest"),
     }
     casts_input = False
 
@@ -104,11 +158,15 @@ class UpSampling2D(Spatial):
         return None if size is None else size * self.size[axis]
 
     def slide(self, x):
-        if self.interpolation == "nearest":
-            return np.repeat(np.repeat(x, self.size[0], axis=1), self.size[1], axis=2)
-        if x.dtype.kind != "f":
+        if self.interpolation != "nearest" and x.dtype.kind != "f":
             if self.version.is_keras3:
                 raise InputError(f"layer {self.name!r} (UpSampling2D): Keras rounds its answer to whole numbers")
             x = x.astype(self.dtype)
-        # Keras does this in float32, whatever the dtype of computation; here it is done in that dtype.
-        return interpolate(interpolate(x, 2, self.size[1]), 1, self.size[0])
+        for axis, factor in ((2, self.size[1]), (1, self.size[0])):
+            if self.interpolation == "nearest":
+                x = np.repeat(x, factor, axis)
+            elif self.interpolation == "bilinear":
+                x = bilinear(x, axis, factor)
+            else:
+                x = weighted(x, axis, factor, *FILTERS[self.interpolation])
+        return x
