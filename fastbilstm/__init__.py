@@ -11,6 +11,7 @@ from .config_info import show_config
 from .errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError, UnsupportedLayerError
 from .loading import convert, load
 from .model import Model
+from .streaming import Stream
 
 __all__ = [
     "FastBiLSTMError",
@@ -18,6 +19,7 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "Model",
+    "Stream",
     "UnsupportedLayerError",
     "__version__",
     "convert",

@@ -6,12 +6,12 @@ Imports NumPy; files are read and written by `loading` and `weights_file`.
 import numbers
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from . import plan as planning
-from . import threads, weights_file
+from . import streaming, threads, weights_file
 from . import vector as vectors
 from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
@@ -83,7 +83,7 @@ class Model:
         self._tensors = tensors
         self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
         self._n_threads = _check_threads(n_threads)
-        self._states = {}
+        self._states, self._stream = {}, None
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 
@@ -188,6 +188,25 @@ class Model:
     def reset_states(self):
         """Forget what stateful layers remember, so that the next batch starts from zeros."""
         self._states.clear()
+
+    def stream(self, batch=1):
+        """Begin `batch` sequences that arrive in pieces; see `Stream.push`.
+
+        Needs no stateful layers: each stream keeps its own states, from zeros, and leaves the model's alone.
+
+        Raises
+        ------
+        InputError
+            If the model looks at later timesteps; names the layer.
+        """
+        return streaming.Stream(self, batch)
+
+    def _streaming(self):
+        """The plan that runs pieces of sequences, made once, and the kinds of its outputs."""
+        if self._stream is None:
+            runner, kinds = streaming.streamable(self._plan.network, self._plan.runner)
+            self._stream = replace(self._plan, runner=runner, scratches=[]), kinds
+        return self._stream
 
     def save(self, path, overwrite=False):
         """Write the model as one converted file (suffix .fbl), under a temporary name first.
