@@ -260,6 +260,9 @@ class StandIn:
 class StreamRecurrent(StandIn):
     """A recurrent layer that goes on from the states after the piece before, and from what was emitted last."""
 
+    def project(self):
+        self.runner.project()
+
     def call(self, inputs, kwargs, states):
         (x, given_mask), runner, kept = inputs[0], self.runner, states.get(self)
         mask = check_sequence_mask(runner, x, given_mask)
