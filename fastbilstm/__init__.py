@@ -9,6 +9,7 @@ Importing this package imports NumPy and the standard library, nothing else.
 from ._version import __version__
 from .config_info import show_config
 from .errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError, UnsupportedLayerError
+from .layers import register_layer
 from .loading import convert, load
 from .model import Model
 from .streaming import Stream
@@ -24,5 +25,6 @@ __all__ = [
     "__version__",
     "convert",
     "load",
+    "register_layer",
     "show_config",
 ]

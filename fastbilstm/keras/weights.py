@@ -150,7 +150,7 @@ def convert_cudnn(place, tensors):
 
 def snake_case(name):
     """Keras' name of a class in object paths: LSTM -> lstm, TimeDistributed -> time_distributed."""
-    name = re.sub(r"\W+", "", name)
+    name = re.sub(r"\W+", "", name.rsplit(">", 1)[-1])
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
@@ -222,6 +222,9 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
                     child(group, attribute_name, "group", label), part, inner.get(part.name), trainable, label, tensors
                 )
         return
+    if any("/" in role for role in layer.weights):
+        _read_inside(group, slots(layer, trainable), where, label, tensors)
+        return
     holder = child(group, "cell/vars" if layer.class_name == "LSTM" else "vars", "group", label)
     places = slots(layer, trainable)
     if len(holder) != len(places):
@@ -230,3 +233,18 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
         tensors[place.tensor] = read_array(holder, str(number), label)
     for place in places:
         convert_cudnn(place, tensors)
+
+
+def _read_inside(group, places, where, label, tensors):
+    """The arrays of a registered layer that has layers inside it: role "attribute/1" is array 1 of `attribute`."""
+    by_path = {}
+    for place in places:
+        path = place.role.rpartition("/")[0]
+        by_path.setdefault(f"{path}/vars" if path else "vars", []).append(place)
+    for path, parts in by_path.items():
+        holder = child(group, path, "group", label)
+        if len(holder) != len(parts):
+            raise FileFormatError(f"{where}: the file holds {len(holder)} arrays in {path}, it needs {len(parts)}")
+        for number, place in enumerate(parts):
+            index = str(number) if path == "vars" else place.role.rpartition("/")[2]
+            tensors[place.tensor] = read_array(holder, index, label)

@@ -6,6 +6,19 @@ knows files; the fast engine is tested against what is here, and what is here ag
 
 from . import activation, core, functional, merging, normalization, operations, recurrent, reshaping  # noqa: F401
 from .base import REGISTRY, BaseLayer, Option, Spec, Tensor, register
+from .custom import CustomLayer, find_custom, register_layer
 from .functional import Functional, build
 
-__all__ = ["REGISTRY", "BaseLayer", "Functional", "Option", "Spec", "Tensor", "build", "register"]
+__all__ = [
+    "REGISTRY",
+    "BaseLayer",
+    "CustomLayer",
+    "Functional",
+    "Option",
+    "Spec",
+    "Tensor",
+    "build",
+    "find_custom",
+    "register",
+    "register_layer",
+]
