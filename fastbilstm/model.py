@@ -189,6 +189,22 @@ class Model:
         """Forget what stateful layers remember, so that the next batch starts from zeros."""
         self._states.clear()
 
+    def part(self, name):
+        """A model inside this one, on its own: the encoder of a seq2seq model, say. It shares the arrays.
+
+        Raises
+        ------
+        InputError
+            If the model holds no model of that name; names those it holds.
+        """
+        models = {layer.name: layer for layer in self.graph.layers if layer.graph is not None}
+        if name not in models:
+            held = ", ".join(map(repr, models)) or "none"
+            raise InputError(f"model {self.name!r} holds no model {name!r}; those inside it: {held}")
+        options = {"dtype": self.dtype, "backend": self.backend, "memory_budget": self._plan.memory_budget}
+        source = f"{self.source}, {name}"
+        return Model(models[name].graph, self._tensors, n_threads=self._n_threads, source=source, **options)
+
     def stream(self, batch=1):
         """Begin `batch` sequences that arrive in pieces; see `Stream.push`.
 

@@ -19,6 +19,7 @@ class CustomLayer(BaseLayer):
     """What a registered class inherits; its attributes are set by `register_layer`."""
 
     casts_input = False
+    ignored = ("autocast",)
     function = shape_rule = mask_rule = weight_rule = None
 
     def weight_shapes(self, shapes):
@@ -135,9 +136,9 @@ def register_layer(name, call, *, weights=(), options=(), output_shape=None, mas
         and mask are lists. Arrays are read-only. It may be called by several threads at once and must depend on
         nothing else.
     weights : sequence of str, dict or callable, optional
-        The roles of the layer's arrays in the order of Keras' `layer.weights` (trainable ones first), or a dict of role
-        to shape (None: any size). A callable, weights(config), gives either: for arrays that depend on an option. The
-        arrays of a layer inside the layer are named "attribute/0", "attribute/1" in the order of its weights.
+        The roles of the layer's arrays in the order of its `trainable_weights` and then `non_trainable_weights`, or a
+        dict of role to shape (None: any size). A callable, weights(config), gives either: for arrays that depend on an
+        option. The arrays of a layer inside the layer are named "attribute/0", "attribute/1" in the order of its weights.
     options : sequence of str or dict, optional
         The options in the class's config that matter, or a dict of them to defaults. Those of every Keras layer (name,
         dtype, ...), initializers, regularizers and constraints need no mention; any other option in a file is refused.
