@@ -20,7 +20,7 @@ cdef class StreamStep:
         """run: a direction of `run_lstm` without outputs; x: any input of one timestep, (B, 1, F) float32 or (B, 1)
         int32; sequences: whether what `push` returns has a time axis where its input has one.
         """
-        if run["reverse"] or run["outputs"] is not None:
+        if run["reverse"] or run["outputs"] is not None or run["merge"] != FBL_STORE:
             raise ValueError("a stream runs forwards, into outputs of its own")
         self.rows, self.scratch = Rows(len(x), 1), Scratch()
         self.run, self.x, self.sequences, self.lstm = run, x, sequences, run["lstm"]

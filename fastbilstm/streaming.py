@@ -1,228 +1,41 @@
 """Streaming: a sequence that arrives in pieces, each answered as if the whole sequence had been given.
 
-`streamable` walks a model, refuses what looks at later timesteps, and puts a stand-in that remembers between pieces
-in the place of each layer that looks at earlier ones; all other layers run as they are. What is remembered belongs to
+`causality` refuses what looks at later timesteps and finds the layers that look at earlier ones; here a stand-in that
+remembers between pieces takes the place of each, and all other layers run as they are. What is remembered belongs to
 the Stream, so that one model serves many. Imports NumPy; what a layer computes stays in `layers/` and `engine`.
 """
 
 import copy
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import padding
+from .causality import STREAM, find_places, history
 from .errors import InputError
-from .graph import Node, flatten_refs, map_refs
-from .layers import Functional, Spec, Tensor, core, merging, recurrent, reshaping
+from .graph import Node
+from .layers import Functional, Tensor, core
 from .layers.base import check_sequence_mask
 from .layers.core import check_ids
-from .layers.functional import Operation, TimeDistributed
-
-# What a tensor is: a STREAM has a time axis (axis 1) and arrives in pieces; LAST is complete at every piece, the answer
-# for the sequence so far.
-STREAM, LAST = "stream", "last"
-
-# Layers by their Keras class. Each element by itself, or the tokens of a lookup:
-_ANY_RANK = {"Identity", "Embedding", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Rescaling"}
-# The last axis, which must not be the time axis:
-_LAST_AXIS = {"Dense", "Masking", "Activation"}
-# The axes of an option:
-_AXES = {"BatchNormalization", "LayerNormalization", "UnitNormalization", "Softmax"}
-_CONVOLUTIONS = {"Conv1D", "DepthwiseConv1D", "SeparableConv1D"}
-# Operations (`keras.ops`) on each element by itself, and along an axis:
-_ELEMENT_OPERATIONS = {
-    *("NotEqual", "Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalOr", "LogicalAnd", "LogicalNot"),
-    *("OnesLike", "ZerosLike", "ConvertToTensor", "Cast", "Add", "Subtract", "Multiply", "Divide", "TrueDivide"),
-    *("Maximum", "Minimum", "Negative", "Absolute", "Square", "Sqrt", "Exp", "Log", "Tanh", "Sigmoid", "Relu"),
-}
-_AXIS_OPERATIONS = {"Any", "All", "ExpandDims", "Concatenate"}
-_REASONS = {
-    "Bidirectional": "reads the sequence backwards, too",
-    "GlobalAveragePooling1D": "takes the mean over all timesteps",
-    "GlobalMaxPooling1D": "takes the maximum over all timesteps",
-    "Flatten": "puts all timesteps into one row",
-    "Permute": "moves the time axis",
-    "RepeatVector": "has no time axis in its input",
-    "Dot": "multiplies across timesteps",
-    "GroupNormalization": "normalizes over all timesteps",
-}
-
-
-# ---- which layers can be streamed -----------------------------------------------------------------------------------
-
-
-class Place(NamedTuple):
-    """What stands in for the layer of one node: a class below, or the Places of a model inside; whether it is masked."""
-
-    stand_in: Any
-    layer: Any
-    masked: bool = False
 
 
 def streamable(network, runner):
-    """What runs the pieces in place of `runner`; raise InputError that names the layer that cannot be streamed."""
-    given = [(STREAM, Spec(i.shape)) for i in network.graph.inputs]
-    for part, (_, spec) in zip(network.graph.inputs, given):
-        if len(spec.shape) < 2:
-            raise InputError(f"the model cannot be streamed: input {part.name!r} of shape {spec.shape} has no time axis")
-    places, kinds = _walk(network, given, ())
+    """(What runs the pieces in place of `runner`, the kinds of its outputs); InputError if a layer prevents it."""
+    places, kinds = find_places(network)
     return _with_stand_ins(runner, places), kinds
-
-
-def _walk(network, given, path):
-    """Places by node number, and the kinds of the outputs."""
-    values, places = [[pair] for pair in given], {}
-    for number, (node, specs) in enumerate(zip(network.graph.nodes, network.node_specs), start=len(given)):
-        layer = network.inner[node.layer]
-        reads = [values[ref.node][ref.tensor] for ref in flatten_refs((node.args, node.kwargs))]
-        kinds = {kind for kind, _ in reads}
-        here = (*path, layer.name)
-        if STREAM not in kinds:
-            if any(getattr(part, "stateful", False) for part in _all_inside(layer)):
-                _refuse(here, layer, "is stateful and reads an answer that is complete at every step")
-            outputs = [LAST] * len(specs)
-        elif isinstance(layer, Functional):
-            refs = flatten_refs(node.args)
-            inputs = [values[ref.node][ref.tensor] for ref in refs]
-            if len(inputs) != len(reads):
-                _refuse(here, layer, "is called with a mask")
-            inner, outputs = _walk(layer, inputs, here)
-            places[number] = Place(inner, layer)
-        else:
-            reason = "joins a sequence with an answer for all of it" if len(kinds) > 1 else _reason(layer, node, reads)
-            if reason:
-                _refuse(here, layer, reason)
-            outputs = [STREAM] * len(specs)
-            if isinstance(layer, recurrent.Recurrent):
-                outputs = [STREAM if layer.return_sequences else LAST] + [LAST] * (len(specs) - 1)
-                places[number] = Place(StreamRecurrent, layer, reads[0][1].masked or len(reads) > 1)
-            elif _names(layer) & _CONVOLUTIONS and _history(layer):
-                places[number] = Place(StreamConvolution, layer)
-            elif isinstance(layer, reshaping.Reshape):
-                places[number] = Place(StreamReshape, layer)
-        values.append(list(zip(outputs, specs)))
-    return places, [values[ref.node][ref.tensor][0] for ref in network.graph.outputs]
-
-
-def _refuse(path, layer, reason):
-    raise InputError(f"the model cannot be streamed: layer {'/'.join(path)!r} ({layer.class_name}) {reason}")
-
-
-def _all_inside(layer):
-    yield layer
-    for part in layer.inner:
-        yield from _all_inside(part)
-
-
-def _names(layer):
-    return {cls.__name__ for cls in type(layer).__mro__}
-
-
-def _reason(layer, node, reads):
-    """Why a layer cannot be called with a piece of its sequences, or None."""
-    names, ranks = _names(layer), {len(spec.shape) for _, spec in reads}
-    n_tensors = len(flatten_refs(node.args)) + len(flatten_refs(node.kwargs.get("initial_state")))
-    rank = len(reads[0][1].shape)
-    if isinstance(layer, Operation):
-        return _reason_operation(layer, node, ranks, reads)
-    if isinstance(layer, recurrent.Recurrent):
-        if layer.go_backwards:
-            return "reads the sequence backwards"
-        if layer.time_major:
-            return "has the time axis first (time_major)"
-        return "is called with initial states; a stream begins with zeros" if n_tensors > 1 else None
-    if isinstance(layer, merging.Merge):
-        times = {spec.shape[1] for _, spec in reads} - {None}
-        if len(ranks) > 1 or len(times) > 1:
-            return "joins inputs whose time axes are not the same"
-        if isinstance(layer, merging.Concatenate) and layer.axis % rank < 2:
-            return "joins along the time axis"
-        return None
-    if isinstance(layer, TimeDistributed):
-        return _reason_inside(layer.inner[0])
-    if names & _CONVOLUTIONS:
-        return _reason_convolution(layer)
-    if isinstance(layer, reshaping.Reshape):
-        target, shape = layer.target_shape, reads[0][1].shape
-        sizes = {reshaping.product(shape[2:]), reshaping.product(target[1:])}
-        keeps = len(target) > 1 and len(sizes) == 1 and None not in sizes and min(target[1:]) > 0
-        return None if keeps and target[0] in (-1, shape[1]) else "does not keep the time axis"
-    if names & (_LAST_AXIS | _AXES) and rank < 3:
-        return "works over axis 1, which is the time axis"
-    if names & _AXES:
-        axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
-        if any(axis % rank < 2 for axis in axes):
-            return "works along the time axis"
-        return "has a masked input" if "Softmax" in names and reads[0][1].masked else None
-    if "PReLU" in names:
-        return None if 1 in (layer.shared_axes or ()) else "has a slope of its own for every timestep"
-    if names & (_ANY_RANK | _LAST_AXIS):
-        return None
-    if "Attention" in layer.class_name:
-        return "looks at all timesteps"
-    return _REASONS.get(layer.class_name, "is not known to look at one timestep alone")
-
-
-def _reason_inside(layer):
-    """TimeDistributed calls the layer inside it for each timestep; timesteps must not meet in its batch."""
-    for part in _all_inside(layer):
-        if isinstance(part, Functional) and not padding.rows_are_independent(part):
-            return "holds a model that looks across the rows of a batch"
-        if "CustomLayer" in _names(part):
-            return f"holds the registered layer {part.name!r}, which may look across the rows of a batch"
-    return None
-
-
-def _reason_operation(layer, node, ranks, reads):
-    name, rank = type(layer).__name__, min(ranks)
-    if len(ranks) > 1:
-        return "joins inputs of different ranks"
-    if name in _ELEMENT_OPERATIONS:
-        constants = [*node.args, *node.kwargs.values(), *layer.config.values()]
-        if any(isinstance(value, (list, tuple, dict)) for value in constants):
-            return "has an array as an operand"
-        return None
-    if name in _AXIS_OPERATIONS:
-        axes = padding._axes(layer, node)
-        lowest = 3 if name != "ExpandDims" else 2
-        wide = rank + (name == "ExpandDims")
-        fits = rank >= lowest and axes and all(isinstance(axis, int) and axis % wide >= 2 for axis in axes)
-        return None if fits else "works along the time axis"
-    return "is not known to look at one timestep alone"
-
-
-def _number(value):
-    return int(value[0]) if isinstance(value, (list, tuple)) else int(value)
-
-
-def _history(layer):
-    """How many earlier timesteps a causal convolution reads."""
-    return (_number(layer.config["kernel_size"]) - 1) * _number(layer.config.get("dilation_rate", 1))
-
-
-def _reason_convolution(layer):
-    if _number(layer.config.get("strides", 1)) != 1:
-        return "skips timesteps (strides)"
-    if layer.config.get("data_format") == "channels_first":
-        return "has the time axis last (data_format)"
-    if _history(layer) and layer.config.get("padding") != "causal":
-        return f"reads later timesteps (padding={layer.config.get('padding')!r})"
-    return None
 
 
 # ---- what stands in for a layer -------------------------------------------------------------------------------------
 
 
 def _stand_in(place, runner):
-    if isinstance(place.stand_in, dict):
-        return _with_stand_ins(runner, place.stand_in)
-    if isinstance(runner, core.Embedding) and place.stand_in is StreamRecurrent:
+    if isinstance(place.kind, dict):
+        return _with_stand_ins(runner, place.kind)
+    if isinstance(runner, core.Embedding) and place.kind == "recurrent":
         # The engine reads the rows of an Embedding in the recurrent layer after it.
         wrapper = copy.copy(runner)
         wrapper.layer = StreamRecurrent(place, runner.layer)
         return wrapper
-    return place.stand_in(place, runner)
+    return STAND_INS[place.kind](place, runner)
 
 
 def _with_stand_ins(runner, places):
@@ -284,7 +97,7 @@ class StreamConvolution(StandIn):
 
     def call(self, inputs, kwargs, states):
         x, mask = inputs[0]
-        kept, size = states.get(self), _history(self.layer)
+        kept, size = states.get(self), history(self.layer)
         before = np.zeros((len(x), size, *x.shape[2:]), x.dtype) if kept is None else kept[0]
         wide = np.concatenate([before, x], axis=1)
         states[self] = (wide[:, wide.shape[1] - size :].copy(),)
@@ -301,6 +114,9 @@ class StreamReshape(StandIn):
     def call(self, inputs, kwargs, states):
         x = inputs[0].value
         return [Tensor(np.reshape(x, (*x.shape[:2], *self.layer.target_shape[1:])))]
+
+
+STAND_INS = {"recurrent": StreamRecurrent, "convolution": StreamConvolution, "reshape": StreamReshape}
 
 
 # ---- the stream -----------------------------------------------------------------------------------------------------
@@ -418,10 +234,11 @@ class Stream:
             sizes = zip(array.shape[2:], part.shape[2:])
             fits = array.ndim == rank and len(array) == self.batch and array.shape[1] > 0
             if not fits or any(size != expected for size, expected in sizes if expected is not None):
-                rest = ", ".join("any" if size is None else str(size) for size in part.shape[2:])
+                rest = ["any" if size is None else str(size) for size in part.shape[2:]]
+                several, one = ", ".join([str(self.batch), "timesteps", *rest]), ", ".join([str(self.batch), *rest])
                 raise InputError(
-                    f"{what}: has shape {shape}; expected ({self.batch}, timesteps{', ' + rest if rest else ''}) or, for "
-                    f"one timestep, ({self.batch},{' ' + rest if rest else ''})"
+                    f"{what}: has shape {shape}; expected ({several}) or, for one timestep, "
+                    f"({one}{'' if rest else ','})"
                 )
             limit = self._plan.id_limits[number]
             if limit is not None:

@@ -82,20 +82,20 @@ def test_golden_models(pack, dtype, backend):
     for case in (case for case in CASES if case.pack == pack):
         model = fastbilstm.load(**case.load_args(), dtype=dtype, backend=backend)
         inputs = case.inputs[0]
-        inputs = [inputs[i.name] for i in model.inputs] if isinstance(inputs, dict) and len(model.inputs) > 1 else inputs
-        inputs = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
+        if isinstance(inputs, dict):
+            inputs = [inputs[i.name] for i in model.inputs]
         arrays = inputs if isinstance(inputs, list) else [inputs]
         try:
             stream = model.stream(batch=len(arrays[0]))
         except InputError as error:
             assert "the model cannot be streamed: " in str(error)
-            assert any(f"{layer.name!r}" in str(error) or f"/{layer.name}'" in str(error) for layer in all_layers(model))
+            assert any(f"{layer.name}'" in str(error) for layer in all_layers(model))
             REFUSED[case.name] = str(error)
             continue
         if len({array.shape[1] for array in arrays}) > 1:
             continue
         arrays = [a.reshape(*a.shape, *[1] * (len(i.shape) - a.ndim)) for a, i in zip(arrays, model.inputs)]
-        inputs = arrays if isinstance(inputs, list) and len(model.inputs) > 1 else arrays[0]
+        inputs = arrays if len(model.inputs) > 1 else arrays[0]
         whole = listed(model.predict(inputs, batch_size=len(arrays[0])))
         for sizes in (iter(lambda: 1, 0), iter([3, 1, 2, *[1] * 99]), iter([99])):
             stream.reset()
@@ -332,8 +332,9 @@ def test_refused(build, text):
 
 def test_causal_convolution_keeps_its_history():
     """StreamConvolution calls what runs the layer on the rows it needs; here that is a plain causal sum."""
+    from fastbilstm.causality import Place, _reason_convolution, history
     from fastbilstm.layers import Tensor
-    from fastbilstm.streaming import Place, StreamConvolution, _history, _reason_convolution
+    from fastbilstm.streaming import StreamConvolution
 
     class Conv1D:
         name, class_name, casts_input, n_inputs = "conv", "Conv1D", True, 1
@@ -345,9 +346,9 @@ def test_causal_convolution_keeps_its_history():
             return [Tensor(wide[:, :-4] + 2 * wide[:, 2:-2] + 3 * wide[:, 4:], mask)]
 
     layer, states = Conv1D(), {}
-    assert _history(layer) == 4 and _reason_convolution(layer) is None
+    assert history(layer) == 4 and _reason_convolution(layer) is None
     whole = layer.call([Tensor(X)], {}, {})[0].value
-    stand_in = StreamConvolution(Place(StreamConvolution, layer), layer)
+    stand_in = StreamConvolution(Place("convolution", layer), layer)
     found = [stand_in.call([Tensor(X[:, part])], {}, states)[0].value for part in pieces(7, iter([1, 3, 1, 2]))]
     np.testing.assert_array_equal(np.concatenate(found, 1), whole)
     for option, value, text in (("strides", [2], "skips"), ("padding", "same", "later"), ("padding", "valid", "later")):

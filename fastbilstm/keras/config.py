@@ -375,7 +375,8 @@ def _own_class(entry, class_name):
     registered, module = entry.get("registered_name") or "", entry.get("module")
     for text in (registered, class_name):
         if isinstance(text, str) and ">" in text:
-            return specification.find_custom(text, text.rsplit(">", 1)[1]), ("registered_name", registered or class_name)
+            found = specification.find_custom(text, text.rsplit(">", 1)[1])
+            return found, ("registered_name", registered or class_name)
     if isinstance(module, str) and module.split(".")[0] not in _KERAS_MODULES:
         return specification.find_custom(f"{module}>{class_name}", class_name), ("module", module)
     return specification.find_custom(class_name), None

@@ -34,7 +34,9 @@ class CustomLayer(BaseLayer):
     def infer(self, inputs, kwargs):
         shapes = [spec.shape for spec in inputs]
         given = shapes[0] if self.n_inputs == 1 else shapes
-        found = shapes[0] if self.shape_rule is None else self._asked(self.shape_rule, "output_shape", given, self.config)
+        found = (
+            shapes[0] if self.shape_rule is None else self._asked(self.shape_rule, "output_shape", given, self.config)
+        )
         self.is_list = isinstance(found, list)
         masked = inputs[0].masked if self.mask_rule == "pass" else any(spec.masked for spec in inputs)
         masked = masked and self.mask_rule != "drop"
@@ -138,7 +140,7 @@ def register_layer(name, call, *, weights=(), options=(), output_shape=None, mas
     weights : sequence of str, dict or callable, optional
         The roles of the layer's arrays in the order of its `trainable_weights` and then `non_trainable_weights`, or a
         dict of role to shape (None: any size). A callable, weights(config), gives either: for arrays that depend on an
-        option. The arrays of a layer inside the layer are named "attribute/0", "attribute/1" in the order of its weights.
+        option. The arrays of a layer inside the layer are "attribute/0", "attribute/1" in the order of its weights.
     options : sequence of str or dict, optional
         The options in the class's config that matter, or a dict of them to defaults. Those of every Keras layer (name,
         dtype, ...), initializers, regularizers and constraints need no mention; any other option in a file is refused.
