@@ -6,11 +6,11 @@ the layers mean in `fastbilstm/layers/`. Shapes: B batch, T timesteps, F feature
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport NAN
 from libc.stdint cimport int32_t, uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strcmp
 
 import os
 
@@ -347,6 +347,7 @@ cdef class Scratch:
 
 include "_rows.pxi"
 include "_loop.pxi"
+include "_stream.pxi"
 include "_attention.pxi"
 
 _requested = os.environ.get("FASTBILSTM_ISA")

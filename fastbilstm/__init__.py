@@ -9,8 +9,10 @@ Importing this package imports NumPy and the standard library, nothing else.
 from ._version import __version__
 from .config_info import show_config
 from .errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError, UnsupportedLayerError
+from .layers import register_layer
 from .loading import convert, load
 from .model import Model
+from .streaming import Stream
 
 __all__ = [
     "FastBiLSTMError",
@@ -18,9 +20,11 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "Model",
+    "Stream",
     "UnsupportedLayerError",
     "__version__",
     "convert",
     "load",
+    "register_layer",
     "show_config",
 ]

@@ -7,12 +7,12 @@ import json
 import numbers
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from . import plan as planning
-from . import threads, weights_file
+from . import streaming, threads, weights_file
 from . import vector as vectors
 from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
@@ -84,7 +84,7 @@ class Model:
         self._tensors = tensors
         self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
         self._n_threads = _check_threads(n_threads)
-        self._states = {}
+        self._states, self._stream = {}, None
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 
@@ -189,6 +189,41 @@ class Model:
     def reset_states(self):
         """Forget what stateful layers remember, so that the next batch starts from zeros."""
         self._states.clear()
+
+    def part(self, name):
+        """A model inside this one, on its own: the encoder of a seq2seq model, say. It shares the arrays.
+
+        Raises
+        ------
+        InputError
+            If the model holds no model of that name; names those it holds.
+        """
+        models = {layer.name: layer for layer in self.graph.layers if layer.graph is not None}
+        if name not in models:
+            held = ", ".join(map(repr, models)) or "none"
+            raise InputError(f"model {self.name!r} holds no model {name!r}; those inside it: {held}")
+        options = {"dtype": self.dtype, "backend": self.backend, "memory_budget": self._plan.memory_budget}
+        source = f"{self.source}, {name}"
+        return Model(models[name].graph, self._tensors, n_threads=self._n_threads, source=source, **options)
+
+    def stream(self, batch=1):
+        """Begin `batch` sequences that arrive in pieces; see `Stream.push`.
+
+        Needs no stateful layers: each stream keeps its own states, from zeros, and leaves the model's alone.
+
+        Raises
+        ------
+        InputError
+            If the model looks at later timesteps; names the layer.
+        """
+        return streaming.Stream(self, batch)
+
+    def _streaming(self):
+        """The plan that runs pieces of sequences, made once, and the kinds of its outputs."""
+        if self._stream is None:
+            runner, kinds = streaming.streamable(self._plan.network, self._plan.runner)
+            self._stream = replace(self._plan, runner=runner, scratches=[]), kinds
+        return self._stream
 
     def save(self, path, overwrite=False):
         """Write the model as one converted file (suffix .fbl), under a temporary name first.

@@ -4,7 +4,7 @@ Walks the graph once, at compilation, with the layers of the specification. Impo
 """
 
 from .graph import flatten_refs
-from .layers import Functional, core, merging, normalization, recurrent, reshaping
+from .layers import CustomLayer, Functional, core, merging, normalization, recurrent, reshaping
 from .layers import activation as activations
 from .layers import operations as ops
 from .layers.functional import TimeDistributed
@@ -21,6 +21,9 @@ def rows_are_independent(network):
         if isinstance(layer, Functional):
             if not rows_are_independent(layer):
                 return False
+        elif isinstance(layer, CustomLayer):
+            # Its function may do anything.
+            return False
         elif isinstance(layer, merging.Attention):
             # Inputs of two axes attend across the batch.
             if len(specs[0].shape) < 3:

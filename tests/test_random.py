@@ -10,6 +10,7 @@ import os
 
 import numpy as np
 import pytest
+import streamed
 from random_models import Refused, generate
 
 import fastbilstm
@@ -152,6 +153,9 @@ def run(k, seed, folder):
     except Exception as error:
         raise AssertionError(f"{type(error).__name__}: {error}\n\n{case}") from error
     assert not differences(converted, ours, "float64"), f"the converted model differs\n\n{case}"
+    model.reset_states()
+    if streamed.check(model, case.calls[0], f"the streamed model differs\n\n{case}") is True:
+        COUNTS[k.__name__]["of them streamed"] += 1
 
 
 @pytest.mark.parametrize("seed", seeds("keras"))

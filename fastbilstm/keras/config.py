@@ -15,6 +15,8 @@ from . import legacy
 from .assemble import assemble
 from .nodes import Call, Pending, map_pending, nested_ends, pending_in, read_calls, reference
 
+# Packages whose classes are Keras' own, in the "module" of a layer.
+_KERAS_MODULES = ("keras", "tf_keras", "tensorflow", "builtins")
 MODELS = ("Sequential", "Functional", "Model")
 _LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the graph before it with outputs=[...]"
 # The activations of recurrent layers are always stored; defaults changed between versions, so none is assumed.
@@ -89,13 +91,16 @@ class ConfigReader:
         if not isinstance(config, dict):
             self.malformed(f"layer {'/'.join(path)!r} ({class_name}): its config is no dictionary")
         self.trainable[path] = config.get("trainable", True) is not False
-        registered = entry.get("registered_name") or ""
-        if ">" in class_name or (isinstance(registered, str) and ">" in registered):
-            self.problem(path, class_name, "registered_name", registered or class_name, "is a class of its author")
+        custom, foreign = _own_class(entry, class_name)
+        if custom is None and foreign is not None:
+            self.problem(path, class_name, *foreign, "is a class of its author; fastbilstm.register_layer describes it")
             return Layer(name, class_name)
-        if self._is_operation(entry, class_name, config):
+        if custom is not None:
+            class_name = custom
+        elif self._is_operation(entry, class_name, config):
             return self._read_operation(class_name, config, path)
-        class_name, config = legacy.modernize(class_name, config, self.version)
+        else:
+            class_name, config = legacy.modernize(class_name, config, self.version)
         cls = specification.REGISTRY.get(class_name)
         if class_name == "Lambda":
             self.problem(path, class_name, None, None, _LAMBDA)
@@ -144,12 +149,14 @@ class ConfigReader:
                 self.problem(path, class_name, name, config.get(name), f"is not supported: {error}")
                 good = False
         for name, value in config.items():
-            if name in cls.options or name in COMMON or value is None or name in _INNER:
+            custom = issubclass(cls, specification.CustomLayer)
+            wraps = name in _INNER and not custom
+            if name in cls.options or name in COMMON or value is None or wraps:
                 continue
             if name in cls.ignored or name.endswith(IGNORED_SUFFIXES):
                 if value and (name in _REPORTED or name.endswith(("_regularizer", "_constraint"))):
                     ignored.append(f"{name}={_short(value)}")
-            elif value not in (False, [], {}, "auto"):
+            elif custom or value not in (False, [], {}, "auto"):
                 self.problem(path, class_name, name, _short(value), "is not known to fastbilstm")
                 good = False
         if good:
@@ -397,6 +404,18 @@ class ConfigReader:
                         Call(c.layer, map_pending(shift, c.args), map_pending(shift, c.kwargs)) for c in found
                     ]
                 ends[:] = map_pending(shift, ends)
+
+
+def _own_class(entry, class_name):
+    """(The name under which a class is registered with fastbilstm, or None; what says that it is none of Keras')."""
+    registered, module = entry.get("registered_name") or "", entry.get("module")
+    for text in (registered, class_name):
+        if isinstance(text, str) and ">" in text:
+            found = specification.find_custom(text, text.rsplit(">", 1)[1])
+            return found, ("registered_name", registered or class_name)
+    if isinstance(module, str) and module.split(".")[0] not in _KERAS_MODULES:
+        return specification.find_custom(f"{module}>{class_name}", class_name), ("module", module)
+    return specification.find_custom(class_name), None
 
 
 def _short(value):

@@ -173,7 +173,7 @@ def _check_reset_after(layer, shape, units, where):
 
 def snake_case(name):
     """Keras' name of a class in object paths: LSTM -> lstm, TimeDistributed -> time_distributed."""
-    name = re.sub(r"\W+", "", name)
+    name = re.sub(r"\W+", "", name.rsplit(">", 1)[-1])
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
@@ -244,6 +244,9 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
                     child(group, attribute_name, "group", label), part, inner.get(part.name), trainable, label, tensors
                 )
         return
+    if any("/" in role for role in layer.weights):
+        _read_inside(group, slots(layer, trainable), where, label, tensors)
+        return
     # CuDNN layers have no cell.
     has_cell = layer.class_name in ("LSTM", "GRU", "SimpleRNN") and is_group(group, "cell")
     holder = child(group, "cell/vars" if has_cell else "vars", "group", label)
@@ -272,3 +275,18 @@ def _inner_groups(layer):
         counters[snake] = number + 1
         names.append(f"cells/{snake}_{number}" if number else f"cells/{snake}")
     return names
+
+
+def _read_inside(group, places, where, label, tensors):
+    """The arrays of a registered layer that has layers inside it: role "attribute/1" is array 1 of `attribute`."""
+    by_path = {}
+    for place in places:
+        path = place.role.rpartition("/")[0]
+        by_path.setdefault(f"{path}/vars" if path else "vars", []).append(place)
+    for path, parts in by_path.items():
+        holder = child(group, path, "group", label)
+        if len(holder) != len(parts):
+            raise FileFormatError(f"{where}: the file holds {len(holder)} arrays in {path}, it needs {len(parts)}")
+        for number, place in enumerate(parts):
+            index = str(number) if path == "vars" else place.role.rpartition("/")[2]
+            tensors[place.tensor] = read_array(holder, index, label)

@@ -19,6 +19,19 @@ from . import (  # noqa: F401
     resizing,
 )
 from .base import REGISTRY, BaseLayer, Option, Spec, Tensor, register
+from .custom import CustomLayer, find_custom, register_layer
 from .functional import Functional, build
 
-__all__ = ["REGISTRY", "BaseLayer", "Functional", "Option", "Spec", "Tensor", "build", "register"]
+__all__ = [
+    "REGISTRY",
+    "BaseLayer",
+    "CustomLayer",
+    "Functional",
+    "Option",
+    "Spec",
+    "Tensor",
+    "build",
+    "find_custom",
+    "register",
+    "register_layer",
+]

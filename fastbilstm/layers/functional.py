@@ -15,7 +15,10 @@ def build(layer, version):
     """Make the layer object (and those inside it) of a graph.Layer; weights are bound later."""
     cls = REGISTRY.get(layer.class_name)
     if cls is None:
-        raise FileFormatError(f"layer {layer.name!r}: class {layer.class_name!r} is unknown to this fastbilstm")
+        raise FileFormatError(
+            f"layer {layer.name!r}: class {layer.class_name!r} is unknown to this fastbilstm; one of your own "
+            "is made known by fastbilstm.register_layer first"
+        )
     inner = tuple(build(part, version) for part in layer.layers)
     if layer.graph is not None:
         return Functional(layer, version)
