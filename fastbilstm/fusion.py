@@ -24,7 +24,7 @@ ELEMENTWISE = (
     *(core.Identity, core.Embedding, core.Masking, normalization.BatchNormalization, merging.Merge),
     *(activation.ReLU, activation.LeakyReLU, activation.ThresholdedReLU, activation.PReLU),
     *(reshaping.GlobalMaxPooling1D, reshaping.Flatten, reshaping.Reshape, reshaping.Permute, reshaping.RepeatVector),
-    *(Operation, core.InputLayer),
+    core.InputLayer,
 )
 NO_KWARGS = {"mask": False}
 
@@ -343,7 +343,8 @@ class Builder:
         code = None if function is None else kernel_code(function)
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
-        return layer, "elementwise" if isinstance(layer, ELEMENTWISE) else "numpy"
+        exact = layer.exact if isinstance(layer, Operation) else isinstance(layer, ELEMENTWISE)
+        return layer, "elementwise" if exact else "numpy"
 
     def drop_unread(self):
         """Forget calls that no result needs: an Embedding that went into what read it, say."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..errors import FileFormatError
-from ..graph import flatten_refs, map_refs
+from ..graph import Constant, flatten_refs, map_refs
 
 RECURRENT = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional"}
 # Positional arguments after the first, by class.
@@ -44,7 +44,7 @@ map_pending = partial(map_refs, kind=Pending)
 pending_in = partial(flatten_refs, kind=Pending)
 
 
-def _is_reference(value, names):
+def is_reference(value, names):
     return (
         isinstance(value, list)
         and len(value) in (3, 4)
@@ -56,13 +56,13 @@ def _is_reference(value, names):
 
 def reference(value, names, where):
     """A [layer, call, tensor] triple as Pending."""
-    if not _is_reference(value, names):
+    if not is_reference(value, names):
         raise FileFormatError(f"{where}: {str(value)[:80]} is no reference to a tensor of the model")
     return Pending(value[0], value[1], value[2])
 
 
 def _keras2_value(value, names):
-    if _is_reference(value, names) and len(value) == 3:
+    if is_reference(value, names) and len(value) == 3:
         return Pending(*value)
     if isinstance(value, list):
         return [_keras2_value(item, names) for item in value]
@@ -85,10 +85,30 @@ def _keras3_value(value, names, where):
     if isinstance(value, dict):
         if value.get("class_name") == "__keras_tensor__":
             return reference((value.get("config") or {}).get("keras_history"), names, where)
+        if value.get("class_name") in ("__tensor__", "__numpy__", "__slice__", "__ellipsis__"):
+            return _keras3_constant(value["class_name"], value.get("config") or {}, names, where)
         return {key: _keras3_value(item, names, where) for key, item in value.items()}
     if isinstance(value, list):
         return [_keras3_value(item, names, where) for item in value]
     return value
+
+
+def _keras3_constant(class_name, config, names, where):
+    """Arrays and slices among the arguments."""
+    if class_name == "__ellipsis__":
+        return "..."
+    if class_name == "__slice__":
+        return {"slice": [_keras3_value(config.get(part), names, where) for part in ("start", "stop", "step")]}
+    dtype = str(config.get("dtype", "float32"))
+    if not dtype.startswith(("float", "bfloat", "int", "uint", "bool")):
+        raise FileFormatError(f"{where}: a constant has dtype {dtype!r}")
+    # Half precision has float32 values.
+    constant = Constant(config.get("value"), "float32" if dtype in ("float16", "bfloat16") else dtype)
+    try:
+        constant.array  # noqa: B018
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(f"{where}: a constant is no array of {dtype} ({error})") from error
+    return constant
 
 
 def read_calls(layer, class_name, nodes, names, where):

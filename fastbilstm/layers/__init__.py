@@ -4,7 +4,18 @@ Importing this package fills the registry from Keras' class names to the classes
 knows files; the fast engine is tested against what is here, and what is here against Keras.
 """
 
-from . import activation, core, functional, merging, normalization, operations, recurrent, reshaping  # noqa: F401
+from . import (  # noqa: F401  # noqa: F401
+    activation,
+    core,
+    functional,
+    merging,
+    normalization,
+    operations,
+    operations_reduce,
+    operations_shape,
+    recurrent,
+    reshaping,
+)
 from .base import REGISTRY, BaseLayer, Option, Spec, Tensor, register
 from .functional import Functional, build
 
