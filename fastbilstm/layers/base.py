@@ -22,15 +22,10 @@ class Tensor(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """What is known of a tensor before any number is computed: its shape (None: free) and whether it has a mask.
-
-    `tried`: its shapes in the trials of layers/operation.py; `known`: what it holds there, if it follows from shapes.
-    """
+    """What is known of a tensor before any number is computed: its shape (None: free) and whether it has a mask."""
 
     shape: tuple
     masked: bool = False
-    tried: Any = None
-    known: Any = None
 
 
 # ---- options --------------------------------------------------------------------------------------------------------

@@ -24,6 +24,24 @@ class Weak(NamedTuple):
     array: Any
 
 
+class Tried(Spec):
+    """A Spec with the shapes of the tensor in the trials, and what it holds there if that follows from shapes alone."""
+
+    tried: Any = None
+    known: Any = None
+
+    @classmethod
+    def of(cls, shape, masked, tried, known):
+        spec = cls(shape, masked)
+        spec.tried, spec.known = tried, known
+        return spec
+
+
+def known(spec):
+    """What a tensor holds in the trials; None if that depends on more than shapes."""
+    return getattr(spec, "known", None)
+
+
 def operation(*parameters, **names):
     """Class decorator: register under "ops.<class name>" with the names of the call's parameters."""
 
@@ -98,7 +116,7 @@ class Operation(BaseLayer):
             yield f"argument {name}", str(kwargs[name])[:60], "is not known to fastbilstm"
         for parameter in list(known)[1:]:
             if parameter.default is parameter.empty and parameter.name not in given:
-                yield f"argument {parameter.name}", None, "is missing"
+                yield f"argument {parameter.name}", None, "is missing in the file"
         for name, allowed in cls.choices.items():
             if name in given and not any(given[name] is value or given[name] == value for value in allowed):
                 yield name, given[name], f"is not supported; expected one of {', '.join(map(repr, allowed))}"
@@ -121,11 +139,12 @@ class Operation(BaseLayer):
         named = self.arguments(args, kwargs)
         specs = found(named, Spec)
         for name in self.shaping:
-            if any(spec.known is None for spec in found(self.shaping_part(named.get(name)), Spec)):
+            if any(known(spec) is None for spec in found(self.shaping_part(named.get(name)), Spec)):
                 self.fail(f"its {name} depends on data: the shape of the result would, too, which is not supported")
         self.apart = self.apart and self.stays_apart(named, specs)
         # Free axes that meet an axis of known size must have that size; seldom the batch axis, too.
-        sizes = sorted({size for spec in specs for size in spec.shape if size and size > 1})
+        shapes = [spec.shape for spec in specs] + [c.array.shape for c in found(named, Constant)]
+        sizes = sorted({size for shape in shapes for size in shape if size and size > 1})
         trials = [TRIALS, *([(batch, size) for batch, _ in TRIALS] for size in (*sizes, *range(1, 33)))]
         trials += [[(size, other) for _, other in TRIALS] for size in (*sizes, 1)]
         for trial in trials:
@@ -138,13 +157,13 @@ class Operation(BaseLayer):
         else:
             self.fail(f"its arguments do not fit: shapes {[spec.shape for spec in specs]} ({reason})")
         masked = self.may_return_input and any(spec.masked for spec in specs)
-        known = all(spec.known is not None for spec in specs)
+        from_shapes = all(known(spec) is not None for spec in specs)
         return [
-            Spec(
+            Tried.of(
                 tuple(a if a == b else None for a, b in zip(y.shape, z.shape)),
                 masked,
                 (y.shape, z.shape) if trial is TRIALS else None,
-                (y, z) if known else None,
+                (y, z) if from_shapes else None,
             )
             for y, z in zip(first, second)
         ]
@@ -155,9 +174,9 @@ class Operation(BaseLayer):
 
     def try_out(self, named, k, batch, size):
         def stand_in(spec):
-            if spec.known is not None:
+            if known(spec) is not None:
                 return spec.known[k]
-            if spec.tried is not None and (batch, size) == TRIALS[k]:
+            if getattr(spec, "tried", None) is not None and (batch, size) == TRIALS[k]:
                 return np.broadcast_to(np.float32(0), spec.tried[k])
             shape = [(batch if axis == 0 else size) if s is None else s for axis, s in enumerate(spec.shape)]
             return np.broadcast_to(np.float32(0), shape)
@@ -168,9 +187,9 @@ class Operation(BaseLayer):
         return [np.asarray(y) for y in (results if isinstance(results, (list, tuple)) else [results])]
 
     def stays_apart(self, named, specs):
-        if not specs or all(spec.known is not None for spec in specs):
+        if not specs or all(known(spec) is not None for spec in specs):
             return True
-        if any(spec.known is not None or not spec.shape for spec in specs):
+        if any(known(spec) is not None or not spec.shape for spec in specs):
             return False
         return bool(self.rows_apart(named))
 

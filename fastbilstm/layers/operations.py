@@ -191,7 +191,7 @@ class Round(Elementwise):
 
     def operate(self, x, decimals=0):
         if not decimals or x.dtype.kind != "f":
-            return x if decimals > 0 or not decimals and x.dtype.kind != "f" else np.rint(x)
+            return x if decimals > 0 or (not decimals and x.dtype.kind != "f") else np.rint(x)
         factor = x.dtype.type(10.0**decimals)
         return np.rint(x * factor) / factor
 

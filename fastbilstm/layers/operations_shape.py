@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import InputError
 from .base import REGISTRY, Spec
-from .operation import TRIALS, operation, rank_of, spares_rows
+from .operation import TRIALS, Tried, known, operation, rank_of, spares_rows
 from .operations import DTYPES, ExactOperation
 
 
@@ -392,9 +392,7 @@ class TakeAlongAxis(ExactOperation):
             return np.ravel(x)[indices]
         axis = axis % x.ndim
         lead = np.broadcast_shapes(*(s.shape[:axis] + (1,) + s.shape[axis + 1 :] for s in (x, indices)))
-        wide = [
-            np.broadcast_to(part, (*lead[:axis], part.shape[axis], *lead[axis + 1 :])) for part in (x, indices)
-        ]
+        wide = [np.broadcast_to(part, (*lead[:axis], part.shape[axis], *lead[axis + 1 :])) for part in (x, indices)]
         return np.take_along_axis(*wide, axis)
 
 
@@ -446,10 +444,10 @@ class Shape(OfShape):
 
     def infer_operation(self, args, kwargs):
         (spec,) = super().infer_operation(args, kwargs)
-        if spec.known is None:
+        if known(spec) is None:
             x = self.arguments(args, kwargs)
             pair = tuple(self.try_out(x, k, *free)[0] for k, free in enumerate(TRIALS))
-            spec = spec._replace(known=pair)
+            spec = Tried.of(spec.shape, False, spec.tried, pair)
         return [spec]
 
 
