@@ -10,11 +10,12 @@ from ..errors import FileFormatError, UnsupportedLayerError
 from ..graph import Input, Layer
 from ..layers.base import COMMON, IGNORED_SUFFIXES, REQUIRED
 from ..layers.recurrent import backward_layer
-from . import legacy, tf_ops
+from . import legacy, tf_ops, tf_raw
 from .assemble import assemble
 from .nodes import Call, Pending, map_pending, pending_in, read_calls, reference
 
-TENSORFLOW = (*tf_ops.CLASSES, "TensorFlowOpLayer", "ClassMethod", "InstanceMethod", "InstanceProperty")
+RAW = "TensorFlowOpLayer"
+TENSORFLOW = (*tf_ops.CLASSES, RAW, "ClassMethod", "InstanceMethod", "InstanceProperty")
 MODELS = ("Sequential", "Functional", "Model")
 _LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the graph before it with outputs=[...]"
 # The LSTM's activations are always stored; their defaults changed between versions, so none is assumed.
@@ -137,13 +138,16 @@ class ConfigReader:
         """A TensorFlow function or op as a layer: the operation that computes it."""
         function = config.get("function")
         found = tf_ops.find(function) if class_name in tf_ops.CLASSES else None
-        if found is None:
-            name = {"function": function, "method": config.get("method_name"), "attribute": config.get("attr_name")}
+        operation = found[0] if found else None
+        name = {"function": function, "method": config.get("method_name"), "attribute": config.get("attr_name")}
+        if class_name == RAW:
+            name["op"], operation = tf_raw.find(config, f"{self.label}: layer {'/'.join(path)!r}")
+        if operation is None:
             shown = ", ".join(f"{key} {value}" for key, value in name.items() if value)
             self.problem(path, f"{class_name}, {shown}" if shown else class_name, None, None, "is not supported")
             return Layer(path[-1], class_name)
         self._read_dtype(class_name, config.get("dtype"), path)
-        return Layer(path[-1], f"ops.{found[0]}")
+        return Layer(path[-1], f"ops.{operation}")
 
     def _read_op_calls(self, layer, entry, known, where, path):
         """The calls of a layer; those of an operation are checked against what it takes."""
@@ -152,6 +156,8 @@ class ConfigReader:
             return []
         if name in tf_ops.CLASSES:
             found, problems = tf_ops.read_calls(layer.name, entry["config"]["function"], nodes, known, where)
+        elif name == RAW:
+            found, problems = tf_raw.read_calls(layer.name, entry["config"], nodes, known, where)
         else:
             found, problems = read_calls(layer.name, layer.class_name, nodes, known, where)
         cls = specification.REGISTRY.get(layer.class_name)

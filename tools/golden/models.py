@@ -1,6 +1,6 @@
 """The whole table: importing this module runs every family and gives SPECS; derived.CASES is filled too."""
 
-from . import (  # noqa: F401  (they add rows)  # noqa: F401  # noqa: F401
+from . import (  # noqa: F401  (they add rows)
     activations,
     bidirectional,
     derived_keras1,
@@ -11,6 +11,7 @@ from . import (  # noqa: F401  (they add rows)  # noqa: F401  # noqa: F401
     merging,
     op_models,
     operations,
+    raw_ops,
     recurrent,
     tf_operations,
 )
