@@ -153,7 +153,7 @@ class ConfigReader:
         """The calls of a layer; those of an operation are checked against what it takes."""
         nodes, name = entry.get("inbound_nodes"), entry.get("class_name")
         if name in TENSORFLOW and not layer.class_name.startswith("ops."):
-            return []
+            return tf_ops.unread_calls(layer.name, nodes, known)
         if name in tf_ops.CLASSES:
             found, problems = tf_ops.read_calls(layer.name, entry["config"]["function"], nodes, known, where)
         elif name == RAW:

@@ -248,6 +248,18 @@ def read_calls(layer, function, nodes, names, where):
     return calls, problems
 
 
+def unread_calls(layer, nodes, names):
+    """The calls of a function that is not supported: which tensors they use, so that the graph stays whole."""
+
+    def tensors(value):
+        if is_reference(value, names):
+            return [Pending(*value[:3]), *tensors(value[3:])]
+        parts = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
+        return [found for part in parts for found in tensors(part)]
+
+    return [Call(layer, (tensors(node),), {}) for node in nodes or ()]
+
+
 def _first_argument(node, names, where):
     """The first argument of a call, and the others by name, which are written beside every tensor in the first."""
     given = {}

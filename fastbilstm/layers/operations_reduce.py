@@ -86,19 +86,23 @@ class Std(Var):
 
 class Extreme(Reduction):
     exact = True
+    function = None
 
-    def operate(self, x, axis=None, keepdims=False, initial=None):
-        y = self.function(self.prepare(x), axis=axes_of(axis), keepdims=bool(keepdims))
-        return y if initial is None else self.pair(y, np.asarray(initial, y.dtype))
+    def reduce(self, x, axis, keepdims):
+        return self.function(x, axis=axis, keepdims=keepdims)
 
 
 @operation("x", "axis", "keepdims", "initial")
 class Max(Extreme):
     function, pair = staticmethod(np.max), staticmethod(np.maximum)
 
+    def operate(self, x, axis=None, keepdims=False, initial=None):
+        y = super().operate(x, axis, keepdims)
+        return y if initial is None else self.pair(y, np.asarray(initial, y.dtype))
+
 
 @operation("x", "axis", "keepdims", "initial")
-class Min(Extreme):
+class Min(Max):
     function, pair = staticmethod(np.min), staticmethod(np.minimum)
 
 
@@ -284,7 +288,7 @@ class Argsort(AlongAxis):
         return order.astype(np.int32)
 
 
-@operation("x", "axis", "direction")
+@operation("x", "axis", "direction", "stable")
 class Sort(Argsort):
     def result(self, x, order, axis):
         return np.take_along_axis(x, order, axis)
