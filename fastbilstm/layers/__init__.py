@@ -11,6 +11,7 @@ from . import (  # noqa: F401  # noqa: F401
     merging,
     normalization,
     operations,
+    operations_gather,
     operations_reduce,
     operations_shape,
     recurrent,

@@ -62,7 +62,12 @@ def cast_input(value, declared, dtype):
     """Cast an array to the dtype an Input declares; floats are run in the dtype of computation."""
     if declared.startswith(("float", "bfloat")):
         return value.astype(dtype, copy=False)
-    return value.astype(declared, copy=False)
+    dtype = np.dtype(declared)
+    if dtype.kind in "iu" and value.dtype.kind in "iu" and value.dtype.itemsize > dtype.itemsize and value.size:
+        limits = np.iinfo(dtype)
+        if not limits.min <= value.min() <= value.max() <= limits.max:
+            raise InputError(f"an input of dtype {declared} is given {value.dtype} numbers that do not fit it")
+    return value.astype(dtype, copy=False)
 
 
 @register
