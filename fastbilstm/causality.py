@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from . import padding
 from .errors import InputError
-from .graph import flatten_refs
+from .graph import Ref, flatten_refs
 from .layers import Functional, Spec, merging, recurrent, reshaping
-from .layers.functional import Operation, TimeDistributed
+from .layers.functional import TimeDistributed
+from .layers.operation import Operation, rank_of
+from .layers.operations import Elementwise
 
 # What a tensor is: a STREAM has a time axis (axis 1) and arrives in pieces; LAST is complete at every piece, the answer
 # for the sequence so far.
@@ -23,12 +25,7 @@ _LAST_AXIS = {"Dense", "Masking", "Activation"}
 # The axes of an option:
 _AXES = {"BatchNormalization", "LayerNormalization", "UnitNormalization", "Softmax"}
 _CONVOLUTIONS = {"Conv1D", "DepthwiseConv1D", "SeparableConv1D"}
-# Operations (`keras.ops`) on each element by itself, and along an axis:
-_ELEMENT_OPERATIONS = {
-    *("NotEqual", "Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalOr", "LogicalAnd", "LogicalNot"),
-    *("OnesLike", "ZerosLike", "ConvertToTensor", "Cast", "Add", "Subtract", "Multiply", "Divide", "TrueDivide"),
-    *("Maximum", "Minimum", "Negative", "Absolute", "Square", "Sqrt", "Exp", "Log", "Tanh", "Sigmoid", "Relu"),
-}
+# Operations along an axis (those on each element by itself are Elementwise):
 _AXIS_OPERATIONS = {"Any", "All", "ExpandDims", "Concatenate"}
 _REASONS = {
     "Bidirectional": "reads the sequence backwards, too",
@@ -169,13 +166,17 @@ def _reason_operation(layer, node, ranks, reads):
     name, rank = type(layer).__name__, min(ranks)
     if len(ranks) > 1:
         return "joins inputs of different ranks"
-    if name in _ELEMENT_OPERATIONS:
-        constants = [*node.args, *node.kwargs.values(), *layer.config.values()]
-        if any(isinstance(value, (list, tuple, dict)) for value in constants):
-            return "has an array as an operand"
-        return None
+    if len({spec.shape[1] for _, spec in reads if rank > 1} - {None}) > 1:
+        return "joins inputs whose time axes are not the same"
+    constants = {**dict(zip(layer.parameters, node.args)), **layer.config, **node.kwargs}
+    if isinstance(layer, Elementwise):
+        wide = any(
+            isinstance(v, (list, tuple, dict)) or rank_of(v) for v in constants.values() if not isinstance(v, Ref)
+        )
+        return "has an array as an operand" if wide else None
     if name in _AXIS_OPERATIONS:
-        axes = padding._axes(layer, node)
+        axes = constants.get("axis")
+        axes = axes if isinstance(axes, (list, tuple)) else [axes]
         lowest = 3 if name != "ExpandDims" else 2
         wide = rank + (name == "ExpandDims")
         fits = rank >= lowest and axes and all(isinstance(axis, int) and axis % wide >= 2 for axis in axes)

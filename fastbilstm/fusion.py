@@ -46,7 +46,7 @@ ELEMENTWISE = (
     *(reshaping.GlobalMaxPooling1D, reshaping.Flatten, reshaping.Reshape, reshaping.Permute, reshaping.RepeatVector),
     *(pooling.MaxPooling, pooling.AveragePooling, pooling.GlobalMaxPooling2D),
     *(resizing.ZeroPadding, resizing.Cropping, resizing.UpSampling1D, resizing.UpSampling2D),
-    *(Operation, core.InputLayer),
+    core.InputLayer,
 )
 NO_KWARGS = {"mask": False}
 
@@ -87,7 +87,7 @@ class Network(Functional):
 
     def call(self, inputs, kwargs, states):
         values = {
-            number: [Tensor(cast_input(value, given.dtype, self.dtype), mask)]
+            number: [Tensor(cast_input(value, given, self.dtype), mask)]
             for number, ((value, mask), given) in enumerate(zip(inputs, self.graph.inputs))
         }
         steps = iter(self.steps)
@@ -365,7 +365,8 @@ class Builder:
         code = None if function is None else kernel_code(function)
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
-        return layer, "elementwise" if isinstance(layer, ELEMENTWISE) else "numpy"
+        exact = layer.exact if isinstance(layer, Operation) else isinstance(layer, ELEMENTWISE)
+        return layer, "elementwise" if exact else "numpy"
 
     def drop_unread(self):
         """Forget calls that no result needs: an Embedding that went into what read it, say."""

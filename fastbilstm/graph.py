@@ -7,7 +7,10 @@ Graph (a model inside a model). It knows names, options and topology; what a lay
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from .errors import FileFormatError
 
@@ -71,6 +74,21 @@ class Ref:
 
     node: int
     tensor: int = 0
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor written into the arguments of a call: nested lists of numbers, and their dtype.
+
+    Without a dtype it takes that of the tensors beside it.
+    """
+
+    value: Any
+    dtype: Any = None
+
+    @cached_property
+    def array(self):
+        return np.asarray(self.value, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -187,6 +205,8 @@ def flatten_refs(value, kind=Ref):
 def _value_to_json(value):
     if isinstance(value, Ref):
         return {"$ref": [value.node, value.tensor]}
+    if isinstance(value, Constant):
+        return {"$constant": [value.value, value.dtype]}
     if isinstance(value, (tuple, list)):
         return [_value_to_json(item) for item in value]
     if isinstance(value, dict):
@@ -198,6 +218,12 @@ def _value_from_json(value):
     if isinstance(value, dict) and set(value) == {"$ref"}:
         node, tensor = value["$ref"]
         return Ref(int(node), int(tensor))
+    if isinstance(value, dict) and set(value) == {"$constant"}:
+        numbers, dtype = value["$constant"]
+        constant = Constant(numbers, dtype)
+        if constant.array.dtype.kind not in "biuf":
+            raise ValueError(f"a constant of dtype {constant.array.dtype}")
+        return constant
     if isinstance(value, list):
         return [_value_from_json(item) for item in value]
     if isinstance(value, dict):

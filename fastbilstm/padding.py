@@ -4,10 +4,10 @@ Walks the graph once, at compilation, with the layers of the specification. Impo
 """
 
 from .graph import flatten_refs
-from .layers import CustomLayer, Functional, core, merging, normalization, recurrent, reshaping
+from .layers import REGISTRY, CustomLayer, Functional, core, merging, normalization, recurrent, reshaping
 from .layers import activation as activations
-from .layers import operations as ops
 from .layers.functional import TimeDistributed
+from .layers.operation import Operation
 
 # ---- rows of a batch ------------------------------------------------------------------------------------------------
 
@@ -28,20 +28,15 @@ def rows_are_independent(network):
             # Inputs of two axes attend across the batch.
             if len(specs[0].shape) < 3:
                 return False
-        elif isinstance(layer, (ops.Reduction, ops.ExpandDims, ops.Concatenate)):
-            axes = _axes(layer, node)
-            if not axes or any(not isinstance(axis, int) or axis == 0 or axis <= -len(specs[0].shape) for axis in axes):
-                return False
+        elif isinstance(layer, Operation) and not layer.apart:
+            return False
     return True
-
-
-def _axes(layer, node):
-    given = {**dict(zip(layer.parameters, node.args)), **layer.config, **node.kwargs}.get("axis")
-    return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
 # ---- masked padding -------------------------------------------------------------------------------------------------
 
+# Operations that make a mask of the padded input, or another of a mask.
+_MASKS = tuple(REGISTRY[f"ops.{name}"] for name in ("NotEqual", "Equal", "Any", "ConvertToTensor", "Cast"))
 # What a tensor is: FREE does not depend on padding; ALIGNED has a time axis and a mask over it, and at kept timesteps
 # does not depend on padding; MASK is such a mask itself; INPUT is the padded input; None is anything else.
 FREE, ALIGNED, MASK, INPUT = "free", "aligned", "mask", "input"
@@ -111,7 +106,7 @@ class _Walk:
         if (isinstance(layer, core.Embedding) and layer.mask_zero) or isinstance(layer, core.Masking):
             self.uses_mask = True
             return (ALIGNED, origin) if kinds == {INPUT} else (None, None)
-        if isinstance(layer, (ops.NotEqual, ops.Equal, ops.Any, ops.ConvertToTensor, ops.Cast)):
+        if isinstance(layer, _MASKS):
             return (MASK, origin) if kinds <= {INPUT, MASK} else (None, None)
         if isinstance(layer, core.Embedding):
             return INPUT, origin

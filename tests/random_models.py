@@ -8,6 +8,7 @@ import random
 
 import numpy as np
 from random_layers import Draw, code
+from random_ops import Expressions
 from random_programs import Case, Program, Refused, execute, fresh, random_value, variables
 
 # Longest sequences; unbounded activations inside an LSTM stay below 9 timesteps, where errors cannot grow far.
@@ -129,7 +130,7 @@ class Generator:
 
     def step(self, pool):
         """Add one layer over tensors of `pool`; return the names of its outputs."""
-        kinds = {"unary": 10, "recurrent": 4, "merge": 4, "attention": 2, "dot": 1, "share": 2}
+        kinds = {"unary": 10, "recurrent": 4, "merge": 4, "attention": 2, "dot": 1, "share": 2, "op": 5}
         kinds["nested"] = 0 if self.inside else 2
         kind = self.rng.choices(list(kinds), kinds.values())[0]
         return getattr(self, f"step_{kind}")(pool) or self.step_unary(pool)
@@ -230,6 +231,22 @@ class Generator:
         if self.chance(0.25):
             given += (self.rng.choice([n for n in fits if program.shape(n)[1] == program.shape(value)[1]]),)
         return self.apply(self.draw.attention(), f"[{', '.join(given)}]", self.draw.attention_call())
+
+    def step_op(self, pool):
+        """An operator or a function of tensors."""
+        program = self.program
+        fits = [n for n in pool if len(program.shape(n)) in (2, 3) and program.shape(n)[-1] and self.is_float(n)]
+        if not fits:
+            return None
+        name = self.rng.choice(fits[-4:])
+        shape = program.shape(name)
+        same = self.rng.choice([n for n in fits if program.shape(n) == shape])
+        draw = Expressions(self.rng, self.k.__name__ == "keras", self.floatx)
+        return [program.assign("x", draw.draw(name, shape, same))]
+
+    def is_float(self, name):
+        dtype = self.program[name].dtype
+        return str(getattr(dtype, "name", dtype)).startswith("float") and name not in self.feeds
 
     def step_dot(self, pool):
         program, fits = self.program, []
@@ -343,7 +360,10 @@ class Generator:
             call = list(arrays.values()) if self.structure == "[" else arrays
             case.calls.append(call if self.structure else next(iter(arrays.values())))
         case.form = self.rng.choice(FORMS[self.k.__name__])
-        case.stateful, case.whole_batch = self.stateful, "time_major=True" in str(case)
+        case.stateful, case.whole_batch = (
+            self.stateful,
+            any(word in str(case) for word in ("time_major=True", "axis=0")),
+        )
 
 
 def _used(name, text):

@@ -99,10 +99,19 @@ def fresh(k, floatx):
     k.utils.set_random_seed(0)
 
 
+def module_names(k):
+    """What the lines of a program may use: the framework, its layers, and the functions for tensors."""
+    if k.__name__ == "keras":
+        return {"k": k, "L": k.layers, "ops": k.ops}
+    import tensorflow
+
+    return {"k": k, "L": k.layers, "tf": tensorflow}
+
+
 def execute(k, lines, floatx):
     """Run a program in a clean session; its last name is `model`."""
     fresh(k, floatx)
-    names = {"k": k, "L": k.layers}
+    names = module_names(k)
     for line in lines:
         exec(line, names)
     return names["model"]
@@ -112,7 +121,7 @@ class Program:
     """A program in the making: `assign` writes a line and runs it; `layers` names the layers so far."""
 
     def __init__(self, k):
-        self.names, self.lines, self.count = {"k": k, "L": k.layers}, [], 0
+        self.names, self.lines, self.count = module_names(k), [], 0
         self.layers = []
 
     def run(self, line):

@@ -11,12 +11,14 @@ from ..graph import Input, Layer
 from ..layers.base import COMMON, IGNORED_SUFFIXES, REQUIRED
 from ..layers.cells import CELLS
 from ..layers.recurrent import backward_layer
-from . import legacy
+from . import legacy, tf_ops, tf_raw
 from .assemble import assemble
 from .nodes import Call, Pending, map_pending, nested_ends, pending_in, read_calls, reference
 
 # Packages whose classes are Keras' own, in the "module" of a layer.
 _KERAS_MODULES = ("keras", "tf_keras", "tensorflow", "builtins")
+RAW = "TensorFlowOpLayer"
+TENSORFLOW = (*tf_ops.CLASSES, RAW, "ClassMethod", "InstanceMethod", "InstanceProperty")
 MODELS = ("Sequential", "Functional", "Model")
 _LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the graph before it with outputs=[...]"
 # The activations of recurrent layers are always stored; defaults changed between versions, so none is assumed.
@@ -66,6 +68,7 @@ class ConfigReader:
         self.version, self.label = version, label
         self.problems, self.trainable = {}, {}
         self.dtypes, self.notes = set(), []
+        self.input_dtypes = set()
 
     def problem(self, path, class_name, option, value, text):
         name = "/".join(path)
@@ -100,6 +103,8 @@ class ConfigReader:
         elif self._is_operation(entry, class_name, config):
             return self._read_operation(class_name, config, path)
         else:
+            if class_name in TENSORFLOW:
+                return self._read_tensorflow(class_name, config, path)
             class_name, config = legacy.modernize(class_name, config, self.version)
         cls = specification.REGISTRY.get(class_name)
         if class_name == "Lambda":
@@ -131,11 +136,51 @@ class ConfigReader:
         return self.version.is_keras3 and "trainable" not in config and not without
 
     def _read_operation(self, class_name, config, path):
-        key = f"ops.{class_name}"
-        options = {k: v for k, v in config.items() if k not in ("name", "dtype") and v is not None}
-        if key not in specification.REGISTRY:
+        key, options = f"ops.{class_name}", {}
+        cls = specification.REGISTRY.get(key)
+        if cls is None:
             self.problem(path, f"keras.ops.{class_name}", None, None, "is not supported")
+            return Layer(path[-1], key)
+        for name, value in config.items():
+            if name in cls.parameters and not (name == "dtype" and isinstance(value, dict)):
+                options[name] = value
+            elif name not in ("name", "dtype", "trainable") and value is not None:
+                self.problem(path, f"keras.ops.{class_name}", name, _short(value), "is not known to fastbilstm")
         return Layer(path[-1], key, options)
+
+    def _read_tensorflow(self, class_name, config, path):
+        """A TensorFlow function or op as a layer: the operation that computes it."""
+        function = config.get("function")
+        found = tf_ops.find(function) if class_name in tf_ops.CLASSES else None
+        operation = found[0] if found else None
+        name = {"function": function, "method": config.get("method_name"), "attribute": config.get("attr_name")}
+        if class_name == RAW:
+            name["op"], operation = tf_raw.find(config, f"{self.label}: layer {'/'.join(path)!r}")
+        if operation is None:
+            shown = ", ".join(f"{key} {value}" for key, value in name.items() if value)
+            self.problem(path, f"{class_name}, {shown}" if shown else class_name, None, None, "is not supported")
+            return Layer(path[-1], class_name)
+        self._read_dtype(class_name, config.get("dtype"), path)
+        return Layer(path[-1], f"ops.{operation}")
+
+    def _read_op_calls(self, layer, entry, known, where, path):
+        """The calls of a layer; those of an operation are checked against what it takes."""
+        nodes, name = entry.get("inbound_nodes"), entry.get("class_name")
+        if name in TENSORFLOW and not layer.class_name.startswith("ops."):
+            return tf_ops.unread_calls(layer.name, nodes, known)
+        if name in tf_ops.CLASSES:
+            found, problems = tf_ops.read_calls(layer.name, entry["config"]["function"], nodes, known, where)
+        elif name == RAW:
+            found, problems = tf_raw.read_calls(layer.name, entry["config"], nodes, known, where)
+        else:
+            found, problems = read_calls(layer.name, layer.class_name, nodes, known, where)
+        cls = specification.REGISTRY.get(layer.class_name)
+        if cls is not None and layer.class_name.startswith("ops."):
+            for call in found:
+                problems = [*problems, *cls.check_call(layer.config, call.args, call.kwargs, Pending)]
+        for option, value, text in problems:
+            self.problem(path, layer.class_name, option, value, text)
+        return found
 
     def _read_options(self, class_name, cls, config, path):
         options, ignored, good = {}, [], True
@@ -316,6 +361,7 @@ class ConfigReader:
         dtype = {None: "float32", "mixed_float16": "float32", "mixed_bfloat16": "float32"}.get(dtype, dtype)
         if not isinstance(dtype, str) or not dtype.startswith(("float", "bfloat", "int", "uint", "bool")):
             self.problem((name,), "InputLayer", "dtype", dtype, "is not supported")
+        self.input_dtypes.add(dtype)
         if shape is None:
             return Input(name, None, dtype)
         if not isinstance(shape, (list, tuple)) or not all(
@@ -345,10 +391,7 @@ class ConfigReader:
                 continue
             layer = self.read_layer(entry, path, layer_name)
             built.append(layer)
-            found, problems = read_calls(layer_name, layer.class_name, entry.get("inbound_nodes"), known, where)
-            for option, value, text in problems:
-                self.problem((*path, layer_name), layer.class_name, option, value, text)
-            calls[layer_name] = found
+            calls[layer_name] = self._read_op_calls(layer, entry, known, where, (*path, layer_name))
         where = f"{self.label}: model {name!r}"
         ends, structure = nested_ends(config.get("output_layers"), known, where) or self._ends(
             config.get("output_layers"), known, where

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..errors import FileFormatError
-from ..graph import flatten_refs, map_refs
+from ..graph import Constant, flatten_refs, map_refs
 
 RECURRENT = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional"}
 # Positional arguments after the first, by class.
@@ -45,7 +45,7 @@ map_pending = partial(map_refs, kind=Pending)
 pending_in = partial(flatten_refs, kind=Pending)
 
 
-def _is_reference(value, names):
+def is_reference(value, names):
     return (
         isinstance(value, list)
         and len(value) in (3, 4)
@@ -57,7 +57,7 @@ def _is_reference(value, names):
 
 def reference(value, names, where):
     """A [layer, call, tensor] triple as Pending."""
-    if not _is_reference(value, names):
+    if not is_reference(value, names):
         raise FileFormatError(f"{where}: {str(value)[:80]} is no reference to a tensor of the model")
     return Pending(value[0], value[1], value[2])
 
@@ -85,7 +85,7 @@ def nested_ends(entry, names, where):
 
 
 def _keras2_value(value, names):
-    if _is_reference(value, names) and len(value) == 3:
+    if is_reference(value, names) and len(value) == 3:
         return Pending(*value)
     if isinstance(value, list):
         return [_keras2_value(item, names) for item in value]
@@ -94,7 +94,7 @@ def _keras2_value(value, names):
 
 def _flat_entries(entry, names):
     """The references in an entry: itself, or those of the list that it is (states of cells above each other)."""
-    if not entry or _is_reference(entry, names) or not all(isinstance(part, list) for part in entry):
+    if not entry or is_reference(entry, names) or not all(isinstance(part, list) for part in entry):
         return [entry]
     return [found for part in entry for found in _flat_entries(part, names)]
 
@@ -117,6 +117,8 @@ def _keras3_value(value, names, where):
     if isinstance(value, dict):
         if value.get("class_name") == "__keras_tensor__":
             return reference((value.get("config") or {}).get("keras_history"), names, where)
+        if value.get("class_name") in ("__tensor__", "__numpy__", "__slice__", "__ellipsis__"):
+            return _keras3_constant(value["class_name"], value.get("config") or {}, names, where)
         return {key: _keras3_value(item, names, where) for key, item in value.items()}
     if isinstance(value, list):
         return [_keras3_value(item, names, where) for item in value]
@@ -126,6 +128,24 @@ def _keras3_value(value, names, where):
 def flat(values):
     """The items of lists inside lists, in order."""
     return [item for value in values for item in (flat(value) if isinstance(value, list) else [value])]
+
+
+def _keras3_constant(class_name, config, names, where):
+    """Arrays and slices among the arguments."""
+    if class_name == "__ellipsis__":
+        return "..."
+    if class_name == "__slice__":
+        return {"slice": [_keras3_value(config.get(part), names, where) for part in ("start", "stop", "step")]}
+    dtype = str(config.get("dtype", "float32"))
+    if not dtype.startswith(("float", "bfloat", "int", "uint", "bool")):
+        raise FileFormatError(f"{where}: a constant has dtype {dtype!r}")
+    # Half precision has float32 values.
+    constant = Constant(config.get("value"), "float32" if dtype in ("float16", "bfloat16") else dtype)
+    try:
+        constant.array  # noqa: B018
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(f"{where}: a constant is no array of {dtype} ({error})") from error
+    return constant
 
 
 def read_calls(layer, class_name, nodes, names, where):

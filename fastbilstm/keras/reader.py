@@ -201,7 +201,8 @@ def _assemble(model, version, label, outputs, read_weights):
     if problems:
         raise UnsupportedLayerError(problems, label)
     tensors = read_weights(graph, reader.trainable, class_names(class_name, config))
-    dtype = "float64" if "float64" in reader.dtypes else "float32"
+    # Nodes of operations alone compute in the dtype of the inputs.
+    dtype = "float64" if "float64" in (reader.dtypes or reader.input_dtypes) else "float32"
     notes = tuple(reader.notes)
     if version.is_keras3 and version.version == _UNKNOWN_KERAS3:
         notes += (f"the file does not say which Keras 3 wrote it; computed as Keras {version.version[0]}.15 does",)

@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import FileFormatError, InputError
 from ..graph import flatten_refs, map_refs
 from .base import REGISTRY, BaseLayer, Spec, Tensor, register
+from .operation import Operation
 
 
 def build(layer, version):
@@ -57,16 +58,20 @@ def explicit_masks(inputs, mask, keep=False):
 
 
 def as_float(value, dtype):
-    return value if value.dtype.kind == "f" else value.astype(dtype)
+    return value.astype(dtype, copy=False)
 
 
-def cast_input(value, declared, dtype):
-    """Cast an array to the dtype an Input declares; floats are run in the dtype of computation."""
+def cast_input(value, given, dtype):
+    """Cast an array to the dtype that a graph.Input declares; floats are run in the dtype of computation."""
+    declared = given.dtype
     if declared.startswith(("float", "bfloat")):
         return value.astype(dtype, copy=False)
-    if declared == "bool":
-        return value.astype(bool, copy=False)
-    return value.astype(np.int64, copy=False) if value.dtype.kind == "f" else value
+    dtype = np.dtype(declared)
+    if dtype.kind in "iu" and value.dtype.kind in "iu" and value.dtype.itemsize > dtype.itemsize and value.size:
+        limits = np.iinfo(dtype)
+        if not limits.min <= value.min() <= value.max() <= limits.max:
+            raise InputError(f"input {given.name!r} has dtype {declared}; {value.dtype} numbers given do not fit it")
+    return value.astype(dtype, copy=False)
 
 
 @register
@@ -138,7 +143,7 @@ class Functional(BaseLayer):
 
     def call(self, inputs, kwargs, states):
         values = {
-            number: [Tensor(cast_input(tensor.value, given.dtype, self.dtype), tensor.mask)]
+            number: [Tensor(cast_input(tensor.value, given, self.dtype), tensor.mask)]
             for number, (tensor, given) in enumerate(zip(inputs, self.graph.inputs))
         }
         for number, node in enumerate(self.graph.nodes, start=len(inputs)):
@@ -223,48 +228,3 @@ class TimeDistributed(BaseLayer):
         if inner_mask is not None:
             return [Tensor(y, np.reshape(inner_mask, (*lead, *inner_mask.shape[1:])))]
         return [Tensor(y, None if mask is None else np.any(mask, axis=tuple(range(2, mask.ndim))))]
-
-
-# ---- operations that Keras 3 writes into functional configs ---------------------------------------------------------
-
-
-class Operation(BaseLayer):
-    """A `keras.ops` node: its arguments are tensors and constants in the order of the call."""
-
-    options: dict = {}
-    parameters: tuple = ()
-
-    def arguments(self, args, kwargs):
-        """Name the arguments of the call; an option stored in the node's config is one too."""
-        given = dict(zip(self.parameters, args))
-        if len(args) > len(self.parameters) or set(kwargs) - set(self.parameters) or set(given) & set(kwargs):
-            self.fail(f"it is called with {len(args)} arguments and {sorted(kwargs)}")
-        return {**self.config, **given, **kwargs}
-
-    def infer_operation(self, args, kwargs):
-        named = self.arguments(args, kwargs)
-        shapes = {k: v.shape for k, v in named.items() if isinstance(v, Spec)}
-        return [Spec(tuple(self.shape(named, shapes)))]
-
-    def call_operation(self, args, kwargs):
-        named = self.arguments(args, kwargs)
-        named = map_tensors(named)
-        return [Tensor(self.operate(**named))]
-
-    def shape(self, named, shapes):
-        """Elementwise by default: the shape of the operand with most axes."""
-        if not shapes:
-            self.fail("it is called without a tensor")
-        rank = max(map(len, shapes.values()))
-        wide = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes.values()]
-        return [next((size for size in sizes if size != 1), 1) for sizes in zip(*wide)]
-
-
-def map_tensors(value):
-    if isinstance(value, Tensor):
-        return value.value
-    if isinstance(value, (list, tuple)):
-        return [map_tensors(item) for item in value]
-    if isinstance(value, dict):
-        return {key: map_tensors(item) for key, item in value.items()}
-    return value

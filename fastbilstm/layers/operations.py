@@ -1,138 +1,381 @@
-"""The `keras.ops` nodes that carry masks: Keras 3 writes them into functional configs beside the layers.
+"""Operations on each element: arithmetic, functions, comparisons, logic, dtypes. The specification, in NumPy.
 
-They are known as "ops.<Name>", because some share their name with a layer. The specification, in NumPy.
+They are known as "ops.<Name>", because some share their name with a layer. Arguments are named as in Keras 3.
 """
+
+import math
 
 import numpy as np
 
-from .base import REGISTRY, Spec
-from .functional import Operation
+from .. import activations
+from .base import REGISTRY
+from .operation import Operation, operation, rank_of, same_rows, spares_rows
+
+_erf, _erfc = (np.vectorize(f, otypes=[np.float64]) for f in (math.erf, math.erfc))
 
 
-def constant(x):
-    """An operand; Keras makes a float32 tensor of a number, whatever it is compared with."""
-    return np.float32(x) if isinstance(x, float) else x
+class Elementwise(Operation):
+    """One element of each operand, broadcast against each other, makes one element of the result."""
+
+    exact = True
+
+    def rows_apart(self, named):
+        return same_rows(*(named[name] for name in self.parameters if name in named and name in self.tensors))
 
 
-def operation(*parameters):
-    """Class decorator: register under "ops.<class name>" with the names of the call's parameters."""
+class ExactOperation(Operation):
+    """What copies or compares elements: NumPy gives the same bits wherever they stand."""
 
-    def decorate(cls):
-        cls.parameters = parameters
-        REGISTRY["ops." + cls.__name__] = cls
-        return cls
-
-    return decorate
+    exact = True
 
 
-@operation("x1", "x2")
-class NotEqual(Operation):
+# ---- arithmetic -----------------------------------------------------------------------------------------------------
+
+
+def divided_down(x, y):
+    """The quotient rounded down, as TensorFlow takes it: of the rounded quotient itself."""
+    return np.floor(x / y) if x.dtype.kind == "f" else x // y
+
+
+def divided_or_zero(x, y):
+    return np.where(y == 0, 0, x / np.where(y == 0, 1, y)).astype(x.dtype)
+
+
+class Binary(Elementwise):
+    """`function` of two operands of one dtype; `floats`: of floats only; `strict`: numbers become tensors first."""
+
+    floats, strict = False, False
+
     def operate(self, x1, x2):
-        return constant(x1) != constant(x2)
+        promote = self.promote_tensors if self.strict else self.promote
+        return self.function(*promote(x1, x2, also_float=self.floats))
 
 
-@operation("x1", "x2")
-class Equal(Operation):
+class TrueDivide(Binary):
+    function, floats = staticmethod(np.true_divide), True
+
     def operate(self, x1, x2):
-        return constant(x1) == constant(x2)
+        x, y = self.promote(x1, x2)
+        if x.dtype.kind == "f":
+            return x / y
+        # TensorFlow divides whole numbers in float64, those of 8 and 16 bits in float32.
+        wide = np.float32 if x.dtype.itemsize < 4 else np.float64
+        wide = self.floatx if self.version.is_keras3 else wide
+        return x.astype(wide) / y.astype(wide)
 
 
-@operation("x1", "x2")
-class LogicalOr(Operation):
-    def operate(self, x1, x2):
-        return np.logical_or(x1, x2)
+def binary(name, function, **traits):
+    traits = {"function": staticmethod(function), "__module__": __name__, **traits}
+    operation("x1", "x2", name=name)(type(name, (Binary,), traits))
 
 
-@operation("x1", "x2")
-class LogicalAnd(Operation):
-    def operate(self, x1, x2):
-        return np.logical_and(x1, x2)
+operation("x1", "x2")(TrueDivide)
+for _name, _function in {
+    "Add": np.add,
+    "Subtract": np.subtract,
+    "Multiply": np.multiply,
+    "Maximum": np.maximum,
+    "Minimum": np.minimum,
+    "FloorDivide": divided_down,
+    "SquaredDifference": lambda x, y: np.square(x - y),
+}.items():
+    binary(_name, _function)
+binary("Power", np.power, exact=False)
+binary("Mod", np.mod, strict=True, exact=False)
+binary("DivideNoNan", divided_or_zero, floats=True)
+binary("Arctan2", np.arctan2, floats=True, strict=True, exact=False)
+binary("Logaddexp", np.logaddexp, floats=True, strict=True, exact=False)
+for _name, _function in {
+    "Equal": np.equal,
+    "NotEqual": np.not_equal,
+    "Greater": np.greater,
+    "GreaterEqual": np.greater_equal,
+    "Less": np.less,
+    "LessEqual": np.less_equal,
+}.items():
+    binary(_name, _function, strict=True)
+
+
+@operation("xs")
+class AddN(Elementwise):
+    """The sum of several tensors (TensorFlow)."""
+
+    def rows_apart(self, named):
+        return same_rows(*named["xs"])
+
+    def operate(self, xs):
+        first, *others = self.promote(*xs)
+        return sum(others, first)
+
+
+# ---- functions of one tensor ----------------------------------------------------------------------------------------
+
+
+class Unary(Elementwise):
+    """`function` of floats; whole numbers are cast to the dtype of computation."""
+
+    def operate(self, x):
+        return self.function(self.as_float(x))
+
+
+class Whole(Unary):
+    """`function` of floats or whole numbers; booleans count as whole numbers where `counts`."""
+
+    counts = False
+
+    def operate(self, x):
+        (x,) = self.promote(x)
+        return self.function(x.astype(np.int32) if self.counts and x.dtype == bool else x)
+
+
+def unary(cls, name, function, exact=False, **traits):
+    traits = {"function": staticmethod(function), "__module__": __name__, "exact": exact, **traits}
+    operation("x", name=name)(type(name, (cls,), traits))
+
+
+for _name, _function in {
+    **{f.__name__.capitalize(): f for f in (np.exp, np.expm1, np.log, np.log1p, np.log2, np.log10)},
+    **{f.__name__.capitalize(): f for f in (np.sin, np.cos, np.tan, np.sinh, np.cosh, np.tanh)},
+    **{f.__name__.capitalize(): f for f in (np.arcsin, np.arccos, np.arctan, np.arcsinh, np.arccosh, np.arctanh)},
+    "Erf": lambda x: _erf(x).astype(x.dtype),
+    "Erfc": lambda x: _erfc(x).astype(x.dtype),
+    "Sigmoid": activations.sigmoid,
+    "Softplus": activations.softplus,
+    "Silu": activations.silu,
+    "LogSigmoid": activations.log_sigmoid,
+    "Selu": activations.selu,
+    "Mish": activations.mish,
+    "TanhShrink": activations.tanh_shrink,
+    "Exp2": np.exp2,
+}.items():
+    unary(Unary, _name, _function)
+for _name, _function in {
+    "Sqrt": np.sqrt,
+    "Rsqrt": lambda x: 1 / np.sqrt(x),
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Softsign": activations.softsign,
+    "HardSigmoid": activations.relu6_hard_sigmoid,
+    "HardSilu": activations.hard_silu,
+    "HardTanh": activations.hard_tanh,
+    "SparseSigmoid": activations.sparse_sigmoid,
+    "SparsePlus": activations.sparse_plus,
+    "Isfinite": np.isfinite,
+    "Isinf": np.isinf,
+    "Isnan": np.isnan,
+}.items():
+    unary(Unary, _name, _function, exact=True)
+for _name, _function in {
+    "Negative": np.negative,
+    "Sign": np.sign,
+    "Reciprocal": lambda x: 1 / x,
+    "ReciprocalNoNan": lambda x: divided_or_zero(np.ones_like(x), x),
+    "Relu": activations.relu,
+    "Relu6": activations.relu6,
+}.items():
+    unary(Whole, _name, lambda x, f=_function: f(x).astype(x.dtype, copy=False), exact=True)
+unary(Whole, "Square", np.square, exact=True, counts=True)
 
 
 @operation("x")
-class LogicalNot(Operation):
+class Absolute(Elementwise):
+    may_return_input = True
+
+    def operate(self, x):
+        return x if x.dtype.kind in "bu" else np.abs(x)
+
+
+@operation("x", "decimals")
+class Round(Elementwise):
+    """To the nearest whole number, halves to the even one."""
+
+    def operate(self, x, decimals=0):
+        if not decimals or x.dtype.kind != "f":
+            return x if decimals > 0 or (not decimals and x.dtype.kind != "f") else np.rint(x)
+        factor = x.dtype.type(10.0**decimals)
+        return np.rint(x * factor) / factor
+
+
+@operation("x")
+class StopGradient(Elementwise):
+    def operate(self, x):
+        return x[...]
+
+
+@operation("x", "negative_slope")
+class LeakyRelu(Elementwise):
+    def operate(self, x, negative_slope=0.2):
+        return activations.leaky_relu(x, negative_slope)
+
+
+@operation("x", "alpha")
+class Elu(Elementwise):
+    exact = False
+    function = staticmethod(activations.elu)
+
+    def operate(self, x, alpha=1.0):
+        return self.function(x, alpha)
+
+
+@operation("x", "alpha")
+class Celu(Elu):
+    function = staticmethod(activations.celu)
+
+
+@operation("x", "approximate")
+class Gelu(Elementwise):
+    exact = False
+
+    def operate(self, x, approximate=True):
+        return activations.gelu(x, bool(approximate))
+
+
+@operation("x", "b")
+class Squareplus(Elementwise):
+    def operate(self, x, b=4):
+        return activations.squareplus(x, b)
+
+
+@operation("x", "threshold")
+class HardShrink(Elementwise):
+    function = staticmethod(activations.hard_shrink)
+
+    def operate(self, x, threshold=0.5):
+        return self.function(x, threshold)
+
+
+@operation("x", "threshold")
+class SoftShrink(HardShrink):
+    function = staticmethod(activations.soft_shrink)
+
+
+@operation("x", "threshold", "default_value")
+class Threshold(Elementwise):
+    def operate(self, x, threshold, default_value):
+        return np.where(x > threshold, x, np.asarray(default_value, x.dtype))
+
+
+class AlongAxis(Operation):
+    """A function over one axis, where a row is not one element."""
+
+    function = None
+
+    def rows_apart(self, named):
+        return spares_rows(named.get("axis", -1), rank_of(named["x"]))
+
+    def operate(self, x, axis=-1):
+        if axis is None:
+            return np.reshape(self.function(np.ravel(x)), x.shape)
+        return self.function(x, axis=axis)
+
+
+for _name, _function in {
+    "Softmax": activations.softmax,
+    "LogSoftmax": activations.log_softmax,
+    "Sparsemax": activations.sparsemax,
+    "Glu": activations.glu,
+}.items():
+    operation("x", "axis", name=_name)(
+        type(_name, (AlongAxis,), {"function": staticmethod(_function), "__module__": __name__})
+    )
+
+
+# ---- choosing and limiting ------------------------------------------------------------------------------------------
+
+
+@operation("condition", "x1", "x2")
+class Where(Elementwise):
+    def operate(self, condition, x1, x2):
+        (condition,) = self.promote(condition)
+        return np.where(condition.astype(bool, copy=False), *self.promote(x1, x2))
+
+
+@operation("x", "x_min", "x_max")
+class Clip(Elementwise):
+    """The limits take the dtype of the tensor."""
+
+    tensors = ("x", "x_min", "x_max")
+
+    def operate(self, x, x_min, x_max):
+        x = x.astype(np.int32) if x.dtype == bool else x
+        low, high = (np.asarray(getattr(v, "array", v)).astype(x.dtype) for v in (x_min, x_max))
+        return np.maximum(np.minimum(x, high), low)
+
+
+@operation("x", "nan", "posinf", "neginf")
+class NanToNum(Elementwise):
+    may_return_input = True
+
+    def operate(self, x, nan=0.0, posinf=None, neginf=None):
+        return np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf) if x.dtype.kind == "f" else x
+
+
+# ---- logic ----------------------------------------------------------------------------------------------------------
+
+
+class Logical(Elementwise):
+    def operate(self, x1, x2):
+        values = (self.operand(v) for v in (x1, x2))
+        return self.function(*(np.asarray(getattr(v, "array", v)).astype(bool) for v in values))
+
+
+for _name in ("And", "Or", "Xor"):
+    _traits = {"function": staticmethod(getattr(np, f"logical_{_name.lower()}")), "__module__": __name__}
+    operation("x1", "x2", name=f"Logical{_name}")(type(f"Logical{_name}", (Logical,), _traits))
+
+
+@operation("x")
+class LogicalNot(Elementwise):
     def operate(self, x):
         return np.logical_not(x)
 
 
-class Reduction(Operation):
-    """any / all along an axis."""
+# ---- dtypes ---------------------------------------------------------------------------------------------------------
 
-    def shape(self, named, shapes):
-        shape = list(shapes["x"])
-        axes = named.get("axis")
-        axes = range(len(shape)) if axes is None else axes if isinstance(axes, (list, tuple)) else [axes]
-        axes = {axis % len(shape) for axis in axes}
-        keep = named.get("keepdims", False)
-        return [1 if axis in axes else size for axis, size in enumerate(shape) if keep or axis not in axes]
-
-    def operate(self, x, axis=None, keepdims=False):
-        axis = tuple(axis) if isinstance(axis, list) else axis
-        return self.reduce(x, axis=axis, keepdims=bool(keepdims))
+DTYPES = (None, "bool", "float32", "float64", "float")
+DTYPES += tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 
 
-@operation("x", "axis", "keepdims")
-class Any(Reduction):
-    reduce = staticmethod(np.any)
+@operation("x", "dtype", "sparse", "ragged")
+class Cast(Elementwise):
+    choices = {"dtype": DTYPES, "sparse": (None, False), "ragged": (None, False)}
+    may_return_input = True
+
+    def operate(self, x, dtype=None, sparse=None, ragged=None):
+        return x if dtype is None else x.astype(self.named_dtype(dtype), copy=False)
 
 
-@operation("x", "axis", "keepdims")
-class All(Reduction):
-    reduce = staticmethod(np.all)
+REGISTRY["ops.ConvertToTensor"] = type("ConvertToTensor", (Cast,), {"__module__": __name__})
+REGISTRY["ops.SaturateCast"] = type(
+    "SaturateCast", (Cast,), {"__module__": __name__, "choices": {**Cast.choices, "dtype": ("float32", "float64")}}
+)
 
 
-@operation("x", "axis")
-class ExpandDims(Operation):
-    def shape(self, named, shapes):
-        shape = list(shapes["x"])
-        axis = named["axis"]
-        shape.insert(axis if axis >= 0 else axis + len(shape) + 1, 1)
-        return shape
+class Like(Elementwise):
+    """A tensor of one number, with the shape of another."""
 
-    def operate(self, x, axis):
-        return np.expand_dims(x, axis)
-
-
-class Like(Operation):
-    def shape(self, named, shapes):
-        return shapes["x"]
+    choices = {"dtype": DTYPES}
 
     def operate(self, x, dtype=None):
-        if dtype not in (None, "bool"):
-            self.fail(f"dtype is {dtype!r}; fastbilstm knows this operation for masks (bool)")
-        return self.fill(x, dtype=x.dtype if dtype is None else np.bool_)
+        return np.full(x.shape, self.fill, x.dtype if dtype is None else self.named_dtype(dtype))
 
 
 @operation("x", "dtype")
 class OnesLike(Like):
-    fill = staticmethod(np.ones_like)
+    fill = 1
 
 
 @operation("x", "dtype")
 class ZerosLike(Like):
-    fill = staticmethod(np.zeros_like)
+    fill = 0
 
 
-@operation("x", "dtype")
-class ConvertToTensor(Like):
-    fill = staticmethod(lambda x, dtype: x.astype(dtype, copy=False))
+@operation("x", "fill_value", "dtype")
+class FullLike(Like):
+    def operate(self, x, fill_value, dtype=None):
+        value = np.asarray(getattr(fill_value, "array", fill_value))
+        return np.broadcast_to(value.astype(x.dtype if dtype is None else self.named_dtype(dtype)), x.shape)
 
 
-@operation("x", "dtype")
-class Cast(Like):
-    fill = staticmethod(lambda x, dtype: x.astype(dtype, copy=False))
-
-
-@operation("xs", "axis")
-class Concatenate(Operation):
-    def infer_operation(self, args, kwargs):
-        named = self.arguments(args, kwargs)
-        shapes = [spec.shape for spec in named["xs"]]
-        axis = named.get("axis", 0) % len(shapes[0])
-        sizes = [shape[axis] for shape in shapes]
-        shape = list(shapes[0])
-        shape[axis] = None if None in sizes else sum(sizes)
-        return [Spec(tuple(shape))]
-
-    def operate(self, xs, axis=0):
-        return np.concatenate(xs, axis=axis)
+for _alias, _name in {"Abs": "Absolute", "Divide": "TrueDivide"}.items():
+    REGISTRY[f"ops.{_alias}"] = REGISTRY[f"ops.{_name}"]

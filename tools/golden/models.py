@@ -15,7 +15,11 @@ from . import (  # noqa: F401  (they add rows)
     images,
     layers,
     merging,
+    op_models,
+    operations,
+    raw_ops,
     recurrent,
+    tf_operations,
     wrappers,
 )
 from .registry import SPECS

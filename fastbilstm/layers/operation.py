@@ -1,0 +1,308 @@
+"""What the operations have in common: `keras.ops` nodes, TensorFlow functions and TensorFlow ops in functional models.
+
+An operation names its arguments as Keras 3 does; the readers bring every dialect to these names. What they share is
+here: which values are tensors, which dtype a result has, what shape, and whether rows of a batch stay apart. Imports
+NumPy; knows nothing of files.
+"""
+
+import inspect
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import InputError
+from ..graph import Constant
+from .base import REGISTRY, BaseLayer, Spec, Tensor
+
+# Sizes that stand in for free axes when a shape is found by trying: (batch axis, other axes), twice.
+TRIALS = ((2, 5), (3, 7))
+
+
+class Weak(NamedTuple):
+    """A constant that takes the dtype of the tensors beside it: TensorFlow's numbers and lists of numbers."""
+
+    array: Any
+
+
+class Tried(Spec):
+    """A Spec with the shapes of the tensor in the trials, and what it holds there if that follows from shapes alone."""
+
+    tried: Any = None
+    known: Any = None
+
+    @classmethod
+    def of(cls, shape, masked, tried, known):
+        spec = cls(shape, masked)
+        spec.tried, spec.known = tried, known
+        return spec
+
+
+def known(spec):
+    """What a tensor holds in the trials; None if that depends on more than shapes."""
+    return getattr(spec, "known", None)
+
+
+def operation(*parameters, **names):
+    """Class decorator: register under "ops.<class name>" with the names of the call's parameters."""
+
+    def decorate(cls):
+        cls.parameters = parameters
+        REGISTRY["ops." + names.get("name", cls.__name__)] = cls
+        return cls
+
+    return decorate
+
+
+class Operation(BaseLayer):
+    """One operation on tensors and constants. Subclasses state `operate`, in NumPy.
+
+    Attributes
+    ----------
+    parameters : tuple of str
+        Names of the arguments, in the order of the call.
+    variadic : str or None
+        The argument that takes all positional ones.
+    tensors : tuple of str
+        Arguments that are never options, even if they are written as lists of numbers.
+    choices : dict of str to tuple
+        What an argument may be, where that is known beforehand; anything else is refused by the reader.
+    shaping : tuple
+        Arguments that decide the shape of the result; they may be tensors only if they follow from shapes.
+    exact : bool
+        Whether NumPy gives the same bits wherever in a batch an element stands.
+    may_return_input : bool
+        Whether Keras may return the very tensor it was given, whose mask then stays attached.
+    apart : bool
+        Whether each row of the results depends on the same row of the tensors alone; known after `infer_operation`.
+    """
+
+    options: dict = {}
+    parameters: tuple = ()
+    variadic: Any = None
+    tensors: tuple = ("x", "x1", "x2", "xs", "indices", "condition", "operands")
+    choices: dict = {}
+    shaping: tuple = ("newshape", "shape", "axes", "axis", "repeats", "pad_width", "sizes", "num_classes", "k", "num")
+    exact = False
+    may_return_input = False
+    apart = True
+
+    def operate(self, **named):
+        """Arrays and constants in, an array or a list of arrays out."""
+        raise NotImplementedError
+
+    def rows_apart(self, named):
+        """Whether rows stay apart, given the Specs and constants of a call; False where it is not certain."""
+        return False
+
+    def arguments(self, args, kwargs):
+        """Name the arguments of the call; an option stored in the node's config is one too."""
+        if self.variadic and args:
+            args = (list(args),)
+        given = dict(zip(self.parameters, args))
+        if len(args) > len(self.parameters) or set(kwargs) - set(self.parameters) or set(given) & set(kwargs):
+            self.fail(f"it is called with {len(args)} arguments and {sorted(kwargs)}")
+        return {**self.config, **given, **kwargs}
+
+    @classmethod
+    def check_call(cls, config, args, kwargs, kind):
+        """Yield (option, value, reason) for what a call does not understand; tensors in it are of a kind."""
+        if cls.variadic and args:
+            args = (list(args),)
+        known = inspect.signature(cls.operate).parameters.values()
+        given = {**config, **dict(zip(cls.parameters, args)), **kwargs}
+        for value in args[len(cls.parameters) :]:
+            yield "argument", str(value)[:60], "is not known to fastbilstm"
+        for name in set(kwargs) - set(cls.parameters):
+            yield f"argument {name}", str(kwargs[name])[:60], "is not known to fastbilstm"
+        for parameter in list(known)[1:]:
+            if parameter.default is parameter.empty and parameter.name not in given:
+                yield f"argument {parameter.name}", None, "is missing in the file"
+        for name, allowed in cls.choices.items():
+            if name in given and not any(given[name] is value or given[name] == value for value in allowed):
+                yield name, given[name], f"is not supported; expected one of {', '.join(map(repr, allowed))}"
+
+    def call_operation(self, args, kwargs):
+        named = self.arguments(args, kwargs)
+        values = {name: values_of(value) for name, value in named.items()}
+        try:
+            results = self.operate(**values)
+        except (ValueError, IndexError) as error:
+            shapes = ", ".join(str(np.shape(t.value)) for t in found(named, Tensor))
+            raise InputError(f"layer {self.name!r} ({self.class_name}): tensors of shapes {shapes}: {error}") from error
+        masks = {id(t.value): t.mask for t in found(named, Tensor)} if self.may_return_input else {}
+        results = results if isinstance(results, (list, tuple)) else [results]
+        return [Tensor(np.asarray(y), masks.get(id(y))) for y in results]
+
+    # ---- shapes: the operation is tried on zeros of two sizes; what differs between the results is free
+
+    def infer_operation(self, args, kwargs):
+        named = self.arguments(args, kwargs)
+        specs = found(named, Spec)
+        for name in self.shaping:
+            if any(known(spec) is None for spec in found(self.shaping_part(named.get(name)), Spec)):
+                self.fail(f"its {name} depends on data: the shape of the result would, too, which is not supported")
+        self.apart = self.apart and self.stays_apart(named, specs)
+        # Free axes that meet an axis of known size must have that size; seldom the batch axis, too.
+        shapes = [spec.shape for spec in specs] + [c.array.shape for c in found(named, Constant)]
+        sizes = sorted({size for shape in shapes for size in shape if size and size > 1})
+        trials = [TRIALS, *([(batch, size) for batch, _ in TRIALS] for size in (*sizes, *range(1, 33)))]
+        trials += [[(size, other) for _, other in TRIALS] for size in (*sizes, 1)]
+        for trial in trials:
+            try:
+                first, second = (self.try_out(named, k, *free) for k, free in enumerate(trial))
+            except (ValueError, IndexError, TypeError, ArithmeticError, MemoryError) as error:
+                reason = error
+                continue
+            break
+        else:
+            self.fail(f"its arguments do not fit: shapes {[spec.shape for spec in specs]} ({reason})")
+        masked = self.may_return_input and any(spec.masked for spec in specs)
+        from_shapes = all(known(spec) is not None for spec in specs)
+        return [
+            Tried.of(
+                tuple(a if a == b else None for a, b in zip(y.shape, z.shape)),
+                masked,
+                (y.shape, z.shape) if trial is TRIALS else None,
+                (y, z) if from_shapes else None,
+            )
+            for y, z in zip(first, second)
+        ]
+
+    def shaping_part(self, value):
+        """What of a shaping argument decides the shape."""
+        return value
+
+    def try_out(self, named, k, batch, size):
+        def stand_in(spec):
+            if known(spec) is not None:
+                return spec.known[k]
+            if getattr(spec, "tried", None) is not None and (batch, size) == TRIALS[k]:
+                return np.broadcast_to(np.float32(0), spec.tried[k])
+            shape = [(batch if axis == 0 else size) if s is None else s for axis, s in enumerate(spec.shape)]
+            return np.broadcast_to(np.float32(0), shape)
+
+        values = {name: values_of(value, stand_in) for name, value in named.items()}
+        with np.errstate(all="ignore"):
+            results = self.operate(**values)
+        return [np.asarray(y) for y in (results if isinstance(results, (list, tuple)) else [results])]
+
+    def stays_apart(self, named, specs):
+        if not specs or all(known(spec) is not None for spec in specs):
+            return True
+        if any(known(spec) is not None or not spec.shape for spec in specs):
+            return False
+        return bool(self.rows_apart(named))
+
+    # ---- dtypes
+
+    @property
+    def floatx(self):
+        """The dtype of computation; before weights are bound, float32."""
+        return np.dtype(np.float32 if self.dtype is None else self.dtype)
+
+    def named_dtype(self, name):
+        """A dtype as an option names it; float32 means the dtype of computation."""
+        return self.floatx if name in ("float32", "float") else np.dtype(name)
+
+    def operand(self, value):
+        """An array as it is; a list of numbers as Keras 3 or TensorFlow makes a tensor of it."""
+        if not isinstance(value, (list, tuple)) or isinstance(value, Weak):
+            return value
+        array = np.asarray(value)
+        if not self.version.is_keras3:
+            return Weak(array)
+        return array.astype({"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype))
+
+    def promote(self, *values, also_float=False):
+        """Bring operands to one dtype; Python numbers adapt to the tensors (with `also_float` to floats at least)."""
+        values = [self.operand(value) for value in values]
+        arrays = [value for value in values if isinstance(value, (np.ndarray, np.generic))]
+        others = [np.asarray(v.array if isinstance(v, Weak) else v) for v in values if not any(v is a for a in arrays)]
+        dtype = self.common_dtype([a.dtype for a in arrays], {o.dtype.kind for o in others})
+        if also_float and dtype.kind != "f":
+            dtype = self.floatx
+        return [np.asarray(v.array if isinstance(v, Weak) else v).astype(dtype, copy=False) for v in values]
+
+    def common_dtype(self, dtypes, weak=()):
+        """The dtype of a result: that of the widest float, else of whole numbers, else bool."""
+        floats = [dtype for dtype in dtypes if dtype.kind == "f"]
+        if floats:
+            return max(floats, key=lambda dtype: dtype.itemsize)
+        if "f" in weak:
+            return self.floatx
+        whole = [dtype for dtype in dtypes if dtype.kind in "iu"]
+        if whole:
+            return np.result_type(*whole)
+        if weak & {"i", "u"}:
+            return np.dtype(np.int64 if self.version.is_keras3 and self.floatx.itemsize == 8 else np.int32)
+        return np.dtype(np.bool_)
+
+    def promote_tensors(self, *values, also_float=False):
+        """As `promote`, but Keras 3 makes float32 and int32 tensors of Python numbers first."""
+        if self.version.is_keras3:
+            kinds = {bool: np.bool_, int: np.int32, float: np.float32}
+            values = [kinds[type(v)](v) if type(v) in kinds else v for v in values]
+        return self.promote(*values, also_float=also_float)
+
+    def as_float(self, x):
+        """Whole numbers and booleans in the dtype of computation."""
+        (x,) = self.promote(x)
+        return x if x.dtype.kind == "f" else x.astype(self.floatx)
+
+
+def values_of(value, of_spec=None):
+    """Tensors (or, by `of_spec`, Specs) and constants inside nested arguments -> arrays."""
+    if isinstance(value, Tensor):
+        return value.value
+    if isinstance(value, Spec):
+        return of_spec(value)
+    if isinstance(value, Constant):
+        return Weak(value.array) if value.dtype is None else value.array
+    if isinstance(value, (list, tuple)):
+        return [values_of(item, of_spec) for item in value]
+    if isinstance(value, dict):
+        return {key: values_of(item, of_spec) for key, item in value.items()}
+    return value
+
+
+def found(value, kind):
+    """The objects of a kind inside nested arguments."""
+    if isinstance(value, kind):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)) and not isinstance(value, (Tensor, Spec)):
+        return [item for part in value for item in found(part, kind)]
+    return []
+
+
+# ---- rules for rows -------------------------------------------------------------------------------------------------
+
+
+def rank_of(value):
+    """Axes of a Spec or a constant; 0 for a number."""
+    if isinstance(value, Spec):
+        return len(value.shape)
+    return np.ndim(value.array if isinstance(value, Constant) else value)
+
+
+def same_rows(*values):
+    """Whether operands that are broadcast against each other agree in their rows: all tensors have the most axes."""
+    rank = max(map(rank_of, values))
+    for value in values:
+        if isinstance(value, Spec):
+            if len(value.shape) != rank:
+                return False
+        elif rank_of(value) == rank and np.shape(value.array if isinstance(value, Constant) else value)[:1] not in (
+            (),
+            (1,),
+        ):
+            return False
+    return True
+
+
+def spares_rows(axis, rank):
+    """Whether an axis, or all of several, is another than the batch axis."""
+    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    whole = all(isinstance(a, int) and not isinstance(a, bool) and -rank <= a < rank for a in axes)
+    return bool(axes) and whole and all(a % rank != 0 for a in axes)
