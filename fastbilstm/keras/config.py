@@ -84,11 +84,11 @@ class ConfigReader:
         name = str(name or stored or class_name.lower())
         path = (*path, name)
         if class_name in MODELS:
-            self.trainable[path] = not isinstance(config, dict) or config.get("trainable", True) is not False
+            self._note_trainable(path, config if isinstance(config, dict) else {})
             return Layer(name, "Functional", graph=self.read_model(class_name, config, path, name))
         if not isinstance(config, dict):
             self.malformed(f"layer {'/'.join(path)!r} ({class_name}): its config is no dictionary")
-        self.trainable[path] = config.get("trainable", True) is not False
+        self._note_trainable(path, config)
         registered = entry.get("registered_name") or ""
         if ">" in class_name or (isinstance(registered, str) and ">" in registered):
             self.problem(path, class_name, "registered_name", registered or class_name, "is a class of its author")
@@ -111,6 +111,12 @@ class ConfigReader:
         if inner is None or options is None:
             return replace(layer, config=options or {})
         return replace(layer, weights={role: "/".join((*path, role)) for role in self._roles(layer)})
+
+    def _note_trainable(self, path, config):
+        """What a frozen layer holds is frozen, too; in Keras 3 of all that hold it only the outermost counts."""
+        holder = path[:1] if self.version.is_keras3 else path[:-1]
+        own = config.get("trainable", True) is not False
+        self.trainable[path] = own and (len(path) == 1 or self.trainable.get(holder, True))
 
     def _roles(self, layer):
         if layer.layers:
