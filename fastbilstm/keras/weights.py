@@ -146,23 +146,23 @@ _CUDNN = {"LSTM": (4, legacy.cudnn_lstm), "GRU": (3, legacy.cudnn_gru)}
 def convert_cudnn(place, tensors, where):
     """Convert the weights of an LSTM or GRU in place where the size of its bias says that CuDNN wrote them."""
     layer = place.layer
-    if layer.class_name.removesuffix("Cell") in _CUDNN and place.role == "bias":
-        n_gates, convert = _CUDNN[layer.class_name.removesuffix("Cell")]
+    if layer.class_name in ("GRU", "GRUCell") and place.role == "bias":
+        _check_reset_after(layer, tensors[place.tensor].shape, where)
+    if layer.class_name in _CUDNN and place.role == "bias":
+        n_gates, convert = _CUDNN[layer.class_name]
         units = layer.config["units"]
         names = [layer.weights[role] for role in ("kernel", "recurrent_kernel", "bias")]
         shape = tensors[names[2]].shape
-        if n_gates == 3:
-            _check_reset_after(layer, shape, units, where)
         widths = {tensors[name].shape[-1:] for name in names[:2]}
         if shape == (2 * n_gates * units,) and widths == {(n_gates * units,)}:
             for name, array in zip(names, convert(*(tensors[n] for n in names))):
                 tensors[name] = array
 
 
-def _check_reset_after(layer, shape, units, where):
+def _check_reset_after(layer, shape, where):
     """Refuse the bias of a GRU that was written with another `reset_after` than the architecture says."""
+    units, given = layer.config["units"], layer.config["reset_after"]
     after, before = ((2, 3 * units), (6 * units,)), ((3 * units,),)
-    given = bool(layer.config["reset_after"])
     if shape in (before if given else after):
         raise FileFormatError(
             f"{where}: its architecture says reset_after={given}, the bias of shape {shape} in the file is of a "

@@ -39,6 +39,7 @@ def usable(k, names, masked):
     return ("stack",) if is_keras3(k) else ("two", "one")
 
 
+ONE = {"cells": (KERAS,), "stacks": (TF_KERAS,)}
 for _what, _names in (("cells", SINGLE), ("stacks", STACKS)):
     for _name, _options in GROUPS.items():
         for _masked in (False, True):
@@ -51,7 +52,7 @@ for _what, _names in (("cells", SINGLE), ("stacks", STACKS)):
                     lambda k, names=_names, o=_options, m=_masked: beside(
                         k, [rnn(k, name, **options) for name in usable(k, names, m) for options in o], m
                     ),
-                    on=BOTH if _masked else (KERAS,) if _what == "cells" else (TF_KERAS,),
+                    on=BOTH if _masked and (_what, _name) != ("cells", "unroll") else ONE[_what],
                 )
     case(
         "rnn_cell",
@@ -62,6 +63,7 @@ for _what, _names in (("cells", SINGLE), ("stacks", STACKS)):
             k, [rnn(k, name, stateful=True, **ALL) for name in usable(k, names, True)], True, batch=6
         ),
         calls=[padded(2, 5), padded(2, 5)],
+        on=BOTH if _what == "stacks" else ONE[_what],
     )
 
 
@@ -135,6 +137,7 @@ case(
     [floats(6, 5, 2), *state_inputs("stack"), lambda rng: kept(6, 5)],
     lambda k: with_states(k, "stack", False, explicit=True),
     tags=("RNN.initial_state", "RNN.mask"),
+    on=(KERAS,),
 )
 case(
     "rnn_cell",
@@ -162,6 +165,7 @@ case(
     [floats(3, 5, 3), floats(3, 4, 2)],
     encoder_decoder,
     tags=("RNN.initial_state",),
+    on=(KERAS,),
 )
 case(
     "rnn_cell",
@@ -205,7 +209,7 @@ for _masked in (False, True):
                 ],
                 m,
             ),
-            on=BOTH if _masked else (TF_KERAS,) if _sequences else (KERAS,),
+            on=BOTH if _masked and _sequences else (TF_KERAS,) if _sequences else (KERAS,),
         )
     for _name, _kinds, _options in (
         ("states", ("gru", "stack"), {**ALL}),
@@ -224,6 +228,7 @@ for _masked in (False, True):
                 k, both_ways(k, kinds, **o), m, batch=6 if "stateful" in o else None
             ),
             calls=[padded(2, 5)] * 2 if _name == "stateful" else None,
+            on={"unroll": (KERAS,), "stateful": (TF_KERAS,)}.get(_name, BOTH),
         )
     case(
         "bidirectional_rnn",
@@ -284,6 +289,7 @@ case(
     [floats(3, 5, 3), floats(3, 4, 2)],
     encoder_decoder_both,
     tags=("Bidirectional.initial_state",),
+    on=(TF_KERAS,),
 )
 case(
     "bidirectional_rnn",
@@ -299,4 +305,5 @@ case(
         *both_ways(k, ("cell",)),
         k.layers.Dense(2),
     ),
+    on=(KERAS,),
 )

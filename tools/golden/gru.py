@@ -71,7 +71,7 @@ for _kind, _family in KINDS.items():
                     "options, under every padding pattern" if _masked else "options, no mask",
                     padded(2, 5),
                     lambda k, kind=_kind, o=_options, m=_masked: beside(k, layers_of(k, kind, o), m),
-                    on=BOTH if _masked and _name != "weights" else ONE[_kind],
+                    on=BOTH if _masked and _name not in ("weights", "unroll") else ONE[_kind],
                 )
     case(
         _family,
@@ -149,6 +149,7 @@ for _kind, _family in KINDS.items():
         [floats(6, 5, 2), floats(6, 2), lambda rng: kept(6, 5)],
         lambda k, kind=_kind: with_states(k, kind, False, [ALL], explicit=True),
         tags=(f"{_kind}.initial_state", f"{_kind}.mask"),
+        on=ONE[_kind],
     )
     case(
         _family,
@@ -157,6 +158,7 @@ for _kind, _family in KINDS.items():
         [floats(3, 5, 3), floats(3, 4, 2)],
         lambda k, kind=_kind: encoder_decoder(k, kind),
         tags=(f"{_kind}.initial_state",),
+        on=ONE[_kind],
     )
     case(
         _family,
@@ -243,7 +245,7 @@ def call_it_gru(path):
 
 
 for _bidirectional in (False, True):
-    for _suffix, _rewrite in (("", None), ("_as_gru", call_it_gru)):
+    for _suffix, _rewrite in (("", None), ("_as_gru", call_it_gru)) if _bidirectional else (("", None),):
         case(
             "gru",
             ("cudnn_bidirectional" if _bidirectional else "cudnn") + _suffix,

@@ -69,6 +69,7 @@ for _part, _makers in enumerate(split(TAKE_MASKS | OTHERS)):
         "a layer or model at every step; no mask",
         words,
         lambda k, makers=_makers: distributed(k, makers, (3, 6, 2), False),
+        on=((KERAS,), (TF_KERAS,))[_part],
     )
 for _part, _makers in enumerate(split(TAKE_MASKS)):
     for _steps in (3, None) if _part == 0 else (3,):
