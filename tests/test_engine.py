@@ -337,5 +337,7 @@ def test_ids_out_of_range_inside_the_engine():
     """Where an Embedding does not read the input itself nothing is checked beforehand."""
     model = load("lstm")
     for bad in (np.array([[1, 50]]), np.array([[2**31 + 1, 0]]), np.array([[-1, 3]])):
-        with pytest.raises(fastbilstm.InputError, match=r"layer 'embedding' .*token id at position|input 'ids' has dtype"):
+        with pytest.raises(
+            fastbilstm.InputError, match=r"layer 'embedding' .*token id at position|input 'ids' has dtype"
+        ):
             model._plan.run([bad], {})

@@ -61,6 +61,14 @@ def test_loaded_by_path(case, tmp_path):
 # What the table must cover, with the fewest cases of each: classes, options and the frameworks that wrote the files.
 LAYERS = {
     "LSTM": 735,
+    "GRU": 58,
+    "SimpleRNN": 37,
+    "CuDNNGRU": 3,
+    "RNN": 55,
+    "LSTMCell": 48,
+    "GRUCell": 53,
+    "SimpleRNNCell": 20,
+    "StackedRNNCells": 37,
     "Bidirectional": 238,
     "CuDNNLSTM": 4,
     "Embedding": 127,
@@ -129,6 +137,13 @@ OPTIONS = """
     LSTM.return_sequences=true LSTM.return_state=true LSTM.go_backwards=true LSTM.stateful=true LSTM.unroll=true
     LSTM.time_major=true LSTM.zero_output_for_mask=true LSTM.use_bias=false LSTM.initial_state LSTM.mask
     LSTM.implementation=1 LSTM.dropout=0.2 LSTM.recurrent_dropout=0.2
+    GRU.return_sequences=true GRU.return_state=true GRU.go_backwards=true GRU.stateful=true GRU.unroll=true
+    GRU.time_major=true GRU.zero_output_for_mask=true GRU.initial_state GRU.mask SimpleRNN.return_sequences=true
+    SimpleRNN.return_state=true SimpleRNN.go_backwards=true SimpleRNN.stateful=true SimpleRNN.unroll=true
+    SimpleRNN.time_major=true SimpleRNN.zero_output_for_mask=true SimpleRNN.initial_state SimpleRNN.mask
+    RNN.return_sequences=true RNN.return_state=true RNN.go_backwards=true RNN.stateful=true RNN.unroll=true
+    RNN.time_major=true RNN.zero_output_for_mask=true RNN.initial_state RNN.mask GRU.reset_after=false
+    GRU.use_bias=false SimpleRNN.use_bias=false GRU.implementation=1 GRUCell.reset_after=false GRUCell.use_bias=false
     Bidirectional.merge_mode=sum Bidirectional.merge_mode=mul Bidirectional.merge_mode=ave Bidirectional.merge_mode=null
     Bidirectional.backward_layer Bidirectional.initial_state
     Embedding.mask_zero=true Masking.mask_value=-1.0

@@ -89,11 +89,11 @@ class ConfigReader:
         name = str(name or stored or class_name.lower())
         path = (*path, name)
         if class_name in MODELS:
-            self.trainable[path] = not isinstance(config, dict) or config.get("trainable", True) is not False
+            self._note_trainable(path, config if isinstance(config, dict) else {})
             return Layer(name, "Functional", graph=self.read_model(class_name, config, path, name))
         if not isinstance(config, dict):
             self.malformed(f"layer {'/'.join(path)!r} ({class_name}): its config is no dictionary")
-        self.trainable[path] = config.get("trainable", True) is not False
+        self._note_trainable(path, config)
         custom, foreign = _own_class(entry, class_name)
         if custom is None and foreign is not None:
             self.problem(path, class_name, *foreign, "is a class of its author; fastbilstm.register_layer describes it")
@@ -121,6 +121,12 @@ class ConfigReader:
         if inner is None or options is None:
             return replace(layer, config=options or {})
         return replace(layer, weights={role: "/".join((*path, role)) for role in self._roles(layer)})
+
+    def _note_trainable(self, path, config):
+        """What a frozen layer holds is frozen, too; in Keras 3 of all that hold it only the outermost counts."""
+        holder = path[:1] if self.version.is_keras3 else path[:-1]
+        own = config.get("trainable", True) is not False
+        self.trainable[path] = own and (len(path) == 1 or self.trainable.get(holder, True))
 
     def _roles(self, layer):
         if layer.layers:

@@ -14,24 +14,23 @@ _NON_TRAINABLE = {"moving_mean", "moving_variance"}
 
 
 class Slot:
-    """One place for an array: the layer that takes it, its role, and what the file may call it."""
+    """One place for an array: the layer that takes it, its role, what the file may call it, and all that holds it."""
 
-    def __init__(self, layer, role, tensor, names, trainable):
+    def __init__(self, layer, role, tensor, names, trainable, path):
         self.layer, self.role, self.tensor, self.names, self.trainable = layer, role, tensor, names, trainable
+        self.path = path
 
 
-def slots(layer, trainable, path=(), names=(), free=True):
-    """All slots of a layer and of those inside it, in the order in which Keras creates the weights.
-
-    `free`: whether what holds the layer is trainable; what does not train holds nothing that does.
-    """
+def slots(layer, trainable, path=(), names=()):
+    """All slots of a layer and of those inside it, in the order in which Keras creates the weights."""
     path = (*path, layer.name)
-    found, free = [], free and trainable.get(path, True)
+    found = []
     for role, tensor in layer.weights.items():
-        found.append(Slot(layer, role, tensor, {layer.name, *names}, free and role not in _NON_TRAINABLE))
+        learned = trainable.get(path, True) and role not in _NON_TRAINABLE
+        found.append(Slot(layer, role, tensor, {layer.name, *names}, learned, set(path)))
     inner = layer.layers if layer.graph is None else layer.graph.layers
     for part in inner:
-        found += slots(part, trainable, path, {layer.name} if layer.class_name == "TimeDistributed" else (), free)
+        found += slots(part, trainable, path, {layer.name} if layer.class_name == "TimeDistributed" else ())
     return found
 
 
@@ -131,6 +130,10 @@ def _match_names(places, names):
     for number, name in enumerate(names):
         parts, role = _normal_name(name)
         fits = [k for k, p in enumerate(places) if p.names & parts and re.fullmatch(p.role + r"(_\d+)?", role)]
+        if len(fits) > 1:
+            # Cells of one name in two layers: the one with most of its path in the name.
+            most = max(len(places[k].path & parts) for k in fits)
+            fits = [k for k in fits if len(places[k].path & parts) == most]
         if len(fits) != 1 or fits[0] in chosen:
             return None
         chosen[fits[0]] = number
@@ -144,23 +147,23 @@ _CUDNN = {"LSTM": (4, legacy.cudnn_lstm), "GRU": (3, legacy.cudnn_gru)}
 def convert_cudnn(place, tensors, where):
     """Convert the weights of an LSTM or GRU in place where the size of its bias says that CuDNN wrote them."""
     layer = place.layer
-    if layer.class_name.removesuffix("Cell") in _CUDNN and place.role == "bias":
-        n_gates, convert = _CUDNN[layer.class_name.removesuffix("Cell")]
+    if layer.class_name in ("GRU", "GRUCell") and place.role == "bias":
+        _check_reset_after(layer, tensors[place.tensor].shape, where)
+    if layer.class_name in _CUDNN and place.role == "bias":
+        n_gates, convert = _CUDNN[layer.class_name]
         units = layer.config["units"]
         names = [layer.weights[role] for role in ("kernel", "recurrent_kernel", "bias")]
         shape = tensors[names[2]].shape
-        if n_gates == 3:
-            _check_reset_after(layer, shape, units, where)
         widths = {tensors[name].shape[-1:] for name in names[:2]}
         if shape == (2 * n_gates * units,) and widths == {(n_gates * units,)}:
             for name, array in zip(names, convert(*(tensors[n] for n in names))):
                 tensors[name] = array
 
 
-def _check_reset_after(layer, shape, units, where):
+def _check_reset_after(layer, shape, where):
     """Refuse the bias of a GRU that was written with another `reset_after` than the architecture says."""
+    units, given = layer.config["units"], layer.config["reset_after"]
     after, before = ((2, 3 * units), (6 * units,)), ((3 * units,),)
-    given = bool(layer.config["reset_after"])
     if shape in (before if given else after):
         raise FileFormatError(
             f"{where}: its architecture says reset_after={given}, the bias of shape {shape} in the file is of a "

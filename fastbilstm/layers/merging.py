@@ -185,8 +185,10 @@ class Concatenate(Merge):
         wide = []
         for value, mask in zip(values, masks):
             if mask is None:
-                mask = np.ones((1,) * value.ndim, bool)
-            wide.append(np.broadcast_to(broadcast_mask(mask, value), value.shape))
+                mask = np.ones(value.shape, bool)
+            # One of as many axes is taken as it is, even where its last axis is another (TimeDistributed(Flatten)).
+            full = mask.ndim == value.ndim
+            wide.append(mask if full else np.broadcast_to(broadcast_mask(mask, value), value.shape))
         joined = np.concatenate(wide, axis=self.axis)
         reduce = np.any if self.mask_rule == "or" else np.all
         return [Tensor(y, reduce(joined, axis=-1))]

@@ -10,7 +10,7 @@ import h5py
 from .registry import BOTH, KERAS, TF_KERAS, case, chain, floats, is_keras3, kept, padded
 
 
-def beside(k, layers, masked, shape=(6, 3), batch=None):
+def beside(k, layers, masked, shape=(5, 2), batch=None):
     """Each layer over the same sequence; all their outputs, flat."""
     x = k.Input(shape, batch_size=batch)
     sequence = k.layers.Masking()(x) if masked else x
@@ -32,18 +32,22 @@ ALL = {"return_sequences": True, "return_state": True}
 BACK = {"go_backwards": True, "return_sequences": True}
 # Several layers a model, by what they have in common.
 GROUPS = {
-    "outputs": [{}, {"return_sequences": True}, {"return_state": True}, ALL],
-    "directions": [{"go_backwards": True}, {**ALL, **BACK}],
-    "unroll": [{"unroll": True}, {**ALL, "unroll": True}, {**BACK, "unroll": True}],
-    "zero_output": [{"zero_output_for_mask": True, **o} for o in ({}, ALL, BACK)],
-    "zero_output_unroll": [{"zero_output_for_mask": True, "unroll": True, **o} for o in (ALL, BACK)],
+    "outputs": [{}, ALL],
+    "directions": [{"go_backwards": True, "return_state": True}, BACK],
+    "unroll": [{"unroll": True}, {**ALL, **BACK, "unroll": True}],
+    "zero_output": [{"zero_output_for_mask": True, **o} for o in ({}, {"return_sequences": True})],
+    "zero_output_unroll": [
+        {"zero_output_for_mask": True, "unroll": True, **o} for o in ({"return_sequences": True}, BACK)
+    ],
     "weights": [
         {"use_bias": False, **ALL},
         {"dropout": 0.3, "recurrent_dropout": 0.2, "return_sequences": True},
         {"kernel_regularizer": "l2", "bias_constraint": "non_neg", "return_sequences": True},
     ],
 }
-UNMASKED = ("outputs", "unroll")
+UNMASKED = ("outputs",)
+# Where both frameworks are alike one of them will do.
+ONE = {"GRU": (KERAS,), "SimpleRNN": (TF_KERAS,)}
 KINDS = {"GRU": "gru", "SimpleRNN": "simple_rnn"}
 
 
@@ -65,14 +69,15 @@ for _kind, _family in KINDS.items():
                     _family,
                     "masked_" * _masked + _name,
                     "options, under every padding pattern" if _masked else "options, no mask",
-                    padded(3),
+                    padded(2, 5),
                     lambda k, kind=_kind, o=_options, m=_masked: beside(k, layers_of(k, kind, o), m),
+                    on=BOTH if _masked and _name not in ("weights", "unroll") else ONE[_kind],
                 )
     case(
         _family,
         "stack",
         "sizes: one unit, more units and features than a vector register; the mask of a layer that reads backwards",
-        padded(5),
+        padded(5, 5),
         lambda k, kind=_kind: chain(
             k,
             (None, 5),
@@ -82,29 +87,27 @@ for _kind, _family in KINDS.items():
             getattr(k.layers, kind)(3, return_sequences=True),
             k.layers.GlobalAveragePooling1D(),
         ),
+        on=ONE[_kind],
     )
     # Stateful: two calls, the second starts where the first ended.
-    for _masked in (False, True):
-        case(
-            _family,
-            "masked_" * _masked + "stateful",
-            "the second call starts from the states of the first",
-            None,
-            lambda k, kind=_kind, m=_masked: beside(
-                k,
-                layers_of(
-                    k, kind, [{"stateful": True, **o} for o in ({**ALL, "go_backwards": True}, {"unroll": True})]
-                ),
-                m,
-                batch=6,
-            ),
-            calls=[padded(3), padded(3)],
-        )
+    case(
+        _family,
+        "masked_stateful",
+        "the second call starts from the states of the first",
+        None,
+        lambda k, kind=_kind: beside(
+            k,
+            layers_of(k, kind, [{"stateful": True, **o} for o in ({**ALL, "go_backwards": True}, {"unroll": True})]),
+            True,
+            batch=6,
+        ),
+        calls=[padded(2, 5), padded(2, 5)],
+    )
 
 
 def with_states(k, kind, masked, options, batch=None, explicit=False):
-    x, h = k.Input((6, 3), batch_size=batch, name="x"), k.Input((2,), batch_size=batch, name="h")
-    keep = [k.Input((6,), dtype="bool", name="keep")] if explicit else []
+    x, h = k.Input((5, 2), batch_size=batch, name="x"), k.Input((2,), batch_size=batch, name="h")
+    keep = [k.Input((5,), dtype="bool", name="keep")] if explicit else []
     sequence = k.layers.Masking()(x) if masked else x
     call = {"mask": keep[0]} if explicit else {}
     outputs = []
@@ -126,27 +129,27 @@ def encoder_decoder(k, kind):
 
 
 for _kind, _family in KINDS.items():
-    for _masked in (False, True):
-        case(
-            _family,
-            "masked_" * _masked + "initial_state",
-            "nonzero initial states; Keras 3 then drops an implicit mask, and still passes it on",
-            [padded(3), floats(6, 2)],
-            lambda k, kind=_kind, m=_masked: with_states(
-                k,
-                kind,
-                m,
-                [{**ALL, **BACK}, {"unroll": True}, {"zero_output_for_mask": True, "return_sequences": True}],
-            ),
-            tags=(f"{_kind}.initial_state",),
-        )
+    case(
+        _family,
+        "masked_initial_state",
+        "nonzero initial states; Keras 3 then drops an implicit mask, and still passes it on",
+        [padded(2, 5), floats(6, 2)],
+        lambda k, kind=_kind: with_states(
+            k,
+            kind,
+            True,
+            [{**ALL, **BACK}, {"unroll": True}, {"zero_output_for_mask": True, "return_sequences": True}],
+        ),
+        tags=(f"{_kind}.initial_state",),
+    )
     case(
         _family,
         "explicit_mask",
         "mask= given in the call is honoured with initial_state by both frameworks",
-        [floats(6, 6, 3), floats(6, 2), lambda rng: kept()],
+        [floats(6, 5, 2), floats(6, 2), lambda rng: kept(6, 5)],
         lambda k, kind=_kind: with_states(k, kind, False, [ALL], explicit=True),
         tags=(f"{_kind}.initial_state", f"{_kind}.mask"),
+        on=ONE[_kind],
     )
     case(
         _family,
@@ -155,6 +158,7 @@ for _kind, _family in KINDS.items():
         [floats(3, 5, 3), floats(3, 4, 2)],
         lambda k, kind=_kind: encoder_decoder(k, kind),
         tags=(f"{_kind}.initial_state",),
+        on=ONE[_kind],
     )
     case(
         _family,
@@ -162,21 +166,24 @@ for _kind, _family in KINDS.items():
         "tf_keras uses a given initial_state only while the recorded one is zero, Keras 3 always",
         None,
         lambda k, kind=_kind: with_states(k, kind, False, [{**ALL, "stateful": True}], batch=2),
-        calls=[[floats(2, 6, 3), floats(2, 2)]] * 2,
+        calls=[[floats(2, 5, 2), floats(2, 2)]] * 2,
         tags=(f"{_kind}.initial_state",),
     )
-    for _masked in (False, True):
-        case(
-            _family,
-            "masked_" * _masked + "time_major",
-            "first axis is time; Keras 3 has no such option",
-            lambda rng: padded(3)(rng).transpose(1, 0, 2).copy(),
-            lambda k, kind=_kind, m=_masked: beside(
-                k, layers_of(k, kind, [{"time_major": True, **o} for o in ({}, {**ALL, **BACK})]), m, batch=6
-            ),
-            on=(TF_KERAS,),
-            form="h5",
-        )
+    case(
+        _family,
+        "masked_time_major",
+        "first axis is time; Keras 3 has no such option",
+        lambda rng: padded(2, 5)(rng).transpose(1, 0, 2).copy(),
+        lambda k, kind=_kind: beside(
+            k,
+            layers_of(k, kind, [{"time_major": True, **o} for o in ({}, {**ALL, **BACK})]),
+            True,
+            shape=(6, 2),
+            batch=5,
+        ),
+        on=(TF_KERAS,),
+        form="h5",
+    )
 
 # Every activation, as the cell's and as the gates'. Unbounded ones over few steps.
 SHARED = "relu elu selu softplus softsign gelu sigmoid hard_sigmoid linear mish softmax".split()
@@ -195,7 +202,7 @@ def activated(k, kind, names):
 
 
 for _kind, _family in KINDS.items():
-    for _name, _names, _on in (("shared", SHARED, BOTH), ("keras3", KERAS3, (KERAS,))):
+    for _name, _names, _on in (("shared", SHARED, (TF_KERAS,)), ("keras3", KERAS3, (KERAS,))):
         case(
             _family,
             f"activations_{_name}",
@@ -238,7 +245,7 @@ def call_it_gru(path):
 
 
 for _bidirectional in (False, True):
-    for _suffix, _rewrite in (("", None), ("_as_gru", call_it_gru)):
+    for _suffix, _rewrite in (("", None), ("_as_gru", call_it_gru)) if _bidirectional else (("", None),):
         case(
             "gru",
             ("cudnn_bidirectional" if _bidirectional else "cudnn") + _suffix,
