@@ -9,10 +9,12 @@ from .. import layers as specification
 from ..errors import FileFormatError, UnsupportedLayerError
 from ..graph import Input, Layer
 from ..layers.base import COMMON, IGNORED_SUFFIXES, REQUIRED
+from ..layers.quantized import PREFIX
 from ..layers.recurrent import backward_layer
 from . import legacy
 from .assemble import assemble
 from .nodes import Call, Pending, map_pending, pending_in, read_calls, reference
+from .precision import POLICIES, policy_name, read_quantization
 
 MODELS = ("Sequential", "Functional", "Model")
 _LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the graph before it with outputs=[...]"
@@ -20,15 +22,6 @@ _LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the g
 _ALWAYS_STORED = {"LSTM": ("activation", "recurrent_activation")}
 # Options that are ignored and worth telling the user about, beside regularizers and constraints.
 _REPORTED = ("dropout", "recurrent_dropout", "rate", "stddev", "noise_shape", "l1", "l2")
-# Keras' dtype policies, and the dtype fastbilstm computes in.
-_POLICIES = {
-    "float16": "float32",
-    "bfloat16": "float32",
-    "mixed_float16": "float32",
-    "mixed_bfloat16": "float32",
-    "float32": "float32",
-    "float64": "float64",
-}
 
 
 def split_config(config, label):
@@ -54,7 +47,7 @@ class ConfigReader:
     def __init__(self, version, label):
         self.version, self.label = version, label
         self.problems, self.trainable = {}, {}
-        self.dtypes, self.notes = set(), []
+        self.dtypes, self.notes, self.stores_bfloat16 = set(), [], False
 
     def problem(self, path, class_name, option, value, text):
         name = "/".join(path)
@@ -87,6 +80,11 @@ class ConfigReader:
         if self._is_operation(entry, class_name, config):
             return self._read_operation(class_name, config, path)
         class_name, config = legacy.modernize(class_name, config, self.version)
+        try:
+            class_name, config = read_quantization(class_name, config, self.version)
+        except ValueError as error:
+            self.problem(path, class_name, "dtype", _short(config["dtype"]), str(error))
+            return Layer(name, class_name)
         cls = specification.REGISTRY.get(class_name)
         if class_name == "Lambda":
             self.problem(path, class_name, None, None, _LAMBDA)
@@ -118,7 +116,8 @@ class ConfigReader:
 
     def _read_operation(self, class_name, config, path):
         key = f"ops.{class_name}"
-        options = {k: v for k, v in config.items() if k not in ("name", "dtype") and v is not None}
+        apart = {"name"} if class_name == "Cast" else {"name", "dtype"}
+        options = {k: v for k, v in config.items() if k not in apart and v is not None}
         if key not in specification.REGISTRY:
             self.problem(path, f"keras.ops.{class_name}", None, None, "is not supported")
         return Layer(path[-1], key, options)
@@ -155,7 +154,12 @@ class ConfigReader:
         if not isinstance(config.get("layer"), dict):
             self.malformed(f"layer {'/'.join(path)!r} ({class_name}): it wraps no layer")
         if class_name == "TimeDistributed":
-            return (self.read_layer(config["layer"], path),)
+            inner = self.read_layer(config["layer"], path)
+            if inner.class_name.startswith(PREFIX):
+                # Keras 3.15 calls it past its quantized_call: whole numbers that nothing scales back.
+                text = "is a quantized layer, which Keras itself computes without its scale here"
+                self.problem(path, class_name, "layer", inner.class_name, text)
+            return (inner,)
         inner_name = str((config["layer"].get("config") or {}).get("name") or "layer")
         base = inner_name.removeprefix("forward_")
         forward = self.read_layer(config["layer"], path, f"forward_{base}")
@@ -181,14 +185,10 @@ class ConfigReader:
     def _read_dtype(self, class_name, dtype, path):
         if dtype is None:
             return
-        name = dtype
-        if isinstance(dtype, dict):
-            if "Quantized" in str(dtype.get("class_name")):
-                self.problem(path, class_name, "dtype", dtype.get("class_name"), "is quantized, which is not supported")
-                return
-            name = (dtype.get("config") or {}).get("name")
-        if name in _POLICIES:
-            self.dtypes.add(_POLICIES[name])
+        name = policy_name(dtype)
+        if name in POLICIES:
+            self.dtypes.add(POLICIES[name])
+            self.stores_bfloat16 |= name == "bfloat16"
             if name not in ("float32", "float64"):
                 note = f"dtype policy {name}: computed in float32"
                 if note not in self.notes:
@@ -270,8 +270,7 @@ class ConfigReader:
         return self._input(name if is_input else f"{name}_input", shape, dtype)
 
     def _input(self, name, shape, dtype):
-        if isinstance(dtype, dict):
-            dtype = (dtype.get("config") or {}).get("name")
+        dtype = policy_name(dtype)
         dtype = {None: "float32", "mixed_float16": "float32", "mixed_bfloat16": "float32"}.get(dtype, dtype)
         if not isinstance(dtype, str) or not dtype.startswith(("float", "bfloat", "int", "uint", "bool")):
             self.problem((name,), "InputLayer", "dtype", dtype, "is not supported")
@@ -335,7 +334,7 @@ class ConfigReader:
         if shared:
             self.malformed(f"model {name!r}: an input and a layer share the name {min(shared)!r}")
         graph = assemble(self.version, self.label, name, inputs, built, calls, ends, structure, outputs)
-        self.kept = {layer.name for layer in graph.layers} | {given.name for given in graph.inputs}
+        self.apart = {layer.name for layer in graph.layers} | {given.name for given in graph.inputs}
         return graph
 
     def _renumber(self, built, calls, ends, sequential):

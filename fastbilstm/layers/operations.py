@@ -6,6 +6,7 @@ They are known as "ops.<Name>", because some share their name with a layer. The 
 import numpy as np
 
 from .base import REGISTRY, Spec
+from .core import round_to
 from .functional import Operation
 
 
@@ -120,7 +121,16 @@ class ConvertToTensor(Like):
 
 @operation("x", "dtype")
 class Cast(Like):
-    fill = staticmethod(lambda x, dtype: x.astype(dtype, copy=False))
+    """To half precision it rounds: Keras 3 casts the input of Masking so, and masks what is then equal."""
+
+    def operate(self, x, dtype):
+        if dtype in ("float16", "bfloat16"):
+            return round_to(dtype, x.astype(self.dtype, copy=False))
+        if dtype in ("float32", "float64"):
+            return x.astype(self.dtype, copy=False)
+        if dtype not in ("bool", "int32", "int64"):
+            self.fail(f"dtype is {dtype!r}, which is not supported")
+        return x.astype(dtype, copy=False)
 
 
 @operation("xs", "axis")
