@@ -334,7 +334,7 @@ class ConfigReader:
         if shared:
             self.malformed(f"model {name!r}: an input and a layer share the name {min(shared)!r}")
         graph = assemble(self.version, self.label, name, inputs, built, calls, ends, structure, outputs)
-        self.apart = {layer.name for layer in graph.layers} | {given.name for given in graph.inputs}
+        self.kept = {layer.name for layer in graph.layers} | {given.name for given in graph.inputs}
         return graph
 
     def _renumber(self, built, calls, ends, sequential):

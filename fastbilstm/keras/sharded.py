@@ -39,7 +39,7 @@ def read_index(path, label):
 def _object(key, label):
     parts = key.strip("/").split("/")
     if parts[-1] != "vars" or any(part in ("", ".", "..") for part in parts):
-        raise FileFormatError(f"{label}: its weight_map has the entry {key[:80]!r}; expected a path that ends in 'vars'")
+        raise FileFormatError(f"{label}: its weight_map has the entry {key[:80]!r}; expected a path that ends in vars")
     return tuple(parts)
 
 

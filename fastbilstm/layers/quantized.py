@@ -17,7 +17,8 @@ def quantize_rows(x, low, high, epsilon):
 
     scale = high / (max|x| + epsilon); x * scale is rounded to the nearest, halves to even.
     """
-    scale = (np.asarray(high, x.dtype) / (np.abs(x).max(axis=-1, keepdims=True) + x.dtype.type(epsilon))).astype(x.dtype)
+    high, epsilon = x.dtype.type(high), x.dtype.type(epsilon)
+    scale = high / (np.abs(x).max(axis=-1, keepdims=True) + epsilon)
     return np.clip(np.rint(x * scale), low, high), scale
 
 
