@@ -15,7 +15,7 @@ from . import engine, threads
 from .activations import kernel_code
 from .folding import affine, has_attention_kernel, has_kernels, is_linear, row_function, scale_and_offset, scaled
 from .graph import Ref, flatten_refs, map_refs
-from .layers import Functional, Tensor, activation, core, merging, normalization, recurrent, reshaping
+from .layers import Functional, Tensor, activation, core, merging, normalization, quantized, recurrent, reshaping
 from .layers.functional import Operation, TimeDistributed, as_float, cast_input
 
 # Layers of the specification that copy, compare, or compute each element by itself with + - * / and comparisons: NumPy
@@ -26,6 +26,9 @@ ELEMENTWISE = (
     *(reshaping.GlobalMaxPooling1D, reshaping.Flatten, reshaping.Reshape, reshaping.Permute, reshaping.RepeatVector),
     *(Operation, core.InputLayer),
 )
+# Layers whose weights are, once bound, those of a plain Dense or Embedding.
+DENSE = (core.Dense, quantized.Int8WeightsDense)
+EMBEDDING = (core.Embedding, quantized.Int8Embedding)
 NO_KWARGS = {"mask": False}
 
 
@@ -202,7 +205,7 @@ class Builder:
         if not isinstance(call.layer, normalization.BatchNormalization) or not call.plain:
             return
         before_number, before = self.producer(call)
-        if before is None or type(before.layer) is not core.Dense or not is_linear(before.layer) or not before.plain:
+        if before is None or type(before.layer) not in DENSE or not is_linear(before.layer) or not before.plain:
             return
         found = scale_and_offset(call.layer, self.rank(call))
         if found is None or self.is_shared(before):
@@ -229,7 +232,7 @@ class Builder:
                     break
                 size = len(before.layer.weights["moving_mean"])
                 found = tuple(np.broadcast_to(part, size) for part in found)
-            elif type(before.layer) is core.Dense and is_linear(before.layer) and not before.folds:
+            elif type(before.layer) in DENSE and is_linear(before.layer) and not before.folds:
                 kernel, bias = before.layer.weights["kernel"], before.layer.weights.get("bias", 0.0)
                 found = np.asarray(kernel, np.float64), np.broadcast_to(np.float64(bias), kernel.shape[1])
                 columns = self.columns(call.layer)
@@ -263,7 +266,7 @@ class Builder:
         layer = call.layer if call else None
         if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
             self.replace_recurrent(call)
-        elif type(layer) is core.Dense:
+        elif type(layer) in DENSE:
             fold = self.fold_before(call)
             folds = ([fold] if fold else []) + call.folds
             call.engine = self.cached(layer, lambda: engine.VectorDense(layer, folds), bool(folds))
@@ -309,7 +312,7 @@ class Builder:
         make = engine.VectorBidirectional if isinstance(layer, recurrent.Bidirectional) else engine.VectorLSTM
         embedding = self.calls.get(call.refs[0].node) if call.refs else None
         quirk = call.kwargs.get("mask") and self.network.drops_given_masks
-        fits = embedding is not None and type(embedding.layer) is core.Embedding and embedding.plain
+        fits = embedding is not None and type(embedding.layer) in EMBEDDING and embedding.plain
         if fits and len(embedding.refs) == 1 and not quirk and not self.is_shared(call):
             rows = embedding.layer.weights["embeddings"]
             project = self.budget.takes(len(rows) * 4 * padded_units(layer) * 4)
@@ -334,7 +337,7 @@ class Builder:
             return self.cached(layer, lambda: engine.VectorLSTM(layer)), "vector"
         if isinstance(layer, recurrent.Bidirectional) and has_kernels(layer):
             return self.cached(layer, lambda: engine.VectorBidirectional(layer)), "vector"
-        if type(layer) is core.Dense:
+        if type(layer) in DENSE:
             return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
         unmasked = call is not None and call.plain and not any(map(self.is_masked, call.refs))
         function = row_function(layer) if unmasked else None

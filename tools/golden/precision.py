@@ -230,7 +230,7 @@ for _name, _build, _inputs, _options in (
     case(
         "sharded",
         _name,
-        "an index and shards of at most 400 bytes",
+        "an index and shards no larger than the largest array",
         _inputs,
         _build,
         on=(KERAS,),

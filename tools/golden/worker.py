@@ -23,7 +23,6 @@ from .models import SPECS
 from .registry import case_name, flat, is_keras3, make_inputs
 
 SUFFIX = {"h5": "h5", "keras": "keras", "weights_h5": "h5", "weights.h5": "weights.h5", "weights.json": "weights.json"}
-SHARD_BYTES = 400
 
 
 def random_value(name, shape, rng, dtype="float32"):
@@ -126,7 +125,8 @@ def save(k, model, form, folder, rewrite):
             path, **({"save_format": "keras_v3"} if k.__version__.startswith("2.12") and kind == "keras" else {})
         )
     elif kind == "weights.json":
-        model.save_weights(path, max_shard_size=SHARD_BYTES / 1024**3)
+        largest = max(np.asarray(variable).nbytes for variable in model.weights)
+        model.save_weights(path, max_shard_size=largest / 1024**3)
     else:
         model.save_weights(path)
     if rewrite:
