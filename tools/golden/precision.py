@@ -130,12 +130,12 @@ def quantized(k, activation="default", levels=None, nested=False):
     return model
 
 
-for _name, _options, _why in (
-    ("int8", {}, "int8 weights; inputs quantized at each call"),
-    ("int8_weights", {"activation": None}, "int8 weights, inputs as they are"),
-    ("int8_levels", {"levels": (-63, 63)}, "inputs quantized to fewer levels"),
+for _name, _options, _forms, _why in (
+    ("int8", {}, ("keras", "h5", "weights.h5+json"), "int8 weights; inputs quantized at each call"),
+    ("int8_weights", {"activation": None}, ("keras",), "int8 weights, inputs as they are"),
+    ("int8_levels", {"levels": (-63, 63)}, ("keras",), "inputs quantized to fewer levels"),
 ):
-    for _form in ("keras", "h5", "weights.h5+json"):
+    for _form in _forms:
         case(
             "precision",
             f"{_name}_{_form.split('.')[0]}",
