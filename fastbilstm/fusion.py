@@ -32,6 +32,7 @@ from .layers import (
     merging,
     normalization,
     pooling,
+    quantized,
     recurrent,
     reshaping,
     resizing,
@@ -48,6 +49,9 @@ ELEMENTWISE = (
     *(resizing.ZeroPadding, resizing.Cropping, resizing.UpSampling1D, resizing.UpSampling2D),
     core.InputLayer,
 )
+# Layers whose weights are, once bound, those of a plain Dense or Embedding.
+DENSE = (core.Dense, quantized.Int8WeightsDense)
+EMBEDDING = (core.Embedding, quantized.Int8Embedding)
 NO_KWARGS = {"mask": False}
 
 
@@ -224,7 +228,7 @@ class Builder:
         if not isinstance(call.layer, normalization.BatchNormalization) or not call.plain:
             return
         before_number, before = self.producer(call)
-        if before is None or type(before.layer) is not core.Dense or not is_linear(before.layer) or not before.plain:
+        if before is None or type(before.layer) not in DENSE or not is_linear(before.layer) or not before.plain:
             return
         found = scale_and_offset(call.layer, self.rank(call))
         if found is None or self.is_shared(before):
@@ -251,7 +255,7 @@ class Builder:
                     break
                 size = len(before.layer.weights["moving_mean"])
                 found = tuple(np.broadcast_to(part, size) for part in found)
-            elif type(before.layer) is core.Dense and is_linear(before.layer) and not before.folds:
+            elif type(before.layer) in DENSE and is_linear(before.layer) and not before.folds:
                 kernel, bias = before.layer.weights["kernel"], before.layer.weights.get("bias", 0.0)
                 found = np.asarray(kernel, np.float64), np.broadcast_to(np.float64(bias), kernel.shape[1])
                 columns = self.columns(call.layer)
@@ -286,7 +290,7 @@ class Builder:
         layer = call.layer if call else None
         if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
             self.replace_recurrent(call)
-        elif type(layer) is core.Dense:
+        elif type(layer) in DENSE:
             fold = self.fold_before(call)
             folds = ([fold] if fold else []) + call.folds
             call.engine = self.cached(layer, lambda: engine.VectorDense(layer, folds), bool(folds))
@@ -331,7 +335,7 @@ class Builder:
         fold = self.fold_before(call)
         embedding = self.calls.get(call.refs[0].node) if call.refs else None
         quirk = call.kwargs.get("mask") and self.network.drops_given_masks
-        fits = embedding is not None and type(embedding.layer) is core.Embedding and embedding.plain
+        fits = embedding is not None and type(embedding.layer) in EMBEDDING and embedding.plain
         if fits and len(embedding.refs) == 1 and not quirk and not self.is_shared(call):
             rows = embedding.layer.weights["embeddings"]
             project = self.budget.takes(len(rows) * 4 * padded_width(layer))
@@ -356,7 +360,7 @@ class Builder:
             return wrapper, label
         if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
             return self.cached(layer, lambda: engine_recurrent.recurrent(layer)), "vector"
-        if type(layer) is core.Dense:
+        if type(layer) in DENSE:
             return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
         unmasked = call is not None and call.plain and not any(map(self.is_masked, call.refs))
         function = row_function(layer) if unmasked else None

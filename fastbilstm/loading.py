@@ -72,6 +72,8 @@ def _read(source, head, label, config, outputs):
 
     if head.startswith(reader.ZIP_MAGIC) or reader.is_hdf5(head, source):
         return (*reader.read_keras(source, head, label, config, outputs), None)
+    if head.lstrip().startswith(b"{"):
+        return (*reader.read_sharded(source, label, config, outputs), None)
     raise FileFormatError(
         f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5); it begins with {head[:8]!r}"
     )
@@ -93,8 +95,8 @@ def load(
     Parameters
     ----------
     path : str, PathLike, bytes or binary file object
-        A converted file (.fbl), or a Keras file of any version from 1.0 on: .h5 / .hdf5, .keras, .weights.h5. The kind
-        is found from the content.
+        A converted file (.fbl), or a Keras file of any version from 1.0 on: .h5 / .hdf5, .keras, .weights.h5, and
+        .weights.json with its shards beside it. The kind is found from the content.
     config : dict, str or PathLike, optional
         For files that hold weights only: the architecture as a dictionary, JSON text, or the path of a JSON or YAML
         file.

@@ -9,6 +9,7 @@ Imports NumPy only.
 import functools
 import io
 import json
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,8 @@ class Case:
 
     def load_args(self, folder=None):
         """Keyword arguments for `fastbilstm.load`; the model as bytes, or written into `folder` and given as a path."""
+        if folder is None and self.file.endswith(".weights.json"):
+            folder = _folder(self.name)  # an index names files beside it
         args = {"path": self.read(self.file)}
         if self.config:
             text = self.read(self.config)
@@ -67,6 +70,8 @@ class Case:
         if folder is not None:
             args["path"] = Path(folder) / self.file
             args["path"].write_bytes(self.read(self.file))
+            for shard in self.shards:
+                (Path(folder) / shard).write_bytes(self.read(shard))
             if self.config:
                 args["config"] = Path(folder) / self.config
                 args["config"].write_bytes(self.read(self.config))
@@ -75,12 +80,18 @@ class Case:
         return args
 
     @property
+    def shards(self):
+        """Names of the files that lie beside an index of sharded weights."""
+        members = [name.partition("/") for name in _archive(self.pack).namelist()]
+        return sorted(file for case, _, file in members if case == self.name and file.startswith("model_"))
+
+    @property
     def inputs(self):
         """The inputs of successive calls (more than one for stateful models): arrays, lists or dicts of arrays."""
         return self._values("inputs")
 
     def expected(self, dtype):
-        """The answers of those calls, as Keras gave them in "float32" or "float64"."""
+        """The answers of those calls, as Keras gave them in "float32" or "float64", or "half" of some models."""
         return self._values(dtype)
 
     def _values(self, kind):
@@ -96,6 +107,17 @@ def _structure(arrays, prefix):
     if all(key.startswith("list/") for key in found):
         return [found[f"list/{i}"] for i in range(len(found))]
     return {key.removeprefix("dict/"): x for key, x in found.items()}
+
+
+@functools.cache
+def _temporary():
+    return tempfile.TemporaryDirectory()
+
+
+def _folder(name):
+    folder = Path(_temporary().name) / name
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @functools.cache

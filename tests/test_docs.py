@@ -6,13 +6,16 @@ from_formula_to_code.md are compared with live Keras besides.
 """
 
 import doctest
+import importlib.util
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fastbilstm.plan import vector_problem
 from fastbilstm.tolerances import compare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,6 +123,37 @@ def test_a_wrong_page_fails(tmp_path):
         page.write_text(f"# Page\n\n```python\n{code}\n```\n")
         with pytest.raises(error):
             run_page(page)
+
+
+# ---- support.md -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def make_support():
+    path = ROOT / "tools" / "make_support.py"
+    spec = importlib.util.spec_from_file_location("make_support", path)
+    module = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = before
+    return module
+
+
+def test_support_page_is_what_the_script_makes(make_support):
+    problem = vector_problem()
+    if problem is not None:
+        pytest.skip(f"the page tells what the kernels run: {problem}")
+    assert make_support.PAGE.read_text(encoding="utf-8") == make_support.page(), "run tools/make_support.py"
+
+
+@pytest.mark.parametrize("framework, version", [("keras", "3.15"), ("tf_keras", "2.21")])
+def test_the_script_lists_all_layers_of_keras(make_support, framework, version):
+    found = pytest.importorskip(framework, reason=f"needs {framework}")
+    if not found.__version__.startswith(version):
+        pytest.skip(f"the list is that of {framework} {version}")
+    classes = [value for value in vars(found.layers).values() if isinstance(value, type)]
+    names = {kind.__name__ for kind in classes if issubclass(kind, found.layers.Layer)}
+    assert names - set(make_support.LAYERS) == set()
 
 
 # ---- the numbers of from_formula_to_code.md are Keras' ----------------------------------------------------------

@@ -4,6 +4,8 @@ hdf5.py     safe access to HDF5: attributes, groups, datasets, links
 archive.py  .keras archives
 config.py   the architecture (JSON or YAML) -> Graph
 legacy.py   names and weights of Keras 1, CuDNN layers, renamed options -> today's
+precision.py  dtype policies, quantization
+sharded.py  .weights.json and its shards
 weights.py  arrays of a file -> the weights of the Graph
 reader.py   a file of any kind -> (Graph, tensors)
 """

@@ -16,6 +16,8 @@ from ..errors import FileFormatError, MissingExtraError
 # Limits against files that claim more than they hold (the ones of Keras 3.15).
 MAX_BYTES = 4 << 30
 MAX_RATIO = 1000
+# How h5py writes a dtype that HDF5 does not know and that takes two bytes.
+OPAQUE = np.dtype("V2")
 
 
 def _h5py():
@@ -43,6 +45,13 @@ def open_file(source, label):
             if hasattr(error, "problems") or type(error).__module__.startswith("fastbilstm"):
                 raise
             raise FileFormatError(f"{label}: damaged HDF5 file ({type(error).__name__}: {error})") from error
+
+
+@contextlib.contextmanager
+def memory_file(label):
+    """An empty file in memory, to be filled with arrays that were read."""
+    with _h5py().File(f"<{label}>", "w", driver="core", backing_store=False) as handle:
+        yield handle
 
 
 def _text(value, group, name):
@@ -108,13 +117,17 @@ def child(group, path, kind, label):
 
 
 def read_array(group, path, label):
-    """The dataset at a relative path as an array of float, int or bool; bfloat16 becomes float32."""
+    """The dataset at a relative path as an array of float, int or bool; bfloat16 becomes float32.
+
+    Where the dataset does not say that its two opaque bytes are bfloat16, as in .h5 files, they stay so (dtype V2).
+    """
     dataset = child(group, path, "dataset", label)
     name = f"{label}: dataset {dataset.name!r}"
     if dataset.external or dataset.is_virtual:
         raise FileFormatError(f"{name} is stored in other files; refused")
     dtype = dataset.dtype
-    if dtype.kind not in "fiub" and not (dtype.kind == "V" and attribute(dataset, "dtype") == "bfloat16"):
+    is_opaque = dtype == OPAQUE and attribute(dataset, "dtype") in (None, "bfloat16")
+    if dtype.kind not in "fiub" and not is_opaque:
         raise FileFormatError(f"{name} has dtype {dtype}; expected numbers")
     if dataset.shape is None:
         raise FileFormatError(f"{name} is empty")
@@ -127,10 +140,15 @@ def read_array(group, path, label):
     if size and not stored:
         raise FileFormatError(f"{name} claims {size} bytes and the file stores none; refused")
     array = dataset[()]
-    if dtype.kind == "V":
-        bits = np.frombuffer(array.tobytes(), "<u2").astype(np.uint32) << 16
-        return bits.view(np.float32).reshape(dataset.shape)
+    if is_opaque:
+        return array if attribute(dataset, "dtype") is None else from_bfloat16(array)
     return np.asarray(array).astype(dtype.newbyteorder("="), copy=False)
+
+
+def from_bfloat16(array):
+    """The float32 values of bfloat16 bits, which are their upper halves."""
+    bits = np.frombuffer(array.tobytes(), "<u2").astype(np.uint32) << 16
+    return bits.view(np.float32).reshape(array.shape)
 
 
 def is_group(group, name):

@@ -8,10 +8,12 @@ import numpy as np
 
 from ..errors import FileFormatError, MissingExtraError, UnsupportedLayerError
 from ..graph import KerasVersion
+from ..layers.quantized import PREFIX
 from .archive import read_archive
 from .config import MODELS, ConfigReader, split_config
-from .hdf5 import attribute, is_group, json_attribute, open_file
+from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file
 from .nodes import RECURRENT
+from .sharded import open_sharded
 from .weights import read_groups, read_paths
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -149,6 +151,37 @@ def read_keras(source, head, label, config=None, outputs=None):
         raise FileFormatError(f"{label}: an HDF5 file without Keras weights (no layer_names, no group 'layers')")
 
 
+def read_sharded(source, label, config=None, outputs=None):
+    """Read the index of sharded weights (`.weights.json`); like `read_keras`."""
+    if isinstance(source, bytes):
+        raise FileFormatError(f"{label}: JSON, which names other files if it is an index of shards; give its path")
+    with open_sharded(source, label) as file:
+        if config is None:
+            raise FileFormatError(
+                f"{label}: holds weights and no architecture; give the model's JSON or YAML as config= (--config)"
+            )
+        model = read_config(config, label)
+        split_config(model, label)
+        version = _find_version(model, file, file, label, uses_config=True, is_paths=True)
+        return _assemble(model, version, label, outputs, lambda g, t, n: read_paths(file, g, t, label, n))
+
+
+def check_stored_dtypes(graph, tensors, stores_bfloat16, label):
+    """Decode bfloat16 that the architecture alone tells of; refuse int8 weights that it does not tell of."""
+    for _, layer in graph.walk():
+        for role, name in layer.weights.items():
+            dtype = tensors[name].dtype
+            if dtype == OPAQUE and stores_bfloat16:
+                tensors[name] = from_bfloat16(tensors[name])
+            elif dtype == OPAQUE:
+                raise FileFormatError(f"{label}: array {name!r} has dtype {dtype}; expected numbers")
+            elif dtype == np.int8 and not layer.class_name.startswith(PREFIX):
+                raise FileFormatError(
+                    f"{label}: layer {layer.name!r} ({layer.class_name}): its {role} is of int8, and the architecture "
+                    "does not say that the layer is quantized"
+                )
+
+
 def _find_version(model, file, container, label, uses_config, is_paths):
     text = model.get("keras_version")
     backend = model.get("backend")
@@ -201,6 +234,7 @@ def _assemble(model, version, label, outputs, read_weights):
     if problems:
         raise UnsupportedLayerError(problems, label)
     tensors = read_weights(graph, reader.trainable, class_names(class_name, config))
+    check_stored_dtypes(graph, tensors, reader.stores_bfloat16, label)
     # Nodes of operations alone compute in the dtype of the inputs.
     dtype = "float64" if "float64" in (reader.dtypes or reader.input_dtypes) else "float32"
     notes = tuple(reader.notes)

@@ -7,6 +7,7 @@ Two layouts: the HDF5 groups of whole-model and weights-only files (Keras 1 to 3
 import re
 
 from ..errors import FileFormatError
+from ..layers.quantized import PREFIX
 from . import legacy
 from .hdf5 import attribute, child, is_group, name_list, read_array
 
@@ -27,6 +28,7 @@ def slots(layer, trainable, path=(), names=()):
     found = []
     for role, tensor in layer.weights.items():
         learned = trainable.get(path, True) and role not in _NON_TRAINABLE
+        learned = learned and not (layer.class_name.startswith(PREFIX) and role != "bias")
         found.append(Slot(layer, role, tensor, {layer.name, *names}, learned, set(path)))
     inner = layer.layers if layer.graph is None else layer.graph.layers
     for part in inner:
@@ -79,6 +81,11 @@ def read_groups(container, graph, trainable, label, all_layers):
         group, names = by_name[layer.name]
         arrays = [read_array(group, name, label) for name in names]
         where = f"{label}: layer {layer.name!r} ({layer.class_name})"
+        if any("/lora_" in name for name in names):
+            raise FileFormatError(
+                f"{where}: holds its LoRA matrices beside its weights, which is not supported; save it as .keras or "
+                ".weights.h5, where Keras adds them to the weights"
+            )
         if is_keras1:
             arrays, names = _from_keras1(places, arrays, where), None
         tensors.update(_match(places, names, arrays, where))

@@ -43,6 +43,24 @@ def check_ids(ids, size, what="token id"):
     return ids if ids.dtype.kind in "iu" else ids.astype(np.int64)
 
 
+def half_precision(dtype):
+    """'float16' or 'bfloat16' if Keras computes with this dtype policy in one of them, else None."""
+    name = (dtype.get("config") or {}).get("name") if isinstance(dtype, dict) else dtype
+    name = str(name).removeprefix("mixed_")
+    return name if name in ("float16", "bfloat16") else None
+
+
+def round_to(precision, x):
+    """`x` rounded to float16 or bfloat16 (nearest, ties to even), in its own dtype; `x` itself for None."""
+    if precision is None:
+        return x
+    if precision == "float16":
+        return x.astype(np.float16).astype(x.dtype)
+    bits = x.astype(np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
+    return np.where(np.isfinite(x), rounded.astype(np.uint32).view(np.float32), x).astype(x.dtype)
+
+
 @register
 class InputLayer(BaseLayer):
     """A model input; the reader turns it into graph.Input, so that it is never called."""
@@ -57,7 +75,7 @@ class Dense(BaseLayer):
         "activation": Option(activation, None),
         "use_bias": Option(boolean, True),
     }
-    ignored = ("input_dim",)
+    ignored = ("input_dim", "lora_rank", "lora_alpha")
     product = staticmethod(dense)
 
     def weight_shapes(self, shapes):
@@ -83,7 +101,7 @@ class Embedding(BaseLayer):
         "mask_zero": Option(boolean, False),
         "sparse": Option(choice(False), False),
     }
-    ignored = ("dropout",)
+    ignored = ("dropout", "lora_rank", "lora_alpha")
     casts_input = False
 
     def weight_shapes(self, shapes):
@@ -106,16 +124,22 @@ class Embedding(BaseLayer):
 class Masking(BaseLayer):
     """Skip the timesteps whose features all equal mask_value."""
 
-    options = {"mask_value": Option(real, 0.0)}
+    # In half precision Keras compares rounded inputs, though nothing else is rounded here; see `call`.
+    options = {"mask_value": Option(real, 0.0), "dtype": Option(half_precision, None)}
 
     def infer(self, inputs, kwargs):
         return [Spec(inputs[0].shape, True)]
 
     def call(self, inputs, kwargs, states):
         x = inputs[0].value
-        # Keras 3 compares with the value as float32 even in float64.
-        value = np.float32(self.mask_value) if self.version.is_keras3 else np.asarray(self.mask_value, x.dtype)
-        keep = np.any(x != value, axis=-1)
+        precision = self.config.get("dtype")
+        # Keras 3 compares with the value as float32 even in float64 and in half precision, where a value such as 0.1
+        # equals no input; tf.keras and before compare with the value in the input's precision.
+        if self.version.is_keras3:
+            value = np.float32(self.mask_value)
+        else:
+            value = round_to(precision, np.asarray(self.mask_value, x.dtype))
+        keep = np.any(round_to(precision, x) != value, axis=-1)
         wide = keep[..., np.newaxis]
         # Up to Keras 3.14 and in tf.keras a masked value is multiplied by zero, so that NaN stays NaN.
         select = self.version.is_keras3 and self.version.version >= (3, 15)

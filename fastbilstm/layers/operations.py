@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import activations
 from .base import REGISTRY
+from .core import round_to
 from .operation import Operation, operation, rank_of, same_rows, spares_rows
 
 _erf, _erfc = (np.vectorize(f, otypes=[np.float64]) for f in (math.erf, math.erfc))
@@ -338,10 +339,14 @@ DTYPES += tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32,
 
 @operation("x", "dtype", "sparse", "ragged")
 class Cast(Elementwise):
-    choices = {"dtype": DTYPES, "sparse": (None, False), "ragged": (None, False)}
+    """To half precision it rounds: Keras 3 casts the input of Masking so, and masks what is then equal."""
+
+    choices = {"dtype": (*DTYPES, "float16", "bfloat16"), "sparse": (None, False), "ragged": (None, False)}
     may_return_input = True
 
     def operate(self, x, dtype=None, sparse=None, ragged=None):
+        if dtype in ("float16", "bfloat16"):
+            return round_to(dtype, self.as_float(x))
         return x if dtype is None else x.astype(self.named_dtype(dtype), copy=False)
 
 

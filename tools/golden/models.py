@@ -17,6 +17,7 @@ from . import (  # noqa: F401  (they add rows)
     merging,
     op_models,
     operations,
+    precision,
     raw_ops,
     recurrent,
     tf_operations,

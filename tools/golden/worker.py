@@ -22,11 +22,17 @@ from .covers import covers
 from .models import SPECS
 from .registry import case_name, flat, is_keras3, make_inputs
 
-SUFFIX = {"h5": "h5", "keras": "keras", "weights_h5": "h5", "weights.h5": "weights.h5"}
+SUFFIX = {"h5": "h5", "keras": "keras", "weights_h5": "h5", "weights.h5": "weights.h5", "weights.json": "weights.json"}
 
 
-def random_value(name, shape, rng):
+def random_value(name, shape, rng, dtype="float32"):
     """A value for the variable called `name`: variances that keep LSTMs away from chaos, positive statistics."""
+    if "int8" in str(dtype):
+        return rng.integers(-127, 128, shape)
+    if name in ("kernel_scale", "embeddings_scale"):
+        return rng.uniform(80, 200, shape)
+    if name.startswith("lora_"):
+        return rng.normal(0, 0.3, shape)
     if name in ("recurrent_kernel",):
         return rng.normal(0, np.sqrt(1 / (4 * shape[0])), shape)
     if name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
@@ -56,7 +62,12 @@ def variables(model):
 def randomise(model, rng):
     for variable in variables(model):
         name = getattr(variable, "path", variable.name).split("/")[-1].split(":")[0]
-        variable.assign(random_value(name, tuple(variable.shape), rng).astype(np.float32))
+        value = random_value(name, tuple(variable.shape), rng, variable.dtype)
+        variable.assign(value.astype(np_dtype(variable)))
+
+
+def np_dtype(variable):
+    return variable.dtype if isinstance(variable.dtype, str) else variable.dtype.as_numpy_dtype
 
 
 def set_weights(values, model):
@@ -64,7 +75,7 @@ def set_weights(values, model):
     if [v.shape for v in values] != [tuple(v.shape) for v in targets]:
         raise ValueError("the reference model's weights are not those of the saved model")
     for value, target in zip(values, targets, strict=True):
-        target.assign(value.astype(target.dtype if isinstance(target.dtype, str) else target.dtype.as_numpy_dtype))
+        target.assign(value.astype(np_dtype(target)))
 
 
 def build(k, make, floatx="float32", policy=None):
@@ -113,6 +124,9 @@ def save(k, model, form, folder, rewrite):
         model.save(
             path, **({"save_format": "keras_v3"} if k.__version__.startswith("2.12") and kind == "keras" else {})
         )
+    elif kind == "weights.json":
+        largest = max(np.asarray(variable).nbytes for variable in model.weights)
+        model.save_weights(path, max_shard_size=largest / 1024**3)
     else:
         model.save_weights(path)
     if rewrite:
@@ -140,14 +154,16 @@ def record(spec, k, label, stage):
     randomise(model, rng)
     found = covers(model.get_config(), type(model).__name__)
     file, config = save(k, model, pick_form(spec, is_keras3(k)), folder, spec.rewrite)
-    model32 = model
+    model32, half = model, []
+    if spec.family in ("precision", "sharded") and "float16" in (spec.policy or ""):
+        half = run(model, calls, "float32", predict=False)
     if spec.reference:
         model32 = build(k, make)
         if spec.reference_loads:
             model32.load_weights(folder / file)
         else:
             set_weights([np.asarray(w) for w in variables(model)], model32)
-    weights = [np.asarray(w) for w in variables(model32)]
+    weights = [np.asarray(w) for w in variables(model32 if spec.reference_loads else model)]
     predict = spec.family == "guide"
     answers = {"float32": run(model32, calls, "float32", predict)}
     model64 = build(k, make, "float64")
@@ -162,6 +178,8 @@ def record(spec, k, label, stage):
                 if y.dtype.kind == "f" and y.dtype != dtype:
                     raise ValueError(f"{name}: {dtype} run answers {y.dtype}")
                 values[f"{i}/{dtype}/{key}"] = y
+        if half:
+            values |= {f"{i}/half/{key}": np.asarray(y).astype(np.float32) for key, y in flat(half[i]).items()}
     buffer = io.BytesIO()
     np.savez(buffer, **values)
     (folder / "values.npz").write_bytes(buffer.getvalue())

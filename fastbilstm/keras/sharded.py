@@ -1,0 +1,95 @@
+"""Sharded weights of Keras 3: NAME.weights.json, an index, beside NAME_00000.weights.h5 and so on.
+
+The index maps the path of each object, "/layers/dense/vars", to the file or files that hold its arrays. The shards are
+joined in memory into one file of the layout of `.weights.h5`.
+"""
+
+import contextlib
+import json
+import os
+
+from ..errors import FileFormatError
+from .hdf5 import attribute, child, is_group, memory_file, open_file, read_array
+
+_MAX_INDEX = 64 << 20
+# What Keras saves beside the layers: the optimizer, metrics. Inference needs none of it.
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+
+
+def read_index(path, label):
+    """The weight map of an index: {path of an object: [file name, ...]}, all names checked to stay in its folder."""
+    try:
+        if os.path.getsize(path) > _MAX_INDEX:
+            raise FileFormatError(f"{label}: an index of {os.path.getsize(path)} bytes; refused")
+        with open(path, "rb") as file:
+            index = json.loads(file.read())
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, FileFormatError):
+            raise
+        raise FileFormatError(f"{label}: begins like JSON and is none ({error})") from error
+    found = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(found, dict):
+        what = "an architecture without weights: give its weights as the file, and this as config=" * (
+            isinstance(index, dict) and "class_name" in index
+        )
+        raise FileFormatError(f"{label}: {what or 'JSON, but no index of sharded weights (no weight_map)'}")
+    return {_object(key, label): _shards(key, value, label) for key, value in found.items()}
+
+
+def _object(key, label):
+    parts = key.strip("/").split("/")
+    if parts[-1] != "vars" or any(part in ("", ".", "..") for part in parts):
+        raise FileFormatError(f"{label}: its weight_map has the entry {key[:80]!r}; expected a path that ends in vars")
+    return tuple(parts)
+
+
+def _shards(key, value, label):
+    names = value if isinstance(value, list) else [value]
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise FileFormatError(f"{label}: {key[:80]!r} is in {str(value)[:80]}; expected names of files, each once")
+    for name in names:
+        if name in ("", ".", "..") or any(character in name for character in "/\\:\0"):
+            raise FileFormatError(f"{label}: the shard {name[:80]!r} is not in the folder of the index; refused")
+    return names
+
+
+@contextlib.contextmanager
+def open_sharded(path, label):
+    """All shards of an index joined: an open HDF5 file in memory, laid out as `.weights.h5`."""
+    index = {parts: names for parts, names in read_index(path, label).items() if parts[0] in _CONTAINERS}
+    folder = os.path.dirname(os.path.abspath(path))
+    files = sorted({name for names in index.values() for name in names})
+    missing = [name for name in files if not os.path.isfile(os.path.join(folder, name))]
+    if missing:
+        raise FileFormatError(f"{label}: the shard {missing[0]!r} is missing ({len(missing)} of {len(files)} are)")
+    prefixes = sorted({parts[:size] for parts in index for size in range(1, len(parts))})
+    with memory_file(label) as joined:
+        for name in files:
+            inside = f"{label}: shard {name}"
+            with open_file(os.path.join(folder, name), inside) as shard:
+                for prefix in prefixes:
+                    _copy_name((*prefix, "vars"), shard, joined)
+                for parts, names in index.items():
+                    if name in names:
+                        _copy_arrays(child(shard, "/".join(parts), "group", inside), parts, joined, inside)
+        yield joined
+
+
+def _copy_name(parts, shard, joined):
+    """The name of the layer, which may be in another shard than its arrays."""
+    group = shard
+    for part in parts:
+        if not is_group(group, part):
+            return
+        group = group[part]
+    text = attribute(group, "name")
+    if text is not None:
+        joined.require_group("/".join(parts)).attrs["name"] = text
+
+
+def _copy_arrays(group, parts, joined, label):
+    target = joined.require_group("/".join(parts))
+    for name in group:
+        if name in target:
+            raise FileFormatError(f"{label}: holds '/{'/'.join(parts)}/{name}', as another shard does")
+        target.create_dataset(name, data=read_array(group, name, label))

@@ -1,0 +1,310 @@
+"""Precision on disk: half-precision answers, int8, LoRA, sharded weights, and what of them is refused.
+
+The numbers are those of the golden families "precision" and "sharded"; here are Keras' own half-precision answers, the
+refusals, and the damaged indices.
+"""
+
+import io
+import json
+import shutil
+import zipfile
+
+import h5py
+import make_files as mf
+import numpy as np
+import pytest
+from cases import CASES
+
+import fastbilstm
+from fastbilstm import FileFormatError, UnsupportedLayerError
+from fastbilstm.layers import core, quantized
+from fastbilstm.tolerances import HALF_RELATIVE
+
+PRECISION = {case.name: case for case in CASES if case.pack in ("precision.zip", "sharded.zip")}
+
+
+def half_of(case):
+    found = [tag.removeprefix("dtype=").removeprefix("mixed_") for tag in case.covers if tag.startswith("dtype=")]
+    return found[0] if len(found) == 1 and found[0] in HALF_RELATIVE else None
+
+
+HALF = [case for case in PRECISION.values() if half_of(case)]
+
+
+@pytest.mark.parametrize("case", HALF, ids=lambda case: case.name)
+def test_keras_own_half_precision_answer_is_near(case):
+    model = fastbilstm.load(**case.load_args(), dtype="float32")
+    for inputs, k in zip(case.inputs, case.expected("half"), strict=True):
+        error = np.abs(model.predict(inputs) - k).max() / np.abs(k).max()
+        assert error <= HALF_RELATIVE[half_of(case)], error
+
+
+def test_half_precision_is_noted():
+    assert len(HALF) >= 24
+    lines = []
+    fastbilstm.load(**PRECISION["precision-mixed_bfloat16_keras-keras3"].load_args()).summary(lines.append)
+    assert "note: dtype policy mixed_bfloat16: computed in float32" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["precision-int8_keras-keras3", "precision-int8_weights_keras-keras3"])
+def test_converted_int8_model_keeps_its_bytes(name, tmp_path):
+    case = PRECISION[name]
+    (tmp_path / case.file).write_bytes(case.read(case.file))
+    converted = fastbilstm.convert(tmp_path / case.file, tmp_path / "model.fbl")
+    assert converted.self_check()
+    assert {array.dtype.name for array in converted.get_weights()} == {"int8", "float32"}
+    direct = fastbilstm.load(tmp_path / case.file)
+    np.testing.assert_array_equal(converted.predict(case.inputs[0]), direct.predict(case.inputs[0]))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_rows_of_int8_models_do_not_depend_on_the_batch(rows):
+    case = PRECISION["precision-int8_keras-keras3"]
+    model, ids = fastbilstm.load(**case.load_args()), case.inputs[0]
+    whole = model.predict(ids)
+    np.testing.assert_allclose(np.concatenate([model(ids[i : i + rows]) for i in range(0, 6, rows)]), whole, rtol=1e-6)
+
+
+# ---- rounding -------------------------------------------------------------------------------------------------------
+
+
+def test_rounding_to_bfloat16():
+    """Ties go to the even mantissa; infinities and NaN stay."""
+    one = 1 + 2.0**-8  # halfway between 1 and 1 + 2**-7
+    x = np.array([1.0, one, 1 + 3 * 2.0**-8, -one, 0.1, -0.0, np.inf, -np.inf, np.nan, 3.4e38], np.float32)
+    expected = [1.0, 1.0, 1 + 2.0**-6, -1.0, 0.10009765625, -0.0, np.inf, -np.inf, np.nan, np.inf]
+    for dtype in (np.float32, np.float64):
+        y = core.round_to("bfloat16", x.astype(dtype))
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y, np.array(expected, dtype))
+    assert core.round_to(None, x) is x
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_quantized_rows(dtype):
+    x = np.array([[0.0, 0.0, 0.0], [1.2, -2.0, 0.5], [1e-9, 0.0, -1e-9]], dtype)
+    whole, scale = quantized.quantize_rows(x, -127, 127, 1e-7)
+    np.testing.assert_array_equal(whole, [[0, 0, 0], [76, -127, 32], [1, 0, -1]])
+    np.testing.assert_allclose(scale[:2, 0], [127e7, 63.5], rtol=1e-6)
+    assert whole.dtype == scale.dtype == dtype
+
+
+# ---- refused: quantization ------------------------------------------------------------------------------------------
+
+
+def int8_policy(mode="int8", source="float32", name="QuantizedDTypePolicy"):
+    return {"module": "keras", "class_name": name, "config": {"mode": mode, "source_name": source}}
+
+
+def with_dense(**options):
+    return mf.sequential(mf.input_layer(), mf.embedding(), mf.lstm(), mf.dense(**options))
+
+
+def settings(quantizer, name="Int8QuantizationConfig"):
+    return {"class_name": name, "config": {"weight_quantizer": None, "activation_quantizer": quantizer}}
+
+
+ABS_MAX = {"class_name": "AbsMaxQuantizer", "config": {"value_range": [-127, 127], "output_dtype": "int8"}}
+REFUSED = {
+    "int4": ({"dtype": int8_policy("int4/128", name="Int4DTypePolicy")}, "quantized as int4/128"),
+    "float8": ({"dtype": int8_policy("float8", name="QuantizedFloat8DTypePolicy")}, "quantized as float8"),
+    "gptq": ({"dtype": int8_policy("gptq/4/128", name="GPTQDTypePolicy")}, "quantized as gptq/4/128"),
+    "text": ({"dtype": "int4_from_float32"}, "quantized as int4"),
+    "old name": ({"dtype": {"class_name": "X", "config": {"name": "float8_from_bfloat16"}}}, "quantized as float8"),
+    "no mode": ({"dtype": {"class_name": "QuantizedDTypePolicy", "config": {}}}, "quantized as QuantizedDTypePolicy"),
+    "map": ({"dtype": {"class_name": "DTypePolicyMap", "config": {}}}, "quantized as DTypePolicyMap"),
+    "source": ({"dtype": int8_policy(source="int16")}, "from 'int16'"),
+    "settings": ({"dtype": int8_policy(), "quantization_config": settings(None, "Other")}, "quantization_config"),
+    "quantizer": ({"dtype": int8_policy(), "quantization_config": settings({"class_name": "My"})}, "activation_quant"),
+    "levels": (
+        {"dtype": int8_policy(), "quantization_config": settings({**ABS_MAX, "config": {"value_range": 3}})},
+        "AbsMaxQuantizer of",
+    ),
+    "epsilon": ({"dtype": int8_policy(), "quantization_config": settings(ABS_MAX)}, "quantized_epsilon=None"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_quantization_that_is_refused(case, tmp_path):
+    options, words = REFUSED[case]
+    (tmp_path / "model.keras").write_bytes(mf.archive(config=with_dense(**options)))
+    with pytest.raises(UnsupportedLayerError, match="(?s)layer 'dense' .*" + words):
+        fastbilstm.load(tmp_path / "model.keras")
+
+
+def test_quantized_by_keras_before_3_5_is_refused():
+    content = mf.archive(
+        config=with_dense(dtype=int8_policy()), members={"metadata.json": b'{"keras_version":"3.4.1"}'}
+    )
+    with pytest.raises(UnsupportedLayerError, match="quantized by keras 3.4.1"):
+        fastbilstm.load(content)
+
+
+def test_quantized_layers_that_are_refused():
+    lstm = mf.sequential(mf.input_layer(), mf.embedding(), mf.lstm(dtype=int8_policy()), mf.dense())
+    with pytest.raises(UnsupportedLayerError, match="layer 'lstm' .*is quantized; that is supported for Dense and"):
+        fastbilstm.load(mf.archive(config=lstm))
+    inner = mf.dense("inner", dtype=int8_policy())
+    wrapped = mf.sequential(mf.input_layer(), mf.embedding(), mf.layer("TimeDistributed", "td", layer=inner))
+    with pytest.raises(UnsupportedLayerError, match=r"layer 'td' .*layer='int8.Dense' is a quantized layer"):
+        fastbilstm.load(mf.archive(config=wrapped))
+
+
+# ---- refused: arrays ------------------------------------------------------------------------------------------------
+
+
+def edited(name, edit):
+    """A golden .keras or .h5 file whose HDF5 part is changed by `edit`."""
+    case = PRECISION[name]
+    content = io.BytesIO(case.read(case.file))
+    if case.file.endswith(".h5"):
+        with h5py.File(content, "r+") as file:
+            edit(file)
+        return content.getvalue()
+    with zipfile.ZipFile(content) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    weights = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(weights, "r+") as file:
+        edit(file)
+    result = io.BytesIO()
+    with zipfile.ZipFile(result, "w") as archive:
+        for member, data in members.items():
+            archive.writestr(member, weights.getvalue() if member == "model.weights.h5" else data)
+    return result.getvalue()
+
+
+def replace(path, values):
+    def edit(file):
+        del file[path]
+        file[path] = values
+
+    return edit
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("path, size", [("layers/dense/vars/2", 5), ("layers/embedding/vars/1", 11)])
+def test_scale_must_be_positive(path, size, value):
+    scale = np.full(size, 100, np.float32)
+    scale[1] = value
+    with pytest.raises(FileFormatError, match="_scale holds a value that is no positive number"):
+        fastbilstm.load(edited("precision-int8_keras-keras3", replace(path, scale)))
+
+
+def test_int8_weights_need_a_quantized_layer():
+    edit = replace("layers/dense/vars/0", np.ones((4, 3), np.int8))
+    with pytest.raises(FileFormatError, match="layer 'dense' .*: its kernel is of int8"):
+        fastbilstm.load(edited("precision-mixed_float16_keras-keras3", edit))
+
+
+def test_bfloat16_bits_need_a_policy_that_says_so():
+    name = "precision-float16_h5-keras3"
+    path = "model_weights/dense/dense/kernel"
+    with pytest.raises(FileFormatError, match="'dense/kernel' has dtype .V2; expected numbers"):
+        fastbilstm.load(edited(name, replace(path, np.zeros((4, 3), "V2"))))
+
+
+def test_lora_matrices_in_h5_are_refused():
+    def edit(file):
+        group = file["model_weights/dense"]
+        group.attrs["weight_names"] = [*group.attrs["weight_names"], "dense/lora_kernel_a"]
+        group["dense/lora_kernel_a"] = np.zeros((2, 2), np.float32)
+
+    with pytest.raises(FileFormatError, match="layer 'dense' .*LoRA matrices beside its weights"):
+        fastbilstm.load(edited("precision-int8_h5-keras3", edit))
+
+
+# ---- refused: sharded weights ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """The arguments of a good sharded file, written to tmp_path."""
+    return PRECISION["sharded-several-keras3"].load_args(tmp_path)
+
+
+def change_index(shards, change):
+    index = json.loads(shards["path"].read_text())
+    change(index["weight_map"])
+    shards["path"].write_text(json.dumps(index))
+
+
+def set_entry(key, value):
+    return lambda entries: entries.update({key: value})
+
+
+DENSE = "/layers/dense/vars"
+INDICES = {
+    "leaves": (set_entry(DENSE, "../model_00000.weights.h5"), "not in the folder of the index"),
+    "absolute": (set_entry(DENSE, "/etc/passwd"), "not in the folder of the index"),
+    "drive": (set_entry(DENSE, "C:x.h5"), "not in the folder of the index"),
+    "backslash": (set_entry(DENSE, "..\\x.h5"), "not in the folder of the index"),
+    "dots": (set_entry(DENSE, ".."), "not in the folder of the index"),
+    "missing": (set_entry(DENSE, "model_00077.weights.h5"), "shard 'model_00077.weights.h5' is missing"),
+    "no list": (set_entry(DENSE, {"a": 1}), "expected names of files"),
+    "empty": (set_entry(DENSE, []), "expected names of files"),
+    "twice": (set_entry(DENSE, ["a.h5", "a.h5"]), "each once"),
+    "object": (set_entry("/layers/../x/vars", "model_00000.weights.h5"), "expected a path"),
+    "no vars": (set_entry("/layers/dense", "model_00000.weights.h5"), "expected a path"),
+    "other shard": (
+        set_entry(DENSE, "model_00000.weights.h5"),
+        "group 'layers/dense/vars' is missing|is missing below",
+    ),
+    "no entry": (lambda entries: entries.pop(DENSE), "dense"),
+}
+
+
+@pytest.mark.parametrize("case", INDICES)
+def test_index_of_shards(case, shards):
+    change, words = INDICES[case]
+    change_index(shards, change)
+    with pytest.raises(FileFormatError, match=words) as raised:
+        fastbilstm.load(**shards)
+    assert str(shards["path"]) in str(raised.value)
+
+
+CONTENTS = {
+    "cut": (b'{"weight_map": {', "begins like JSON and is none"),
+    "no map": (b'{"metadata": {}}', "no weight_map"),
+    "list": (b'{"weight_map": []}', "no weight_map"),
+    "architecture": (b'{"class_name": "Functional", "config": {}}', "an architecture without weights"),
+}
+
+
+@pytest.mark.parametrize("case", CONTENTS)
+def test_json_that_is_no_index(case, shards):
+    content, words = CONTENTS[case]
+    shards["path"].write_bytes(content)
+    with pytest.raises(FileFormatError, match=words):
+        fastbilstm.load(**shards)
+
+
+def test_shards_need_a_path_and_an_architecture(shards):
+    with pytest.raises(FileFormatError, match="give its path"):
+        fastbilstm.load(shards["path"].read_bytes(), config=shards["config"])
+    with pytest.raises(FileFormatError, match="no architecture; give"):
+        fastbilstm.load(shards["path"])
+
+
+def test_shard_that_is_damaged_or_repeats_an_array(shards, tmp_path):
+    names = PRECISION["sharded-several-keras3"].shards
+    assert len(names) > 2
+    entries = json.loads(shards["path"].read_text())["weight_map"]
+    key, files = next((key, files) for key, files in entries.items() if len(files) == 2)
+    with h5py.File(tmp_path / files[1], "r+") as file:
+        file[f"{key}/0"] = np.zeros(3)
+    with pytest.raises(FileFormatError, match="as another shard does"):
+        fastbilstm.load(**shards)
+    (tmp_path / files[1]).write_bytes(b"no HDF5")
+    with pytest.raises(FileFormatError, match=f"shard {files[1]}: not a readable HDF5 file"):
+        fastbilstm.load(**shards)
+
+
+def test_shards_are_found_beside_the_index(shards, tmp_path, monkeypatch):
+    case = PRECISION["sharded-several-keras3"]
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for file in tmp_path.glob("model*"):
+        shutil.move(file, folder)
+    monkeypatch.chdir(folder)
+    y = fastbilstm.load("model.weights.json", config=case.read(case.config).decode()).predict(case.inputs[0])
+    np.testing.assert_allclose(y, case.expected("float32")[0], rtol=1e-4, atol=1e-6)
