@@ -4,7 +4,7 @@ Walks the graph once, at compilation, with the layers of the specification. Impo
 """
 
 from .graph import flatten_refs
-from .layers import Functional, core, merging, normalization, recurrent, reshaping
+from .layers import Functional, core, merging, multihead, normalization, recurrent, reshaping
 from .layers import activation as activations
 from .layers import operations as ops
 from .layers.functional import TimeDistributed
@@ -126,6 +126,9 @@ class _Walk:
             return (ALIGNED, origin) if specs[0].masked or masks else (None, None)
         if isinstance(layer, merging.Attention) and not layer.config.get("causal") and not masks:
             return (ALIGNED, origin) if specs[0].masked and len(specs) == 1 else (None, None)
+        if isinstance(layer, multihead.MultiHeadAttention):
+            plain = len(specs) == 1 and specs[0].masked and len(specs[0].shape) == 3 and not layer.sliding_window
+            return (ALIGNED, origin) if plain else (None, None)
         if isinstance(layer, TimeDistributed) and isinstance(layer.inner[0], _ROWWISE):
             return ALIGNED, origin
         return None, None

@@ -12,6 +12,7 @@ from ..layers.base import COMMON, IGNORED_SUFFIXES, REQUIRED
 from ..layers.recurrent import backward_layer
 from . import legacy
 from .assemble import assemble
+from .forgetting import forget_masks
 from .nodes import Call, Pending, map_pending, pending_in, read_calls, reference
 
 MODELS = ("Sequential", "Functional", "Model")
@@ -218,7 +219,7 @@ class ConfigReader:
         name = name or str(config.get("name") or "sequential")
         sources, built, calls = [], [], {}
         end = self._read_chain(config, path, sources, built, calls)
-        return self._assemble(name, sources, built, calls, [end], "single", outputs)
+        return self._assemble(path, name, sources, built, calls, [end], "single", outputs)
 
     def _read_chain(self, config, path, sources, built, calls):
         """Add the layers of a Sequential, each called on the one before; return the last tensor.
@@ -316,7 +317,7 @@ class ConfigReader:
                 self.malformed(f"model {name!r}: input layer {start.layer!r} is no InputLayer")
         inputs = [sources[start.layer] for start in starts]
         self._renumber(built, calls, ends, {n for n, e in zip(names, entries) if e.get("class_name") == "Sequential"})
-        graph = self._assemble(name, inputs, built, calls, ends, structure, outputs)
+        graph = self._assemble(path, name, inputs, built, calls, ends, structure, outputs)
         return replace(graph, input_structure=input_structure)
 
     def _ends(self, entry, names, where):
@@ -330,11 +331,12 @@ class ConfigReader:
             raise FileFormatError(f"{where}: input_layers or output_layers is {str(entry)[:60]}")
         return [reference(item, names, where) for item in entry], "list"
 
-    def _assemble(self, name, inputs, built, calls, ends, structure, outputs):
+    def _assemble(self, path, name, inputs, built, calls, ends, structure, outputs):
         shared = {given.name for given in inputs} & {layer.name for layer in built}
         if shared:
             self.malformed(f"model {name!r}: an input and a layer share the name {min(shared)!r}")
         graph = assemble(self.version, self.label, name, inputs, built, calls, ends, structure, outputs)
+        graph = forget_masks(graph, inside=bool(path))
         self.kept = {layer.name for layer in graph.layers} | {given.name for given in graph.inputs}
         return graph
 

@@ -37,7 +37,11 @@ _MERGE_MODES = {
     "max": "Maximum",
     "dot": "Dot",
 }
-ALIASES = {"GlobalAvgPool1D": "GlobalAveragePooling1D", "GlobalMaxPool1D": "GlobalMaxPooling1D"}
+ALIASES = {
+    "GlobalAvgPool1D": "GlobalAveragePooling1D",
+    "GlobalMaxPool1D": "GlobalMaxPooling1D",
+    "GroupedQueryAttention": "GroupQueryAttention",
+}
 
 
 def modernize(class_name, config, version):
