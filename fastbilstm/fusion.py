@@ -15,7 +15,19 @@ from . import engine, threads
 from .activations import kernel_code
 from .folding import affine, has_attention_kernel, has_kernels, is_linear, row_function, scale_and_offset, scaled
 from .graph import Ref, flatten_refs, map_refs
-from .layers import Functional, Tensor, activation, core, merging, normalization, recurrent, reshaping
+from .layers import (
+    Functional,
+    Tensor,
+    activation,
+    core,
+    lookup,
+    merging,
+    multihead,
+    normalization,
+    preprocessing,
+    recurrent,
+    reshaping,
+)
 from .layers.functional import Operation, TimeDistributed, as_float, cast_input
 
 # Layers of the specification that copy, compare, or compute each element by itself with + - * / and comparisons: NumPy
@@ -24,7 +36,8 @@ ELEMENTWISE = (
     *(core.Identity, core.Embedding, core.Masking, normalization.BatchNormalization, merging.Merge),
     *(activation.ReLU, activation.LeakyReLU, activation.ThresholdedReLU, activation.PReLU),
     *(reshaping.GlobalMaxPooling1D, reshaping.Flatten, reshaping.Reshape, reshaping.Permute, reshaping.RepeatVector),
-    *(Operation, core.InputLayer),
+    *(Operation, core.InputLayer, core.Unchanged, multihead.ForgetMask),
+    *(preprocessing.Rescaling, preprocessing.Normalization, preprocessing.Encoded, lookup.Lookup),
 )
 NO_KWARGS = {"mask": False}
 

@@ -4,7 +4,7 @@ Walks the graph once, at compilation, with the layers of the specification. Impo
 """
 
 from .graph import flatten_refs
-from .layers import Functional, core, merging, multihead, normalization, recurrent, reshaping
+from .layers import Functional, core, merging, multihead, normalization, recurrent, reshaping, text
 from .layers import activation as activations
 from .layers import operations as ops
 from .layers.functional import TimeDistributed
@@ -20,6 +20,9 @@ def rows_are_independent(network):
             layer = layer.inner[0]
         if isinstance(layer, Functional):
             if not rows_are_independent(layer):
+                return False
+        elif isinstance(layer, text.TextVectorization):
+            if layer.depends_on_batch:
                 return False
         elif isinstance(layer, merging.Attention):
             # Inputs of two axes attend across the batch.
@@ -112,6 +115,9 @@ class _Walk:
             return (MASK, origin) if kinds <= {INPUT, MASK} else (None, None)
         if isinstance(layer, core.Embedding):
             return INPUT, origin
+        if isinstance(layer, text.TextVectorization):
+            # Its rows are padded with 0 as those of an input of token ids are.
+            return (INPUT, origin) if layer.output_mode == "int" and kinds == {INPUT} else (None, None)
         if masks:
             self.uses_mask = True
         if isinstance(layer, _ROWWISE) or self.is_last_axis(layer, specs):

@@ -114,7 +114,7 @@ class ConfigReader:
         module = entry.get("module")
         if module is not None:
             return str(module).startswith(("keras.src.ops", "keras.ops"))
-        without = ("InputLayer", "SpatialDropout1D")  # the layers that do not store it
+        without = ("InputLayer", "SpatialDropout1D", "Discretization")  # the layers that do not store it
         return self.version.is_keras3 and "trainable" not in config and class_name not in without
 
     def _read_operation(self, class_name, config, path):
@@ -274,7 +274,7 @@ class ConfigReader:
         if isinstance(dtype, dict):
             dtype = (dtype.get("config") or {}).get("name")
         dtype = {None: "float32", "mixed_float16": "float32", "mixed_bfloat16": "float32"}.get(dtype, dtype)
-        if not isinstance(dtype, str) or not dtype.startswith(("float", "bfloat", "int", "uint", "bool")):
+        if not isinstance(dtype, str) or not dtype.startswith(("float", "bfloat", "int", "uint", "bool", "string")):
             self.problem((name,), "InputLayer", "dtype", dtype, "is not supported")
         if shape is None:
             return Input(name, None, dtype)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from .. import layers as specification
 from ..graph import Layer, Node, Ref, flatten_refs, map_refs
-from ..layers.core import Identity
+from ..layers.core import Identity, Unchanged
 
 TAKES_MASKS_OFF = "MultiHeadAttention"
 _FIRST = (3, 8)
@@ -126,7 +126,7 @@ def _gives_its_input(layer):
     """Whether Keras returns the very object the layer was called with."""
     if layer.class_name == "Activation":
         return layer.config.get("activation") in (None, "linear")
-    return issubclass(specification.REGISTRY.get(layer.class_name, object), Identity)
+    return issubclass(specification.REGISTRY.get(layer.class_name, object), (Identity, Unchanged))
 
 
 def _walked(graph, inside):

@@ -234,6 +234,9 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
     if any("/" in role for role in layer.weights):
         _read_parts(group, layer, label, tensors)
         return
+    if list(layer.weights) == ["idf_weights"]:
+        tensors[layer.weights["idf_weights"]] = read_array(child(group, "vars", "group", label), "idf_weights", label)
+        return
     holder = child(group, "cell/vars" if layer.class_name == "LSTM" else "vars", "group", label)
     places = slots(layer, trainable)
     if len(holder) != len(places):

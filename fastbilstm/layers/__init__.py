@@ -4,8 +4,20 @@ Importing this package fills the registry from Keras' class names to the classes
 knows files; the fast engine is tested against what is here, and what is here against Keras.
 """
 
-from . import activation, core, functional, merging, multihead, normalization  # noqa: F401
-from . import operations, recurrent, reshaping  # noqa: F401
+from . import (  # noqa: F401
+    activation,
+    core,
+    functional,
+    lookup,
+    merging,
+    multihead,
+    normalization,
+    operations,
+    preprocessing,
+    recurrent,
+    reshaping,
+    text,
+)
 from .base import REGISTRY, BaseLayer, Option, Spec, Tensor, register
 from .functional import Functional, build
 

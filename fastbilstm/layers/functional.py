@@ -54,6 +54,8 @@ def explicit_masks(inputs, mask, keep=False):
 
 
 def as_float(value, dtype):
+    if value.dtype == object:
+        raise InputError("a layer that computes with numbers is given strings")
     return value if value.dtype.kind == "f" else value.astype(dtype)
 
 
@@ -61,6 +63,8 @@ def cast_input(value, declared, dtype):
     """Cast an array to the dtype an Input declares; floats are run in the dtype of computation."""
     if declared.startswith(("float", "bfloat")):
         return value.astype(dtype, copy=False)
+    if declared == "string":
+        return value
     if declared == "bool":
         return value.astype(bool, copy=False)
     return value.astype(np.int64, copy=False) if value.dtype.kind == "f" else value

@@ -242,7 +242,7 @@ class GroupQueryAttention(MultiHeadAttention):
 
 @register
 class ForgetMask(BaseLayer):
-    """A tensor whose mask Keras has taken off: stands in the graph where a later layer reads what it was called with."""
+    """A tensor whose mask Keras has taken off; stands in the graph before a layer that reads the tensor later."""
 
     passes_mask = False
     casts_input = False
