@@ -97,7 +97,8 @@ class _Walk:
             function = lambda ref: Ref(self.new_number[ref.node], ref.tensor)  # noqa: E731
         else:
             function = self.current
-            if _makes_masks(layer) or any(ref.node in self.masked for ref in parents(node)):
+            given_masks = flatten_refs(node.kwargs.get("mask"))
+            if given_masks or _makes_masks(layer) or any(ref.node in self.masked for ref in parents(node)):
                 self.masked.add(number)
         args = map_refs(function, node.args)
         kwargs = map_refs(lambda ref: Ref(self.new_number[ref.node], ref.tensor), node.kwargs)

@@ -91,7 +91,12 @@ def masked_softmax(x, mask, axis, version, robust=False):
         x = np.where(mask if mask.dtype == bool else mask > 0.5, x, np.asarray(-1e9, x.dtype))
     else:
         x = x + (1 - mask.astype(x.dtype)) * np.asarray(-1e9, x.dtype)
-    y = activations.softmax(x, axis)
+    if len(axis) == 1:
+        y = activations.softmax(x, axis)
+    else:
+        # Over several axes Keras takes the logarithm of the sum off first: among -1e9 alone float32 loses it.
+        top = np.max(x, axis=axis, keepdims=True)
+        y = np.exp(x - (np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top))
     return np.where(mask, y, 0) if number >= (3, 10) else y
 
 

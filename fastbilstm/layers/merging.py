@@ -195,7 +195,9 @@ class Concatenate(Merge):
         for value, mask in zip(values, masks):
             if mask is None:
                 mask = np.ones((1,) * value.ndim, bool)
-            wide.append(np.broadcast_to(broadcast_mask(mask, value), value.shape))
+            if mask.ndim < value.ndim or mask.size == 1:
+                mask = np.broadcast_to(broadcast_mask(mask, value), value.shape)
+            wide.append(mask)
         joined = np.concatenate(wide, axis=self.axis)
         reduce = np.any if self.mask_rule == "or" else np.all
         return [Tensor(y, reduce(joined, axis=-1))]

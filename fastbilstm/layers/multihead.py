@@ -13,13 +13,13 @@ from .activation import masked_softmax
 from .base import BaseLayer, Option, Spec, Tensor, boolean, integer, integers, optional, real, register, same_size
 
 
-def multihead_attention(query, value, key, weigh):
-    """softmax(Q K^T / sqrt(D)) V for every head, and the weights.
+def multihead_attention(query, value, key, scale, weigh):
+    """softmax(scale * Q K^T) V for every head, and the weights.
 
     query (..., H, Tq, D), key (..., H, Tk, D), value (..., H, Tk, E) -> (..., H, Tq, E), (..., H, Tq, Tk). `weigh`
     turns scaled scores into weights: a softmax over the last axis, with a mask if there is one.
     """
-    scores = (query / np.sqrt(query.dtype.type(query.shape[-1]))) @ np.swapaxes(key, -2, -1)
+    scores = (query * np.asarray(scale, query.dtype)) @ np.swapaxes(key, -2, -1)
     weights = weigh(scores)
     return weights @ value, weights
 
@@ -198,7 +198,10 @@ class MultiHeadAttention(BaseLayer):
             apart = np.reshape(scores, (*scores.shape[:-2], *sizes[0], *sizes[1]))
             return np.reshape(weigh(apart), scores.shape)
 
-        y, weights = multihead_attention(*joined, weigh_joined)
+        scale = 1 / np.sqrt(query.shape[-1])
+        if self.version.is_keras3:
+            scale = np.float32(scale)  # also where it computes in float64
+        y, weights = multihead_attention(*joined, scale, weigh_joined)
         y = np.reshape(y, (*y.shape[:-2], *sizes[0], y.shape[-1]))
         y = np.transpose(y, np.argsort(order))
         if self.use_gate:

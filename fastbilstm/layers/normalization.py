@@ -96,15 +96,21 @@ class RMSNormalization(LayerNormalization):
     """x / sqrt(mean(x^2) + epsilon) * scale: no mean is taken off."""
 
     options = {"axis": Option(integers, [-1]), "epsilon": Option(real, 1e-6)}
+    passes_mask = False
+
+    def output_shape(self, shape):
+        axes = self.normalized_axes(len(shape))
+        if axes != tuple(range(len(shape) - len(axes), len(shape))):
+            self.fail(f"axis is {self.axis} for an input of shape {shape}; expected its last axes")
+        return shape
 
     def weight_shapes(self, shapes):
         size = tuple(shapes[0][axis] for axis in self.normalized_axes(len(shapes[0]))) if shapes else (None,)
         return {"scale": size}
 
     def compute(self, x, mask):
-        axes = self.normalized_axes(x.ndim)
-        scale = np.reshape(self.weights["scale"], [size if axis in axes else 1 for axis, size in enumerate(x.shape)])
-        return x / np.sqrt(np.mean(np.square(x), axis=axes, keepdims=True) + self.epsilon) * scale
+        square = np.mean(np.square(x), axis=self.normalized_axes(x.ndim), keepdims=True)
+        return x / np.sqrt(square + self.epsilon) * self.weights["scale"]
 
 
 @register
@@ -156,9 +162,11 @@ class GroupNormalization(BaseLayer):
             size = groups * each
         return {role: (size,) for role, used in (("gamma", self.scale), ("beta", self.center)) if used}
 
-    def output_shape(self, shape):
-        self.channels(shape)
-        return shape
+    def infer(self, inputs, kwargs):
+        self.channels(inputs[0].shape)
+        if inputs[0].masked and not self.version.is_keras3:
+            self.fail("its input has a mask, which tf.keras takes for one over the last axes")
+        return super().infer(inputs, kwargs)
 
     def compute(self, x, mask):
         axis, groups, each = self.channels(x.shape)

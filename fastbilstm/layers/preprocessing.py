@@ -18,6 +18,14 @@ def array(value):
     return numbers.tolist()
 
 
+def rounded(value):
+    """`array`, in the float32 into which TensorFlow turns Python's numbers first, also where it computes in float64."""
+    numbers = array(value)
+    if isinstance(value, dict):
+        return numbers
+    return np.asarray(numbers, np.float32).astype(np.float64).tolist()
+
+
 class Elementwise(BaseLayer):
     """Preprocessing of every number by itself; tf.keras drops the mask, Keras 3 passes it on."""
 
@@ -30,7 +38,7 @@ class Elementwise(BaseLayer):
 class Rescaling(Elementwise):
     """x * scale + offset."""
 
-    options = {"scale": Option(array), "offset": Option(array, 0.0)}
+    options = {"scale": Option(rounded), "offset": Option(rounded, 0.0)}
 
     def infer(self, inputs, kwargs):
         shape = inputs[0].shape
@@ -93,6 +101,8 @@ class Normalization(Elementwise):
                 (self.weights[role] if self.mean is None else self.config[role]) for role in ("mean", "variance")
             )
         )
+        if self.mean is not None and self.version.is_keras3:
+            mean, variance = mean.astype(np.float32).astype(x.dtype), variance.astype(np.float32).astype(x.dtype)
         deviation = np.maximum(np.sqrt(variance), np.asarray(1e-7, x.dtype))
         return mean + x * deviation if self.invert else (x - mean) / deviation
 
