@@ -307,6 +307,8 @@ class Model:
         if 0 in array.shape[1:]:
             raise InputError(f"{what}: has shape {array.shape}; an axis of size 0 (no timesteps) has no answer")
         limit = self._plan.id_limits[number]
+        if limit is not None and given.dtype == "string":
+            raise InputError(f"{what}: holds strings, and an Embedding reads it; expected numbers")
         if limit is not None:
             check_ids(array, limit, f"{what}: the token id")
         return array

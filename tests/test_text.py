@@ -1,5 +1,6 @@
 """Models that take raw text: what they accept, that they convert and pickle, what is refused; against live Keras."""
 
+import dataclasses
 import pickle
 import zipfile
 
@@ -184,3 +185,15 @@ def test_layers_list_their_config(saved):
     fast = fastbilstm.load(saved[1])
     assert fast.layers[0].class_name == "TextVectorization"
     assert "mädchen" in fast.layers[0].config["vocabulary"]
+
+
+def test_strings_into_a_layer_of_numbers_are_refused(k, tmp_path):
+    """Keras builds such a model and fails when it is called."""
+    i = k.Input((2,))
+    k.Model(i, [k.layers.Dense(1)(i), k.layers.Discretization([0.0])(i)]).save(tmp_path / "m.keras")
+    model = fastbilstm.load(tmp_path / "m.keras")
+    given = dataclasses.replace(model.graph.inputs[0], dtype="string")
+    broken = dataclasses.replace(model.graph, inputs=(given,))
+    for backend in ("numpy", "auto"):
+        with pytest.raises(InputError, match="numbers"):
+            fastbilstm.Model(broken, model._tensors, backend=backend).predict(np.array([["a", "b"]]))
