@@ -29,9 +29,12 @@ from .layers import (
     Tensor,
     activation,
     core,
+    lookup,
     merging,
+    multihead,
     normalization,
     pooling,
+    preprocessing,
     quantized,
     recurrent,
     reshaping,
@@ -47,7 +50,8 @@ ELEMENTWISE = (
     *(reshaping.GlobalMaxPooling1D, reshaping.Flatten, reshaping.Reshape, reshaping.Permute, reshaping.RepeatVector),
     *(pooling.MaxPooling, pooling.AveragePooling, pooling.GlobalMaxPooling2D),
     *(resizing.ZeroPadding, resizing.Cropping, resizing.UpSampling1D, resizing.UpSampling2D),
-    core.InputLayer,
+    *(core.InputLayer, core.Unchanged, multihead.ForgetMask),
+    *(preprocessing.Rescaling, preprocessing.Normalization, preprocessing.Encoded, lookup.Lookup),
 )
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
 DENSE = (core.Dense, quantized.Int8WeightsDense)

@@ -262,7 +262,7 @@ def _input_from_json(entry):
     given = Input(str(entry["name"]), _shape_from_json(entry["shape"]), str(entry["dtype"]))
     if any(size is not None and size < 0 for size in given.shape or ()):
         raise FileFormatError(f"input {given.name!r} has shape {given.shape}")
-    if not given.dtype.startswith(("float", "bfloat", "int", "uint", "bool")):
+    if not given.dtype.startswith(("float", "bfloat", "int", "uint", "bool", "string")):
         raise FileFormatError(f"input {given.name!r} has dtype {given.dtype!r}")
     return given
 

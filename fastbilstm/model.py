@@ -328,7 +328,9 @@ class Model:
             array = np.asarray(values)
         except ValueError as error:
             raise InputError(f"{what}: rows of different lengths are no array; pad them first ({error})") from error
-        if array.dtype.kind not in "biuf":
+        if given.dtype == "string":
+            array = _as_strings(array, what)
+        elif array.dtype.kind not in "biuf":
             raise InputError(f"{what}: has dtype {array.dtype}; expected numbers")
         rank = len(given.shape)
         # Keras adds or removes a last axis of size 1.
@@ -343,6 +345,8 @@ class Model:
         if 0 in array.shape[1:]:
             raise InputError(f"{what}: has shape {array.shape}; an axis of size 0 (no timesteps) has no answer")
         limit = self._plan.id_limits[number]
+        if limit is not None and given.dtype == "string":
+            raise InputError(f"{what}: holds strings, and an Embedding reads it; expected numbers")
         if limit is not None:
             check_ids(array, limit, f"{what}: the token id")
         return array
@@ -351,6 +355,24 @@ class Model:
 def _nested(numbers, outputs):
     """The outputs in the lists of lists of their numbers."""
     return [_nested(item, outputs) if isinstance(item, list) else outputs[item] for item in numbers]
+
+
+def _as_strings(array, what):
+    """Text as an array of `bytes` in UTF-8, from str or bytes."""
+    if array.dtype.kind not in "USO":
+        raise InputError(f"{what}: has dtype {array.dtype}; expected strings")
+    found = array.ravel().tolist()
+    for number, item in enumerate(found):
+        if not isinstance(item, (str, bytes)):
+            raise InputError(f"{what}: holds {item!r}; expected strings")
+        if isinstance(item, str):
+            try:
+                found[number] = item.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise InputError(f"{what}: the text {item[:40]!r} has no UTF-8 form ({error.reason})") from error
+    strings = np.empty(len(found), object)
+    strings[:] = found
+    return strings.reshape(array.shape)
 
 
 class _Progress:

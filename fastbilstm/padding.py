@@ -4,7 +4,18 @@ Walks the graph once, at compilation, with the layers of the specification. Impo
 """
 
 from .graph import flatten_refs
-from .layers import REGISTRY, CustomLayer, Functional, core, merging, normalization, recurrent, reshaping
+from .layers import (
+    REGISTRY,
+    CustomLayer,
+    Functional,
+    core,
+    merging,
+    multihead,
+    normalization,
+    recurrent,
+    reshaping,
+    text,
+)
 from .layers import activation as activations
 from .layers.functional import TimeDistributed
 from .layers.operation import Operation
@@ -24,6 +35,9 @@ def rows_are_independent(network):
         elif isinstance(layer, CustomLayer):
             # Its function may do anything.
             return False
+        elif isinstance(layer, text.TextVectorization):
+            if layer.depends_on_batch:
+                return False
         elif isinstance(layer, merging.Attention):
             # Inputs of two axes attend across the batch.
             if len(specs[0].shape) < 3:
@@ -110,6 +124,9 @@ class _Walk:
             return (MASK, origin) if kinds <= {INPUT, MASK} else (None, None)
         if isinstance(layer, core.Embedding):
             return INPUT, origin
+        if isinstance(layer, text.TextVectorization):
+            # Its rows are padded with 0 as those of an input of token ids are.
+            return (INPUT, origin) if layer.output_mode == "int" and kinds == {INPUT} else (None, None)
         if masks:
             self.uses_mask = True
         if isinstance(layer, _ROWWISE) or self.is_last_axis(layer, specs):
@@ -124,6 +141,9 @@ class _Walk:
             return (ALIGNED, origin) if specs[0].masked or masks else (None, None)
         if isinstance(layer, merging.Attention) and not layer.config.get("causal") and not masks:
             return (ALIGNED, origin) if specs[0].masked and len(specs) == 1 else (None, None)
+        if isinstance(layer, multihead.MultiHeadAttention):
+            plain = len(specs) == 1 and specs[0].masked and len(specs[0].shape) == 3 and not layer.sliding_window
+            return (ALIGNED, origin) if plain else (None, None)
         if isinstance(layer, TimeDistributed) and isinstance(layer.inner[0], _ROWWISE):
             return ALIGNED, origin
         return None, None

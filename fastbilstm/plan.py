@@ -98,6 +98,10 @@ class Plan:
             return self.runner.call([Tensor(array) for array in arrays], {}, context)
         except FastBiLSTMError:
             raise
+        except TypeError as error:
+            if not any(array.dtype == object for array in arrays):
+                raise
+            raise InputError(f"a layer that computes with numbers is given strings ({error})") from error
         except ValueError as error:
             # Sizes that the model leaves free meet only here.
             shapes = ", ".join(str(array.shape) for array in arrays)

@@ -52,6 +52,10 @@ def compare(y, k, dtype="float32"):
         return Comparison(False, np.inf, np.inf, (), f"shape {y.shape}, expected {k.shape}")
     if y.size == 0:
         return Comparison(True, 0.0, 0.0, (), "empty")
+    if "O" in (y.dtype.kind, k.dtype.kind):
+        bad = y != k
+        where = tuple(int(i) for i in np.argwhere(bad)[0]) if bad.any() else ()
+        return Comparison(not bad.any(), float(bad.any()), float(bad.any()), where, f"{bad.sum()} strings differ")
     if k.dtype.kind == "b" or y.dtype.kind == "b":
         bad = y.astype(bool) != k.astype(bool)
         where = tuple(int(i) for i in np.argwhere(bad)[0]) if bad.any() else ()

@@ -7,7 +7,12 @@ import numpy as np
 
 from . import plan as planning
 from .errors import FileFormatError, InputError
+from .graph import flatten_refs
+from .layers import Functional
 from .layers.core import Masking
+from .layers.lookup import Lookup
+from .layers.multihead import MultiHeadAttention
+from .layers.text import TextVectorization
 from .tolerances import compare
 from .weights_file import Vector
 
@@ -40,7 +45,7 @@ class Check:
         return f"{'ok' if self.ok else 'MISMATCH'} against {self.computed_by}: {detail}"
 
 
-def _make_inputs(graph, id_limits, mask_values, free):
+def _make_inputs(graph, id_limits, mask_values, free, padded=True, readers=()):
     """Random inputs that fit a graph (fixed seed): ids in range, floats N(0, 1), and rows with padding.
 
     Axes of free size get the size `free`.
@@ -53,19 +58,24 @@ def _make_inputs(graph, id_limits, mask_values, free):
     rng = np.random.default_rng(0)
     arrays = []
     batch = next((i.shape[0] for i in graph.inputs if i.shape[0]), _ROWS)
-    for given, limit in zip(graph.inputs, id_limits):
+    for number, (given, limit) in enumerate(zip(graph.inputs, id_limits)):
         shape = (batch, *(free if size is None else size for size in given.shape[1:]))
         if math.prod(shape) > _MAX_INPUT:
             raise FileFormatError(f"input {given.name!r} has shape {given.shape}: too large for a self-check vector")
-        if limit is not None:
+        tokens = readers[number].table().tokens if readers and readers[number] else []
+        if given.dtype == "string":
+            array = _phrases(rng, shape, tokens, isinstance(readers[number], TextVectorization))
+        elif tokens:
+            array = rng.choice(np.array(tokens, np.int64), shape)
+        elif limit is not None:
             array = rng.integers(min(1, limit - 1), limit, shape)
         elif given.dtype.startswith(("int", "uint")):
             array = rng.integers(0, 2, shape)
         elif given.dtype == "bool":
-            array = rng.integers(0, 2, shape).astype(bool)
+            array = rng.integers(0 if padded else 1, 2, shape).astype(bool)
         else:
             array = rng.standard_normal(shape).astype(np.float32)
-        if len(shape) > 1 and (limit is not None or len(shape) > 2):
+        if padded and array.dtype != object and len(shape) > 1 and (limit is not None or len(shape) > 2):
             padding = shape[1] // 3
             value = 0 if limit is not None or not mask_values else mask_values[0]
             if batch > 1:
@@ -76,15 +86,46 @@ def _make_inputs(graph, id_limits, mask_values, free):
     return arrays
 
 
+def _phrases(rng, shape, tokens, several):
+    """Words of a vocabulary, or phrases of up to 12 of them."""
+    tokens = [token for token in tokens if b"\0" not in token] or [b"word"]
+    count = int(np.prod(shape))
+    lengths = rng.integers(1, _FREE_SIZES[0] + 1, count) if several else np.ones(count, int)
+    strings = np.empty(count, object)
+    strings[:] = [b" ".join(tokens[k] for k in rng.integers(0, len(tokens), length)) for length in lengths]
+    return strings.reshape(shape)
+
+
+def _lookups(network):
+    """For each input a lookup layer that reads it directly, here or in a model inside; None if there is none."""
+    found = [None] * len(network.graph.inputs)
+    for node in network.graph.nodes:
+        layer = network.inner[node.layer]
+        readers = (layer,) if isinstance(layer, Lookup) and not getattr(layer, "invert", False) else ()
+        if isinstance(layer, Functional):
+            readers = _lookups(layer)
+        for ref, reader in zip(flatten_refs(node.args), readers):
+            if ref.node < len(found) and reader is not None:
+                found[ref.node] = reader
+    return found
+
+
+def _is_unsteady_where_masked(plan):
+    """tf.keras takes 1e9 off masked scores: where a query has no key at all, float32 loses what float64 keeps."""
+    found = (layer for layer in planning.layers_of(plan.network) if isinstance(layer, MultiHeadAttention))
+    return any(not layer.version.is_keras3 and not layer.softmax_robust_masking for layer in found)
+
+
 def make(graph, tensors):
     """Make a vector with the outputs of the specification in float64; InputError if no made-up input fits."""
     plan = planning.compile(graph, tensors, "float64", "numpy")
     values = [layer.mask_value for layer in planning.layers_of(plan.network) if isinstance(layer, Masking)]
     first_error = None
+    padded, readers = not _is_unsteady_where_masked(plan), _lookups(plan.network)
     for free in _FREE_SIZES:
-        inputs = _make_inputs(graph, plan.id_limits, values, free)
+        inputs = _make_inputs(graph, plan.id_limits, values, free, padded, readers)
         # Token ids that pass other layers on their way to an Embedding: 0 and 1 are good ids nearly everywhere.
-        for candidate in (inputs, [np.abs(np.rint(array)) % 2 for array in inputs]):
+        for candidate in (inputs, [a if a.dtype == object else np.abs(np.rint(a)) % 2 for a in inputs]):
             try:
                 return Vector(tuple(candidate), tuple(plan.run(candidate, {})), SPECIFICATION)
             except InputError as error:

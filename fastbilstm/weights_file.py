@@ -75,10 +75,14 @@ def to_bytes(graph, tensors, vector=None):
         "graph": json.dumps(graph_to_json(graph), separators=(",", ":")),
     }
     if vector is not None:
-        arrays.update({f"{_VECTOR}input/{k}": array for k, array in enumerate(vector.inputs)})
-        arrays.update({f"{_VECTOR}output/{k}": array for k, array in enumerate(vector.outputs)})
+        given = {f"input/{k}": array for k, array in enumerate(vector.inputs)}
+        given |= {f"output/{k}": array for k, array in enumerate(vector.outputs)}
         counts = {"inputs": len(vector.inputs), "outputs": len(vector.outputs), "computed_by": vector.computed_by}
-        metadata["vector"] = json.dumps(counts)
+        strings = [name for name, array in given.items() if array.dtype == object]
+        metadata["vector"] = json.dumps(counts | ({"strings": strings} if strings else {}))
+        arrays.update(
+            {_VECTOR + name: _from_strings(array) if name in strings else array for name, array in given.items()}
+        )
     header, chunks, offset = {"__metadata__": metadata}, [], 0
     # Wide elements first, so that every array is aligned to its own size.
     for name in sorted(arrays, key=lambda key: (-arrays[key].dtype.itemsize, key)):
@@ -96,6 +100,20 @@ def to_bytes(graph, tensors, vector=None):
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 8) % 64)
     return len(text).to_bytes(8, "little") + text + data
+
+
+def _from_strings(array):
+    """Strings (bytes without NUL) as an array of their bytes, padded with NUL."""
+    fixed = np.array(array.ravel().tolist() or [b""], np.bytes_)
+    return np.frombuffer(fixed.tobytes(), np.uint8).reshape((*array.shape, fixed.dtype.itemsize or 1))
+
+
+def _to_strings(array):
+    """Inverse of `_from_strings`."""
+    rows = array.reshape(-1, array.shape[-1])
+    strings = np.empty(len(rows), object)
+    strings[:] = [row.tobytes().rstrip(b"\0") for row in rows]
+    return strings.reshape(array.shape[:-1])
 
 
 def write(path, graph, tensors, vector=None, overwrite=False):
@@ -261,10 +279,12 @@ def _read_vector(metadata, arrays, label):
         return None
     try:
         entry = json.loads(metadata["vector"])
+        for name in entry.get("strings", ()):
+            arrays[_VECTOR + name] = _to_strings(arrays[_VECTOR + name])
         return Vector(
             tuple(arrays.pop(f"{_VECTOR}input/{k}") for k in range(entry["inputs"])),
             tuple(arrays.pop(f"{_VECTOR}output/{k}") for k in range(entry["outputs"])),
             str(entry["computed_by"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise FileFormatError(f"{label}: its self-check vector is malformed ({error})") from error

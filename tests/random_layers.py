@@ -175,6 +175,20 @@ class Draw:
     def attention_call(self):
         return self.rng.choice(["", "", "", ", use_causal_mask=True", ", return_attention_scores=True"])
 
+    def multihead(self):
+        options = {
+            **self.some(0.3, value_dim=self.rng.randint(1, 4)),
+            **self.some(0.2, use_bias=False),
+            **self.some(0.2, dropout=0.2),
+            **self.some(0.2, output_shape=self.rng.randint(1, 6)),
+        }
+        if self.keras3:
+            options |= self.some(0.15, use_gate=True) | self.some(0.15, sliding_window=self.rng.randint(1, 3))
+            if self.chance(0.2):
+                few = {name: options[name] for name in ("use_bias", "use_gate", "dropout") if name in options}
+                return code("L.GroupQueryAttention", self.rng.randint(1, 4), 4, self.rng.choice([1, 2, 4]), **few)
+        return code("L.MultiHeadAttention", self.rng.randint(1, 3), self.rng.randint(1, 4), **options)
+
     # ---- layers of one input
 
     def elementwise(self, shape, masked):
@@ -195,9 +209,21 @@ class Draw:
             code("L.Dropout", 0.5),
             code(self.rng.choice(["L.GaussianNoise", "L.GaussianDropout", "L.AlphaDropout"]), 0.3),
             code("L.ActivityRegularization", 0.1, 0.2),
+            code("L.UnitNormalization", axis=self.rng.choice(axes)),
+            code("L.Rescaling", 1.5, **self.some(0.5, offset=-0.3)),
+            code("L.Identity"),
+            code("L.Normalization", mean=0.5, variance=2.0, **self.some(0.4, invert=True)),
         ]
+        channels = [axis for axis in axes if shape[axis]]
+        if channels and (self.keras3 or not masked):
+            axis = self.rng.choice(channels)
+            groups = self.rng.choice([-1, *(d for d in range(1, shape[axis] + 1) if shape[axis] % d == 0)])
+            choices.append(code("L.GroupNormalization", groups, **{**self.norm_options([axis]), "axis": axis}))
+        if self.keras3:
+            choices.append(code("L.RMSNormalization", **self.some(0.3, epsilon=0.1)))
         if not masked:
-            choices.append(code("L.Softmax", **self.some(0.5, axis=self.rng.choice(axes))))
+            axis = self.rng.choice([*axes, [1, len(shape) - 1]]) if len(shape) > 2 else self.rng.choice(axes)
+            choices.append(code("L.Softmax", **self.some(0.5, axis=axis)))
         if len(shape) == 3:
             choices += [code("L.SpatialDropout1D", 0.4), code("L.Masking", **self.some(0.3, mask_value=1.0))]
         return self.rng.choice(choices)

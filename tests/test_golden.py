@@ -30,19 +30,25 @@ def in_dtype(inputs, dtype):
     return [cast(x) for x in inputs] if isinstance(inputs, list) else cast(inputs)
 
 
+def is_nearer(a, b, exact):
+    """Whether `a` is no further from what Keras answers in float64 than `b`, its answer in float32."""
+    far = lambda y: np.abs(y.astype(np.float64) - exact).max(initial=0)  # noqa: E731
+    return a.dtype.kind == "f" and a.shape == exact.shape and far(a) <= far(b) < 1e-5 * np.abs(exact).max(initial=0)
+
+
 def check(case, model, dtype):
     """Compare every output of every call; all that differs is in one message."""
-    wrong = []
+    wrong, exact = [], case.expected("float64")
     for call, (inputs, expected) in enumerate(zip(case.inputs, case.expected(dtype), strict=True)):
         y = model.predict(in_dtype(inputs, dtype))
         assert kind_of(y) == kind_of(expected), f"call {call} gives a {kind_of(y)}, Keras a {kind_of(expected)}"
         ours, theirs = listed(y), listed(expected)
         assert [label for label, _ in ours] == [label for label, _ in theirs]
-        for (label, a), (_, b) in zip(ours, theirs, strict=True):
+        for (label, a), (_, b), (_, c) in zip(ours, theirs, listed(exact[call]), strict=True):
             result = compare(a, b, dtype)
             if a.dtype != b.dtype:
                 wrong.append(f"call {call}, {label}: dtype {a.dtype}, expected {b.dtype}")
-            if not result.ok:
+            if not result.ok and not (dtype == "float32" and is_nearer(a, b, c)):
                 wrong.append(f"call {call}, {label}: {result.message}")
     assert not wrong, f"{case.name} ({case.why}; {case.writer}):\n" + "\n".join(wrong)
 

@@ -200,7 +200,7 @@ GRAPH = {
     "input shape negative": (put([None, -4], "inputs", 0, "shape"), "input 'ids' has shape"),
     "input shape infinite": (put([None, float("inf")], "inputs", 0, "shape"), "the graph is malformed"),
     "input shape of another rank": (put([None, 4, 4], "inputs", 0, "shape"), "4 axes|expected 3 axes"),
-    "input dtype": (put("string", "inputs", 0, "dtype"), "input 'ids' has dtype 'string'"),
+    "input dtype": (put("complex64", "inputs", 0, "dtype"), "input 'ids' has dtype 'complex64'"),
     "layer never called": (lambda graph: graph["layers"].append(graph["layers"][2]), "layer 'dense' is never called"),
     "no layers": (put([], "layers"), "node 0 calls layer 0, which is missing"),
     "wrapper of nothing": (put("Bidirectional", *LSTM, "class_name"), "layer 'lstm'|contradicts itself"),

@@ -9,10 +9,12 @@ from ..errors import FileFormatError
 from .hdf5 import MAX_BYTES, MAX_RATIO
 
 _MAX_JSON = 256 << 20
+_ASSETS, _VOCABULARY = "assets/", "/vocabulary.txt"
 
 
 def read_archive(source, label):
-    """Return (config, metadata, weights): two dictionaries and the bytes of the HDF5 file inside.
+    """Return (config, metadata, weights, vocabularies): two dictionaries, the bytes of the HDF5 file inside, and the
+    vocabularies of lookup layers by their path, such as {"layers/string_lookup": bytes}.
 
     Raises FileFormatError for damaged archives, members that unpack to far more than is stored, paths that leave the
     archive, and weights stored as .npz with pickled objects.
@@ -30,7 +32,12 @@ def read_archive(source, label):
             if "model.weights.h5" not in names:
                 hint = " (model.weights.npz is not supported)" if "model.weights.npz" in names else ""
                 raise FileFormatError(f"{label}: the archive has no model.weights.h5{hint}")
-            return config, metadata, _member(archive, "model.weights.h5", MAX_BYTES, label)
+            vocabularies = {
+                name[len(_ASSETS) : -len(_VOCABULARY)]: _member(archive, name, _MAX_JSON, label)
+                for name in names
+                if name.startswith(_ASSETS) and name.endswith(_VOCABULARY)
+            }
+            return config, metadata, _member(archive, "model.weights.h5", MAX_BYTES, label), vocabularies
     except FileFormatError:
         raise
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, ValueError, RuntimeError) as error:

@@ -14,6 +14,7 @@ from ..layers.quantized import PREFIX
 from ..layers.recurrent import backward_layer
 from . import legacy, tf_ops, tf_raw
 from .assemble import assemble
+from .forgetting import forget_masks
 from .nodes import Call, Pending, map_pending, nested_ends, pending_in, read_calls, reference
 from .precision import POLICIES, policy_name, read_quantization
 
@@ -136,7 +137,8 @@ class ConfigReader:
         module = entry.get("module")
         if module is not None:
             return str(module).startswith(("keras.src.ops", "keras.ops"))
-        without = class_name.startswith(("InputLayer", "SpatialDropout"))  # the layers that do not store it
+        # The layers that do not store it:
+        without = class_name.startswith(("InputLayer", "SpatialDropout", "Discretization"))
         return self.version.is_keras3 and "trainable" not in config and not without
 
     def _read_operation(self, class_name, config, path):
@@ -309,7 +311,7 @@ class ConfigReader:
         name = name or str(config.get("name") or "sequential")
         sources, built, calls = [], [], {}
         end = self._read_chain(config, path, sources, built, calls)
-        return self._assemble(name, sources, built, calls, [end], "single", outputs)
+        return self._assemble(path, name, sources, built, calls, [end], "single", outputs)
 
     def _read_chain(self, config, path, sources, built, calls):
         """Add the layers of a Sequential, each called on the one before; return the last tensor.
@@ -363,7 +365,7 @@ class ConfigReader:
     def _input(self, name, shape, dtype):
         dtype = policy_name(dtype)
         dtype = {None: "float32", "mixed_float16": "float32", "mixed_bfloat16": "float32"}.get(dtype, dtype)
-        if not isinstance(dtype, str) or not dtype.startswith(("float", "bfloat", "int", "uint", "bool")):
+        if not isinstance(dtype, str) or not dtype.startswith(("float", "bfloat", "int", "uint", "bool", "string")):
             self.problem((name,), "InputLayer", "dtype", dtype, "is not supported")
         self.input_dtypes.add(dtype)
         if shape is None:
@@ -406,7 +408,7 @@ class ConfigReader:
                 self.malformed(f"model {name!r}: input layer {start.layer!r} is no InputLayer")
         inputs = [sources[start.layer] for start in starts]
         self._renumber(built, calls, ends, {n for n, e in zip(names, entries) if e.get("class_name") == "Sequential"})
-        graph = self._assemble(name, inputs, built, calls, ends, structure, outputs)
+        graph = self._assemble(path, name, inputs, built, calls, ends, structure, outputs)
         return replace(graph, input_structure=input_structure)
 
     def _ends(self, entry, names, where):
@@ -420,11 +422,12 @@ class ConfigReader:
             raise FileFormatError(f"{where}: input_layers or output_layers is {str(entry)[:60]}")
         return [reference(item, names, where) for item in entry], "list"
 
-    def _assemble(self, name, inputs, built, calls, ends, structure, outputs):
+    def _assemble(self, path, name, inputs, built, calls, ends, structure, outputs):
         shared = {given.name for given in inputs} & {layer.name for layer in built}
         if shared:
             self.malformed(f"model {name!r}: an input and a layer share the name {min(shared)!r}")
         graph = assemble(self.version, self.label, name, inputs, built, calls, ends, structure, outputs)
+        graph = forget_masks(graph, inside=bool(path))
         self.kept = {layer.name for layer in graph.layers} | {given.name for given in graph.inputs}
         return graph
 

@@ -50,6 +50,7 @@ _MERGE_MODES = {
 # Gates of the arrays of Keras 1: their order in the file, and today's.
 _KERAS1_GATES = {"LSTM": ("icfo", "ifco"), "GRU": ("zrh", "zrh"), "SimpleRNN": ("h", "h")}
 ALIASES = {
+    "GroupedQueryAttention": "GroupQueryAttention",
     **{f"GlobalAvgPool{n}D": f"GlobalAveragePooling{n}D" for n in (1, 2)},
     **{f"GlobalMaxPool{n}D": f"GlobalMaxPooling{n}D" for n in (1, 2)},
     **{f"AvgPool{n}D": f"AveragePooling{n}D" for n in (1, 2)},

@@ -12,16 +12,23 @@ from ..errors import FileFormatError
 from ..graph import Constant, flatten_refs, map_refs
 
 RECURRENT = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional"}
-# Positional arguments after the first, by class.
+# Layers whose first argument is a query, followed by value and perhaps key.
+MULTIHEAD = ("MultiHeadAttention", "GroupQueryAttention")
+_MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
+# Positional arguments after the first, by class (of multi-head attention those of Keras 3).
 _POSITIONAL = {
     **dict.fromkeys(RECURRENT, ("initial_state", "mask", "training")),
     **dict.fromkeys(("Attention", "AdditiveAttention"), ("mask", "training")),
+    **dict.fromkeys(
+        MULTIHEAD, ("value", "key", "query_mask", "value_mask", "key_mask", "attention_mask", "return_attention_scores")
+    ),
 }
-_FIRST_ARGUMENT = ("inputs", "sequences", "x")
+_FIRST_ARGUMENT = ("inputs", "sequences", "x", "query")
 # Keyword arguments of a call that the layers read.
 _KEYWORDS = {
     **dict.fromkeys(RECURRENT, {"mask", "initial_state"}),
     **dict.fromkeys(("Attention", "AdditiveAttention"), {"mask", "use_causal_mask", "return_attention_scores"}),
+    **dict.fromkeys(MULTIHEAD, {*_MASKS, "use_causal_mask", "return_attention_scores"}),
 }
 
 
@@ -195,6 +202,8 @@ def _normalize(call, class_name, problems):
     if isinstance(kwargs.get("initial_state"), list):
         # Those of cells above each other are nested, one list for each cell.
         kwargs["initial_state"] = flat(kwargs["initial_state"])
+    if class_name in MULTIHEAD:
+        first = [first, *(kwargs.pop(name) for name in ("value", "key") if kwargs.get(name) is not None)]
     training = kwargs.pop("training", None)
     if training not in (None, False, 0):
         problems.append(("training", training, "asks for training behaviour at inference"))

@@ -10,6 +10,7 @@ from ..errors import FileFormatError, MissingExtraError, UnsupportedLayerError
 from ..graph import KerasVersion
 from ..layers.quantized import PREFIX
 from .archive import read_archive
+from .assets import with_vocabularies
 from .config import MODELS, ConfigReader, split_config
 from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file
 from .nodes import RECURRENT
@@ -119,13 +120,14 @@ def read_keras(source, head, label, config=None, outputs=None):
     if head.startswith(ZIP_MAGIC):
         if config is not None:
             raise FileFormatError(f"{label}: a .keras archive holds its own architecture; do not give config")
-        model, metadata, weights = read_archive(source, label)
+        model, metadata, weights, vocabularies = read_archive(source, label)
         if not isinstance(metadata, dict) or not isinstance(metadata.get("keras_version"), str):
             raise FileFormatError(f"{label}: metadata.json is no dictionary with a keras_version")
         version = KerasVersion.parse(metadata["keras_version"])
         inside = f"{label}: model.weights.h5"
         with open_file(weights, inside) as file:
-            return _assemble(model, version, label, outputs, lambda *a: read_paths(file, *a[:2], inside, a[2]))
+            read = lambda *a: read_paths(file, *a[:2], inside, a[2])  # noqa: E731
+            return _assemble(model, version, label, outputs, read, vocabularies)
     with open_file(source, label) as file:
         if "nb_layers" in file.attrs:
             raise FileFormatError(f"{label}: a weights file of Keras 0.x, which is not supported")
@@ -221,7 +223,7 @@ def _entry_class(entry):
     return name
 
 
-def _assemble(model, version, label, outputs, read_weights):
+def _assemble(model, version, label, outputs, read_weights, vocabularies=None):
     reader = ConfigReader(version, label)
     class_name, config = split_config(model, label)
     try:
@@ -233,7 +235,9 @@ def _assemble(model, version, label, outputs, read_weights):
     problems = [text for name, found in reader.problems.items() if not outputs or name in reader.kept for text in found]
     if problems:
         raise UnsupportedLayerError(problems, label)
-    tensors = read_weights(graph, reader.trainable, class_names(class_name, config))
+    names = class_names(class_name, config)
+    graph = with_vocabularies(graph, names, vocabularies or {}, label)
+    tensors = read_weights(graph, reader.trainable, names)
     check_stored_dtypes(graph, tensors, reader.stores_bfloat16, label)
     # Nodes of operations alone compute in the dtype of the inputs.
     dtype = "float64" if "float64" in (reader.dtypes or reader.input_dtypes) else "float32"

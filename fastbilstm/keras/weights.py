@@ -11,7 +11,9 @@ from ..layers.quantized import PREFIX
 from . import legacy
 from .hdf5 import attribute, child, is_group, name_list, read_array
 
-_NON_TRAINABLE = {"moving_mean", "moving_variance"}
+_NON_TRAINABLE = {"moving_mean", "moving_variance", "mean", "variance", "count"}
+# Classes that have another name in object paths.
+_PATH_CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
 class Slot:
@@ -136,7 +138,7 @@ def _match_names(places, names):
     chosen = {}
     for number, name in enumerate(names):
         parts, role = _normal_name(name)
-        fits = [k for k, p in enumerate(places) if p.names & parts and re.fullmatch(p.role + r"(_\d+)?", role)]
+        fits = [k for k, p in enumerate(places) if p.names & parts and _has_role(p, parts, role)]
         if len(fits) > 1:
             # Cells of one name in two layers: the one with most of its path in the name.
             most = max(len(places[k].path & parts) for k in fits)
@@ -145,6 +147,12 @@ def _match_names(places, names):
             return None
         chosen[fits[0]] = number
     return chosen
+
+
+def _has_role(place, parts, role):
+    """Whether a variable is the one of a slot; a role such as query/kernel names a layer inside the layer, too."""
+    *inside, last = place.role.split("/")
+    return set(inside) <= parts and re.fullmatch(last + r"(_\d+)?", role)
 
 
 # Class -> number of gates, what converts the weights.
@@ -224,7 +232,8 @@ def _layer_groups(root, class_names, label):
     counters, result = {}, {}
     step = 2 if container.startswith("_") else 1
     for layer_name, class_name in class_names.items():
-        snake = snake_case(class_name[0] if isinstance(class_name, tuple) else class_name)
+        class_name = class_name[0] if isinstance(class_name, tuple) else class_name
+        snake = snake_case(_PATH_CLASSES.get(class_name, class_name))
         number = counters.get(snake, 0)
         counters[snake] = number + step
         by_number = present.get(snake if number == 0 else f"{snake}_{number}")
@@ -255,7 +264,13 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
                 )
         return
     if any("/" in role for role in layer.weights):
-        _read_inside(group, slots(layer, trainable), where, label, tensors)
+        if all(role.rpartition("/")[2].isdigit() for role in layer.weights if "/" in role):
+            _read_inside(group, slots(layer, trainable), where, label, tensors)
+        else:
+            _read_parts(group, layer, label, tensors)
+        return
+    if list(layer.weights) == ["idf_weights"]:
+        tensors[layer.weights["idf_weights"]] = read_array(child(group, "vars", "group", label), "idf_weights", label)
         return
     # CuDNN layers have no cell.
     has_cell = layer.class_name in ("LSTM", "GRU", "SimpleRNN") and is_group(group, "cell")
@@ -300,3 +315,14 @@ def _read_inside(group, places, where, label, tensors):
         for number, place in enumerate(parts):
             index = str(number) if path == "vars" else place.role.rpartition("/")[2]
             tensors[place.tensor] = read_array(holder, index, label)
+
+
+def _read_parts(group, layer, label, tensors):
+    """A layer made of Dense layers, such as MultiHeadAttention: query/kernel is array 0 of query_dense/vars."""
+    numbers = {}
+    for role, tensor in layer.weights.items():
+        part = role.split("/")[0].removeprefix("attention_")
+        public, number = f"{part}_dense", numbers.get(part, 0)
+        numbers[part] = number + 1
+        name = public if is_group(group, public) else f"_{public}"
+        tensors[tensor] = read_array(child(group, f"{name}/vars", "group", label), str(number), label)

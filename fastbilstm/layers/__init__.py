@@ -10,16 +10,20 @@ from . import (  # noqa: F401
     convolution,
     core,
     functional,
+    lookup,
     merging,
+    multihead,
     normalization,
     operations,
     operations_gather,
     operations_reduce,
     operations_shape,
     pooling,
+    preprocessing,
     recurrent,
     reshaping,
     resizing,
+    text,
 )
 from .base import REGISTRY, BaseLayer, Option, Spec, Tensor, register
 from .custom import CustomLayer, find_custom, register_layer

@@ -80,6 +80,26 @@ class PReLU(BaseLayer):
         return np.maximum(x, 0) - self.weights["alpha"] * np.maximum(-x, 0)
 
 
+def masked_softmax(x, mask, axis, version, robust=False):
+    """softmax(x) where the mask (broadcast against x) is true; what is left elsewhere changed between versions.
+
+    Masked places get -1e9 added, in Keras from 3.13 on (or with tf.keras' `robust_masking`) are replaced by it; in
+    Keras from 3.10 on they end as 0.
+    """
+    number = version.version if version.is_keras3 else (2,)
+    if number >= (3, 13) or robust:
+        x = np.where(mask if mask.dtype == bool else mask > 0.5, x, np.asarray(-1e9, x.dtype))
+    else:
+        x = x + (1 - mask.astype(x.dtype)) * np.asarray(-1e9, x.dtype)
+    if len(axis) == 1:
+        y = activations.softmax(x, axis)
+    else:
+        # Over several axes Keras takes the logarithm of the sum off first: among -1e9 alone float32 loses it.
+        top = np.max(x, axis=axis, keepdims=True)
+        y = np.exp(x - (np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top))
+    return np.where(mask, y, 0) if number >= (3, 10) else y
+
+
 @register
 class Softmax(BaseLayer):
     options = {"axis": Option(integers, [-1]), "robust_masking": Option(boolean, False)}
@@ -90,9 +110,4 @@ class Softmax(BaseLayer):
             return activations.softmax(x, axis)
         if mask.ndim > x.ndim or not all(same_size(m, s) or m == 1 for m, s in zip(mask.shape[::-1], x.shape[::-1])):
             raise InputError(f"layer {self.name!r} (Softmax): mask {mask.shape} does not fit its input {x.shape}")
-        version = self.version.version if self.version.is_keras3 else (2,)
-        # Masked places get -1e9 added, from Keras 3.13 on are replaced by it; from 3.10 on they end as 0.
-        replace = version >= (3, 13) or self.robust_masking
-        x = np.where(mask, x, -1e9) if replace else x + np.where(mask, 0, -1e9).astype(x.dtype)
-        y = activations.softmax(x, axis)
-        return np.where(mask, y, 0) if version >= (3, 10) else y
+        return masked_softmax(x, mask, axis, self.version, self.robust_masking)

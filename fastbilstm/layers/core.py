@@ -8,6 +8,7 @@ import numpy as np
 from ..activations import linear
 from ..errors import InputError
 from .base import (
+    REGISTRY,
     BaseLayer,
     Option,
     Spec,
@@ -161,6 +162,21 @@ class Identity(BaseLayer):
     def compute(self, x, mask):
         return x
 
+
+class Unchanged(BaseLayer):
+    """Keras' layer Identity, which ends the mask in tf.keras."""
+
+    casts_input = False
+
+    @property
+    def passes_mask(self):
+        return self.version.is_keras3
+
+    def compute(self, x, mask):
+        return x
+
+
+REGISTRY["Identity"] = Unchanged
 
 for _name in (
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),

@@ -58,6 +58,8 @@ def explicit_masks(inputs, mask, keep=False):
 
 
 def as_float(value, dtype):
+    if value.dtype == object:
+        raise InputError("a layer that computes with numbers is given strings")
     return value.astype(dtype, copy=False)
 
 
@@ -66,6 +68,8 @@ def cast_input(value, given, dtype):
     declared = given.dtype
     if declared.startswith(("float", "bfloat")):
         return value.astype(dtype, copy=False)
+    if declared == "string":
+        return value
     dtype = np.dtype(declared)
     if dtype.kind in "iu" and value.dtype.kind in "iu" and value.dtype.itemsize > dtype.itemsize and value.size:
         limits = np.iinfo(dtype)

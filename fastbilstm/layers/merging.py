@@ -23,6 +23,13 @@ from .base import (
 )
 
 
+def in_one_dtype(inputs, dtype):
+    """Whole numbers beside floats (counts of words, say) become floats of the dtype of computation."""
+    if len({tensor.value.dtype.kind == "f" for tensor in inputs}) == 1:
+        return inputs
+    return [Tensor(value if value.dtype.kind == "f" else value.astype(dtype), mask) for value, mask in inputs]
+
+
 class Merge(BaseLayer):
     """Elementwise layers; inputs of fewer axes get axes of size 1 after the batch axis."""
 
@@ -72,6 +79,7 @@ class Merge(BaseLayer):
         raise NotImplementedError
 
     def call(self, inputs, kwargs, states):
+        inputs = in_one_dtype(inputs, self.dtype)
         rank = max(tensor.value.ndim for tensor in inputs)
         values, masks = [], []
         for value, mask in inputs:
@@ -177,6 +185,7 @@ class Concatenate(Merge):
         return [Spec(tuple(shape), self.mask_rule != "drop" and any(spec.masked for spec in inputs))]
 
     def call(self, inputs, kwargs, states):
+        inputs = in_one_dtype(inputs, self.dtype)
         values = [tensor.value for tensor in inputs]
         y = np.concatenate(values, axis=self.axis)
         masks = [tensor.mask for tensor in inputs]

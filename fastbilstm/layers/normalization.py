@@ -1,8 +1,8 @@
-"""BatchNormalization and LayerNormalization at inference: the specification, in NumPy."""
+"""BatchNormalization and the layers that normalize a row by itself, at inference: the specification, in NumPy."""
 
 import numpy as np
 
-from .base import BaseLayer, Option, boolean, choice, integers, real, register
+from .base import BaseLayer, Option, boolean, choice, integer, integers, real, register
 
 
 def batch_normalization(x, mean, variance, gamma, beta, epsilon):
@@ -83,9 +83,103 @@ class LayerNormalization(BaseLayer):
         axes = self.normalized_axes(x.ndim)
         shape = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
         weights = {role: np.reshape(array, shape) for role, array in self.weights.items()}
-        mean = np.mean(x, axis=axes, keepdims=True)
-        variance = np.mean(np.square(x - mean), axis=axes, keepdims=True)
+        # In double precision: of a few features close together, x - mean has lost its digits in float32.
+        wide = x.astype(np.float64)
+        mean = np.mean(wide, axis=axes, keepdims=True)
+        variance = np.mean(np.square(wide - mean), axis=axes, keepdims=True)
         if self.rms_scaling:
             # Keras divides by the deviation and leaves the mean where it is.
-            return x / np.sqrt(variance + self.epsilon) * weights["gamma"]
-        return batch_normalization(x, mean, variance, weights.get("gamma"), weights.get("beta"), self.epsilon)
+            y = wide / np.sqrt(variance + self.epsilon) * weights["gamma"]
+        else:
+            y = batch_normalization(wide, mean, variance, weights.get("gamma"), weights.get("beta"), self.epsilon)
+        return y.astype(x.dtype)
+
+
+@register
+class RMSNormalization(LayerNormalization):
+    """x / sqrt(mean(x^2) + epsilon) * scale: no mean is taken off."""
+
+    options = {"axis": Option(integers, [-1]), "epsilon": Option(real, 1e-6)}
+    passes_mask = False
+
+    def output_shape(self, shape):
+        axes = self.normalized_axes(len(shape))
+        if axes != tuple(range(len(shape) - len(axes), len(shape))):
+            self.fail(f"axis is {self.axis} for an input of shape {shape}; expected its last axes")
+        return shape
+
+    def weight_shapes(self, shapes):
+        size = tuple(shapes[0][axis] for axis in self.normalized_axes(len(shapes[0]))) if shapes else (None,)
+        return {"scale": size}
+
+    def compute(self, x, mask):
+        square = np.mean(np.square(x), axis=self.normalized_axes(x.ndim), keepdims=True)
+        return x / np.sqrt(square + self.epsilon) * self.weights["scale"]
+
+
+@register
+class UnitNormalization(LayerNormalization):
+    """x / |x| along the axes; the floor is 1e-12 on |x|^2 in tf.keras and on |x| in Keras 3."""
+
+    options = {"axis": Option(integers, [-1])}
+
+    def weight_shapes(self, shapes):
+        return {}
+
+    def output_shape(self, shape):
+        self.normalized_axes(len(shape))
+        return shape
+
+    def compute(self, x, mask):
+        square = np.sum(np.square(x), axis=self.normalized_axes(x.ndim), keepdims=True)
+        if self.version.is_keras3:
+            return x * np.minimum(1 / np.sqrt(square), np.asarray(1 / 1e-12, x.dtype))
+        return x / np.sqrt(np.maximum(square, np.asarray(1e-12, x.dtype)))
+
+
+@register
+class GroupNormalization(BaseLayer):
+    """Every group of channels of a row has mean 0 and variance 1, over all other axes too."""
+
+    options = {
+        "groups": Option(integer(-1), 32),
+        "axis": Option(integer(-100), -1),
+        "epsilon": Option(real, 1e-3),
+        "center": Option(boolean, True),
+        "scale": Option(boolean, True),
+    }
+
+    def channels(self, shape):
+        """(axis, number of groups, channels of a group) for an input of this shape."""
+        rank = len(shape)
+        axis = self.axis + rank if self.axis < 0 else self.axis
+        size = shape[axis] if 0 < axis < rank else None
+        groups = size if self.groups == -1 else self.groups
+        if not size or not groups or size % groups:
+            self.fail(f"axis {self.axis} of an input of shape {shape} is not divided into {self.groups} groups")
+        return axis, groups, size // groups
+
+    def weight_shapes(self, shapes):
+        size = None
+        if shapes:
+            _, groups, each = self.channels(shapes[0])
+            size = groups * each
+        return {role: (size,) for role, used in (("gamma", self.scale), ("beta", self.center)) if used}
+
+    def infer(self, inputs, kwargs):
+        self.channels(inputs[0].shape)
+        if inputs[0].masked and not self.version.is_keras3:
+            self.fail("its input has a mask, which tf.keras takes for one over the last axes")
+        return super().infer(inputs, kwargs)
+
+    def compute(self, x, mask):
+        axis, groups, each = self.channels(x.shape)
+        apart = np.reshape(x, (*x.shape[:axis], groups, each, *x.shape[axis + 1 :]))
+        over = tuple(k for k in range(1, apart.ndim) if k != axis)
+        mean = np.mean(apart, axis=over, keepdims=True)
+        variance = np.mean(np.square(apart - mean), axis=over, keepdims=True)
+        shape = [1] * apart.ndim
+        shape[axis : axis + 2] = groups, each
+        weights = {role: np.reshape(array, shape) for role, array in self.weights.items()}
+        y = batch_normalization(apart, mean, variance, weights.get("gamma"), weights.get("beta"), self.epsilon)
+        return np.reshape(y, x.shape)

@@ -25,6 +25,10 @@ from .registry import case_name, flat, is_keras3, make_inputs
 SUFFIX = {"h5": "h5", "keras": "keras", "weights_h5": "h5", "weights.h5": "weights.h5", "weights.json": "weights.json"}
 
 
+# What adapt() learned, and stays as it is.
+LEARNED = ("mean", "variance", "count", "idf_weights")
+
+
 def random_value(name, shape, rng, dtype="float32"):
     """A value for the variable called `name`: variances that keep LSTMs away from chaos, positive statistics."""
     if "int8" in str(dtype):
@@ -56,12 +60,23 @@ def is_state(variable):
 
 
 def variables(model):
-    return [w for w in model.weights if not is_state(w)]
+    """The weights of a model; the vocabularies that tf_keras lists among them are none."""
+    found = [w for w in model.weights if hasattr(w, "name") and hasattr(w, "shape")]
+    return [w for w in found if not is_state(w)]
+
+
+def renew(model):
+    """Let Normalization layers, which work with a copy of their weights, take it again."""
+    for layer in model._flatten_layers() if hasattr(model, "_flatten_layers") else ():
+        if type(layer).__name__ == "Normalization":
+            layer.finalize_state()
 
 
 def randomise(model, rng):
     for variable in variables(model):
         name = getattr(variable, "path", variable.name).split("/")[-1].split(":")[0]
+        if name in LEARNED:
+            continue
         value = random_value(name, tuple(variable.shape), rng, variable.dtype)
         variable.assign(value.astype(np_dtype(variable)))
 
@@ -76,6 +91,7 @@ def set_weights(values, model):
         raise ValueError("the reference model's weights are not those of the saved model")
     for value, target in zip(values, targets, strict=True):
         target.assign(value.astype(np_dtype(target)))
+    renew(model)
 
 
 def build(k, make, floatx="float32", policy=None):

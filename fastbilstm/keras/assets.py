@@ -1,0 +1,78 @@
+"""Vocabularies that a .keras archive holds as files beside the weights -> the config of the layers they belong to.
+
+TextVectorization, StringLookup and IntegerLookup store the vocabulary they learned in adapt() as
+assets/layers/<class>[_n]/vocabulary.txt, one token a line. Knows no archives: it is given the contents by path.
+"""
+
+from dataclasses import replace
+
+from ..errors import FileFormatError, UnsupportedLayerError
+from .weights import snake_case
+
+_LOOKUPS = ("TextVectorization", "StringLookup", "IntegerLookup")
+_CONTAINER = "layers"
+
+
+def with_vocabularies(graph, class_names, contents, label):
+    """The graph with a vocabulary in the config of every lookup layer.
+
+    Parameters
+    ----------
+    graph : Graph
+    class_names : dict
+        Keras' class names of all layers of the model by name and in order; see weights.read_paths.
+    contents : dict of str to bytes
+        By the path below assets/.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If there is none for a layer: an .h5 file does not hold what adapt() learned.
+    """
+    lost = []
+    filled = _fill(graph, class_names, contents, "", label, lost)
+    if lost:
+        raise UnsupportedLayerError(
+            [f"layer {name!r} ({kind}): option vocabulary=None: it is not in the file" for name, kind in lost], label
+        )
+    return filled
+
+
+def _fill(graph, class_names, contents, folder, label, lost):
+    paths, counters = {}, {}
+    for name, kind in class_names.items():
+        snake = snake_case(kind[0] if isinstance(kind, tuple) else kind)
+        number = counters.get(snake, 0)
+        counters[snake] = number + 1
+        paths[name] = f"{folder}{_CONTAINER}/{snake}" + (f"_{number}" if number else "")
+    layers = []
+    for layer in graph.layers:
+        path, kind = paths.get(layer.name, ""), class_names.get(layer.name)
+        if layer.graph is not None and isinstance(kind, tuple):
+            layer = replace(layer, graph=_fill(layer.graph, kind[1], contents, f"{path}/", label, lost))
+        elif layer.class_name in _LOOKUPS and layer.config.get("vocabulary") is None:
+            if path in contents:
+                where = f"{label}: the vocabulary of layer {layer.name!r}"
+                tokens = _tokens(contents[path], layer, where)
+                layer = replace(layer, config={**layer.config, "vocabulary": tokens})
+            else:
+                lost.append((layer.name, layer.class_name))
+        layers.append(layer)
+    return replace(graph, layers=tuple(layers))
+
+
+def _tokens(content, layer, where):
+    """The lines of a vocabulary.txt, as Keras reads them back."""
+    try:
+        text = content.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{where} is no UTF-8 text ({error})") from error
+    lines = text.split("\n")
+    if [*text.splitlines(), *[""] * text.endswith("\n")] != lines and text:
+        raise FileFormatError(f"{where} holds a token with a line break in it; Keras itself does not read it back")
+    if layer.class_name != "IntegerLookup":
+        return lines
+    try:
+        return [int(line) for line in lines]
+    except ValueError as error:
+        raise FileFormatError(f"{where} holds something else than whole numbers ({error})") from error
