@@ -1,7 +1,8 @@
 """How far the float32 engines are from the float64 specification, beside TensorFlow's own distance.
 
 In units of the largest element of an output: over all golden cases together not above TensorFlow's; in one case not
-above twice TensorFlow's (the baseline without FMA: three times) or 4 ulp, whichever is more; backends and instruction sets within 2e-6 of each other.
+above twice TensorFlow's (the baseline without FMA: three times) or 4 ulp, whichever is more; backends and instruction
+sets within 2e-6 of each other.
 """
 
 import functools
