@@ -6,6 +6,7 @@ by side, which is the same. The classes at the end are Keras' names, of one spat
 
 import numpy as np
 
+from ..errors import InputError
 from .base import Option, activation, boolean, choice, integer, optional, register
 from .windows import DATA_FORMAT, Spatial, count, margins, padded, reach, sizes, taps
 
@@ -101,7 +102,7 @@ class Convolution(Spatial):
 
     # A file with LoRA holds the merged kernel.
     ignored = ("input_dim", "lora_rank", "lora_alpha")
-    steps_apart = False
+    steps_apart = last_is_free = False
 
     @classmethod
     def check_config(cls, config, version):
@@ -127,9 +128,33 @@ class Convolution(Spatial):
         spans = [reach(*axis) for axis in zip(self.kernel_size, self.dilation_rate)]
         return padded(x, spans, self.strides, self.padding)
 
+    def output_shape(self, shape):
+        found = super().output_shape(shape)
+        self.last_is_free = found[-1] is None
+        return found
+
     def slide(self, x):
         y = self.convolve(x)
-        return y + self.weights["bias"] if self.use_bias else y
+        if not self.use_bias:
+            return y
+        bias = self.weights["bias"]
+        if self.channels_first and bias.size == y.shape[-2] > 1 and self.misplaces_bias:
+            if self.last_is_free:
+                raise InputError(
+                    f"layer {self.name!r} ({self.class_name}): as many steps as channels come out of an input of free "
+                    f"size, and Keras' call and predict add the bias along different axes then"
+                )
+            return y + bias[:, np.newaxis]  # y is (B, *spatial, C) here
+        return y + bias
+
+    @property
+    def misplaces_bias(self):
+        """Keras 3.7 and later on TensorFlow: the bias of channels_first goes along the last axis where it fits there.
+
+        keras/src/backend/tensorflow/numpy.py, add(), takes an axis of that size for the channels, the last one first.
+        """
+        version = self.version
+        return version.is_keras3 and version.version >= (3, 7) and version.backend == "tensorflow"
 
     def convolve(self, x):
         """x (B, *spatial, C) -> (B, *windows, F), before bias and activation."""

@@ -161,9 +161,21 @@ channels_first(
         L.Conv1D(2, 3, strides=2, padding="same", data_format=f),
         L.Conv1D(4, 2, padding="causal", dilation_rate=2, activation="tanh", data_format=f),
         L.SeparableConv1D(2, 3, data_format=f),
-        L.DepthwiseConv1D(2, depth_multiplier=2, data_format=f),
+        L.DepthwiseConv1D(3, depth_multiplier=2, data_format=f),
         L.Conv1DTranspose(2, 3, strides=2, data_format=f),
     ],
+)
+each(
+    "conv",
+    "channels_first_bias",
+    "as many steps as channels come out: Keras 3.7 and later add the bias along the steps",
+    (2, 5),
+    lambda L: [
+        L.SeparableConv1D(3, 3, data_format="channels_first"),
+        L.DepthwiseConv1D(2, depth_multiplier=2, data_format="channels_first"),
+        L.DepthwiseConv1D(2, data_format="channels_first"),
+    ],
+    on=(KERAS,),
 )
 case(
     "conv",

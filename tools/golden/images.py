@@ -128,10 +128,10 @@ channels_first(
     "channels before height and width",
     (2, 4, 5),
     lambda L, f: [
-        L.Conv2D(3, (3, 2), strides=2, padding="same", data_format=f),
+        L.Conv2D(4, (3, 2), strides=2, padding="same", data_format=f),
         L.Conv2D(2, 2, dilation_rate=2, activation="tanh", data_format=f),
         L.SeparableConv2D(2, 3, data_format=f),
-        L.DepthwiseConv2D(2, depth_multiplier=2, data_format=f),
+        L.DepthwiseConv2D(2, depth_multiplier=3, data_format=f),
         L.Conv2DTranspose(2, (3, 2), strides=(1, 2), data_format=f),
         L.MaxPooling2D((2, 3), padding="same", data_format=f),
         L.AveragePooling2D(2, strides=1, padding="same", data_format=f),
