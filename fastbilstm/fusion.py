@@ -16,7 +16,7 @@ from .activations import kernel_code
 from .folding import affine, has_attention_kernel, has_kernels, is_linear, row_function, scale_and_offset, scaled
 from .graph import Ref, flatten_refs, map_refs
 from .layers import Functional, Tensor, activation, core, merging, normalization, recurrent, reshaping
-from .layers.functional import Operation, TimeDistributed, as_float, cast_input
+from .layers.functional import Operation, TimeDistributed, autocast, cast_input
 
 # Layers of the specification that copy, compare, or compute each element by itself with + - * / and comparisons: NumPy
 # gives the same bits wherever a row stands.
@@ -65,7 +65,7 @@ class Network(Functional):
 
     def call(self, inputs, kwargs, states):
         values = {
-            number: [Tensor(cast_input(value, given.dtype, self.dtype), mask)]
+            number: [Tensor(cast_input(value, given.dtype, self.dtype, self.has_operations), mask)]
             for number, ((value, mask), given) in enumerate(zip(inputs, self.graph.inputs))
         }
         steps = iter(self.steps)
@@ -90,8 +90,7 @@ class Network(Functional):
             values[step.number] = self.call_part(layer, args, kwargs, states)
             return
         tensors = [values[ref.node][ref.tensor] for ref in refs]
-        if layer.casts_input:
-            tensors = [Tensor(as_float(value, self.dtype), mask) for value, mask in tensors]
+        tensors = autocast(tensors, layer, self.dtype)
         values[step.number] = layer.call(tensors, NO_KWARGS, states)
 
     def is_worth_two(self, step, values):
