@@ -40,7 +40,7 @@ from .layers import (
     reshaping,
     resizing,
 )
-from .layers.functional import Operation, TimeDistributed, as_float, cast_input
+from .layers.functional import Operation, TimeDistributed, autocast, cast_input
 
 # Layers of the specification that copy, compare, or compute each element by itself with + - * / and comparisons: NumPy
 # gives the same bits wherever a row stands.
@@ -95,7 +95,7 @@ class Network(Functional):
 
     def call(self, inputs, kwargs, states):
         values = {
-            number: [Tensor(cast_input(value, given, self.dtype), mask)]
+            number: [Tensor(cast_input(value, given.dtype, self.dtype, self.has_operations), mask)]
             for number, ((value, mask), given) in enumerate(zip(inputs, self.graph.inputs))
         }
         steps = iter(self.steps)
@@ -120,8 +120,7 @@ class Network(Functional):
             values[step.number] = self.call_part(layer, args, kwargs, states)
             return
         tensors = [values[ref.node][ref.tensor] for ref in refs]
-        if layer.casts_input:
-            tensors = [Tensor(as_float(value, self.dtype), mask) for value, mask in tensors]
+        tensors = autocast(tensors, layer, self.dtype)
         values[step.number] = layer.call(tensors, NO_KWARGS, states)
 
     def is_worth_two(self, step, values):

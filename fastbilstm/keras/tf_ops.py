@@ -265,9 +265,9 @@ def _first_argument(node, names, where):
     given = {}
 
     def read(entry):
-        if not isinstance(entry, list) or not entry:
+        if not isinstance(entry, list):
             raise FileFormatError(f"{where}: its inbound node is {str(node)[:80]}")
-        if not isinstance(entry[0], str):
+        if not entry or not isinstance(entry[0], str):
             return [read(item) for item in entry]
         if len(entry) == 4 and isinstance(entry[3], dict):
             given.update(entry[3])

@@ -63,19 +63,31 @@ def as_float(value, dtype):
     return value.astype(dtype, copy=False)
 
 
-def cast_input(value, given, dtype):
-    """Cast an array to the dtype that a graph.Input declares; floats are run in the dtype of computation."""
-    declared = given.dtype
+def autocast(tensors, layer, dtype):
+    """As before every call in Keras: floats, and whole numbers where the layer computes, are cast."""
+    if layer.casts_input:
+        return [Tensor(as_float(value, dtype), mask) for value, mask in tensors]
+    return [Tensor(as_float(v, dtype) if v.dtype.kind == "f" else v, mask) for v, mask in tensors]
+
+
+def cast_input(value, declared, dtype, whole=False):
+    """Cast an array to the dtype an Input declares; floats are run in the dtype of computation.
+
+    Whole numbers keep the dtype they have, unless `whole`: operations compute in it. Those that do not fit keep theirs.
+    """
     if declared.startswith(("float", "bfloat")):
         return value.astype(dtype, copy=False)
     if declared == "string":
         return value
-    dtype = np.dtype(declared)
-    if dtype.kind in "iu" and value.dtype.kind in "iu" and value.dtype.itemsize > dtype.itemsize and value.size:
-        limits = np.iinfo(dtype)
-        if not limits.min <= value.min() <= value.max() <= limits.max:
-            raise InputError(f"input {given.name!r} has dtype {declared}; {value.dtype} numbers given do not fit it")
-    return value.astype(dtype, copy=False)
+    if declared == "bool":
+        return value.astype(bool, copy=False)
+    if value.dtype.kind == "f":
+        value = value.astype(np.int64, copy=False)
+    if not whole or value.dtype == declared or not value.size:
+        return value
+    limits = np.iinfo(declared)
+    fits = limits.min <= value.min() and value.max() <= limits.max
+    return value.astype(declared) if fits else value
 
 
 @register
@@ -89,6 +101,7 @@ class Functional(BaseLayer):
         graph = layer.graph
         super().__init__(layer, version, [build(part, version) for part in graph.layers])
         self.graph = graph
+        self.has_operations = any(isinstance(part, Operation) for part in self.inner)
         last = {}
         for number, node in enumerate(graph.nodes, start=len(graph.inputs)):
             last.update({ref.node: number for ref in flatten_refs((node.args, node.kwargs))})
@@ -147,7 +160,7 @@ class Functional(BaseLayer):
 
     def call(self, inputs, kwargs, states):
         values = {
-            number: [Tensor(cast_input(tensor.value, given, self.dtype), tensor.mask)]
+            number: [Tensor(cast_input(tensor.value, given.dtype, self.dtype, self.has_operations), tensor.mask)]
             for number, (tensor, given) in enumerate(zip(inputs, self.graph.inputs))
         }
         for number, node in enumerate(self.graph.nodes, start=len(inputs)):
@@ -168,8 +181,7 @@ class Functional(BaseLayer):
         explicit, attached = kwargs.get("mask") is not None, inputs[0].mask
         if explicit:
             inputs = explicit_masks(inputs, kwargs["mask"], keeps_masks(part))
-        if part.casts_input:
-            inputs = [Tensor(as_float(value, self.dtype), mask) for value, mask in inputs]
+        inputs = autocast(inputs, part, self.dtype)
         outputs = part.call(inputs, {**kwargs, "mask": explicit}, states)
         if explicit and self.drops_given_masks:
             outputs = [Tensor(y, attached if mask is not None else None) for y, mask in outputs]
