@@ -31,8 +31,14 @@ cdef class StreamStep:
         """Go on from (h, c) or (h,), each (B, U), or from zeros (None)."""
         if self.busy:
             raise RuntimeError("another thread is pushing into this stream")
-        self.kept = _prepare(&self.job, {**self.run, "initial_state": initial_state}, self.x, self.rows, self.scratch)
-        self.job.step.out_stride = self.job.step.units
+        shape = self.rows.batch, self.lstm.units
+        for state in initial_state or ():
+            if np.shape(state) != shape:
+                raise ValueError(f"a state has shape {np.shape(state)}; expected {shape}")
+        cdef Job job  # so that an error leaves the one in use as it is
+        kept = _prepare(&job, {**self.run, "initial_state": initial_state}, self.x, self.rows, self.scratch)
+        job.step.out_stride = job.step.units
+        self.job, self.kept = job, kept
 
     def states(self):
         """The states after the last step, each (B, U)."""

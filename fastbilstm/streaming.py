@@ -195,7 +195,10 @@ class Stream:
             raise InputError(f"this is no state of a stream of this model with batch {self.batch}")
         states = {part: tuple(np.array(a) for a in v) for part, v in zip(parts, value) if v is not None}
         if self._fast is not None:
-            self._fast.set_states(states)
+            try:
+                self._fast.set_states(states)
+            except ValueError as error:
+                raise InputError(f"this is no state of a stream of this model ({error})") from error
         self._states = states
 
     def __repr__(self):

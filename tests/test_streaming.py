@@ -175,6 +175,34 @@ def test_other_activations_and_initial_bits():
     same(joined(stream, answers), [model.predict(X)], model)
 
 
+def test_compiled_step_checks_what_it_is_given():
+    model = load(chain(), "head", backend="vector")
+    from fastbilstm import _kernels
+
+    layer = model._streaming()[0].runner.steps[0].layer.runner
+    run, x = layer.job(0, None), X[:, :1].copy()
+    for wrong in ({"reverse": True}, {"outputs": X}, {"merge": _kernels.MERGES["sum"]}):
+        with pytest.raises(ValueError, match="a stream runs forwards"):
+            _kernels.StreamStep(run | wrong, x, True)
+    for wrong in (X, X[:, :1, :4].copy(), x.astype("f8"), X[:, 0].copy()):
+        with pytest.raises(ValueError, match="x must be"):
+            _kernels.StreamStep(run, wrong, True)
+    step = _kernels.StreamStep(run, x, True)
+    before = step.states()
+    for wrong in (None, 5, [1.0], b"abc", x[:2], X[:, :2], x.astype("f8"), x.astype("i4"), x[0, 0, 0], x[..., None]):
+        assert step.push(wrong) is None
+    for a, b in zip(step.states(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(step.push(x), model.stream(3)._fast.calls[0](x))
+    before = step.states()
+    with pytest.raises(ValueError, match=r"a state has shape \(2, 9\); expected \(3, 9\)"):
+        step.set_states((np.zeros((2, 9)), np.zeros((2, 9))))
+    for a, b in zip(step.states(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    empty = _kernels.StreamStep(run, x[:0], True)
+    assert empty.push(x[:0]).shape == (0, 1, 9)
+
+
 # ---- state ----------------------------------------------------------------------------------------------------------
 
 
