@@ -47,9 +47,14 @@ class LayerInfo:
         return list(self._weights)
 
 
+def _listed(layers):
+    """The layers that Keras lists; a ForgetMask is what one of them does to another."""
+    return [layer for layer in layers if layer.class_name != "ForgetMask"]
+
+
 def _layer_info(layer, tensors):
     inner = layer.layers if layer.graph is None else layer.graph.layers
-    parts = tuple(_layer_info(part, tensors) for part in inner)
+    parts = tuple(_layer_info(part, tensors) for part in _listed(inner))
     own = [tensors[name] for name in layer.weights.values()]
     weights = (*own, *(array for part in parts for array in part._weights))
     return LayerInfo(layer.name, layer.class_name, dict(layer.config), parts, weights)
@@ -126,7 +131,7 @@ class Model:
     @property
     def layers(self):
         """List of LayerInfo, in Keras' order; models inside the model hold theirs in `.layers`."""
-        return [_layer_info(layer, self._tensors) for layer in self.graph.layers]
+        return [_layer_info(layer, self._tensors) for layer in _listed(self.graph.layers)]
 
     def get_weights(self):
         """All arrays of the model, in the order of the layers, as `keras.Model.get_weights` gives them."""

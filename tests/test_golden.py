@@ -138,6 +138,19 @@ LAYERS = {
     "Convolution1D": 2,
     "AtrousConvolution1D": 1,
     "Convolution2D": 3,
+    "MultiHeadAttention": 34,
+    "GroupQueryAttention": 2,
+    "GroupNormalization": 5,
+    "UnitNormalization": 4,
+    "RMSNormalization": 3,
+    "Rescaling": 7,
+    "Normalization": 8,
+    "Identity": 4,
+    "Discretization": 2,
+    "CategoryEncoding": 4,
+    "IntegerLookup": 5,
+    "StringLookup": 7,
+    "TextVectorization": 15,
 }
 OPTIONS = """
     LSTM.return_sequences=true LSTM.return_state=true LSTM.go_backwards=true LSTM.stateful=true LSTM.unroll=true
@@ -158,6 +171,15 @@ OPTIONS = """
     Attention.use_scale=true Attention.score_mode=concat Attention.use_causal_mask Attention.mask
     AdditiveAttention.use_scale=false Dot.normalize=true Softmax.mask TimeDistributed.mask
     GlobalAveragePooling1D.keepdims=true GlobalMaxPooling1D.keepdims=true
+    MultiHeadAttention.use_bias=false MultiHeadAttention.use_gate=true MultiHeadAttention.sliding_window=2
+    MultiHeadAttention.softmax_robust_masking=true MultiHeadAttention.output_shape=4
+    GroupQueryAttention.use_gate=true Normalization.invert=true
+    IntegerLookup.num_oov_indices=3 IntegerLookup.invert=true IntegerLookup.output_mode=multi_hot
+    StringLookup.mask_token=m StringLookup.output_mode=tf_idf StringLookup.invert=true
+    TextVectorization.standardize=lower TextVectorization.standardize=strip_punctuation
+    TextVectorization.standardize=null TextVectorization.split=character TextVectorization.split=null
+    TextVectorization.ngrams=2 TextVectorization.output_mode=count TextVectorization.output_mode=multi_hot
+    TextVectorization.output_mode=tf_idf TextVectorization.pad_to_max_tokens=true
     ReLU.max_value=1.5 ReLU.negative_slope=0.25 ReLU.threshold=0.5
     Conv1D.padding=same Conv1D.padding=causal Conv1D.strides=[3] Conv1D.dilation_rate=[3] Conv1D.groups=2
     Conv1D.use_bias=false Conv1D.activation=softmax Conv1D.data_format=channels_first SeparableConv1D.padding=causal

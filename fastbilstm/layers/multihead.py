@@ -30,6 +30,19 @@ def project(x, kernel, bias=None, axes=1):
     return y if bias is None else y + bias
 
 
+def misplaced(bias, shape):
+    """The bias as Keras 3 adds it to a tensor of this shape.
+
+    One that could be a vector, such as (H, 1), goes to axis 1 if that has its size and the last axis has not.
+    """
+    if bias is None or bias.ndim < 2:
+        return bias
+    sizes = [size for size in bias.shape if size > 1]
+    if len(sizes) != 1 or shape[-1] == sizes[0] or shape[1] != sizes[0]:
+        return bias
+    return np.reshape(bias, (-1, *(1,) * (len(shape) - 2)))
+
+
 def shape_list(value):
     return integers(value) if value is not None else None
 
@@ -171,7 +184,10 @@ class MultiHeadAttention(BaseLayer):
     # ---- the layer
 
     def projected(self, part, x, axes=1):
-        return project(x, self.weights[f"{part}/kernel"], self.weights.get(f"{part}/bias"), axes)
+        kernel, bias = self.weights[f"{part}/kernel"], self.weights.get(f"{part}/bias")
+        if self.version.is_keras3:
+            bias = misplaced(bias, (*x.shape[: x.ndim - axes], *kernel.shape[axes:]))
+        return project(x, kernel, bias, axes)
 
     def call(self, inputs, kwargs, states):
         x, rank = inputs[0].value, inputs[0].value.ndim

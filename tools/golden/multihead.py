@@ -200,3 +200,10 @@ case(
         k.layers.Bidirectional(k.layers.LSTM(2)),
     ),
 )
+case(
+    "mha",
+    "one_column",
+    "heads of one column, as many as timesteps: Keras 3 adds such a bias along the timesteps",
+    floats(2, 3, 4),
+    lambda k: several(k, ((3, 1), {}), shape=(3, 4)),
+)
