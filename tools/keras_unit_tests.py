@@ -45,6 +45,9 @@ FOLDERS = "activations attention convolutional core merging normalization poolin
 PREPROCESSING = "normalization rescaling string_lookup integer_lookup text_vectorization".split()
 # Methods that train or calibrate, and take most of the time; they call no layer that the others do not.
 LEFT_OUT = ("*float8*", "*gptq*", "*awq*", "*_fit*", "*train*", "*export*", "*gradient*")
+# Where Keras' float32 misses the tolerance itself: how far it may be from float64, of max|k|.
+SAME_FORMULA = 1e-3
+FLUSHED = 1e-37
 OUTCOMES = ("passed", "refused", "failed", "skipped")
 
 
@@ -203,16 +206,31 @@ def agree(ours, theirs, half):
             if np.abs(y - k.astype(np.float64)).max(initial=0) > HALF_RELATIVE[half] * np.abs(k).max(initial=0):
                 return f"differs by more than half precision ({half})"
             continue
+        if y.shape == k.shape and y.dtype.kind == k.dtype.kind == "f":
+            # TensorFlow flushes the smallest numbers to zero.
+            y, k = (np.where(np.abs(x) < FLUSHED, 0, x) for x in (y, k))
         result = compare(y, k, "float64" if y.dtype == k.dtype == np.float64 else "float32")
         if not result.ok:
             return result.message
     return None
 
 
+def is_less_exact(theirs, ours, exact):
+    """Whether Keras' float32 is further from float64 than ours, and near enough to be the same formula."""
+    if [np.shape(x) for x in theirs] != [np.shape(x) for x in ours]:
+        return False
+    for k, y, e in zip(theirs, ours, exact, strict=True):
+        peak = np.abs(e).max(initial=0)
+        error, own = (np.abs(x - e).max(initial=0) for x in (np.asarray(k, np.float64), np.asarray(y, np.float64)))
+        if not own <= error <= SAME_FORMULA * peak:
+            return False
+    return True
+
+
 def do_again(keras, call, folder):
     """(outcome, reason) of one recorded call."""
     import fastbilstm
-    from fastbilstm.errors import FastBiLSTMError, InputError
+    from fastbilstm.errors import FastBiLSTMError
 
     path = Path(folder) / "model.keras"
     try:
@@ -224,22 +242,29 @@ def do_again(keras, call, folder):
     except Exception as error:
         return "skipped", f"no functional model in Keras ({type(error).__name__})"
     half = half_precision(call.layer)
+    given = arrays if len(arrays) > 1 else arrays[0]
     try:
-        ours = fastbilstm.load(path)(arrays if len(arrays) > 1 else arrays[0])
+        ours = as_list(fastbilstm.load(path)(given))
     except FastBiLSTMError as error:
         first = getattr(error, "problems", None) or [str(error)]
-        text = str(first[0]).split(": ", 1)[-1] if isinstance(error, InputError) else str(first[0])
-        return "refused", text.replace(str(path), "")[:160]
+        return "refused", str(first[0]).replace(str(path), "the file")[:200]
     except Exception as error:
         return "failed", f"{type(error).__name__}: {error}"
-    ours = list(ours.values()) if isinstance(ours, dict) else ours if isinstance(ours, list) else [ours]
-    problem = agree(ours, theirs, half)
+    problem, note = agree(ours, theirs, half), ""
+    if problem and not half:
+        exact = as_list(fastbilstm.load(path, dtype="float64")(given))
+        if is_less_exact(theirs, ours, exact):
+            problem, note = None, "Keras' own float32 is further from float64 than the tolerance"
     if problem is None and not getattr(call.layer, "stateful", False):
         recorded = [k for k in keras.tree.flatten(call.outputs) if isinstance(k, np.ndarray)]
         problem = agree(theirs, recorded, half)
         if problem:
             return "skipped", "the functional model in Keras gives other numbers than the call in the test"
-    return ("passed", "") if problem is None else ("failed", problem)
+    return ("passed", note) if problem is None else ("failed", problem)
+
+
+def as_list(outputs):
+    return list(outputs.values()) if isinstance(outputs, dict) else outputs if isinstance(outputs, list) else [outputs]
 
 
 def fingerprint(call):
@@ -346,16 +371,21 @@ def load_module(path):
 
 
 def is_wanted(name, only):
-    return fnmatch.fnmatch(name, only) and not any(fnmatch.fnmatch(name.partition("/")[2], p) for p in LEFT_OUT)
+    """Whether "file/method" matches one of the patterns `only`, and is none of those left out."""
+    return any(fnmatch.fnmatch(name, pattern) for pattern in only) and not any(
+        fnmatch.fnmatch(name.partition("/")[2], p) for p in LEFT_OUT
+    )
 
 
-def run(folder=None, only="*", progress=None, seconds=None):
-    """Run the tests whose "file/method" matches `only`, for so many seconds at most, and return Results."""
+def run(folder=None, only=("*",), progress=None):
+    """Run the tests whose "file/method" matches one of the patterns `only`; return Results."""
     import keras
 
     files = test_files(keras, folder)
     if not files:
         raise FileNotFoundError("no *_test.py files in the installed keras; give keras/src/layers with --tests")
+    heads = [pattern.partition("/")[0] for pattern in only]
+    files = [path for path in files if any(fnmatch.fnmatch(path.stem, head) for head in heads)]
     results, seen, start = Results(), set(), time.monotonic()
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as work, quick_tests(), stand_ins():
         warnings.simplefilter("ignore")
@@ -363,8 +393,6 @@ def run(folder=None, only="*", progress=None, seconds=None):
             found = all_tests(unittest.defaultTestLoader.loadTestsFromModule(load_module(path)))
             tests = [test for test in found if is_wanted(f"{path.stem}/{test.id().rsplit('.', 1)[-1]}", only)]
             for test in tests:
-                if seconds is not None and time.monotonic() - start > seconds:
-                    return results
                 run_test(keras, test, results, seen, work)
             if progress:
                 done = ", ".join(f"{results.total(outcome)} {outcome}" for outcome in OUTCOMES)
@@ -393,13 +421,15 @@ def run_test(keras, test, results, seen, work):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tests", metavar="DIR", help="keras/src/layers of Keras' sources, if not the installed one")
-    parser.add_argument("--only", metavar="PATTERN", default="*", help="tests whose file/method matches: 'lstm_test/*'")
+    parser.add_argument(
+        "--only", metavar="PATTERN[,..]", default="*", help="tests whose file/method matches: lstm_test/*"
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the counts, reasons and failures there")
     args = parser.parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    results = run(args.tests, args.only, lambda text: print(text, file=sys.stderr, flush=True))
+    results = run(args.tests, args.only.split(","), lambda text: print(text, file=sys.stderr, flush=True))
     found = results.as_dict()
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
