@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,8 @@ def functional_model(keras, call):
         arrays.append(x)
         return given
 
+    if hasattr(layer, "set_vocabulary") and not layer.get_config().get("vocabulary"):
+        layer.set_vocabulary(call.layer.get_vocabulary(include_special_tokens=False))
     args, kwargs = keras.tree.map_structure(symbol, (call.args, call.kwargs))
     if not inputs:
         raise Skipped("no tensor in the call")
@@ -151,6 +154,8 @@ def functional_model(keras, call):
         raise Skipped("no output")
     model = keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs)
     layer.set_weights(call.weights)
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()  # Normalization
     return model, arrays
 
 
@@ -207,7 +212,8 @@ def do_again(keras, call, folder):
     except Skipped as reason:
         return "skipped", str(reason)
     except Exception as error:
-        return "skipped", f"no functional model in Keras ({type(error).__name__})"
+        first = (str(error).strip().splitlines() or [""])[0]
+        return "skipped", f"no functional model in Keras ({type(error).__name__}: {first[:80]})"
     half = half_precision(call.layer)
     given = arrays if len(arrays) > 1 else arrays[0]
     try:
@@ -215,7 +221,7 @@ def do_again(keras, call, folder):
     except FastBiLSTMError as error:
         first = getattr(error, "problems", None) or [str(error)]
         outcome = "refused" if isinstance(error, (InputError, UnsupportedLayerError)) else "unread"
-        return outcome, str(first[0]).replace(str(path), "the file")[:200]
+        return outcome, re.sub(r"_\d+\b", "", str(first[0]).replace(str(path), "the file"))[:200]
     except Exception as error:
         return "failed", f"{type(error).__name__}: {error}"
     problem, note = agree(ours, theirs, half), ""
