@@ -15,7 +15,8 @@ from .loading import convert, load
 from .plan import BACKENDS
 from .weights_file import SUFFIX, write_file
 
-_FILE_HELP = "a converted model (.fbl) or a Keras file (.h5, .keras, .weights.h5); the kind is found from the content"
+_KERAS_FILES = ".h5, .keras, .weights.h5, .weights.json"
+_FILE_HELP = f"a converted model (.fbl) or a Keras file ({_KERAS_FILES}); the kind is found from the content"
 
 
 def _add_source_options(parser, what="model"):

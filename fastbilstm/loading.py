@@ -75,7 +75,8 @@ def _read(source, head, label, config, outputs):
     if head.lstrip().startswith(b"{"):
         return (*reader.read_sharded(source, label, config, outputs), None)
     raise FileFormatError(
-        f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5); it begins with {head[:8]!r}"
+        f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5, .weights.json); "
+        f"it begins with {head[:8]!r}"
     )
 
 

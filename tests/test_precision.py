@@ -46,6 +46,12 @@ def test_half_precision_is_noted():
     assert "note: dtype policy mixed_bfloat16: computed in float32" in "\n".join(lines)
 
 
+def test_one_float64_layer_makes_the_model_float64():
+    model, lines = fastbilstm.load(**PRECISION["precision-per_layer_h5-keras3"].load_args()), []
+    model.summary(lines.append)
+    assert model.dtype == "float64" and "note: some layers are float64" in "\n".join(lines)
+
+
 @pytest.mark.parametrize("name", ["precision-int8_keras-keras3", "precision-int8_weights_keras-keras3"])
 def test_converted_int8_model_keeps_its_bytes(name, tmp_path):
     case = PRECISION[name]

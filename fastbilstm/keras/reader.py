@@ -242,6 +242,8 @@ def _assemble(model, version, label, outputs, read_weights, vocabularies=None):
     # Nodes of operations alone compute in the dtype of the inputs.
     dtype = "float64" if "float64" in (reader.dtypes or reader.input_dtypes) else "float32"
     notes = tuple(reader.notes)
+    if {"float32", "float64"} <= reader.dtypes:
+        notes += ("some layers are float64: all are computed in float64",)
     if version.is_keras3 and version.version == _UNKNOWN_KERAS3:
         notes += (f"the file does not say which Keras 3 wrote it; computed as Keras {version.version[0]}.15 does",)
     inputs = tuple(replace(i, shape=i.shape or _guess_shape(graph, tensors, label)) for i in graph.inputs)
