@@ -347,6 +347,7 @@ cdef class Scratch:
 
 include "_rows.pxi"
 include "_loop.pxi"
+include "_outputs.pxi"
 include "_stream.pxi"
 include "_attention.pxi"
 

@@ -14,6 +14,7 @@ import numpy as np
 from . import engine, engine_recurrent, threads
 from .activations import kernel_code
 from .folding import (
+    ELEMENTWISE,
     affine,
     cell_of,
     has_attention_kernel,
@@ -29,30 +30,13 @@ from .layers import (
     Tensor,
     activation,
     core,
-    lookup,
-    merging,
-    multihead,
     normalization,
-    pooling,
-    preprocessing,
     quantized,
     recurrent,
     reshaping,
-    resizing,
 )
 from .layers.functional import Operation, TimeDistributed, autocast, cast_input
 
-# Layers of the specification that copy, compare, or compute each element by itself with + - * / and comparisons: NumPy
-# gives the same bits wherever a row stands.
-ELEMENTWISE = (
-    *(core.Identity, core.Embedding, core.Masking, normalization.BatchNormalization, merging.Merge),
-    *(activation.ReLU, activation.LeakyReLU, activation.ThresholdedReLU, activation.PReLU),
-    *(reshaping.GlobalMaxPooling1D, reshaping.Flatten, reshaping.Reshape, reshaping.Permute, reshaping.RepeatVector),
-    *(pooling.MaxPooling, pooling.AveragePooling, pooling.GlobalMaxPooling2D),
-    *(resizing.ZeroPadding, resizing.Cropping, resizing.UpSampling1D, resizing.UpSampling2D),
-    *(core.InputLayer, core.Unchanged, multihead.ForgetMask),
-    *(preprocessing.Rescaling, preprocessing.Normalization, preprocessing.Encoded, lookup.Lookup),
-)
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
 DENSE = (core.Dense, quantized.Int8WeightsDense)
 EMBEDDING = (core.Embedding, quantized.Int8Embedding)

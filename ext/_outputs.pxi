@@ -1,0 +1,58 @@
+# What masked timesteps emit, and merge modes over whole outputs, included in _kernels.pyx.
+
+
+def fill_masked(outputs, mask, str how, initial, bint reverse, bint flip, Py_ssize_t offset, Py_ssize_t units):
+    """Write what masked timesteps emit into `outputs` (B, T, any), columns offset to offset + units.
+
+    `how`: "zero"; "previous", the output of the step before in the order of processing, zero at first; "state", the
+    same, `initial` (B, U) or None for zeros at first.
+    """
+    cdef Py_ssize_t batch, timesteps, stride, b, k, t, place, row_bytes
+    batch, timesteps, stride = checked("outputs", outputs, (None, None, None), True).shape
+    if not (0 <= units <= stride and 0 <= offset <= stride - units):
+        raise ValueError(f"outputs have {stride} columns, the {units} units start at {offset}")
+    if how not in ("zero", "previous", "state"):
+        raise ValueError(f"how is {how!r}; expected 'zero', 'previous' or 'state'")
+    row_bytes = units * sizeof(float)
+    cdef float* at = floats(outputs) + offset
+    cdef const uint8_t* kept = <const uint8_t*> floats(checked("mask", mask, (batch, timesteps), False, _BOOL))
+    cdef float* first = NULL
+    cdef float* before
+    if how == "state" and initial is not None:
+        first = floats(checked("initial", initial, (batch, units)))
+    apart("outputs", outputs, {"mask": mask, "initial": initial})
+    cdef bint zero = how == "zero"
+    with nogil:
+        for b in range(batch):
+            before = NULL if first == NULL else first + b * units
+            for k in range(timesteps):
+                t = timesteps - 1 - k if reverse else k
+                place = timesteps - 1 - t if flip else t
+                if kept[b * timesteps + t]:
+                    before = at + (b * timesteps + place) * stride
+                elif zero or before == NULL:
+                    memset(at + (b * timesteps + place) * stride, 0, row_bytes)
+                else:
+                    memcpy(at + (b * timesteps + place) * stride, before, row_bytes)
+
+
+def merge_outputs(outputs, other, merge):
+    """outputs (op) other, in place: MERGES of two contiguous float32 arrays of one shape."""
+    cdef float* a = floats(checked("outputs", outputs, (None,) * getattr(outputs, "ndim", 1), True))
+    cdef const float* b = floats(checked("other", other, outputs.shape))
+    cdef Py_ssize_t n = outputs.size, k
+    cdef Py_ssize_t op = merge
+    if op not in (FBL_ADD, FBL_MUL, FBL_AVERAGE):
+        raise ValueError(f"merge is {op}; expected one of {FBL_ADD}, {FBL_MUL}, {FBL_AVERAGE}")
+    apart("outputs", outputs, {"other": other})
+    with nogil:
+        if op == FBL_ADD:
+            for k in range(n):
+                a[k] += b[k]
+        elif op == FBL_MUL:
+            for k in range(n):
+                a[k] *= b[k]
+        else:
+            for k in range(n):
+                a[k] = (a[k] + b[k]) * <float> 0.5
+    return outputs

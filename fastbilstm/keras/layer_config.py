@@ -1,0 +1,298 @@
+"""One layer, as Keras' config dictionary -> a graph.Layer without weights, and what is unsupported in it.
+
+Wrappers and cells with what they hold, classes of other authors, operations of Keras 3 and TensorFlow. Models are read
+in config.py. Knows no files.
+"""
+
+from dataclasses import replace
+
+from .. import layers as specification
+from ..errors import FileFormatError
+from ..graph import Layer
+from ..layers.base import COMMON, IGNORED_SUFFIXES, REQUIRED
+from ..layers.cells import CELLS
+from ..layers.quantized import PREFIX
+from ..layers.recurrent import backward_layer
+from . import legacy, tf_ops, tf_raw
+from .nodes import Pending, read_calls
+from .precision import POLICIES, policy_name, read_quantization
+
+# Packages whose classes are Keras' own, in the "module" of a layer.
+_KERAS_MODULES = ("keras", "tf_keras", "tensorflow", "builtins")
+RAW = "TensorFlowOpLayer"
+TENSORFLOW = (*tf_ops.CLASSES, RAW, "ClassMethod", "InstanceMethod", "InstanceProperty")
+MODELS = ("Sequential", "Functional", "Model")
+_LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the graph before it with outputs=[...]"
+# The activations of recurrent layers are always stored; defaults changed between versions, so none is assumed.
+_BOTH = ("activation", "recurrent_activation")
+_ALWAYS_STORED = {
+    **dict.fromkeys(("LSTM", "LSTMCell", "GRU", "GRUCell"), _BOTH),
+    **dict.fromkeys(("SimpleRNN", "SimpleRNNCell"), ("activation",)),
+}
+# The layers that Bidirectional can wrap.
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
+# Options that hold layers.
+_INNER = ("layer", "backward_layer", "cell", "cells")
+# Options that are ignored and worth telling the user about, beside regularizers and constraints.
+_REPORTED = ("dropout", "recurrent_dropout", "rate", "stddev", "noise_shape", "l1", "l2")
+
+
+class LayerReader:
+    """Turns config dictionaries into graph objects; collects problems instead of raising them one by one.
+
+    Attributes
+    ----------
+    problems : dict of str to list of str
+        By the name of the top-level layer they are in.
+    trainable : dict of tuple to bool
+        By layer path; Keras 2 orders the weights of nested models by it.
+    """
+
+    def __init__(self, version, label):
+        self.version, self.label = version, label
+        self.problems, self.trainable = {}, {}
+        self.dtypes, self.notes, self.stores_bfloat16 = set(), [], False
+        self.input_dtypes = set()
+
+    def problem(self, path, class_name, option, value, text):
+        name = "/".join(path)
+        detail = f"option {option}={value!r} " if option else ""
+        self.problems.setdefault(path[0] if path else "", []).append(f"layer {name!r} ({class_name}): {detail}{text}")
+
+    def malformed(self, text):
+        raise FileFormatError(f"{self.label}: {text}")
+
+    # ---- layers -----------------------------------------------------------------------------------------------------
+
+    def read_layer(self, entry, path, name=None):
+        """One layer with all inside it, as graph.Layer; what is not supported is recorded in `problems`."""
+        if not isinstance(entry, dict) or not isinstance(entry.get("config"), (dict, list)):
+            self.malformed(f"a layer below {'/'.join(path) or 'the model'} has no class_name and config")
+        class_name, config = str(entry.get("class_name")), entry["config"]
+        stored = entry.get("name") or (config.get("name") if isinstance(config, dict) else None)
+        name = str(name or stored or class_name.lower())
+        path = (*path, name)
+        if class_name in MODELS:
+            self._note_trainable(path, config if isinstance(config, dict) else {})
+            return Layer(name, "Functional", graph=self.read_model(class_name, config, path, name))
+        if not isinstance(config, dict):
+            self.malformed(f"layer {'/'.join(path)!r} ({class_name}): its config is no dictionary")
+        self._note_trainable(path, config)
+        custom, foreign = _own_class(entry, class_name)
+        if custom is None and foreign is not None:
+            self.problem(path, class_name, *foreign, "is a class of its author; fastbilstm.register_layer describes it")
+            return Layer(name, class_name)
+        if custom is not None:
+            class_name = custom
+        elif self._is_operation(entry, class_name, config):
+            return self._read_operation(class_name, config, path)
+        else:
+            if class_name in TENSORFLOW:
+                return self._read_tensorflow(class_name, config, path)
+            class_name, config = legacy.modernize(class_name, config, self.version)
+        try:
+            class_name, config = read_quantization(class_name, config, self.version)
+        except ValueError as error:
+            self.problem(path, class_name, "dtype", _short(config["dtype"]), str(error))
+            return Layer(name, class_name)
+        cls = specification.REGISTRY.get(class_name)
+        if class_name == "Lambda":
+            self.problem(path, class_name, None, None, _LAMBDA)
+        elif cls is None:
+            mode = ("mode", config.get("mode")) if class_name == "Merge" else (None, None)
+            self.problem(path, class_name, *mode, "is not supported")
+        if cls is None or class_name in ("Lambda", "InputLayer"):
+            return Layer(name, class_name)
+        inner = self._read_inner(class_name, config, path)
+        self._read_dtype(class_name, config.get("dtype"), path)
+        options, ignored = self._read_options(class_name, cls, config, path)
+        layer = Layer(name, class_name, options, {}, inner or (), ignored=tuple(ignored))
+        if inner is None or options is None:
+            return replace(layer, config=options or {})
+        return replace(layer, weights={role: "/".join((*path, role)) for role in self._roles(layer)})
+
+    def _note_trainable(self, path, config):
+        """What a frozen layer holds is frozen, too; in Keras 3 of all that hold it only the outermost counts."""
+        holder = path[:1] if self.version.is_keras3 else path[:-1]
+        own = config.get("trainable", True) is not False
+        self.trainable[path] = own and (len(path) == 1 or self.trainable.get(holder, True))
+
+    def _roles(self, layer):
+        if layer.layers:
+            return []
+        return list(specification.REGISTRY[layer.class_name](layer, self.version).weight_shapes(()))
+
+    def _is_operation(self, entry, class_name, config):
+        """Whether this is a `keras.ops` node. An .h5 has no "module", but there layers store "trainable"."""
+        module = entry.get("module")
+        if module is not None:
+            return str(module).startswith(("keras.src.ops", "keras.ops"))
+        # The layers that do not store it:
+        without = class_name.startswith(("InputLayer", "SpatialDropout", "Discretization"))
+        return self.version.is_keras3 and "trainable" not in config and not without
+
+    def _read_operation(self, class_name, config, path):
+        key, options = f"ops.{class_name}", {}
+        cls = specification.REGISTRY.get(key)
+        if cls is None:
+            self.problem(path, f"keras.ops.{class_name}", None, None, "is not supported")
+            return Layer(path[-1], key)
+        for name, value in config.items():
+            if name in cls.parameters and not (name == "dtype" and isinstance(value, dict)):
+                options[name] = value
+            elif name not in ("name", "dtype", "trainable") and value is not None:
+                self.problem(path, f"keras.ops.{class_name}", name, _short(value), "is not known to fastbilstm")
+        return Layer(path[-1], key, options)
+
+    def _read_tensorflow(self, class_name, config, path):
+        """A TensorFlow function or op as a layer: the operation that computes it."""
+        function = config.get("function")
+        found = tf_ops.find(function) if class_name in tf_ops.CLASSES else None
+        operation = found[0] if found else None
+        name = {"function": function, "method": config.get("method_name"), "attribute": config.get("attr_name")}
+        if class_name == RAW:
+            name["op"], operation = tf_raw.find(config, f"{self.label}: layer {'/'.join(path)!r}")
+        if operation is None:
+            shown = ", ".join(f"{key} {value}" for key, value in name.items() if value)
+            self.problem(path, f"{class_name}, {shown}" if shown else class_name, None, None, "is not supported")
+            return Layer(path[-1], class_name)
+        self._read_dtype(class_name, config.get("dtype"), path)
+        return Layer(path[-1], f"ops.{operation}")
+
+    def _read_op_calls(self, layer, entry, known, where, path):
+        """The calls of a layer; those of an operation are checked against what it takes."""
+        nodes, name = entry.get("inbound_nodes"), entry.get("class_name")
+        if name in TENSORFLOW and not layer.class_name.startswith("ops."):
+            return tf_ops.unread_calls(layer.name, nodes, known)
+        if name in tf_ops.CLASSES:
+            found, problems = tf_ops.read_calls(layer.name, entry["config"]["function"], nodes, known, where)
+        elif name == RAW:
+            found, problems = tf_raw.read_calls(layer.name, entry["config"], nodes, known, where)
+        else:
+            found, problems = read_calls(layer.name, layer.class_name, nodes, known, where)
+        cls = specification.REGISTRY.get(layer.class_name)
+        if cls is not None and layer.class_name.startswith("ops."):
+            for call in found:
+                problems = [*problems, *cls.check_call(layer.config, call.args, call.kwargs, Pending)]
+        for option, value, text in problems:
+            self.problem(path, layer.class_name, option, value, text)
+        return found
+
+    def _read_options(self, class_name, cls, config, path):
+        options, ignored, good = {}, [], True
+        for name, option in cls.options.items():
+            missing = option.default is REQUIRED or name in _ALWAYS_STORED.get(class_name, ())
+            if name not in config and missing:
+                self.malformed(f"layer {'/'.join(path)!r} ({class_name}): option {name!r} is missing")
+            try:
+                options[name] = option.check(config.get(name, option.default))
+            except (ValueError, TypeError) as error:
+                self.problem(path, class_name, name, config.get(name), f"is not supported: {error}")
+                good = False
+        for name, value in config.items():
+            custom = issubclass(cls, specification.CustomLayer)
+            wraps = name in _INNER and not custom
+            if name in cls.options or name in COMMON or value is None or wraps:
+                continue
+            if name in cls.ignored or name.endswith(IGNORED_SUFFIXES):
+                if value and (name in _REPORTED or name.endswith(("_regularizer", "_constraint"))):
+                    ignored.append(f"{name}={_short(value)}")
+            elif custom or value not in (False, [], {}, "auto"):
+                self.problem(path, class_name, name, _short(value), "is not known to fastbilstm")
+                good = False
+        if good:
+            for name, value, text in cls.check_config(options, self.version):
+                self.problem(path, class_name, name, value, text)
+        return (options if good else None), ignored
+
+    def _read_inner(self, class_name, config, path):
+        """The layers inside a wrapper; None if the wrapper cannot hold them."""
+        if class_name in ("RNN", "StackedRNNCells"):
+            return self._read_cells(class_name, config, path)
+        if class_name not in ("Bidirectional", "TimeDistributed"):
+            return ()
+        if not isinstance(config.get("layer"), dict):
+            self.malformed(f"layer {'/'.join(path)!r} ({class_name}): it wraps no layer")
+        if class_name == "TimeDistributed":
+            inner = self.read_layer(config["layer"], path)
+            if inner.class_name.startswith(PREFIX):
+                # Keras 3.15 calls it past its quantized_call: whole numbers that nothing scales back.
+                text = "is a quantized layer, which Keras itself computes without its scale here"
+                self.problem(path, class_name, "layer", inner.class_name, text)
+            return (inner,)
+        inner_name = str((config["layer"].get("config") or {}).get("name") or "layer")
+        base = inner_name.removeprefix("forward_")
+        forward = self.read_layer(config["layer"], path, f"forward_{base}")
+        if forward.class_name not in _RECURRENT:
+            if forward.class_name in specification.REGISTRY:
+                self.problem(path, class_name, "layer", forward.class_name, "is not supported")
+            return None
+        custom = config.get("backward_layer")
+        if custom is None or not forward.config:
+            name = f"backward_{base}"
+            if not forward.config:
+                return None
+            return forward, self._renamed(backward_layer(forward, name, self.version), path, (*path, forward.name))
+        custom_name = str((custom.get("config") or {}).get("name") or "layer").removeprefix("backward_")
+        backward = self.read_layer(custom, path, f"backward_{custom_name}")
+        if backward.class_name not in _RECURRENT or not backward.config:
+            self.problem(path, class_name, "backward_layer", backward.class_name, "is not supported")
+            return None
+        return forward, backward
+
+    def _renamed(self, layer, path, copied):
+        """A copy of the layer at `copied` under its own name below `path`, with weights of its own."""
+        path = (*path, layer.name)
+        self.trainable[path] = self.trainable[copied]
+        parts = tuple(self._renamed(part, path, (*copied, part.name)) for part in layer.layers)
+        return replace(layer, weights={role: "/".join((*path, role)) for role in layer.weights}, layers=parts)
+
+    def _read_cells(self, class_name, config, path):
+        """The cell of an RNN, or those above each other."""
+        option = "cell" if class_name == "RNN" else "cells"
+        cells = config.get(option) if option == "cells" else [config.get(option)]
+        if not isinstance(cells, list) or not cells or not all(isinstance(cell, dict) for cell in cells):
+            self.malformed(f"layer {'/'.join(path)!r} ({class_name}): it holds no {option}")
+        known = [str(cell.get("class_name")) in CELLS for cell in cells]
+        for cell, good in zip(cells, known):
+            if not good:
+                self.problem(path, class_name, option, str(cell.get("class_name")), "is not supported")
+        if not all(known):
+            return None
+        names = [str((cell.get("config") or {}).get("name") or cell["class_name"].lower()) for cell in cells]
+        # Versions that did not name cells: two of a class above each other.
+        unique = len(set(names)) == len(names)
+        names = names if unique else [f"{name}_{number}" for number, name in enumerate(names)]
+        return tuple(self.read_layer(cell, path, name) for cell, name in zip(cells, names))
+
+    def _read_dtype(self, class_name, dtype, path):
+        if dtype is None:
+            return
+        name = policy_name(dtype)
+        if name in POLICIES:
+            self.dtypes.add(POLICIES[name])
+            self.stores_bfloat16 |= name == "bfloat16"
+            if name not in ("float32", "float64"):
+                note = f"dtype policy {name}: computed in float32"
+                if note not in self.notes:
+                    self.notes.append(note)
+        elif name not in ("int32", "int64", "bool", "uint8", "string"):
+            self.problem(path, class_name, "dtype", name, "is not supported")
+
+
+def _own_class(entry, class_name):
+    """(The name under which a class is registered with fastbilstm, or None; what says that it is none of Keras')."""
+    registered, module = entry.get("registered_name") or "", entry.get("module")
+    for text in (registered, class_name):
+        if isinstance(text, str) and ">" in text:
+            found = specification.find_custom(text, text.rsplit(">", 1)[1])
+            return found, ("registered_name", registered or class_name)
+    if isinstance(module, str) and module.split(".")[0] not in _KERAS_MODULES:
+        return specification.find_custom(f"{module}>{class_name}", class_name), ("module", module)
+    return specification.find_custom(class_name), None
+
+
+def _short(value):
+    if isinstance(value, dict) and "class_name" in value:
+        return str(value["class_name"])
+    return str(value)[:60]
