@@ -150,7 +150,7 @@ def page():
     if vector_problem() is not None:
         raise RuntimeError(f"the page tells what the kernels run, and there are none here: {vector_problem()}")
     by_layer, cache = covering(CASES), {}
-    names = sorted(name for name in REGISTRY if "." not in name and name != "InputLayer")
+    names = sorted(name for name in REGISTRY if "." not in name and name not in ("InputLayer", "ForgetMask"))
     lines = [HEAD, "| layer | options read | ignored | compared with | runs |", "|---|---|---|---|---|"]
     for name in names:
         cls, cases = REGISTRY[name], by_layer.get(name, [])

@@ -236,6 +236,6 @@ def check_sequence_mask(layer, x, mask):
     if mask.shape != x.shape[:2]:
         raise InputError(
             f"layer {layer.name!r} ({layer.class_name}): its mask has shape {mask.shape} where its input has shape "
-            f"{x.shape}; Keras cannot use such a mask either"
+            f"{x.shape}; expected {x.shape[:2]}"
         )
     return mask

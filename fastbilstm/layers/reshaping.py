@@ -31,7 +31,7 @@ class GlobalAveragePooling1D(GlobalPooling1D):
         if mask is None:
             return np.mean(x, axis=axis, keepdims=self.keepdims)
         keep = np.asarray(mask).astype(bool)
-        if keep.shape != (x.shape[0], x.shape[axis]):
+        if keep.ndim != 2 or any(m not in (1, n) for m, n in zip(keep.shape, (x.shape[0], x.shape[axis]))):
             raise InputError(f"layer {self.name!r} ({self.class_name}): mask {keep.shape} for an input {x.shape}")
         keep = np.expand_dims(keep, 3 - axis)
         x = np.where(keep, x, 0) if self.version.is_keras3 and self.version.version >= (3, 15) else x * keep
