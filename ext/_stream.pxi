@@ -31,7 +31,7 @@ cdef class StreamStep:
         """Go on from (h, c) or (h,), each (B, U), or from zeros (None)."""
         if self.busy:
             raise RuntimeError("another thread is pushing into this stream")
-        shape = self.rows.batch, self.lstm.units
+        shape = self.rows.batch, self.layer.units
         for state in initial_state or ():
             if np.shape(state) != shape:
                 raise ValueError(f"a state has shape {np.shape(state)}; expected {shape}")

@@ -6,6 +6,8 @@ nothing of the engine.
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from . import padding
 from .errors import InputError
 from .graph import Ref, flatten_refs
@@ -145,6 +147,8 @@ def _reason(layer, node, reads):
         return "has a masked input" if "Softmax" in names and reads[0][1].masked else None
     if "PReLU" in names:
         return None if 1 in (layer.shared_axes or ()) else "has a slope of its own for every timestep"
+    if "Rescaling" in names and any(np.ndim(layer.config[option]) for option in ("scale", "offset")):
+        return "has an array as an option"
     if names & (_ANY_RANK | _LAST_AXIS):
         return None
     if "Attention" in layer.class_name:

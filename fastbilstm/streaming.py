@@ -230,8 +230,10 @@ class Stream:
                 raise InputError(f"{what}: rows of different lengths are no array ({error})") from error
             if array.dtype.kind not in "biuf":
                 raise InputError(f"{what}: has dtype {array.dtype}; expected numbers")
-            timed.add(array.ndim == rank)
             shape = array.shape
+            if array.ndim == rank + 1 and shape[-1] == 1:  # which Model.predict takes off, too
+                array = array[..., 0]
+            timed.add(array.ndim == rank)
             if array.ndim == rank - 1:
                 array = np.expand_dims(array, 1)
             sizes = zip(array.shape[2:], part.shape[2:])

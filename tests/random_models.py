@@ -220,6 +220,11 @@ class Generator:
             self.rng.shuffle(found)
         return self.apply(code(f"L.{kind}", **options), f"[{', '.join(found)}]")
 
+    def as_long(self, names, value):
+        """Those with as many timesteps as `value`; itself where that is not known."""
+        steps = self.program.shape(value)[1]
+        return [n for n in names if n == value or (steps is not None and self.program.shape(n)[1] == steps)]
+
     def step_attention(self, pool):
         program, sequences = self.program, self.of_rank(pool, 3)
         if not sequences:
@@ -229,7 +234,7 @@ class Generator:
         value = self.rng.choice(fits)
         given = [query, value]
         if self.chance(0.25):
-            given += (self.rng.choice([n for n in fits if program.shape(n)[1] == program.shape(value)[1]]),)
+            given += (self.rng.choice(self.as_long(fits, value)),)
         return self.apply(self.draw.attention(), f"[{', '.join(given)}]", self.draw.attention_call())
 
     def step_op(self, pool):
@@ -257,7 +262,7 @@ class Generator:
         value = query if self.chance(0.5) else self.rng.choice(sequences)
         given = [query, value]
         if self.chance(0.25):
-            given.append(self.rng.choice([n for n in sequences if program.shape(n)[1] == program.shape(value)[1]]))
+            given.append(self.rng.choice(self.as_long(sequences, value)))
         calls = ["", "", "", ", use_causal_mask=True", ", return_attention_scores=True"]
         if self.chance(0.1) and not self.inside and program.shape(query)[1] and program.shape(value)[1]:
             mask = self.input("mask", (program.shape(query)[1], program.shape(value)[1]))

@@ -19,6 +19,7 @@ _MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
 _POSITIONAL = {
     **dict.fromkeys(RECURRENT, ("initial_state", "mask", "training")),
     **dict.fromkeys(("Attention", "AdditiveAttention"), ("mask", "training")),
+    "GlobalAveragePooling1D": ("mask",),
     **dict.fromkeys(
         MULTIHEAD, ("value", "key", "query_mask", "value_mask", "key_mask", "attention_mask", "return_attention_scores")
     ),

@@ -193,6 +193,11 @@ class MultiHeadAttention(BaseLayer):
         x, rank = inputs[0].value, inputs[0].value.ndim
         if inputs[1].value.shape[1] == 0:
             raise InputError(f"layer {self.name!r} ({self.class_name}): its value has no timesteps")
+        sizes = [inputs[k].value.shape[1:-1] for k in (-1, 1)]
+        if sizes[0] != sizes[1]:
+            raise InputError(
+                f"layer {self.name!r} ({self.class_name}): its key has sizes {sizes[0]}, its value {sizes[1]}"
+            )
         query, value, key = (
             self.projected(part, tensor.value)
             for part, tensor in (("query", inputs[0]), ("value", inputs[1]), ("key", inputs[-1]))
