@@ -1,4 +1,4 @@
-"""fastbilstm: runs trained Keras LSTM and BiLSTM models without Keras or TensorFlow, with the same numbers.
+"""fastbilstm: runs trained Keras sequence models without Keras or TensorFlow, with the same numbers.
 
     model = fastbilstm.load("model.h5")
     y = model.predict(x)
@@ -12,7 +12,6 @@ from .errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraEr
 from .layers import register_layer
 from .loading import convert, load
 from .model import Model
-from .streaming import Stream
 
 __all__ = [
     "FastBiLSTMError",
@@ -28,3 +27,12 @@ __all__ = [
     "register_layer",
     "show_config",
 ]
+
+
+def __getattr__(name):
+    """Imported when it is asked for: most processes need no streams."""
+    if name == "Stream":
+        from .streaming import Stream
+
+        return Stream
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

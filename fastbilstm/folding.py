@@ -9,35 +9,10 @@ import numpy as np
 
 from . import activations
 from .activations import kernel_code
-from .layers import (
-    activation,
-    cells,
-    core,
-    lookup,
-    merging,
-    multihead,
-    normalization,
-    pooling,
-    preprocessing,
-    recurrent,
-    reshaping,
-    resizing,
-)
+from .layers import activation, cells, merging, recurrent
 
 # How far a folded BatchNormalization may move the numbers that it is to take off again: |mean| / deviation.
 MAX_SHIFT = 64.0
-
-# Layers of the specification that copy, compare, or compute each element by itself with + - * / and comparisons: NumPy
-# gives the same bits wherever a row stands.
-ELEMENTWISE = (
-    *(core.Identity, core.Embedding, core.Masking, normalization.BatchNormalization, merging.Merge),
-    *(activation.ReLU, activation.LeakyReLU, activation.ThresholdedReLU, activation.PReLU),
-    *(reshaping.GlobalMaxPooling1D, reshaping.Flatten, reshaping.Reshape, reshaping.Permute, reshaping.RepeatVector),
-    *(pooling.MaxPooling, pooling.AveragePooling, pooling.GlobalMaxPooling2D),
-    *(resizing.ZeroPadding, resizing.Cropping, resizing.UpSampling1D, resizing.UpSampling2D),
-    *(core.InputLayer, core.Unchanged, multihead.ForgetMask),
-    *(preprocessing.Rescaling, preprocessing.Normalization, preprocessing.Encoded, lookup.Lookup),
-)
 
 
 def affine(scale, offset):

@@ -14,7 +14,6 @@ import numpy as np
 from . import engine, engine_recurrent, threads
 from .activations import kernel_code
 from .folding import (
-    ELEMENTWISE,
     affine,
     cell_of,
     has_attention_kernel,
@@ -356,7 +355,7 @@ class Builder:
         code = None if function is None else kernel_code(function)
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
-        exact = layer.exact if isinstance(layer, Operation) else isinstance(layer, ELEMENTWISE)
+        exact = layer.exact
         return layer, "elementwise" if exact else "numpy"
 
     def drop_unread(self):

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import plan as planning
-from . import streaming, threads, weights_file
-from . import vector as vectors
+from . import threads, weights_file
 from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
 from .layers.core import check_ids
@@ -221,11 +220,15 @@ class Model:
         InputError
             If the model looks at later timesteps; names the layer.
         """
-        return streaming.Stream(self, batch)
+        from .streaming import Stream
+
+        return Stream(self, batch)
 
     def _streaming(self):
         """The plan that runs pieces of sequences, made once, and the kinds of its outputs."""
         if self._stream is None:
+            from . import streaming
+
             runner, kinds = streaming.streamable(self._plan.network, self._plan.runner)
             self._stream = replace(self._plan, runner=runner, scratches=[]), kinds
         return self._stream
@@ -238,6 +241,8 @@ class Model:
         FileFormatError
             If `path` exists and `overwrite` is false.
         """
+        from . import vector as vectors
+
         vector = self.vector or vectors.make(self.graph, self._tensors)
         weights_file.write(path, self.graph, self._tensors, vector, overwrite)
 
@@ -249,6 +254,8 @@ class Model:
         vector.Check
             `ok`, what the expected numbers were `computed_by`, and the comparison of each output.
         """
+        from . import vector as vectors
+
         vector = self.vector or vectors.make(self.graph, self._tensors)
         fresh = Model(
             self.graph, self._tensors, dtype=self.dtype, backend=self.backend, memory_budget=self._plan.memory_budget

@@ -4,18 +4,7 @@ Walks the graph once, at compilation, with the layers of the specification. Impo
 """
 
 from .graph import flatten_refs
-from .layers import (
-    REGISTRY,
-    CustomLayer,
-    Functional,
-    core,
-    merging,
-    multihead,
-    normalization,
-    recurrent,
-    reshaping,
-    text,
-)
+from .layers import Functional, core, merging, normalization, recurrent, reshaping
 from .layers import activation as activations
 from .layers.functional import TimeDistributed
 from .layers.operation import Operation
@@ -32,17 +21,11 @@ def rows_are_independent(network):
         if isinstance(layer, Functional):
             if not rows_are_independent(layer):
                 return False
-        elif isinstance(layer, CustomLayer):
-            # Its function may do anything.
-            return False
-        elif isinstance(layer, text.TextVectorization):
-            if layer.depends_on_batch:
-                return False
         elif isinstance(layer, merging.Attention):
             # Inputs of two axes attend across the batch.
             if len(specs[0].shape) < 3:
                 return False
-        elif isinstance(layer, Operation) and not layer.apart:
+        elif not layer.apart:
             return False
     return True
 
@@ -50,7 +33,7 @@ def rows_are_independent(network):
 # ---- masked padding -------------------------------------------------------------------------------------------------
 
 # Operations that make a mask of the padded input, or another of a mask.
-_MASKS = tuple(REGISTRY[f"ops.{name}"] for name in ("NotEqual", "Equal", "Any", "ConvertToTensor", "Cast"))
+_MASKS = ("NotEqual", "Equal", "Any", "ConvertToTensor", "Cast")
 # What a tensor is: FREE does not depend on padding; ALIGNED has a time axis and a mask over it, and at kept timesteps
 # does not depend on padding; MASK is such a mask itself; INPUT is the padded input; None is anything else.
 FREE, ALIGNED, MASK, INPUT = "free", "aligned", "mask", "input"
@@ -120,11 +103,11 @@ class _Walk:
         if (isinstance(layer, core.Embedding) and layer.mask_zero) or isinstance(layer, core.Masking):
             self.uses_mask = True
             return (ALIGNED, origin) if kinds == {INPUT} else (None, None)
-        if isinstance(layer, _MASKS):
+        if isinstance(layer, Operation) and type(layer).__name__ in _MASKS:
             return (MASK, origin) if kinds <= {INPUT, MASK} else (None, None)
         if isinstance(layer, core.Embedding):
             return INPUT, origin
-        if isinstance(layer, text.TextVectorization):
+        if layer.class_name == "TextVectorization":
             # Its rows are padded with 0 as those of an input of token ids are.
             return (INPUT, origin) if layer.output_mode == "int" and kinds == {INPUT} else (None, None)
         if masks:
@@ -141,7 +124,7 @@ class _Walk:
             return (ALIGNED, origin) if specs[0].masked or masks else (None, None)
         if isinstance(layer, merging.Attention) and not layer.config.get("causal") and not masks:
             return (ALIGNED, origin) if specs[0].masked and len(specs) == 1 else (None, None)
-        if isinstance(layer, multihead.MultiHeadAttention):
+        if layer.class_name in ("MultiHeadAttention", "GroupQueryAttention"):
             plain = len(specs) == 1 and specs[0].masked and len(specs[0].shape) == 3 and not layer.sliding_window
             return (ALIGNED, origin) if plain else (None, None)
         if isinstance(layer, TimeDistributed) and isinstance(layer.inner[0], _ROWWISE):

@@ -140,14 +140,16 @@ class _Task:
         self.owner, self.done = threading.RLock(), threading.Lock()
         self.done.acquire()
 
-    def run(self):
-        """Run the function, or return False if another thread has taken it."""
+    def run(self, worker=None):
+        """Run the function, or return False if another thread has taken it. `worker` is free before the end is told."""
         if not self.owner.acquire(blocking=False):
             return False
         function, self.function = self.function, None
         if function is not None:
             self.team.call(function)
             self.finished = True
+            if worker is not None:
+                worker.busy = False
             self.flag[0] = 1
             self.done.release()
         return True
@@ -182,9 +184,8 @@ class _Worker:
         while True:
             task = self.tasks.get()
             self.busy = True
-            task.run()
-            task = None
-            self.busy = False
+            task.run(self)
+            task, self.busy = None, False
 
 
 class _Pool:

@@ -24,6 +24,7 @@ class Activation(BaseLayer):
 
 @register
 class ReLU(BaseLayer):
+    exact = True
     options = {
         "max_value": Option(optional(real), None),
         "negative_slope": Option(optional(real), 0.0),
@@ -38,6 +39,7 @@ class ReLU(BaseLayer):
 class LeakyReLU(BaseLayer):
     """`negative_slope` is called `alpha` before Keras 3; the reader renames it."""
 
+    exact = True
     options = {"negative_slope": Option(real, 0.3)}
 
     def compute(self, x, mask):
@@ -56,6 +58,7 @@ class ELU(BaseLayer):
 class ThresholdedReLU(BaseLayer):
     """x above theta, else 0."""
 
+    exact = True
     options = {"theta": Option(real, 1.0)}
 
     def compute(self, x, mask):
@@ -66,6 +69,7 @@ class ThresholdedReLU(BaseLayer):
 class PReLU(BaseLayer):
     """LeakyReLU with a trained slope for every place, or shared along `shared_axes`."""
 
+    exact = True
     options = {"shared_axes": Option(optional(integers), None)}
 
     def weight_shapes(self, shapes):

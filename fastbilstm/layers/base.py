@@ -4,6 +4,7 @@ A layer class states Keras' options, the shapes of its weights, the shape and ma
 it computes. Imports NumPy; knows nothing of files.
 """
 
+import importlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,6 +124,11 @@ class BaseLayer:
         Whether whole numbers are cast to the dtype of computation before the call.
     n_inputs : int or None
         How many tensors the call takes; None for two or more.
+    exact : bool
+        Whether it copies, compares, or computes each element by itself with + - * / and comparisons: then NumPy gives
+        the same bits wherever a row stands.
+    apart : bool
+        Whether each row of the result depends on the same row of the inputs alone.
     """
 
     options: dict = {}
@@ -131,6 +137,8 @@ class BaseLayer:
     casts_input = True
     n_inputs = 1
     dtype = None
+    exact = False
+    apart = True
 
     def __init__(self, layer, version, inner=()):
         self.name, self.config, self.version, self.inner = layer.name, layer.config, version, tuple(inner)
@@ -208,7 +216,38 @@ class BaseLayer:
             self.fail(f"its input has shape {shape}; expected {rank} axes")
 
 
-REGISTRY: dict = {}
+class Registry(dict):
+    """Keras' class names -> classes. The modules in `rest` are imported when a name is not there, or when all names are
+    asked for: a process that answers once and ends starts sooner without them.
+    """
+
+    rest: tuple = ()
+
+    def complete(self):
+        for module in self.rest:
+            importlib.import_module(f".{module}", __package__)
+        self.rest = ()
+        return self
+
+    def __missing__(self, name):
+        if not self.rest:
+            raise KeyError(name)
+        return self.complete()[name]
+
+    def __contains__(self, name):
+        return super().__contains__(name) or (bool(self.rest) and name in self.complete())
+
+    def get(self, name, default=None):
+        return self[name] if name in self else default
+
+    def __iter__(self):
+        return super(Registry, self.complete()).__iter__()
+
+    def items(self):
+        return super(Registry, self.complete()).items()
+
+
+REGISTRY = Registry()
 
 
 def register(cls):

@@ -66,6 +66,7 @@ def round_to(precision, x):
 class InputLayer(BaseLayer):
     """A model input; the reader turns it into graph.Input, so that it is never called."""
 
+    exact = True
     ignored = ("sparse", "ragged", "optional", "batch_size", "shape", "type_spec")
 
 
@@ -96,6 +97,7 @@ class Dense(BaseLayer):
 
 @register
 class Embedding(BaseLayer):
+    exact = True
     options = {
         "input_dim": Option(integer(1)),
         "output_dim": Option(integer(1)),
@@ -125,6 +127,7 @@ class Embedding(BaseLayer):
 class Masking(BaseLayer):
     """Skip the timesteps whose features all equal mask_value."""
 
+    exact = True
     # In half precision Keras compares rounded inputs, though nothing else is rounded here; see `call`.
     options = {"mask_value": Option(real, 0.0), "dtype": Option(half_precision, None)}
 
@@ -153,6 +156,7 @@ class Masking(BaseLayer):
 class Identity(BaseLayer):
     """What regularizes in training and passes its input on at inference."""
 
+    exact = True
     ignored = (
         *("rate", "noise_shape", "seed", "stddev", "sigma", "p", "l1", "l2", "data_format"),
         *("activity_regularizer", "mask_value"),
@@ -166,6 +170,7 @@ class Identity(BaseLayer):
 class Unchanged(BaseLayer):
     """Keras' layer Identity, which ends the mask in tf.keras."""
 
+    exact = True
     casts_input = False
 
     @property

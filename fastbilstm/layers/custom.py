@@ -18,7 +18,7 @@ _RESERVED = {"Functional", "Sequential", "Model", "Lambda", "InputLayer"}
 class CustomLayer(BaseLayer):
     """What a registered class inherits; its attributes are set by `register_layer`."""
 
-    casts_input = False
+    casts_input = apart = False  # its function may do anything
     ignored = ("autocast",)
     function = shape_rule = mask_rule = weight_rule = None
 

@@ -82,6 +82,7 @@ class Vocabulary:
 class Lookup(BaseLayer):
     """What StringLookup and IntegerLookup share."""
 
+    exact = True
     options = {
         "max_tokens": Option(optional(integer(1)), None),
         "num_oov_indices": Option(integer(0), 1),

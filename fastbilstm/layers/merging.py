@@ -33,6 +33,7 @@ def in_one_dtype(inputs, dtype):
 class Merge(BaseLayer):
     """Elementwise layers; inputs of fewer axes get axes of size 1 after the batch axis."""
 
+    exact = True
     n_inputs = None
     casts_input = False
     least_inputs = 1

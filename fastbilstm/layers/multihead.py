@@ -268,6 +268,7 @@ class GroupQueryAttention(MultiHeadAttention):
 class ForgetMask(BaseLayer):
     """A tensor whose mask Keras has taken off; stands in the graph before a layer that reads the tensor later."""
 
+    exact = True
     passes_mask = False
     casts_input = False
 

@@ -16,6 +16,7 @@ def batch_normalization(x, mean, variance, gamma, beta, epsilon):
 
 @register
 class BatchNormalization(BaseLayer):
+    exact = True
     options = {
         "axis": Option(integers, [-1]),
         "epsilon": Option(real, 1e-3),

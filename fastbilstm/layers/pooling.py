@@ -42,6 +42,7 @@ class Pooling(Spatial):
 class MaxPooling(Pooling):
     """The largest number of each window. Keras' search starts at the least finite one and never takes NaN."""
 
+    exact = True
     casts_input = False
 
     def slide(self, x):
@@ -51,6 +52,8 @@ class MaxPooling(Pooling):
 
 class AveragePooling(Pooling):
     """The mean of each window; what lies beyond the ends does not count."""
+
+    exact = True
 
     def slide(self, x):
         ones = np.ones((1, *x.shape[1:-1], 1), x.dtype)
@@ -113,6 +116,7 @@ class GlobalAveragePooling2D(GlobalPooling2D):
 
 @register
 class GlobalMaxPooling2D(GlobalPooling2D):
+    exact = True
     casts_input = False
 
     def compute(self, x, mask):

@@ -38,6 +38,7 @@ class Elementwise(BaseLayer):
 class Rescaling(Elementwise):
     """x * scale + offset."""
 
+    exact = True
     options = {"scale": Option(rounded), "offset": Option(rounded, 0.0)}
 
     def infer(self, inputs, kwargs):
@@ -60,6 +61,7 @@ class Normalization(Elementwise):
     Mean and variance stand in the config, or are weights if the layer was adapted to data.
     """
 
+    exact = True
     options = {
         "axis": Option(lambda value: integers(value) if value is not None else [], [-1]),
         "mean": Option(optional(array), None),
@@ -110,6 +112,7 @@ class Normalization(Elementwise):
 class Encoded(BaseLayer):
     """Whole numbers, or their one_hot, multi_hot or count encoding over `depth` columns."""
 
+    exact = True
     passes_mask = False
     casts_input = False
 

@@ -44,6 +44,7 @@ class GlobalAveragePooling1D(GlobalPooling1D):
 class GlobalMaxPooling1D(GlobalPooling1D):
     """Takes the maximum over all timesteps, masked ones too, as Keras does."""
 
+    exact = True
     casts_input = False
 
     def compute(self, x, mask):
@@ -62,6 +63,7 @@ def product(sizes):
 
 @register
 class Flatten(BaseLayer):
+    exact = True
     passes_mask = False
     casts_input = False
     options = {"data_format": Option(choice("channels_last", "channels_first", None), "channels_last")}
@@ -77,6 +79,7 @@ class Flatten(BaseLayer):
 
 @register
 class Reshape(BaseLayer):
+    exact = True
     passes_mask = False
     casts_input = False
     options = {"target_shape": Option(integers)}
@@ -106,6 +109,7 @@ class Reshape(BaseLayer):
 
 @register
 class Permute(BaseLayer):
+    exact = True
     passes_mask = False
     casts_input = False
     options = {"dims": Option(integers)}
@@ -121,6 +125,7 @@ class Permute(BaseLayer):
 
 @register
 class RepeatVector(BaseLayer):
+    exact = True
     passes_mask = False
     casts_input = False
     options = {"n": Option(integer(1))}

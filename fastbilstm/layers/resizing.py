@@ -11,6 +11,7 @@ from .windows import DATA_FORMAT, Spatial, pairs, sizes
 
 
 class ZeroPadding(Spatial):
+    exact = True
     casts_input = False
 
     @property
@@ -37,6 +38,7 @@ class ZeroPadding2D(ZeroPadding):
 
 
 class Cropping(Spatial):
+    exact = True
     casts_input = False
 
     @property
@@ -64,6 +66,7 @@ class Cropping2D(Cropping):
 
 @register
 class UpSampling1D(Spatial):
+    exact = True
     options = {"size": Option(integer(1), 2)}
     casts_input = False
 
@@ -146,6 +149,7 @@ FILTERS = {
 class UpSampling2D(Spatial):
     """Keras interpolates in float32, whatever the dtype of computation; here it is done in that dtype."""
 
+    exact = True
     rank = 2
     options = {
         "size": Option(sizes(2), [2, 2]),

@@ -74,9 +74,9 @@ class TextVectorization(StringLookup):
         return range(1, self.ngrams + 1) if isinstance(self.ngrams, int) else self.ngrams
 
     @property
-    def depends_on_batch(self):
-        """Whether rows are padded to the longest one of the batch."""
-        return self.output_mode == "int" and self.output_sequence_length is None and self.split is not None
+    def apart(self):
+        """Not where rows are padded to the longest one of the batch."""
+        return self.output_mode != "int" or self.output_sequence_length is not None or self.split is None
 
     def infer(self, inputs, kwargs):
         shape = inputs[0].shape
