@@ -24,16 +24,7 @@ from .folding import (
     scaled,
 )
 from .graph import Ref, flatten_refs, map_refs
-from .layers import (
-    Functional,
-    Tensor,
-    activation,
-    core,
-    normalization,
-    quantized,
-    recurrent,
-    reshaping,
-)
+from .layers import Functional, Tensor, activation, core, normalization, quantized, recurrent, reshaping
 from .layers.functional import Operation, TimeDistributed, autocast, cast_input
 
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
@@ -355,8 +346,7 @@ class Builder:
         code = None if function is None else kernel_code(function)
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
-        exact = layer.exact
-        return layer, "elementwise" if exact else "numpy"
+        return layer, "elementwise" if layer.exact else "numpy"
 
     def drop_unread(self):
         """Forget calls that no result needs: an Embedding that went into what read it, say."""

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from spoiled import WAYS, read_only
 
 from fastbilstm import activations
 from fastbilstm.layers.recurrent import lstm
@@ -234,33 +235,7 @@ def test_empty(batch, units, dtype):
         call(case | {"h": np.zeros((batch + 1, units), dtype)})
 
 
-def misaligned(array):
-    buffer = np.zeros(array.nbytes + 1, np.uint8)[1:]
-    view = buffer.view(array.dtype).reshape(array.shape)
-    view[...] = array
-    return view
-
-
-def read_only(array):
-    view = array.copy()
-    view.flags.writeable = False
-    return view
-
-
-SPOILED = {
-    "list": lambda a: a.tolist(),
-    "none": lambda a: None,
-    "other dtype": lambda a: a.astype(np.float64 if a.dtype != np.float64 else np.float32),
-    "integers": lambda a: np.zeros(a.shape, np.int64),
-    "byte order": lambda a: a.astype(a.dtype.newbyteorder()),
-    "one row more": lambda a: np.concatenate([a, a[:1]]),
-    "one column less": lambda a: np.ascontiguousarray(a[..., :-1]),
-    "one axis less": lambda a: a[0],
-    "one axis more": lambda a: a[None],
-    "Fortran order": lambda a: np.asfortranarray(a),
-    "every other element": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
-    "misaligned": misaligned,
-}
+SPOILED = {how: WAYS[how] for how in WAYS if how not in ("unsigned", "one row less", "one column more", "no axes")}
 # A mask or outputs of None mean something; uint8 has no byte order and no alignment.
 WRONG = [
     *((name, how) for name in FLOATS for how in SPOILED if (name, how) != ("outputs", "none")),

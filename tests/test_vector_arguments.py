@@ -12,38 +12,9 @@ if _kernels.isa() is None:
     pytest.skip("this build has no vector kernels", allow_module_level=True)
 
 from kernel_cases import compiled, make_direction, make_input, make_mask, same_bits  # noqa: E402
+from spoiled import WAYS, read_only  # noqa: E402
 
-
-def misaligned(array):
-    buffer = np.zeros(array.nbytes + 1, np.uint8)[1:]
-    view = buffer.view(array.dtype).reshape(array.shape)
-    view[...] = array
-    return view
-
-
-def read_only(array):
-    view = array.copy()
-    view.flags.writeable = False
-    return view
-
-
-SPOILED = {
-    "list": lambda a: a.tolist(),
-    "none": lambda a: None,
-    "other dtype": lambda a: a.astype(np.float64),
-    "unsigned": lambda a: a.astype(np.uint32),
-    "byte order": lambda a: a.astype(a.dtype.newbyteorder()),
-    "one row more": lambda a: np.concatenate([a, a[:1]]),
-    "one row less": lambda a: a[1:],
-    "one column more": lambda a: np.concatenate([a, a[..., :1]], axis=-1),
-    "one column less": lambda a: np.ascontiguousarray(a[..., :-1]),
-    "one axis less": lambda a: a[0],
-    "one axis more": lambda a: a[None],
-    "no axes": lambda a: np.zeros((), a.dtype),
-    "Fortran order": lambda a: np.asfortranarray(a),
-    "every other element": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
-    "misaligned": misaligned,
-}
+SPOILED = {how: spoil for how, spoil in WAYS.items() if how != "integers"}
 # Taken from sizes that another argument says: the name of what is refused then.
 FREE = ("one row more", "one row less", "one column more", "one column less")
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from .registry import KERAS, case, floats
 
-KERAS_OPS = {
-    "operators": """
+# Operators that both frameworks write.
+OPERATORS = """
         x + 1
         1 - x
         x * 2.5
@@ -28,7 +28,9 @@ KERAS_OPS = {
         (x > 0) & (y < 0.5)
         (x > 0) | (y < 0.5)
         (x > 0) ^ (y > 0)
-        ~(x > 0)
+        ~(x > 0)"""
+KERAS_OPS = {
+    "operators": f"""{OPERATORS}
         x @ ops.transpose(y, (0, 2, 1))
         i + 1
         i * 0.5

@@ -1,29 +1,10 @@
 """Golden models of op nodes: `tf.*` functions and operators in tf_keras, with the tensors of operations.py."""
 
-from .operations import add
+from .operations import OPERATORS, add
 from .registry import TF_KERAS
 
 TF_OPS = {
-    "operators": """
-        x + 1
-        1 - x
-        x * 2.5
-        x / 3
-        x // 0.25
-        x % 0.75
-        p ** 2
-        2.0 ** x
-        -x
-        abs(x)
-        x + y * x - y / p
-        x + v[:, None, :]
-        x > 0
-        x <= y
-        i >= 2
-        (x > 0) & (y < 0.5)
-        (x > 0) | (y < 0.5)
-        (x > 0) ^ (y > 0)
-        ~(x > 0)
+    "operators": f"""{OPERATORS}
         x @ tf.transpose(y, (0, 2, 1))
         i + 1
         i // 2
