@@ -82,7 +82,8 @@ def run_tests(folder, lib, names, *options):
     """Run test files of this project against the package in `lib` alone; the report."""
     tests = folder / "tests"
     tests.mkdir()
-    for name in (name for name in (*names, "make_files.py") if (ROOT / "tests" / name).exists()):
+    helpers = [path.name for path in (ROOT / "tests").glob("*.py") if not path.name.startswith("test_")]
+    for name in (*names, *helpers):
         shutil.copy(ROOT / "tests" / name, tests)
     pytest_command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml")
     return run(*pytest_command, "--rootdir", tests, *options, tests, cwd=tests, path=lib)
@@ -117,7 +118,7 @@ def test_kernels_under_bounds_checks(build_requirements, tmp_path):
     lib = source / "lib"
     where = run(sys.executable, "-c", "import fastbilstm._recurrent as m; print(m.__file__)", cwd=tmp_path, path=lib)
     assert Path(where.strip()).is_relative_to(lib)
-    names = ("test_kernels.py", "test_blas.py", "test_activations.py", "test_engine.py", "kernel_cases.py")
+    names = ("test_kernels.py", "test_blas.py", "test_activations.py", "test_engine.py")
     names += ("test_vector_kernels.py", "test_vector_products.py", "test_vector_arguments.py")
     report = run_tests(tmp_path, lib, names, "-k", "not largest_error and not other_threads and not header")
     assert re.search(r"\d{3,} passed", report) and "failed" not in report, report
