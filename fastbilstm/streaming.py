@@ -6,7 +6,6 @@ the Stream, so that one model serves many. Imports NumPy; what a layer computes 
 """
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 
@@ -57,7 +56,7 @@ def _with_stand_ins(runner, places):
         for number, layer in enumerate(layers, start=first)
     ]
     nodes = tuple(Node(number, node.args, node.kwargs) for number, node in enumerate(graph.nodes))
-    result.graph = replace(graph, layers=tuple(graph.layers[node.layer] for node in graph.nodes), nodes=nodes)
+    result.graph = graph.replace(layers=tuple(graph.layers[node.layer] for node in graph.nodes), nodes=nodes)
     return result
 
 
