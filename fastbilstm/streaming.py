@@ -292,6 +292,8 @@ def _fast_chain(plan, batch):
     for step in runner.steps:
         if step.refs is None or len(step.refs) != 1 or step.refs[0].node != number or step.refs[0].tensor:
             return None
+        if step.mask is not None:
+            return None
         number, layer = step.number, step.layer
         first = layer.layer if isinstance(layer, VectorEmbedded) else layer
         if isinstance(first, StreamRecurrent):
