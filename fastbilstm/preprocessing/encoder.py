@@ -125,7 +125,7 @@ class TextEncoder:
         names = ("maxlen", "padding", "truncating", "value", "remove")
         tokenizer = {"class_name": type(self.tokenizer).__name__, "config": self.tokenizer.get_config()}
         config = {"tokenizer": tokenizer} | {name: getattr(self, name) for name in names}
-        return json.dumps({"class_name": "TextEncoder", "config": config}, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps({"class_name": "TextEncoder", "config": config}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text):
