@@ -182,6 +182,8 @@ class TextVectorization:
         if not table.tokens or b"" in table.index:
             what = "it is empty" if not table.tokens else "'' is one of its words, but not the first"
             raise InputError(f"TextVectorization: vocabulary: {what}")
+        if config["output_mode"] == "tf_idf" and (idf_weights is None or len(idf_weights) != len(config["vocabulary"])):
+            raise InputError("TextVectorization: output_mode='tf_idf' needs idf_weights, one for each word")
         if config["max_tokens"] is not None and table.size > config["max_tokens"]:
             raise InputError(f"TextVectorization: the vocabulary has {table.size} tokens, max_tokens={max_tokens}")
         self._layer.bind({}, np.float32)
