@@ -3,6 +3,7 @@
 Checks that they fit the model, and predicts from texts. Imported where it is used: most models hold neither.
 """
 
+import contextlib
 import copy
 import os
 
@@ -91,9 +92,22 @@ def add(model, *, tokenizer=None, tokenizer_type=None, num_words=None, labels=No
         if tokenizer is None and model.text is None:
             given = ", ".join([*options, *(["num_words"] if num_words is not None else [])]) or "tokenizer_type"
             raise InputError(f"{given} goes with a tokenizer; give one")
-        model.text = _encoder(model, tokenizer, tokenizer_type, num_words, options)
+        with _naming(tokenizer):
+            model.text = _encoder(model, tokenizer, tokenizer_type, num_words, options)
     if labels is not None:
-        model.labels = read_labels(labels) if isinstance(labels, (str, os.PathLike)) else labels
+        with _naming(labels):
+            model.labels = read_labels(labels) if isinstance(labels, (str, os.PathLike)) else labels
+
+
+@contextlib.contextmanager
+def _naming(given):
+    """Errors name the file that was given, if it was one."""
+    try:
+        yield
+    except InputError as error:
+        if isinstance(given, (str, os.PathLike)) and os.fspath(given) not in str(error):
+            raise InputError(f"{os.fspath(given)}: {error}") from error
+        raise
 
 
 def _encoder(model, tokenizer, kind, num_words, options):

@@ -158,6 +158,20 @@ def test_a_model_that_takes_texts_itself(tmp_path):
         model.text = pp.TextEncoder(pp.WordIndex(WORDS))
 
 
+def test_rows_of_counts(tmp_path):
+    """A TextVectorization that counts words, before a model of Dense layers."""
+    k = pytest.importorskip("keras", reason="needs Keras")
+    words = k.layers.TextVectorization(vocabulary=list(WORDS), output_mode="count")
+    net = k.Sequential([k.Input((4,)), k.layers.Dense(2, activation="softmax")])
+    net.save(tmp_path / "m.keras")
+    ours = pp.TextVectorization(vocabulary=list(WORDS), output_mode="count")
+    fastbilstm.convert(tmp_path / "m.keras", tmp_path / "m.fbl", tokenizer=ours, labels=LABELS)
+    expected = np.asarray(net(words(TEXTS)))
+    np.testing.assert_allclose(fastbilstm.load(tmp_path / "m.fbl").predict_text(TEXTS), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="num_words goes with"):
+        fastbilstm.convert(tmp_path / "m.fbl", tmp_path / "n.fbl", num_words=3)
+
+
 # ---- what does not fit ----------------------------------------------------------------------------------------------
 
 
@@ -338,7 +352,17 @@ def test_the_command(source, target, tmp_path, capsys):
     assert code == 2 and "no_file.json: cannot be read" in err
     code, _, err = run(capsys, "convert", source, "--overwrite", "--labels", tmp_path / "words.json")
     assert code == 2 and "words.json: the numbers of its labels" in err
+    (tmp_path / "many.json").write_text(json.dumps({**WORDS, "more": 40}))
+    options = ["--tokenizer", tmp_path / "many.json", "--tokenizer-type", "word_index"]
+    code, _, err = run(capsys, "convert", source, "--overwrite", *options)
+    assert code == 2 and "many.json: the tokenizer gives ids up to 40" in err and "--num-words 7" in err
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    code, _, err = run(capsys, "convert", source, "--overwrite", "--labels", tmp_path / "labels.txt")
+    assert code == 2 and "labels.txt: 3 labels were given" in err
     assert fastbilstm.load(target).text.maxlen == 6
+    # A converted file is replaced by itself with labels: it is mapped while it is written.
+    assert run(capsys, "convert", target, target, "--overwrite", "--maxlen", 4)[0] == 0
+    assert fastbilstm.load(target, check=True).text.maxlen == 4
 
 
 @pytest.mark.parametrize("name", ["imdb_bilstm64.h5", "imdb_masked_stack.keras"])

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import FileFormatError, InputError
 from .sequences import check_side, check_texts, check_whole, pad_sequences
 from .tokenizer import PICKLE_HELP, Tokenizer, tokenizer_from_entry
-from .vocabulary import TextVectorization, WordIndex, parse_json, read_text, read_vocabulary
+from .vocabulary import TextVectorization, WordIndex, parse_json, read_bytes, read_text, read_vocabulary
 
 # How a file that can be read in two ways is meant.
 TYPES = {
@@ -63,6 +63,8 @@ class TextEncoder:
         if isinstance(remove, (str, bytes)) or not all(isinstance(piece, str) and piece for piece in remove):
             raise InputError(f"remove is {remove!r}; expected a list of texts")
         self.remove = tuple(remove)
+        if self.max_id() >= 2**31:
+            raise InputError(f"the tokenizer gives ids up to {self.max_id()}, which int32 does not hold")
         if vectorizes and tokenizer.rows and maxlen is not None:
             raise InputError("the TextVectorization gives rows of a fixed length; leave out maxlen")
 
@@ -185,7 +187,9 @@ def read_tokenizer(path, kind=None):
     """
     if kind is not None and kind not in TYPES:
         raise InputError(f"the type of tokenizer is {kind!r}; expected one of {', '.join(map(repr, TYPES))}")
-    _refuse_pickle(path)
+    head = read_bytes(path)[:200]
+    if head[:1] == b"\x80" or (b"keras" in head and head[:1] in (b"c", b"(")):
+        raise FileFormatError(f"{path}: {PICKLE_HELP}")
     if kind == "vocabulary":
         return TextVectorization(vocabulary=read_vocabulary(path))
     text = read_text(path)
@@ -233,13 +237,3 @@ def _from_numbers(entry, path, kind):
     if kind == "imdb":
         return WordIndex(entry)
     return tokenizer_from_entry({"class_name": "Tokenizer", "config": {"word_index": entry}})
-
-
-def _refuse_pickle(path):
-    try:
-        with open(path, "rb") as file:
-            head = file.read(200)
-    except (OSError, ValueError) as error:
-        raise FileFormatError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    if head[:1] == b"\x80" or (b"keras" in head and head[:1] in b"c("):
-        raise FileFormatError(f"{path}: {PICKLE_HELP}")

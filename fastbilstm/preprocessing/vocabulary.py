@@ -245,15 +245,19 @@ class TextVectorization:
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
+def read_bytes(path):
+    """The content of a file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
 def read_text(path):
     """The text of a UTF-8 file."""
     try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except (OSError, ValueError) as error:
-        raise FileFormatError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    try:
-        return content.decode("utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path}: is no UTF-8 text ({error})") from error
 
