@@ -200,6 +200,15 @@ def test_encoder(number, options):
     assert len(encoder.encode([])) == 0
 
 
+def test_the_json_of_an_encoder_holds_what_encodes():
+    fitted = tokenizers()[0]
+    again = pp.TextEncoder.from_json(pp.TextEncoder(fitted).to_json()).tokenizer
+    assert (again.word_index, again.index_word) == (fitted.word_index, fitted.index_word)
+    np.testing.assert_array_equal(again.texts_to_matrix(TEXTS, "count"), fitted.texts_to_matrix(TEXTS, "count"))
+    with pytest.raises(InputError, match="fitted on texts"):
+        again.texts_to_matrix(TEXTS, "tfidf")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -123,9 +123,17 @@ class TextEncoder:
     # ---- JSON -------------------------------------------------------------------------------------------------------
 
     def to_json(self):
-        """The encoder and all it needs, as JSON text."""
+        """The encoder and all it needs, as JSON text.
+
+        Of a Tokenizer it holds what encodes: the counts of the texts that it was fitted on, four times as large, are
+        left out, so the one that is read back refuses `texts_to_matrix(mode="tfidf")`.
+        """
         names = ("maxlen", "padding", "truncating", "value", "remove")
-        tokenizer = {"class_name": type(self.tokenizer).__name__, "config": self.tokenizer.get_config()}
+        config = self.tokenizer.get_config()
+        if isinstance(self.tokenizer, Tokenizer):
+            kept = ("num_words", "filters", "lower", "split", "char_level", "oov_token")
+            config = {name: config[name] for name in kept} | {"word_index": self.tokenizer.word_index}
+        tokenizer = {"class_name": type(self.tokenizer).__name__, "config": config}
         config = {"tokenizer": tokenizer} | {name: getattr(self, name) for name in names}
         return json.dumps({"class_name": "TextEncoder", "config": config}, separators=(",", ":"))
 
