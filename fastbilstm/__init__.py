@@ -24,13 +24,18 @@ __all__ = [
     "__version__",
     "convert",
     "load",
+    "preprocessing",
     "register_layer",
     "show_config",
 ]
 
 
 def __getattr__(name):
-    """Imported when it is asked for: most processes need no streams."""
+    """Imported when it is asked for: most processes need no streams and no texts."""
+    if name == "preprocessing":
+        import importlib
+
+        return importlib.import_module(".preprocessing", __name__)
     if name == "Stream":
         from .streaming import Stream
 
