@@ -118,7 +118,7 @@ def _unique(names):
 
 def make_parser():
     parser = argparse.ArgumentParser(
-        prog="fastbilstm", description="Run trained Keras LSTM and BiLSTM models without TensorFlow."
+        prog="fastbilstm", description="Run trained Keras sequence models without TensorFlow."
     )
     parser.add_argument("--version", action="version", version=f"fastbilstm {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
