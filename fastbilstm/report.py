@@ -1,14 +1,16 @@
 """`fastbilstm report`: measure a model and write one self-contained HTML page about it.
 
-report_measure.py measures, report_page.py writes the page, report_graph.py and report_figures.py draw.
+report_agreement.py compares, report_measure.py takes times, report_page.py writes the page, report_graph.py and
+report_figures.py draw.
 """
 
 import math
 import os
+import sys
 from html import escape
 from typing import NamedTuple
 
-from . import report_measure
+from . import report_agreement, report_measure
 from .errors import FastBiLSTMError
 from .loading import load
 from .report_page import page
@@ -18,7 +20,7 @@ SECONDS = 20.0
 
 
 class Report(NamedTuple):
-    """What a page says. `ok`: no comparison is out of tolerance; the rest as report_measure gives it."""
+    """What a page says. `ok`: no comparison is out of tolerance; `missing`: what could not be compared, and why."""
 
     ok: bool
     agreements: tuple
@@ -85,10 +87,10 @@ def report(
     of_keras = {"config": config, "outputs": outputs}
     model = load(path, dtype=dtype, backend=backend, n_threads=n_threads, **({} if against else of_keras))
     if against is not None:
-        report_measure.check_against(against, model, path, **of_keras)
+        report_agreement.check_against(against, model, path, **of_keras)
     speed = report_measure.speed(model, seconds, tell)
     tell("comparing with the references")
-    compared, missing = report_measure.agreements(model, path, against, config, outputs)
+    compared, missing = report_agreement.agreements(model, path, against, config, outputs)
     found = Report(all(one.ok for one in compared), tuple(compared), tuple(missing), speed)
     command = _command(path, target, against, config, outputs, dtype, backend, n_threads, seconds)
     text = page(model, path, found, command)
@@ -131,3 +133,30 @@ def _command(path, target, against, config, outputs, dtype, backend, n_threads, 
         "--seconds": None if seconds == SECONDS else f"{seconds:g}",
     }
     return " ".join([*parts, *(f"{name} {value}" for name, value in given.items() if value)])
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def run(args, outputs):
+    """`fastbilstm report`: returns its exit code."""
+    live = not args.quiet and sys.stderr.isatty()
+
+    def tell(text):
+        if live:
+            print(f"\r\x1b[K{text}", end=" " if text else "", file=sys.stderr, flush=True)
+
+    options = {name: getattr(args, name) for name in ("against", "config", "dtype", "backend", "overwrite", "seconds")}
+    try:
+        found = report(args.model, args.output, outputs=outputs, n_threads=args.threads, tell=tell, **options)
+    finally:
+        tell("")
+    for one in found.agreements:
+        word = "ok" if one.ok else "MISMATCH"
+        print(
+            f"{word} against {one.reference}: largest error {one.largest:.3g} of the largest element, {one.rows} rows"
+        )
+    for line in found.missing:
+        print(line)
+    print(f"{args.output}: {os.path.getsize(args.output) / 1e3:.0f} kB")
+    return 0 if found.ok else 1

@@ -8,7 +8,7 @@ import math
 from html import escape
 
 WIDTH, HEIGHT = 420, 290
-LEFT, RIGHT, TOP, BOTTOM = 54, 74, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 66, 74, 14, 46
 # Layers that a figure of shares shows; the rest is added up, and listed in the table.
 MOST_BARS = 15
 
@@ -127,9 +127,12 @@ def line_chart(title, x_title, y_title, series):
 
 
 def histogram(title, edges, counts, equal, band):
-    """Counts between logarithmic edges, the equal ones apart at the left, and the tolerance `band` (low, high)."""
+    """Counts between logarithmic edges, the first of them 0, the equal ones apart at the left, and the tolerance `band`
+    (low, high).
+    """
     right, bottom = WIDTH - 14, HEIGHT - BOTTOM
     start = LEFT + 56
+    edges = [edges[1] / 10 ** (1 / 3), *edges[1:]] if edges else []
     low = min([*edges[:1], band[0]]) / 1.5
     high = max([*edges[-1:], band[1]]) * 1.5
     most = max([*counts, equal, 1])
@@ -151,8 +154,9 @@ def histogram(title, edges, counts, equal, band):
     body += _axes("error / largest element", "elements", x_ticks, [(place_y(y), f"{y:,.0f}") for y in ys], right)
     body.append(_text(left - 4, TOP + 10, "tolerance", "end", "label"))
     bars = [(LEFT + 12, 24, equal, "equal")]
-    for a, b, count in zip(edges, edges[1:], counts):
-        bars.append((place_x(a) + 0.5, place_x(b) - place_x(a) - 1, count, f"{number(a)} to {number(b)}"))
+    for k, (a, b, count) in enumerate(zip(edges, edges[1:], counts)):
+        name = f"{number(a if k else 0)} to {number(b)}"
+        bars.append((place_x(a) + 0.5, place_x(b) - place_x(a) - 1, count, name))
     for x, wide, count, name in bars:
         if count:
             top = min(place_y(count), bottom - 1.5)

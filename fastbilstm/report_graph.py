@@ -25,7 +25,7 @@ class Box:
     """A node of the drawing; without `lines` a point that a long edge goes through."""
 
     lines: tuple = ()
-    kind: str = "point"
+    kind: str = ""
     title: str = ""
     inner: tuple | None = None
     width: float = 12.0
@@ -36,6 +36,10 @@ class Box:
     labels: list = field(default_factory=list)
     above: list = field(default_factory=list)
     below: list = field(default_factory=list)
+
+    @property
+    def is_point(self):
+        return not self.lines
 
 
 def _short(text):
@@ -98,7 +102,8 @@ def _boxes_and_edges(network, runner, depth):
         kind = "model" if layer.graph is not None else _kind(runs)
         title = f"{layer.name}: {describe(layer)}" + (f"; {runs}" if runs else "")
         lines = (layer.name, describe(layer), call, "" if layer.graph is not None else runs)
-        boxes.append(_box(lines, kind, title, [shape for shape, _ in specs[-1]], inner))
+        shapes = [shape + " mask" * masked for shape, masked in specs[-1]]
+        boxes.append(_box(lines, kind, title, shapes, inner))
     edges = []
     for number, node in enumerate(graph.nodes, start=len(graph.inputs)):
         _connect(edges, boxes, specs, flatten_refs((node.args, node.kwargs)), boxes[number])
@@ -207,12 +212,16 @@ def _place(ranks):
     """Set x; returns the width of the drawing."""
     for rank in ranks:
         _settle(rank, [0.0] * len(rank))
-    for sweep in range(2 * SWEEPS):
+    for sweep in range(3 * SWEEPS):
         for rank in ranks if sweep % 2 == 0 else reversed(ranks):
             wanted = []
             for box in rank:
-                near = [*box.above, *box.below]
-                wanted.append(sum(other.x for other in near) / len(near) if near else box.x)
+                # Straight lines matter most where they are long.
+                near = [
+                    (8 if box.is_point and other.is_point else 2 if box.is_point else 1, other.x)
+                    for other in (*box.above, *box.below)
+                ]
+                wanted.append(sum(w * x for w, x in near) / sum(w for w, _ in near) if near else box.x)
             _settle(rank, wanted)
     boxes = [box for rank in ranks for box in rank]
     left = min(box.x - box.width / 2 for box in boxes) - PADDING
@@ -228,7 +237,7 @@ def _stack(ranks):
         tallest = max(box.height for box in rank)
         for box in rank:
             box.y = top + tallest / 2
-            if box.kind == "point":
+            if box.is_point:
                 box.height = tallest
         top += tallest + RANK_GAP
     return top - RANK_GAP + PADDING

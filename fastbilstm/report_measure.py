@@ -1,7 +1,7 @@
-"""The numbers of `fastbilstm report`: time against batch and length, the share of each layer, agreement.
+"""The times of `fastbilstm report`: against batch and length, and the share of each layer.
 
 Everything is measured when it is asked for, on made-up inputs (`vector.made_inputs`). Layers are timed in a copy of
-the network whose `run` looks at the clock; the network that predicts is left alone. Imports Keras only to compare.
+the network whose `run` looks at the clock; the network that predicts is left alone.
 """
 
 import copy
@@ -12,12 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import vector as vectors
-from .errors import FastBiLSTMError, InputError
+from .errors import InputError
 from .layers import Functional
-from .loading import load
-from .model import Model
-from .tolerances import compare
-from .verify import KerasUnavailable, run_in_keras, same_model
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 LENGTHS = (10, 25, 50, 100, 200, 400)
@@ -25,10 +21,6 @@ LENGTHS = (10, 25, 50, 100, 200, 400)
 LENGTH, SHARE_BATCHES = 100, (1, 32)
 # What a call takes beside its layers.
 BETWEEN = "(checks and copies around the layers)"
-# Rows compared with a reference: as many as take the specification a few seconds.
-ROWS, SPECIFICATION_WORK = 64, 2 * 10**10
-# Sizes of free axes in the inputs compared, tried one after another.
-_SIZES = (50, 12, *range(1, 9))
 
 
 @dataclass(frozen=True)
@@ -67,27 +59,6 @@ class Speed:
     missing: tuple
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Outputs against one reference.
-
-    `counts[k]` elements have an error between `edges[k]` and `edges[k + 1]` times the largest element of their output;
-    `equal` have none, `special` are no finite numbers or no numbers and are compared as equal or not.
-    """
-
-    reference: str
-    rows: int
-    ok: bool
-    outputs: tuple
-    edges: tuple
-    counts: tuple
-    equal: int
-    special: int
-    largest: float
-    median: float
-    remark: str = ""
-
-
 def cpu_name():
     """The name of the CPU as the system tells it."""
     try:
@@ -98,99 +69,6 @@ def cpu_name():
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-# ---- agreement ------------------------------------------------------------------------------------------------------
-
-
-def agreements(model, path, against, config, outputs):
-    """Compare with all references there are: (list of Agreement, list of sentences on what could not be compared)."""
-    found, missing = [], []
-    if model.vector is not None:
-        recorded = model.vector
-        remark = "recorded when the file was converted"
-        found.append(_agreement(model, recorded, f"the recorded vector, by {recorded.computed_by}", remark))
-    try:
-        # What the specification costs is known before it runs.
-        steps = max([i.shape[1] or _SIZES[0] for i in model.graph.inputs if len(i.shape) > 1], default=1)
-        rows = int(np.clip(SPECIFICATION_WORK // (model._plan.work * steps), 3, ROWS))
-        made = vectors.make(model.graph, model._tensors, rows, _SIZES)
-    except InputError as error:
-        missing.append(f"compared on no made-up input, since none fits the model: {error}")
-        return found, missing
-    keras_file = against or (path if model.vector is None else None)
-    if keras_file is None:
-        missing.append("not compared with Keras: give the Keras file that the model came from with --against")
-    else:
-        try:
-            title, theirs = run_in_keras(keras_file, config, outputs, model.graph, list(made.inputs))
-            live = replace(made, outputs=tuple(theirs), computed_by=title)
-            found.append(_agreement(model, live, f"{title}, run beside it", "made-up input with real padding"))
-        except KerasUnavailable as reason:
-            missing.append(f"not compared with Keras: {reason}")
-        except Exception as error:  # whatever Keras raises is told and hides nothing that we measure
-            reason = (str(error).strip().splitlines() or [""])[0][:200]
-            missing.append(f"not compared with Keras: it refuses the made-up input ({type(error).__name__}: {reason})")
-    remark = "shows that the engine computes what fastbilstm's NumPy specification says; no comparison with Keras"
-    found.append(_agreement(model, made, "fastbilstm's specification in float64", remark))
-    return found, missing
-
-
-def check_against(against, model, path, **options):
-    """Refuse a Keras file that a converted model did not come from."""
-    if model.vector is None:
-        raise FastBiLSTMError(f"{path}: is a Keras file itself; --against goes with a converted model")
-    if not same_model(load(against, **options), model):
-        raise FastBiLSTMError(f"{against}: holds other weights or layers than {path}; --against names its Keras file")
-
-
-def _agreement(model, vector, reference, remark):
-    ours = Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend)._plan.run(
-        list(vector.inputs), {}
-    )
-    relative, special, compared = [], 0, []
-    for info, y, k in zip(model.outputs, ours, vector.outputs):
-        dtype = "float64" if model.dtype == "float64" and k.dtype == np.float64 else "float32"
-        compared.append((info.name, compare(y, k, dtype)))
-        if y.shape != k.shape or "O" in (y.dtype.kind, k.dtype.kind):
-            special += k.size
-            continue
-        y, k = y.astype(np.float64), k.astype(np.float64)
-        finite = np.isfinite(y) & np.isfinite(k)
-        special += int((~finite).sum())
-        peak = np.abs(k[finite]).max(initial=0.0)
-        error = np.abs(y[finite] - k[finite])
-        relative.append(error / peak if peak else error)
-    errors = np.concatenate(relative) if relative else np.zeros(0)
-    above = errors[errors > 0]
-    edges, counts = _bins(above)
-    return Agreement(
-        reference,
-        len(vector.inputs[0]),
-        len(ours) == len(vector.outputs) and all(result.ok for _, result in compared),
-        tuple(compared),
-        edges,
-        counts,
-        int(errors.size - above.size),
-        special,
-        float(errors.max(initial=0.0)),
-        float(np.median(errors)) if errors.size else 0.0,
-        remark,
-    )
-
-
-def _bins(errors):
-    """Edges a third of a decade apart, and how many errors lie between them."""
-    if not errors.size:
-        return (), ()
-    low, high = (int(np.floor(np.log10(bound) * 3)) for bound in (max(errors.min(), 1e-20), errors.max()))
-    edges = 10.0 ** (np.arange(low, high + 2) / 3)
-    place = np.clip(np.searchsorted(edges, errors, side="right") - 1, 0, len(edges) - 2)
-    counts = np.bincount(place, minlength=len(edges) - 1)
-    return tuple(map(float, edges)), tuple(map(int, counts))
-
-
-# ---- time -----------------------------------------------------------------------------------------------------------
 
 
 class _Clock:
@@ -334,27 +212,31 @@ def _layer_seconds(model, x, batch, seconds):
     return found | {(BETWEEN,): float(np.median(between[1:]))}
 
 
+def _name(network, step):
+    """The name of the layer that a step runs."""
+    return network.graph.layers[network.graph.nodes[step.number - len(network.graph.inputs)].layer].name
+
+
 def _inside(network, path=()):
     """{path of a layer that runs: names of those that went into it}."""
     found, layers = {}, network.graph.layers
-    running = {step.layer.name: step.layer for step in getattr(network, "steps", ())}
+    running = {_name(network, step): step.layer for step in getattr(network, "steps", ())}
     for index, others in getattr(network, "into", {}).items():
         if layers[index].name in running:
             continue  # read by others too, and timed by itself
         for other in others:
-            while layers[other].name not in running and network.into.get(other):
+            while layers[other].name not in running and other in network.into:
                 other = network.into[other][0]
             found.setdefault((*path, layers[other].name), []).append(layers[index].name)
-    for layer in running.values():
+    for name, layer in running.items():
         if isinstance(layer, Functional):
-            found |= _inside(layer, (*path, layer.name))
+            found |= _inside(layer, (*path, name))
     return found
 
 
 def _clocked(network, times, path=()):
     """A copy of a network that adds the seconds of each layer to the last entry of its list in `times`, by path."""
     made, clock = copy.copy(network), time.perf_counter
-    first, nodes = len(network.graph.inputs), network.graph.nodes
 
     def spent(key, function, *args):
         start = clock()
@@ -376,11 +258,8 @@ def _clocked(network, times, path=()):
         made.call_part = call_part
         return made
 
-    def name_of(step):
-        return network.graph.layers[nodes[step.number - first].layer].name
-
     made.steps = [
-        step._replace(layer=_clocked(step.layer, times, (*path, name_of(step))))
+        step._replace(layer=_clocked(step.layer, times, (*path, _name(network, step))))
         if isinstance(step.layer, Functional)
         else step
         for step in network.steps
@@ -389,7 +268,7 @@ def _clocked(network, times, path=()):
     def run(step, values, states):
         if isinstance(step.layer, Functional):
             return network.run(step, values, states)
-        return spent((*path, name_of(step)), network.run, step, values, states)
+        return spent((*path, _name(network, step)), network.run, step, values, states)
 
     made.run = run
     return made

@@ -14,11 +14,12 @@ from . import report_figures as figures
 from . import report_graph, report_measure
 from ._version import __version__
 from .layers.base import REGISTRY, REQUIRED
-from .summary import layer_rows, plan_lines
+from .report_agreement import OUT, WITHIN
+from .summary import layer_rows, plan_lines, shown_inside
 from .tolerances import FLOAT32_FLOOR, FLOAT32_RELATIVE, FLOAT64_RELATIVE
 
 # What describes a layer in its class name already.
-_TOLD = {"units", "output_dim", "merge_mode", "layers"}
+_TOLD = {"units", "output_dim", "input_dim", "merge_mode", "layers"}
 
 STYLE = """
 :root{color-scheme:light dark;--ground:#fff;--ink:#1c1f23;--soft:#59616b;--line:#d5dae0;--panel:#f5f7f9;
@@ -41,7 +42,7 @@ th,td{text-align:left;padding:4px 10px;border-bottom:1px solid var(--line);verti
 white-space:nowrap}
 thead th{font-weight:600;background:var(--panel);position:sticky;top:0}tbody tr:last-child>*{border-bottom:0}
 .numbers td{text-align:right}.numbers thead th:not(:first-child){text-align:right}
-.layers td:nth-child(6),.layers td:nth-child(7),.layers td:nth-child(8){white-space:normal;min-width:150px}
+.layers td:nth-child(6),.layers td:nth-child(7),.layers td:nth-child(8),.verdicts td{white-space:normal;min-width:90px}
 .layers td:nth-child(4){text-align:right}.layers tbody th{white-space:pre}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:24px}
 figure{margin:10px 0;max-width:540px;break-inside:avoid}details{margin-top:6px;font-size:13px}
@@ -53,7 +54,9 @@ svg{display:block;font-size:12px;fill:var(--ink)}svg.chart{width:100%;height:aut
 .mark.s1,.bar.s1,.label.s1{fill:var(--s1)}.mark.s2,.bar.s2,.label.s2{fill:var(--s2)}
 .band{fill:var(--s2);opacity:.18}
 .graph{margin:0 auto}.graph text{text-anchor:middle;font-size:11.5px}.graph text.name{font-weight:600;font-size:12px}
-.graph text.shape{text-anchor:start;fill:var(--soft);font-size:11px}.graph .mask{fill:var(--s2);font-weight:600}
+.graph text.shape{text-anchor:start;fill:var(--soft);font-size:11px;
+paint-order:stroke;stroke:var(--panel);stroke-width:4px}
+.graph .mask{fill:var(--s2);font-weight:600}
 .box rect{stroke:var(--soft);fill:var(--ground)}.box.kernel rect,.key.kernel
 {fill:var(--kernel);background:var(--kernel)}
 .box.numpy rect,.key.numpy{fill:var(--numpy);background:var(--numpy)}
@@ -116,8 +119,7 @@ def _header(model, path, found):
 
         isa = f", {_kernels.isa()}"
     told = ", ".join(one.reference for one in found.agreements)
-    word = "within tolerance" if found.ok else "OUT OF TOLERANCE"
-    verdict = f'<span class="{"ok" if found.ok else "bad"}">{word}</span> of {escape(told)}' if told else "not compared"
+    verdict = f"{_verdict(found.agreements)} of {escape(told)}" if told else "not compared"
     facts = (
         ("file", f"{os.path.basename(path)}, {_megabytes(os.path.getsize(path))}"),
         ("written by", model.keras),
@@ -154,7 +156,7 @@ def options_text(layer):
             continue
         text = str(value)
         told.append(f"{name}={text if len(text) <= 40 else text[:39] + '…'}")
-    inner = [] if layer.graph is not None else [options_text(part) for part in layer.layers]
+    inner = [] if layer.graph is not None else map(options_text, shown_inside(layer))
     return ", ".join(dict.fromkeys([*told, *filter(None, inner)]))
 
 
@@ -178,6 +180,15 @@ def _layers(model):
     return f"<h2>Layers</h2>{figures.table(header, cells, 'layers')}<ul>{lines}</ul>"
 
 
+def _verdict(agreements):
+    verdicts = {outcome.verdict for one in agreements for outcome in one.outputs}
+    if not all(one.ok for one in agreements):
+        return f'<span class="bad">{OUT}</span>'
+    return (
+        f'<span class="ok">{WITHIN if verdicts <= {WITHIN} else "within tolerance or rounding (see the table)"}</span>'
+    )
+
+
 def _agreement(model, found):
     parts = ["<h2>Agreement</h2>"]
     parts += [f"<p>{escape(text)}</p>" for text in found.missing]
@@ -188,10 +199,10 @@ def _agreement(model, found):
         band, rule = (FLOAT64_RELATIVE, FLOAT64_RELATIVE), f"{FLOAT64_RELATIVE:g} of the largest element"
     parts.append(f'<p class="soft">Tolerance: {rule}, of each output.</p><div class="grid2">')
     for one in found.agreements:
-        word = '<span class="ok">within tolerance</span>' if one.ok else '<span class="bad">OUT OF TOLERANCE</span>'
+        word = _verdict([one])
         checked = [
-            (name, "ok" if r.ok else "OUT", figures.number(r.max_abs), figures.number(r.max_rel))
-            for name, r in one.outputs
+            (o.name, o.verdict, figures.number(o.comparison.max_abs), figures.number(o.comparison.max_rel))
+            for o in one.outputs
         ]
         total = sum(one.counts) + one.equal
         numbers = [(f"{figures.number(a)} to {figures.number(b)}", f"{c:,}")
@@ -207,8 +218,9 @@ def _agreement(model, found):
         drawing = figures.histogram(title, one.edges, one.counts, one.equal, band)
         parts.append(f"<section><h3>{escape(one.reference)}</h3><p>{word}; {escape(one.remark)}.</p>")
         parts.append(figures.figure(title, drawing, caption, ("error / largest element", "elements"), numbers))
-        parts.append(figures.table(("output", "verdict", "largest error", "/ largest element"), checked))
-        parts += [f'<p class="bad">{escape(f"{name}: {r.message}")}</p>' for name, r in one.outputs if not r.ok]
+        parts.append(figures.table(("output", "verdict", "largest error", "/ largest element"), checked, "verdicts"))
+        told = [f"{o.name}: {o.comparison.message}" for o in one.outputs if o.verdict == OUT]
+        parts += [f'<p class="bad">{escape(text)}</p>' for text in told]
         parts.append("</section>")
     return "".join(parts) + "</div>"
 

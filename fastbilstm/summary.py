@@ -58,11 +58,15 @@ def _rows(network, tensors, runner=None, depth=0):
             yield from _rows(network.inner[index], tensors, inner_network(runner, layer), depth + 1)
 
 
+def shown_inside(layer):
+    """The layers inside one that tell what it is: of Bidirectional one half."""
+    return layer.layers if layer.class_name == "StackedRNNCells" else layer.layers[:1]
+
+
 def describe(layer):
     """'Bidirectional(LSTM(64), concat)' and the like."""
     if layer.layers:
-        shown = layer.layers if layer.class_name == "StackedRNNCells" else layer.layers[:1]
-        inner = ", ".join(map(describe, shown))
+        inner = ", ".join(map(describe, shown_inside(layer)))
         mode = f", {layer.config['merge_mode']}" if "merge_mode" in layer.config else ""
         return f"{layer.class_name}({inner}{mode})"
     if layer.class_name == "Activation":
