@@ -6,6 +6,7 @@ distances that boxes need; an edge over several ranks goes through a point in ea
 own drawing inside. Imports the standard library and `summary`.
 """
 
+from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
@@ -17,7 +18,8 @@ GAP, RANK_GAP, PADDING = 24, 46, 10
 # Widths of characters: bold names and the lines below them.
 BOLD, PLAIN = 7.4, 6.5
 LONGEST = 34
-SWEEPS = 12
+# Sweeps over the ranks; fewer where a drawing has more boxes and points than these.
+SWEEPS, MANY = 12, 60_000
 
 
 @dataclass
@@ -72,8 +74,9 @@ def _drawing(network, runner, depth=0):
     """(SVG elements, width, height) of a network."""
     boxes, edges = _boxes_and_edges(network, runner, depth)
     ranks = _rank(boxes, edges)
-    _order(ranks)
-    width = _place(ranks)
+    sweeps = max(1, min(SWEEPS, MANY // sum(map(len, ranks))))
+    _order(ranks, sweeps)
+    width = _place(ranks, 3 * sweeps)
     height = _stack(ranks)
     parts = [_edge(*edge) for edge in edges]
     parts += [_node(box) for box in boxes]
@@ -162,15 +165,19 @@ def _crossings(ranks):
     count = 0
     for upper, lower in pairwise(ranks):
         place = {id(box): k for k, box in enumerate(lower)}
-        ends = [place[id(other)] for box in upper for other in sorted(box.below, key=lambda b: place[id(b)])]
-        count += sum(a > b for k, a in enumerate(ends) for b in ends[k + 1 :])
+        seen = []
+        for box in upper:
+            ends = [place[id(other)] for other in box.below]
+            count += sum(len(seen) - bisect_right(seen, end) for end in ends)
+            for end in ends:
+                insort(seen, end)
     return count
 
 
-def _order(ranks):
+def _order(ranks, sweeps):
     """Sort each rank by the mean place of the neighbours, down and up again; keep the order with fewest crossings."""
     best, fewest = [list(rank) for rank in ranks], _crossings(ranks)
-    for sweep in range(SWEEPS):
+    for sweep in range(sweeps):
         if not fewest:
             break
         down = sweep % 2 == 0
@@ -208,11 +215,11 @@ def _settle(boxes, wanted):
             box.x = place + at
 
 
-def _place(ranks):
+def _place(ranks, sweeps):
     """Set x; returns the width of the drawing."""
     for rank in ranks:
         _settle(rank, [0.0] * len(rank))
-    for sweep in range(3 * SWEEPS):
+    for sweep in range(sweeps):
         for rank in ranks if sweep % 2 == 0 else reversed(ranks):
             wanted = []
             for box in rank:
