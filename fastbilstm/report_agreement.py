@@ -3,6 +3,8 @@
 Imports Keras only to compare, and only where it is installed.
 """
 
+import math
+import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from . import plan as planning
 from . import vector as vectors
-from .errors import FastBiLSTMError, InputError
+from .errors import FastBiLSTMError
 from .loading import load
 from .model import Model
 from .tolerances import HALF_RELATIVE, Comparison, compare
@@ -20,6 +22,7 @@ from .verify import KerasUnavailable, run_in_keras, same_model
 ROWS, SPECIFICATION_WORK = 64, 2 * 10**10
 # Sizes of free axes in the inputs compared, tried one after another.
 _SIZES = (50, 12, *range(1, 9))
+_ADDRESS = re.compile(r"\w+://\S+")
 WITHIN, OUT = "within tolerance", "OUT OF TOLERANCE"
 # Some models magnify rounding errors: two right answers in float32 differ by more than the tolerance. An output may be
 # so many times further away than NumPy in float32 is from float64, as long as that is little.
@@ -64,11 +67,8 @@ def agreements(model, path, against, config, outputs):
         remark = "recorded when the file was converted"
         found.append(_agreement(model, recorded, f"the recorded vector, by {recorded.computed_by}", remark))
     try:
-        # What the specification costs is known before it runs.
-        steps = max([i.shape[1] or _SIZES[0] for i in model.graph.inputs if len(i.shape) > 1], default=1)
-        rows = int(np.clip(SPECIFICATION_WORK // (model._plan.work * steps), 3, ROWS))
-        made = vectors.make(model.graph, model._tensors, rows, _SIZES)
-    except InputError as error:
+        made = vectors.make(model.graph, model._tensors, _rows(model), _SIZES)
+    except FastBiLSTMError as error:
         missing.append(f"compared on no made-up input, since none fits the model: {error}")
         return found, missing
     keras_file = against or (path if model.vector is None else None)
@@ -80,13 +80,21 @@ def agreements(model, path, against, config, outputs):
             live = replace(made, outputs=tuple(theirs), computed_by=title)
             found.append(_agreement(model, live, f"{title}, run beside it", "made-up input with real padding"))
         except KerasUnavailable as reason:
-            missing.append(f"not compared with Keras: {reason}")
+            missing.append(f"not compared with Keras: {_ADDRESS.sub('(address left out)', str(reason))}")
         except Exception as error:  # whatever Keras raises is told and hides nothing that we measure
-            reason = (str(error).strip().splitlines() or [""])[0][:200]
+            reason = _ADDRESS.sub("(address left out)", (str(error).strip().splitlines() or [""])[0])[:200]
             missing.append(f"not compared with Keras: it refuses the made-up input ({type(error).__name__}: {reason})")
     remark = "shows that the engine computes what fastbilstm's NumPy specification says; no comparison with Keras"
     found.append(_agreement(model, made, "fastbilstm's specification in float64", remark))
     return found, missing
+
+
+def _rows(model):
+    """How many rows to compare: what the specification costs is known before it runs."""
+    shapes = [[size or _SIZES[0] for size in i.shape[1:]] for i in model.graph.inputs]
+    steps = max([shape[0] for shape in shapes if shape], default=1)
+    most = min(SPECIFICATION_WORK // (model._plan.work * steps), vectors.MAX_INPUT // max(map(math.prod, shapes)))
+    return max(3, min(most, ROWS))
 
 
 def check_against(against, model, path, **options):

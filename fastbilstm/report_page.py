@@ -225,20 +225,26 @@ def _agreement(model, found):
     return "".join(parts) + "</div>"
 
 
-def _lines(timings, key):
+def _threads(model, timing):
+    """What computed a timing; only our kernels keep to a number of threads."""
+    if model.backend != "vector":
+        return model.backend
+    return f"{timing.threads} thread{'s' * (timing.threads > 1)}"
+
+
+def _lines(model, timings, key):
     """{"1 thread": [(x, milliseconds, low, high), ...], ...}"""
     series = {}
     for t in timings:
-        name = f"{t.threads} thread{'s' * (t.threads > 1)}"
-        series.setdefault(name, []).append((getattr(t, key), 1e3 * t.seconds, 1e3 * t.low, 1e3 * t.high))
+        series.setdefault(_threads(model, t), []).append((getattr(t, key), 1e3 * t.seconds, 1e3 * t.low, 1e3 * t.high))
     return series
 
 
-def _time_figure(title, x_title, timings, key):
-    series = _lines(timings, key)
+def _time_figure(model, title, x_title, timings, key):
+    series = _lines(model, timings, key)
     rows = [
         (
-            f"{getattr(t, key)}, {t.threads} thread{'s' * (t.threads > 1)}",
+            f"{getattr(t, key)}, {_threads(model, t)}",
             *(figures.number(1e3 * value) for value in (t.seconds, t.low, t.high)),
             f"{t.batch / t.seconds:,.0f}",
             t.calls,
@@ -260,16 +266,16 @@ def _latency(model, speed):
     parts += [f"<p>{escape(line)}</p>" for line in speed.missing]
     parts.append('<div class="grid2">')
     if speed.batches:
-        parts.append(_time_figure(f"Time against batch, {at}", "rows in a batch", speed.batches, "batch"))
+        parts.append(_time_figure(model, f"Time against batch, {at}", "rows in a batch", speed.batches, "batch"))
     for batch in dict.fromkeys(t.batch for t in speed.lengths):
         chosen = [t for t in speed.lengths if t.batch == batch]
-        parts.append(_time_figure(f"Time against length, batch {batch}", unit, chosen, "length"))
+        parts.append(_time_figure(model, f"Time against length, batch {batch}", unit, chosen, "length"))
     if speed.shares:
-        parts.append(_share_figure(speed.shares, at))
+        parts.append(_share_figure(model, speed.shares, at))
     return "".join(parts) + "</div>"
 
 
-def _share_figure(shares, at):
+def _share_figure(model, shares, at):
     batches = list(shares[0].seconds)
     names = [f"batch {batch}" for batch in batches]
     totals = [sum(s.seconds[batch] for s in shares) or 1.0 for batch in batches]
@@ -282,7 +288,10 @@ def _share_figure(shares, at):
             cell += [figures.number(1e3 * s.seconds[batch]), f"{100 * s.seconds[batch] / total:.1f} %"]
         cells.append(cell)
     header = ["layer", *(text for name in names for text in (f"{name}, ms", "share"))]
-    caption = "Medians on one thread. Layers folded into another one are timed with it; dropped ones take no time."
+    caption = (
+        f"Medians, {'on one thread' if model.backend == 'vector' else model.backend}. Layers folded into another one "
+    )
+    caption += "are timed with it; dropped ones take no time."
     title = f"Share of each layer, {at}"
     return figures.figure(title, figures.share_chart(title, rows, names), caption, header, cells)
 

@@ -21,7 +21,7 @@ SPECIFICATION = "fastbilstm-spec-float64"
 _FREE_SIZES = (12, *range(1, 9))
 _ROWS = 3
 # Numbers in one made-up input: 400 MB, which no sequence model needs.
-_MAX_INPUT = 50_000_000
+MAX_INPUT = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _make_inputs(graph, id_limits, mask_values, free, padded=True, readers=(), r
     batch = next((i.shape[0] for i in graph.inputs if i.shape[0]), rows)
     for number, (given, limit) in enumerate(zip(graph.inputs, id_limits)):
         shape = (batch, *(free if size is None else size for size in given.shape[1:]))
-        if math.prod(shape) > _MAX_INPUT:
+        if math.prod(shape) > MAX_INPUT:
             raise FileFormatError(f"input {given.name!r} has shape {given.shape}: too large for a self-check vector")
         tokens = readers[number].table().tokens if readers and readers[number] else []
         if given.dtype == "string":

@@ -80,13 +80,13 @@ def check_accessible(page):
     assert levels[0] == 1 and all(b - a <= 2 for a, b in pairwise(levels))
 
 
-def check_numbers(page, found):
+def check_numbers(page, found, backend):
     """Every number that was measured is in the drawing of its figure and in the table below it."""
     ms = lambda seconds: report_figures.number(1e3 * seconds)  # noqa: E731
     for timing in (*found.speed.batches, *found.speed.lengths):
         of_batch = timing in found.speed.batches
         start = "Time against batch" if of_batch else f"Time against length, batch {timing.batch}"
-        threads = f"{timing.threads} thread{'s' * (timing.threads > 1)}"
+        threads = backend if backend != "vector" else f"{timing.threads} thread{'s' * (timing.threads > 1)}"
         figure, x = page.figure(start), timing.batch if of_batch else timing.length
         median, low, high = ms(timing.seconds), ms(timing.low), ms(timing.high)
         assert f"{threads}, {x}: {median} ({low} to {high})" in figure["marks"]
@@ -121,6 +121,6 @@ def made(path, target, seconds=0.3, **options):
     page = Page(target)
     check_self_contained(page)
     check_accessible(page)
-    check_numbers(page, found)
+    check_numbers(page, found, re.search(r"backend (\w+)", page.text)[1])
     assert str(Path(target).parent) not in page.text
     return page, found

@@ -37,17 +37,22 @@ def run(capsys, *args):
     return code, captured.out, captured.err
 
 
+def check_complete(measured, wanted, speed):
+    """All was measured, or the page says that the time was too short (on a busy machine)."""
+    assert measured == set(wanted) or (measured < set(wanted) and any("left out" in line for line in speed.missing))
+
+
 # ---- the page -------------------------------------------------------------------------------------------------------
 
 
 def test_a_converted_model(tmp_path, capsys, without_keras):
     model = tmp_path / "model.fbl"
     fastbilstm.convert(DEMO, model)
-    page, found = made(model, tmp_path / "page.html", seconds=1.0)
+    page, found = made(model, tmp_path / "page.html", seconds=0.5)
     assert found.ok and [one.rows for one in found.agreements] == [3, 64]
     assert all(sum(one.counts) + one.equal == one.rows for one in found.agreements)  # one output a row
     assert all(one.largest <= 1e-5 and one.median <= one.largest for one in found.agreements)
-    assert {t.batch for t in found.speed.batches} == set(report_measure.BATCHES)
+    check_complete({t.batch for t in found.speed.batches}, report_measure.BATCHES, found.speed)
     assert not found.speed.lengths and "one size only" in " ".join(found.speed.missing)
     text = "".join(page.words)
     loaded = fastbilstm.load(model)
@@ -74,7 +79,7 @@ def test_without_keras_it_says_so(tmp_path, without_keras):
     page, found = made(SEQ2SEQ, tmp_path / "page.html")
     assert found.ok and len(found.agreements) == 1 and "keras is not installed" in found.missing[0]
     assert "not compared with Keras" in "".join(page.words)
-    assert {t.length for t in found.speed.lengths} == set(report_measure.LENGTHS)
+    check_complete({t.length for t in found.speed.lengths}, report_measure.LENGTHS, found.speed)
 
 
 def test_a_wrong_answer_is_told(tmp_path, capsys):
@@ -167,6 +172,23 @@ def test_a_stateful_model_keeps_no_states():
     before = model.predict(x)
     report_measure.speed(model, 0.05)
     np.testing.assert_array_equal(model.predict(x), before)
+
+
+def test_wide_inputs_are_fewer(monkeypatch, tmp_path, without_keras):
+    monkeypatch.setattr(fastbilstm.vector, "MAX_INPUT", 2000)
+    _, found = made(DEMO, tmp_path / "page.html", seconds=1.0)
+    assert found.ok and found.agreements[0].rows == 5
+    assert {1} <= {t.batch for t in found.speed.batches} <= {1, 2, 4}
+    assert any("too large" in line or "left out" in line for line in found.speed.missing)
+
+
+def test_addresses_in_keras_errors_are_left_out(monkeypatch, tmp_path):
+    def missing(graph):
+        raise verify.KerasUnavailable("see https://example.org/page for more")
+
+    monkeypatch.setattr(verify, "_framework", missing)
+    page, found = made(SEQ2SEQ, tmp_path / "page.html", seconds=0.1)
+    assert "(address left out) for more" in found.missing[0] and "://" not in page.text
 
 
 def test_float64(tmp_path, without_keras):
