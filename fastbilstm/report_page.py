@@ -42,7 +42,7 @@ th,td{text-align:left;padding:4px 10px;border-bottom:1px solid var(--line);verti
 white-space:nowrap}
 thead th{font-weight:600;background:var(--panel);position:sticky;top:0}tbody tr:last-child>*{border-bottom:0}
 .numbers td{text-align:right}.numbers thead th:not(:first-child){text-align:right}
-.layers td:nth-child(6),.layers td:nth-child(7),.layers td:nth-child(8),.verdicts td{white-space:normal;min-width:90px}
+.layers td:nth-child(6),.layers td:nth-child(7),.layers td:nth-child(8),.verdicts td{white-space:normal;min-width:112px}
 .layers td:nth-child(4){text-align:right}.layers tbody th{white-space:pre}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:24px}
 figure{margin:10px 0;max-width:540px;break-inside:avoid}details{margin-top:6px;font-size:13px}

@@ -6,6 +6,7 @@ import make_files as mf
 import numpy as np
 import pytest
 from built_nets import Net
+from cases import CASES
 from report_pages import DEMO, SEQ2SEQ
 
 import fastbilstm
@@ -25,12 +26,35 @@ def test_rounding_is_told_from_mistakes():
     model = fastbilstm.load(SEQ2SEQ)
     vector = fastbilstm.vector.make(model.graph, model._tensors, 64, (50,))
     (y,) = vector.outputs
-    (rounding,) = report_agreement._rounding(model, list(vector.inputs))
+    ((_, rounding),) = report_agreement._rounded(model, list(vector.inputs))
     assert 0 < rounding < report_agreement.MOST_ROUNDING
     for factor, ok in ((0, True), (2, True), (20, False), (1e5, False)):
         moved = (y + factor * rounding * np.abs(y).max() * (np.arange(y.size) == 7).reshape(y.shape),)
         vector = fastbilstm.weights_file.Vector(vector.inputs, moved, "keras 3.99")
         assert report_agreement._agreement(model, vector, "", "").ok == ok, factor
+
+
+def test_a_mask_value_that_float32_does_not_hold():
+    """0.1 in float32 is not 0.1 in float64: no rounding, but no mistake of the engine either."""
+    config = mf.sequential(
+        mf.input_layer("x", (None, 6, 4), "float32"), mf.layer("Masking", "masking", mask_value=0.1), mf.lstm()
+    )
+    model = fastbilstm.load(mf.h5(config, mf.weights_of(lstm=mf.lstm_weights(4, 3))))
+    vector = fastbilstm.vector.make(model.graph, model._tensors, 64)
+    found = report_agreement._agreement(model, vector, "", "")
+    assert found.ok and found.largest > report_agreement.MOST_ROUNDING
+    assert "as the specification in float32" in found.outputs[0].verdict
+    recorded = fastbilstm.weights_file.Vector(vector.inputs, vector.outputs, "keras 3.99")
+    assert not report_agreement._agreement(model, recorded, "", "").ok
+
+
+def test_a_model_that_takes_three_rows_only(monkeypatch):
+    case = next(case for case in CASES if case.name == "ops-rows-keras3")
+    model = fastbilstm.load(**case.load_args())
+    monkeypatch.setattr(model, "vector", fastbilstm.vector.make(model.graph, model._tensors))  # no Keras file
+    found, missing = report_agreement.agreements(model, "model.fbl", None, None, None)
+    assert [one.rows for one in found] == [3, 3] and all(one.ok for one in found)
+    assert len(missing) == 1 and "--against" in missing[0]
 
 
 def test_histogram_counts_every_element():
