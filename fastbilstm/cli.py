@@ -1,6 +1,7 @@
-"""The command `fastbilstm`: convert, inspect, verify, predict.
+"""The command `fastbilstm`: convert, inspect, verify, report, predict.
 
-Exit codes: 0 done; 1 `verify` out of tolerance; 2 wrong use, unreadable file, unsupported layer, existing target.
+Exit codes: 0 done; 1 `verify` or `report` out of tolerance; 2 wrong use, unreadable file, unsupported layer, existing
+target.
 """
 
 import argparse
@@ -29,6 +30,15 @@ def _add_source_options(parser, what="model"):
         metavar="LAYER[,LAYER]",
         help="cut the graph at these layers (for files that end in a loss or a Lambda); 'name:1' is the second call",
     )
+
+
+def add_engine_options(parser):
+    """The options of what computes."""
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="auto", help="what computes (default: the fastest there is)"
+    )
+    parser.add_argument("--threads", type=int, help="threads at most (default: the cores this process may use)")
 
 
 def _outputs(args):
@@ -143,9 +153,15 @@ def _unique(names):
     return result
 
 
+def run_report(args):
+    from .report import run
+
+    return run(args, _outputs(args))
+
+
 def make_parser():
     parser = argparse.ArgumentParser(
-        prog="fastbilstm", description="Run trained Keras LSTM and BiLSTM models without TensorFlow."
+        prog="fastbilstm", description="Run trained Keras sequence models without TensorFlow."
     )
     parser.add_argument("--version", action="version", version=f"fastbilstm {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
@@ -168,6 +184,22 @@ def make_parser():
     sub.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
     sub.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
     sub.set_defaults(run=run_verify)
+
+    sub = commands.add_parser(
+        "report",
+        help="write a page about a model: graph, layers, agreement, latency, size",
+        description="Writes one self-contained HTML page: the graph, the layers, the agreement with Keras (where it is "
+        "installed), the recorded vector and the specification, time against batch and length, and the size. Exit code "
+        "1: the page is written, and an output is out of tolerance.",
+    )
+    _add_source_options(sub)
+    sub.add_argument("-o", "--output", required=True, help="the page to write (.html)")
+    sub.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
+    sub.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    sub.add_argument("--seconds", type=float, default=20.0, help="for the timings together (default: 20)")
+    add_engine_options(sub)
+    sub.add_argument("--quiet", action="store_true", help="no progress line")
+    sub.set_defaults(run=run_report)
 
     sub = commands.add_parser("predict", help="run a model on arrays")
     _add_source_options(sub)

@@ -61,11 +61,13 @@ class Step(NamedTuple):
 
 
 class Network(Functional):
-    """A Functional that runs steps; `labels` says for each layer of the graph what became of it."""
+    """A Functional that runs steps; `labels` says for each layer of the graph what became of it, `into` which others
+    run it now, where they do; by index in the graph.
+    """
 
     def __init__(self, functional, budget):
         self.__dict__.update(vars(functional))
-        self.labels = {}
+        self.labels, self.into = {}, {}
         self.steps, self.results = Builder(self, budget).build()
 
     def call(self, inputs, kwargs, states):
@@ -171,6 +173,11 @@ class Builder:
                 call.engine, network.labels[call.index] = self.convert(call.layer, call)
         return self.schedule(), self.results
 
+    def merge(self, call, other, label):
+        """Note that a call has gone into another one."""
+        self.network.labels[call.index] = label
+        self.network.into.setdefault(call.index, []).append(other.index)
+
     def resolve(self, ref):
         return self.alias.get(ref, ref)
 
@@ -218,7 +225,7 @@ class Builder:
         if found is None or self.is_shared(before):
             return
         before.folds.append(scaled(*found))
-        self.network.labels[call.index] = "folded"
+        self.merge(call, before, "folded")
         self.alias = {old: Ref(before_number) if new == Ref(number) else new for old, new in self.alias.items()}
         self.alias[Ref(number)] = Ref(before_number)
         del self.calls[number]
@@ -249,7 +256,7 @@ class Builder:
                 break
             folds.append(affine(*found))
             call.read(before.refs[0])
-            self.network.labels[before.index] = "folded"
+            self.merge(before, call, "folded")
             del self.calls[number]
         if not folds:
             return None
@@ -284,7 +291,8 @@ class Builder:
             if before is not None:
                 call.args, call.kwargs = before.args, before.kwargs
                 call.engine = engine.VectorAttention(before.layer, pooling=layer)
-                self.network.labels[call.index] = self.network.labels[before.index] = "vector, mean over queries first"
+                self.network.labels[call.index] = "vector, mean over queries first"
+                self.merge(before, call, "vector, mean over queries first")
             else:
                 call.engine = engine.VectorAveragePooling(layer)
                 self.network.labels[call.index] = "vector"
@@ -327,7 +335,7 @@ class Builder:
                 embedding.layer, engine_recurrent.recurrent(layer, fold, rows), project
             )
             call.read(embedding.refs[0])
-            self.network.labels[embedding.index] = "in a table of projections" if project else "rows read in place"
+            self.merge(embedding, call, "in a table of projections" if project else "rows read in place")
         else:
             call.engine = self.cached(layer, lambda: engine_recurrent.recurrent(layer, fold), fold is not None)
         self.network.labels[call.index] = label
