@@ -1,10 +1,15 @@
 """What the answer of a model may depend on beside its rows and kept timesteps: other rows, and masked padding.
 
-Walks the graph once, at compilation, with the layers of the specification. Imports nothing of the engine.
+Walks the graph once, at compilation, with the layers of the specification; again for a call in which only some inputs
+have rows of different lengths. Imports nothing of the engine.
 """
 
-from .graph import flatten_refs
-from .layers import Functional, core, merging, normalization, recurrent, reshaping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .graph import Constant, flatten_refs
+from .layers import Functional, Tensor, core, merging, normalization, recurrent, reshaping
 from .layers import activation as activations
 from .layers.functional import TimeDistributed
 from .layers.operation import Operation
@@ -35,8 +40,9 @@ def rows_are_independent(network):
 # Operations that make a mask of the padded input, or another of a mask.
 _MASKS = ("NotEqual", "Equal", "Any", "ConvertToTensor", "Cast")
 # What a tensor is: FREE does not depend on padding; ALIGNED has a time axis and a mask over it, and at kept timesteps
-# does not depend on padding; MASK is such a mask itself; INPUT is the padded input; None is anything else.
-FREE, ALIGNED, MASK, INPUT = "free", "aligned", "mask", "input"
+# does not depend on padding; MASK is such a mask itself; RAW is the padded input, INPUT what layers made of it step by
+# step; None is anything else.
+FREE, ALIGNED, MASK, RAW, INPUT = "free", "aligned", "mask", "raw", "input"
 
 _ROWWISE = (
     *(core.Dense, core.Identity, activations.ReLU, activations.LeakyReLU, activations.ELU),
@@ -44,20 +50,72 @@ _ROWWISE = (
 )
 
 
-def verdict(network, runner=None):
-    """Whether the answer depends on the amount of masked padding, in a sentence for `summary()`.
+@dataclass(frozen=True)
+class Padding:
+    """What padding has to do with the answer of a model.
+
+    Attributes
+    ----------
+    text : str
+        Whether the answer depends on the amount of masked padding, in a sentence for `summary()`.
+    free : bool
+        Whether it does not, at kept timesteps where a sequence is returned: then rows need no padding at all.
+    layer : str
+        What makes padding matter, or "".
+    values : tuple of float
+        For each input the number that padding must hold to be masked.
+    outputs : tuple of (int or None)
+        For each output the input whose timesteps it has, if any.
+    """
+
+    text: str
+    free: bool
+    layer: str
+    values: tuple
+    outputs: tuple
+
+
+def verdict(network, runner=None, ragged=None):
+    """The Padding of a model in which the inputs of the numbers `ragged` (None: all of them) may be padded.
 
     `runner` is the engine's network, or None if the specification runs.
     """
-    walk = _Walk()
-    kinds = walk.results(network, [(INPUT, k) for k in range(len(network.graph.inputs))])
+    walk, count = _Walk(), len(network.graph.inputs)
+    kinds = walk.results(network, [(RAW, k) if ragged is None or k in ragged else (FREE, None) for k in range(count)])
     if not walk.uses_mask:
-        return "no masks: every timestep counts"
-    if any(kind != FREE for kind, _ in kinds):
-        return f"the answer depends on the amount of padding ({walk.reason or 'a sequence is returned'})"
-    if runner is None or "numpy" in _labels(runner):
-        return "the answer does not depend on the amount of masked padding, up to rounding"
-    return "the answer does not depend on the amount of masked padding, to the bit"
+        text = "no masks: every timestep counts"
+    elif any(kind != FREE for kind, _ in kinds):
+        text = f"the answer depends on the amount of padding ({walk.reason or 'a sequence is returned'})"
+    elif runner is None or "numpy" in _labels(runner):
+        text = "the answer does not depend on the amount of masked padding, up to rounding"
+    else:
+        text = "the answer does not depend on the amount of masked padding, to the bit"
+    layer = walk.reason
+    if all(kind in (FREE, ALIGNED) for kind, _ in kinds):
+        layer = next((why for why in map(walk.unknown, range(count)) if why), None)
+    elif layer is None:
+        layer = "an output that is made step by step"
+    if layer and not walk.uses_mask:
+        layer += ", which no mask reaches,"
+    values = tuple(next(iter(walk.pads.get(k, [0.0]))) for k in range(count))
+    outputs = tuple(origin if kind == ALIGNED else None for kind, origin in kinds)
+    return Padding(text, not layer, layer or "", values, outputs)
+
+
+def _masked_value(layer):
+    """The number that a Masking layer masks, where a whole timestep holds it; None if there is none."""
+    value = float(np.float32(layer.mask_value)) if layer.version.is_keras3 else float(layer.mask_value)
+    with np.errstate(all="ignore"):
+        (masked,) = layer.call([Tensor(np.full((1, 1, 1), value, layer.dtype), None)], {}, {})
+    return value if np.isfinite(value) and not masked.mask.any() else None
+
+
+def _unequal_value(layer, node):
+    """The number that NotEqual compares with, if there is one that every precision holds."""
+    found = layer.arguments(node.args, node.kwargs).values()
+    found = [value.array if isinstance(value, Constant) else value for value in found]
+    found = [float(value) for value in found if isinstance(value, (int, float, np.ndarray)) and np.size(value) == 1]
+    return found[0] if len(found) == 1 and np.float32(found[0]) == found[0] else None
 
 
 def _labels(runner):
@@ -72,47 +130,76 @@ class _Walk:
 
     def __init__(self):
         self.uses_mask, self.reason = False, None
+        # By input: what its masks mask (None: not known), the layers that decide it, whether it is cast to integers.
+        self.pads, self.makers, self.whole = {}, {}, set()
+
+    def masks_value(self, layer, origin, value):
+        self.pads.setdefault(origin, set()).add(value)
+        self.makers.setdefault(origin, f"the mask of layer {layer.name!r} ({layer.class_name})")
+
+    def unknown(self, origin):
+        """What keeps padding of an input from being masked by all of its masks alike; None if nothing does."""
+        found = self.pads.get(origin, {0.0})
+        (value,) = found if len(found) == 1 else (None,)
+        known = value is not None and (origin not in self.whole or value == int(value))
+        return None if known else self.makers[origin]
 
     def results(self, network, inputs):
         values = [[given] for given in inputs]
+        for (_, origin), given in zip(inputs, network.graph.inputs):
+            if given.dtype.startswith(("int", "uint", "bool")):
+                self.whole.add(origin)
         for node, specs in zip(network.graph.nodes, network.node_specs):
             layer = network.inner[node.layer]
             refs = flatten_refs((node.args, {k: v for k, v in node.kwargs.items() if k != "mask"}))
             given = [values[ref.node][ref.tensor] for ref in refs]
             masks = [values[ref.node][ref.tensor] for ref in flatten_refs(node.kwargs.get("mask"))]
             states = bool(flatten_refs(node.kwargs.get("initial_state"))) or len(refs) > 1
-            if isinstance(layer, Functional):
+            if given and all(kind == FREE for kind, _ in (*given, *masks)):
+                outputs = [(FREE, None)] * len(specs)
+            elif isinstance(layer, Functional):
                 outputs = self.results(layer, given) if not masks else [(None, None)] * len(specs)
             else:
-                outputs = [self.kind(layer, given, masks, states, specs)] * len(specs)
+                outputs = [self.kind(layer, node, given, masks, specs)] * len(specs)
                 if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)):
                     outputs = self.recurrent(layer, given, masks, states, len(specs))
+                if masks and network.drops_given_masks and (ALIGNED, given[0][1]) in outputs:
+                    # The mask is used and ends here, or another one goes on.
+                    outputs = [(None, None)] * len(specs)
             if any(kind is None for kind, _ in outputs) and all(kind is not None for kind, _ in given):
                 self.reason = self.reason or f"layer {layer.name!r} ({layer.class_name})"
             values.append(outputs)
         return [values[ref.node][ref.tensor] for ref in network.graph.outputs]
 
-    def kind(self, layer, given, masks, states, specs):
+    def kind(self, layer, node, given, masks, specs):
         kinds = {kind for kind, _ in given}
         origins = {origin for kind, origin in given if kind != FREE}
-        if kinds == {FREE} and not masks:
-            return FREE, None
         origin = origins.pop() if len(origins) == 1 else None
         if origin is None or None in kinds or any(mask != (MASK, origin) for mask in masks):
             return None, None
         if (isinstance(layer, core.Embedding) and layer.mask_zero) or isinstance(layer, core.Masking):
             self.uses_mask = True
-            return (ALIGNED, origin) if kinds == {INPUT} else (None, None)
-        if isinstance(layer, Operation) and type(layer).__name__ in _MASKS:
-            return (MASK, origin) if kinds <= {INPUT, MASK} else (None, None)
+            if kinds == {RAW} and len(specs[0].shape) > 2:
+                self.masks_value(layer, origin, _masked_value(layer) if isinstance(layer, core.Masking) else 0.0)
+            else:
+                self.masks_value(layer, origin, None)
+            return (ALIGNED, origin) if kinds <= {RAW, INPUT} else (None, None)
+        if isinstance(layer, Operation) and (name := type(layer).__name__) in _MASKS:
+            if kinds == {RAW} and name != "Equal":
+                self.masks_value(layer, origin, _unequal_value(layer, node) if name == "NotEqual" else 0.0)
+            elif kinds != {MASK} or name in ("Equal", "NotEqual"):
+                self.masks_value(layer, origin, None)
+            return (MASK, origin) if kinds <= {RAW, INPUT, MASK} else (None, None)
         if isinstance(layer, core.Embedding):
             return INPUT, origin
         if layer.class_name == "TextVectorization":
             # Its rows are padded with 0 as those of an input of token ids are.
-            return (INPUT, origin) if layer.output_mode == "int" and kinds == {INPUT} else (None, None)
+            return (INPUT, origin) if layer.output_mode == "int" and kinds <= {RAW, INPUT} else (None, None)
         if masks:
             self.uses_mask = True
         if isinstance(layer, _ROWWISE) or self.is_last_axis(layer, specs):
+            if kinds == {RAW} and not isinstance(layer, core.Identity):
+                return INPUT, origin
             return (next(iter(kinds)), origin) if len(kinds) == 1 else (None, None)
         if kinds != {ALIGNED}:
             return None, None
@@ -138,11 +225,9 @@ class _Walk:
 
     def recurrent(self, layer, given, masks, states, count):
         kind, origin = given[0]
-        if kind == FREE and not masks and all(other == (FREE, None) for other in given):
-            return [(FREE, None)] * count
         parts = layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,)
         both = isinstance(layer, recurrent.Bidirectional)
-        masked = kind == ALIGNED if not masks else masks == [(MASK, origin)] and kind in (ALIGNED, INPUT)
+        masked = kind == ALIGNED if not masks else masks == [(MASK, origin)] and kind in (ALIGNED, RAW, INPUT)
         if masks:
             self.uses_mask = True
         if not masked or states or any(part.time_major or part.zeroes_late for part in parts):

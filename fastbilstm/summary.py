@@ -67,7 +67,7 @@ def summary_text(model):
         f"computed in {model.dtype} by backend {model.backend}, {_threads(model)}",
         "initializers are ignored; of regularizers, constraints and dropout those that are set are listed",
     ]
-    lines.append(plan.padding)
+    lines.append(plan.padding.text)
     if vector:
         lines += _engine_lines(plan, rows)
     lines += [f"note: {note}" for note in model.graph.notes]
