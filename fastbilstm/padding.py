@@ -59,7 +59,7 @@ class Padding:
     text : str
         Whether the answer depends on the amount of masked padding, in a sentence for `summary()`.
     free : bool
-        Whether it does not, at kept timesteps where a sequence is returned: then rows need no padding at all.
+        Whether it does not, at a row's own timesteps where a sequence is returned: then rows need no padding at all.
     layer : str
         What makes padding matter, or "".
     values : tuple of float
@@ -92,7 +92,8 @@ def verdict(network, runner=None, ragged=None):
         text = "the answer does not depend on the amount of masked padding, to the bit"
     layer = walk.reason
     if all(kind in (FREE, ALIGNED) for kind, _ in kinds):
-        layer = next((why for why in map(walk.unknown, range(count)) if why), None)
+        found = [*map(walk.unknown, range(count)), *(walk.loose.get(k) for kind, k in kinds if kind == ALIGNED)]
+        layer = next(filter(None, found), None)
     elif layer is None:
         layer = "an output that is made step by step"
     if layer and not walk.uses_mask:
@@ -104,18 +105,19 @@ def verdict(network, runner=None, ragged=None):
 
 def _masked_value(layer):
     """The number that a Masking layer masks, where a whole timestep holds it; None if there is none."""
-    value = float(np.float32(layer.mask_value)) if layer.version.is_keras3 else float(layer.mask_value)
+    value = np.float32(layer.mask_value) if layer.version.is_keras3 else layer.mask_value
+    value = float(layer.dtype.type(value))
     with np.errstate(all="ignore"):
         (masked,) = layer.call([Tensor(np.full((1, 1, 1), value, layer.dtype), None)], {}, {})
     return value if np.isfinite(value) and not masked.mask.any() else None
 
 
 def _unequal_value(layer, node):
-    """The number that NotEqual compares with, if there is one that every precision holds."""
+    """The number that NotEqual compares with; None if it is no number."""
     found = layer.arguments(node.args, node.kwargs).values()
     found = [value.array if isinstance(value, Constant) else value for value in found]
-    found = [float(value) for value in found if isinstance(value, (int, float, np.ndarray)) and np.size(value) == 1]
-    return found[0] if len(found) == 1 and np.float32(found[0]) == found[0] else None
+    found = [value for value in found if isinstance(value, (int, float, np.ndarray)) and np.size(value) == 1]
+    return float(layer.dtype.type(np.ravel(found[0])[0])) if len(found) == 1 else None
 
 
 def _labels(runner):
@@ -132,6 +134,8 @@ class _Walk:
         self.uses_mask, self.reason = False, None
         # By input: what its masks mask (None: not known), the layers that decide it, whether it is cast to integers.
         self.pads, self.makers, self.whole = {}, {}, set()
+        # By input: the layer whose answer at masked timesteps depends on padding, though not at kept ones.
+        self.loose = {}
 
     def masks_value(self, layer, origin, value):
         self.pads.setdefault(origin, set()).add(value)
@@ -213,6 +217,8 @@ class _Walk:
             return (ALIGNED, origin) if specs[0].masked and len(specs) == 1 else (None, None)
         if layer.class_name in ("MultiHeadAttention", "GroupQueryAttention"):
             plain = len(specs) == 1 and specs[0].masked and len(specs[0].shape) == 3 and not layer.sliding_window
+            # A masked query attends to all timesteps alike.
+            self.loose.setdefault(origin, f"layer {layer.name!r} ({layer.class_name})")
             return (ALIGNED, origin) if plain else (None, None)
         if isinstance(layer, TimeDistributed) and isinstance(layer.inner[0], _ROWWISE):
             return ALIGNED, origin

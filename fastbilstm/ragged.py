@@ -141,7 +141,7 @@ def check(plan, given, differ, options):
         raise InputError(f"pad= and maxlen= are for sequences; the model has none among its inputs ({names})")
     if not found:
         return arrays, None
-    verdict = padding.verdict(plan.network, plan.runner if plan.backend == "vector" else None, set(found))
+    verdict = plan.padding if len(found) == len(arrays) else padding.verdict(plan.network, ragged=found)
     apart = verdict.free and plan.independent
     if options.pad is not None:
         masked = all(options.value == verdict.values[number] for number in found)
@@ -192,7 +192,7 @@ def _check_input(plan, number, values, differ, options):
             return check_array(values, given, limit)
     fixed = given.shape[1]
     rows = read(values, given, limit, maxlen, truncating)
-    low, high = rows.lengths.min(initial=0), rows.lengths.max(initial=0)
+    low, high = (rows.lengths.min(), rows.lengths.max()) if len(rows) else (0, 0)
     if fixed is not None and high > fixed:
         row = int(np.argmax(rows.lengths > fixed))
         raise InputError(
