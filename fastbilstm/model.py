@@ -304,6 +304,9 @@ class Model:
 
     def check_vector(self, vector):
         """Raise FileFormatError if a self-check vector does not fit the model."""
+        if len(vector.inputs) != len(self.graph.inputs):
+            text = f"it has {len(vector.inputs)} inputs, the model {len(self.graph.inputs)}"
+            raise FileFormatError(f"its self-check vector does not fit the model: {text}")
         try:
             inputs.check(self._plan, vector.inputs)
         except InputError as error:
