@@ -107,7 +107,8 @@ def _depth(x):
     except ValueError:
         found = 0
     if isinstance(x, (list, tuple)) or (isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1):
-        return max(found, 1 + max(map(_depth, x[:2]), default=0))
+        filled = [part for part in x if not isinstance(part, (list, tuple)) or part]
+        return max(found, 1 + max(map(_depth, filled[:2]), default=0))
     return found
 
 

@@ -183,9 +183,9 @@ class Model:
             Bidirectional layers; too little work runs on one.
         pad : {None, "pre", "post"}
             Where rows get padding, as `keras.utils.pad_sequences(x, maxlen, padding=pad)` pads: up to `maxlen`, else to
-            the timesteps that the model fixes, else to the longest row of `x`. None: a row is answered as if it were
-            padded and masked, whatever the amount, and no padding is computed; for models whose answer does not depend
-            on masked padding (`summary()` tells), and for rows of one length.
+            the timesteps that the model fixes, else to the longest row of `x`; the dtype stays. None: a row is answered
+            as if it were padded and masked, whatever the amount, and no padding is computed; for models whose answer
+            does not depend on masked padding (`summary()` tells), and for rows of one length.
         maxlen : int, optional
             Timesteps that are kept of each row, at most.
         truncating : {"pre", "post"}

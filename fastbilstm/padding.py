@@ -44,6 +44,7 @@ _MASKS = ("NotEqual", "Equal", "Any", "ConvertToTensor", "Cast")
 # step; None is anything else.
 FREE, ALIGNED, MASK, RAW, INPUT = "free", "aligned", "mask", "raw", "input"
 
+_MULTIHEAD = ("MultiHeadAttention", "GroupQueryAttention")
 _ROWWISE = (
     *(core.Dense, core.Identity, activations.ReLU, activations.LeakyReLU, activations.ELU),
     *(activations.ThresholdedReLU, activations.Activation),
@@ -76,12 +77,19 @@ class Padding:
 
 
 def verdict(network, runner=None, ragged=None):
-    """The Padding of a model in which the inputs of the numbers `ragged` (None: all of them) may be padded.
+    """The Padding of a model.
 
-    `runner` is the engine's network, or None if the specification runs.
+    Parameters
+    ----------
+    network : Functional
+    runner : Functional or None
+        The engine's network; None if the specification runs.
+    ragged : dict of int to int, optional
+        The inputs that are padded, each with the first one that is padded alike; default all of them, each by itself.
     """
     walk, count = _Walk(), len(network.graph.inputs)
-    kinds = walk.results(network, [(RAW, k) if ragged is None or k in ragged else (FREE, None) for k in range(count)])
+    ragged = {k: k for k in range(count)} if ragged is None else ragged
+    kinds = walk.results(network, [(RAW, ragged[k]) if k in ragged else (FREE, None) for k in range(count)])
     if not walk.uses_mask:
         text = "no masks: every timestep counts"
     elif any(kind != FREE for kind, _ in kinds):
@@ -92,13 +100,15 @@ def verdict(network, runner=None, ragged=None):
         text = "the answer does not depend on the amount of masked padding, to the bit"
     layer = walk.reason
     if all(kind in (FREE, ALIGNED) for kind, _ in kinds):
-        found = [*map(walk.unknown, range(count)), *(walk.loose.get(k) for kind, k in kinds if kind == ALIGNED)]
+        found = [*map(walk.unknown, ragged), *(walk.loose.get(k) for kind, k in kinds if kind == ALIGNED)]
+        # Of two inputs one may have a masked timestep, or nothing else, where the other has none.
+        found += [walk.attends.get(first) for k, first in ragged.items() if k != first]
         layer = next(filter(None, found), None)
     elif layer is None:
         layer = "an output that is made step by step"
     if layer and not walk.uses_mask:
         layer += ", which no mask reaches,"
-    values = tuple(next(iter(walk.pads.get(k, [0.0]))) for k in range(count))
+    values = tuple(next(iter(walk.pads.get(ragged.get(k), [0.0]))) for k in range(count))
     outputs = tuple(origin if kind == ALIGNED else None for kind, origin in kinds)
     return Padding(text, not layer, layer or "", values, outputs)
 
@@ -134,8 +144,9 @@ class _Walk:
         self.uses_mask, self.reason = False, None
         # By input: what its masks mask (None: not known), the layers that decide it, whether it is cast to integers.
         self.pads, self.makers, self.whole = {}, {}, set()
-        # By input: the layer whose answer at masked timesteps depends on padding, though not at kept ones.
-        self.loose = {}
+        # By input: the layer whose answer at masked timesteps depends on padding, though not at kept ones; and one that
+        # does the same where nothing is kept, or that one.
+        self.loose, self.attends = {}, {}
 
     def masks_value(self, layer, origin, value):
         self.pads.setdefault(origin, set()).add(value)
@@ -167,8 +178,8 @@ class _Walk:
                 outputs = [self.kind(layer, node, given, masks, specs)] * len(specs)
                 if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)):
                     outputs = self.recurrent(layer, given, masks, states, len(specs))
-                if masks and network.drops_given_masks and (ALIGNED, given[0][1]) in outputs:
-                    # The mask is used and ends here, or another one goes on.
+                if masks and network.drops_given_masks and given[0][0] != ALIGNED:
+                    # The mask is used and ends here: none is attached.
                     outputs = [(None, None)] * len(specs)
             if any(kind is None for kind, _ in outputs) and all(kind is not None for kind, _ in given):
                 self.reason = self.reason or f"layer {layer.name!r} ({layer.class_name})"
@@ -194,6 +205,10 @@ class _Walk:
             elif kinds != {MASK} or name in ("Equal", "NotEqual"):
                 self.masks_value(layer, origin, None)
             return (MASK, origin) if kinds <= {RAW, INPUT, MASK} else (None, None)
+        if isinstance(layer, Operation) and kinds == {MASK} and self.keeps_masks(layer, node, given, specs):
+            return MASK, origin
+        if isinstance(layer, Operation) and type(layer).__name__ == "ZerosLike" and kinds == {ALIGNED}:
+            return MASK, origin
         if isinstance(layer, core.Embedding):
             return INPUT, origin
         if layer.class_name == "TextVectorization":
@@ -213,16 +228,27 @@ class _Walk:
             return (ALIGNED, origin) if specs[0].masked or masks else (None, None)
         if isinstance(layer, merging.Concatenate) and layer.axis in (-1, len(specs[0].shape) - 1):
             return (ALIGNED, origin) if specs[0].masked or masks else (None, None)
+        if isinstance(layer, merging.Attention) or layer.class_name in _MULTIHEAD:
+            self.attends.setdefault(origin, f"layer {layer.name!r} ({layer.class_name})")
         if isinstance(layer, merging.Attention) and not layer.config.get("causal") and not masks:
             return (ALIGNED, origin) if specs[0].masked and len(specs) == 1 else (None, None)
-        if layer.class_name in ("MultiHeadAttention", "GroupQueryAttention"):
+        if layer.class_name in _MULTIHEAD:
             plain = len(specs) == 1 and specs[0].masked and len(specs[0].shape) == 3 and not layer.sliding_window
             # A masked query attends to all timesteps alike.
-            self.loose.setdefault(origin, f"layer {layer.name!r} ({layer.class_name})")
+            self.loose.setdefault(origin, self.attends[origin])
             return (ALIGNED, origin) if plain else (None, None)
         if isinstance(layer, TimeDistributed) and isinstance(layer.inner[0], _ROWWISE):
             return ALIGNED, origin
         return None, None
+
+    def keeps_masks(self, layer, node, given, specs):
+        """Whether an operation on masks that are all False at padding gives one; Keras writes those of merging so."""
+        name, rank = type(layer).__name__, len(specs[0].shape)
+        named = layer.arguments(node.args, node.kwargs)
+        if name in ("LogicalOr", "LogicalAnd"):
+            return len(given) == 2
+        joined = len(given) == (len(named["xs"]) if name == "Concatenate" else 1)
+        return name in ("ExpandDims", "Concatenate") and joined and named.get("axis") in (-1, rank - 1) and rank > 2
 
     def is_last_axis(self, layer, specs):
         if not isinstance(layer, (normalization.BatchNormalization, normalization.LayerNormalization)):

@@ -121,6 +121,8 @@ def read(rows, given, limit, maxlen=None, truncating="pre"):
     found = Ragged(values, lengths, skipped)
     if limit is not None:
         check_ids(values, limit, f"{what}: the token id", found.place)
+        if values.dtype.itemsize > 4 and values.dtype.kind in "iu" and given.dtype in ("int32", "float32"):
+            found.values = values.astype(np.int32)  # as the input declares, or as few bytes
     return found
 
 
@@ -141,7 +143,7 @@ def check(plan, given, differ, options):
         raise InputError(f"pad= and maxlen= are for sequences; the model has none among its inputs ({names})")
     if not found:
         return arrays, None
-    verdict = plan.padding if len(found) == len(arrays) else padding.verdict(plan.network, ragged=found)
+    verdict = plan.padding if len(arrays) == 1 else padding.verdict(plan.network, ragged=_alike(arrays, found))
     apart = verdict.free and plan.independent
     if options.pad is not None:
         masked = all(options.value == verdict.values[number] for number in found)
@@ -153,6 +155,11 @@ def check(plan, given, differ, options):
         ragged = arrays[number]
         ragged.width, ragged.side, ragged.value = None, "post", verdict.values[number]
     return arrays, [None if origin is None else arrays[origin].lengths for origin in verdict.outputs]
+
+
+def _alike(arrays, found):
+    """Each of the inputs `found` with the first of them whose rows have the same lengths."""
+    return {k: next(n for n in found if np.array_equal(arrays[n].lengths, arrays[k].lengths)) for k in found}
 
 
 def _why_not(plan, verdict, given, rows):

@@ -179,6 +179,7 @@ def test_token_ids(keras, tmp_path, name):
         np.array(rows, dtype=object),
         {ours.inputs[0].name: rows},
         [rows],
+        np.array([*rows, None], dtype=object)[:-1],
     ):
         for found, first in zip(listed(ours.predict(other), ours), whole, strict=True):
             for a, b in zip(found, first, strict=True):
@@ -251,6 +252,38 @@ def test_several_inputs(keras, tmp_path):
         ours.predict({**given, "title": title[:6]})
     with pytest.raises(InputError, match=r"input 'extra': its rows have 2 to 3 timesteps|input 'extra': row 0"):
         ours.predict({**given, "extra": [[1.0, 2.0, 3.0], *extra.tolist()[1:]]})
+
+
+def test_inputs_of_the_same_lengths(keras, tmp_path):
+    """Words and their tags: where rows are of the same lengths in both, padding is masked in both."""
+
+    def build(k):
+        words, y = ids(k, name="words")
+        tags, z = ids(k, name="tags")
+        return [words, tags], k.layers.LSTM(3, return_sequences=True)(k.layers.Concatenate()([y, z]))
+
+    model, ours = loaded(keras, build, tmp_path)
+    words, tags = token_rows(), token_rows(seed=8)
+    tags[2] = [1, 0, 0, 0, 2, 0, 3, 0, 0]
+    y = ours.predict([words, tags])
+    for side in ("pre", "post"):
+        x = [padded(words, side), padded(tags, side)]
+        for found, keras_row, own in zip(
+            y, cut(answer(model, x), LENGTHS, side), cut(ours.predict(x), LENGTHS, side), strict=True
+        ):
+            assert compare(found, keras_row).ok
+            np.testing.assert_array_equal(found, own)
+    with pytest.raises(InputError, match=r"layer 'concatenate.*' \(Concatenate\) makes padding matter"):
+        ours.predict([words, token_rows(LENGTHS[::-1], seed=8)])
+
+    def attends(k):
+        (words, tags), _ = build(k)
+        y, z = (k.layers.Embedding(9, 2, mask_zero=True)(x) for x in (words, tags))
+        return [words, tags], k.layers.LSTM(3)(k.layers.Attention(name="attends")([y, z]))
+
+    _, ours = loaded(keras, attends, tmp_path)
+    with pytest.raises(InputError, match=r"layer 'attends' \(Attention\) makes padding matter"):
+        ours.predict([[[1, 2], [3]], [[4, 5], [0]]])
 
 
 @pytest.mark.parametrize("pad", ["pre", "post"])
