@@ -5,6 +5,7 @@ Checks that they fit the model, and predicts from texts. Imported where it is us
 
 import contextlib
 import copy
+import itertools
 import os
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from .errors import FileFormatError, InputError
 from .preprocessing.encoder import TextEncoder, read_tokenizer
 from .preprocessing.labels import check_labels, check_labels_fit, read_labels
-from .preprocessing.sequences import check_texts, check_whole, pad_sequences
+from .preprocessing.sequences import check_texts, check_whole
 from .preprocessing.tokenizer import Tokenizer, tokenizer_from_json
 from .preprocessing.vocabulary import TextVectorization
 
@@ -153,23 +154,17 @@ def predict_text(model, texts, batch_size, n_threads):
         raise InputError(f"model {model.name!r} holds no tokenizer: {_HOW}, or set model.text to a TextEncoder")
     rows = check_whole("batch_size", batch_size, 1) or inputs[0].shape[0] or 1
     size = max(_CHUNK_ROWS // rows, 1) * rows
-    parts = []
-    for start in range(0, max(len(texts), 1), size):
-        x = encoder.encode(texts[start : start + size])
-        parts.append(model.predict(_padded(model, encoder, x) if isinstance(x, list) else x, **options))
-    return _joined(parts)
-
-
-def _padded(model, encoder, sequences):
-    """Sequences of different lengths as one array, where the amount of padding makes no difference."""
+    encoded = (encoder.encode(texts[start : start + size]) for start in range(0, max(len(texts), 1), size))
+    first = next(encoded)
+    if isinstance(first, np.ndarray):
+        return _joined([model.predict(x, **options) for x in itertools.chain([first], encoded)])
     verdict = model._plan.padding
-    if not verdict.startswith("the answer does not depend"):
+    if not verdict.free:
         raise InputError(
-            f"the texts have different lengths, and the model needs one ({verdict}): {_HOW} and the length that it "
-            "was trained with, maxlen= (--maxlen)"
+            f"the tokenizer has no maxlen, and {verdict.layer} makes padding matter: {_HOW} and the length that the "
+            "model was trained with, maxlen= (--maxlen)"
         )
-    longest = max(map(len, sequences), default=0)
-    return pad_sequences(sequences, max(longest, 1), padding=encoder.padding)
+    return model.predict([row for rows in itertools.chain([first], encoded) for row in rows], **options)
 
 
 def _joined(parts):

@@ -12,6 +12,7 @@ import numpy as np
 from .causality import STREAM, find_places, history
 from .errors import InputError
 from .graph import Node
+from .inputs import by_input
 from .layers import Functional, Tensor, core
 from .layers.base import check_sequence_mask
 from .layers.core import check_ids
@@ -258,7 +259,7 @@ class Stream:
             # A list may be one sequence of numbers, or the list of inputs that Keras takes as well.
             single = isinstance(x, (list, tuple)) and len(x) == 1 and np.ndim(x[0]) >= len(inputs[0].shape)
             return [x[0] if single else x]
-        return self.model._by_input(x)
+        return by_input(self.model.graph, x)
 
 
 def _restore(model, batch, state):

@@ -101,7 +101,7 @@ def plan_lines(model, rows):
         f"model {model.name!r} written by {model.keras}: {total:,} parameters, {size / 1e6:.2f} MB",
         f"computed in {model.dtype} by backend {model.backend}, {_threads(model)}",
         "initializers are ignored; of regularizers, constraints and dropout those that are set are listed",
-        plan.padding,
+        plan.padding.text,
     ]
     if plan.backend == "vector":
         lines += _engine_lines(plan, rows)
