@@ -8,7 +8,6 @@ import json
 import numbers
 import sys
 import time
-from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,14 +15,14 @@ from . import inputs, threads, weights_file
 from . import plan as planning
 from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
+from .record import Record
 from .summary import summary_text
 
 # Rows computed at once where the caller does not say, as in Keras.
 _DEFAULT_BATCH = 32
 
 
-@dataclass(frozen=True)
-class TensorInfo:
+class TensorInfo(Record):
     """An input or output of a model: its name, its shape (None: free; the batch axis first) and its dtype."""
 
     name: str
@@ -31,8 +30,7 @@ class TensorInfo:
     dtype: str
 
 
-@dataclass(frozen=True)
-class LayerInfo:
+class LayerInfo(Record):
     """A layer of a model as Keras lists it: `name`, `class_name`, `config` (what matters at inference), `layers`."""
 
     name: str
@@ -270,7 +268,7 @@ class Model:
             from . import streaming
 
             runner, kinds = streaming.streamable(self._plan.network, self._plan.runner)
-            self._stream = replace(self._plan, runner=runner, scratches=[]), kinds
+            self._stream = self._plan.replace(runner=runner, scratches=[]), kinds
         return self._stream
 
     def save(self, path, overwrite=False):

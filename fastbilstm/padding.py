@@ -4,8 +4,6 @@ Walks the graph once, at compilation, with the layers of the specification; agai
 have rows of different lengths. Imports nothing of the engine.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from .graph import Constant, flatten_refs
@@ -13,6 +11,7 @@ from .layers import Functional, Tensor, core, merging, normalization, recurrent,
 from .layers import activation as activations
 from .layers.functional import TimeDistributed
 from .layers.operation import Operation
+from .record import Record
 
 # ---- rows of a batch ------------------------------------------------------------------------------------------------
 
@@ -51,8 +50,7 @@ _ROWWISE = (
 )
 
 
-@dataclass(frozen=True)
-class Padding:
+class Padding(Record):
     """What padding has to do with the answer of a model.
 
     Attributes

@@ -8,7 +8,6 @@ import contextlib
 import importlib.util
 import itertools
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from .layers.cells import Cell
 from .layers.core import Dense, Embedding
 from .layers.functional import TimeDistributed
 from .layers.recurrent import LSTM, Recurrent
+from .record import Record
 
 BACKENDS = ("auto", "vector", "blas", "numpy")
 # Bytes of tables of projected embeddings.
@@ -33,8 +33,7 @@ CHUNK_ROWS = 36
 WORTH_A_THREAD = 2_500_000
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Record):
     """A compiled model.
 
     Attributes

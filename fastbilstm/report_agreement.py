@@ -5,7 +5,7 @@ Imports Keras only to compare, and only where it is installed.
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +77,7 @@ def agreements(model, path, against, config, outputs):
     else:
         try:
             title, theirs = run_in_keras(keras_file, config, outputs, model.graph, list(made.inputs))
-            live = replace(made, outputs=tuple(theirs), computed_by=title)
+            live = made.replace(outputs=tuple(theirs), computed_by=title)
             found.append(_agreement(model, live, f"{title}, run beside it", "made-up input with real padding", made))
         except KerasUnavailable as reason:
             missing.append(f"not compared with Keras: {_ADDRESS.sub('(address left out)', str(reason))}")

@@ -7,7 +7,7 @@ the network whose `run` looks at the clock; the network that predicts is left al
 import copy
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -195,7 +195,7 @@ def _layer_seconds(model, x, batch, seconds):
     times, clock = {}, time.perf_counter
     timing = copy.copy(model)
     timing._states = {}
-    timing._plan = replace(model._plan, runner=_clocked(model._plan.runner, times), scratches=[])
+    timing._plan = model._plan.replace(runner=_clocked(model._plan.runner, times), scratches=[])
 
     def call():
         for spent in times.values():

@@ -13,12 +13,12 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
 
 import numpy as np
 
 from .errors import FileFormatError
 from .graph import graph_from_json, graph_to_json
+from .record import Record
 
 FORMAT_VERSION = 1
 SUFFIX = ".fbl"
@@ -42,8 +42,7 @@ _DTYPES = {
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 
 
-@dataclass(frozen=True)
-class Vector:
+class Vector(Record):
     """Inputs and outputs recorded at conversion, and what computed the outputs."""
 
     inputs: tuple
