@@ -14,6 +14,7 @@ from .loading import convert, load
 from .model import Model
 
 __all__ = [
+    "BatchPredictor",
     "FastBiLSTMError",
     "FileFormatError",
     "InputError",
@@ -30,7 +31,11 @@ __all__ = [
 
 
 def __getattr__(name):
-    """Imported when it is asked for: most processes need no streams."""
+    """Imported when it is asked for: most processes need no streams and no batches of columns."""
+    if name == "BatchPredictor":
+        from .batches import BatchPredictor
+
+        return BatchPredictor
     if name == "Stream":
         from .streaming import Stream
 

@@ -190,6 +190,34 @@ class Model:
         update = progress.update if progress else None
         return self._pack(self._plan.predict(arrays, int(batch_size), self._states, n_threads, update))
 
+    def predict_iter(self, chunks, batch_size=None, n_threads=None, *, pad=None, maxlen=None, truncating="pre"):
+        """Compute the outputs for chunk after chunk, in bounded memory: what does not fit in memory at once.
+
+        Chunks are computed in several threads and taken a few ahead of the results, so that reading and computing
+        overlap.
+
+        Parameters
+        ----------
+        chunks : iterable
+            Of what `predict` takes.
+        batch_size, n_threads, pad, maxlen, truncating
+            See `predict`. `pad` needs `maxlen` where the model has no length of its own: a padded length that depended
+            on the chunk would change the answers.
+
+        Returns
+        -------
+        iterator
+            Of what `predict` gives for each chunk, in their order.
+
+        Raises
+        ------
+        InputError
+            In the turn of a chunk that does not fit the model; names the chunk, counted from 0.
+        """
+        from .batches import predict_iter
+
+        return predict_iter(self, chunks, batch_size, n_threads, pad=pad, maxlen=maxlen, truncating=truncating)
+
     def reset_states(self):
         """Forget what stateful layers remember, so that the next batch starts from zeros."""
         self._states.clear()
