@@ -7,9 +7,11 @@ and pandas only when a batch of theirs is given.
 import dataclasses
 import itertools
 import os
+import re
 import threading
 import warnings
 from collections import deque
+from numbers import Integral
 
 import numpy as np
 
@@ -118,6 +120,11 @@ class BatchPredictor:
             model = os.path.abspath(os.fsdecode(os.fspath(model)))
         if on_error not in ON_ERROR:
             raise InputError(f"on_error is {on_error!r}; expected one of {', '.join(map(repr, ON_ERROR))}")
+        for name, value in (("batch_size", batch_size), ("n_threads", n_threads), ("maxlen", maxlen)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
+                raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
+        if pad not in (None, "pre", "post") or truncating not in ("pre", "post"):
+            raise InputError(f"pad is {pad!r} and truncating {truncating!r}; expected 'pre' or 'post'")
         if not isinstance(output, str) or not output:
             raise InputError(f"output is {output!r}; expected the name of a column")
         if text is not None and (pad is not None or maxlen is not None):
@@ -212,9 +219,7 @@ class BatchPredictor:
 
         kind = batch_kinds.of(chunk.columns)
         bad = dict(chunk.bad)
-        if bad and self.on_error == "stop":
-            self._stop(chunk, bad)
-        inputs = self._inputs(kind, chunk, bad)
+        inputs = [] if bad and self.on_error == "stop" else self._inputs(kind, chunk, bad)
         if bad and self.on_error == "stop":
             self._stop(chunk, bad)
         good = [row for row in range(chunk.rows) if row not in bad] if bad else None
@@ -230,6 +235,8 @@ class BatchPredictor:
     def _inputs(self, kind, chunk, bad):
         """Values of each input for every row; rows without are added to `bad`."""
         model, inputs = self.model, []
+        if chunk.rows and len(bad) == chunk.rows:
+            return inputs
         chosen = tables.choose(model, kind.names(chunk.columns), self.columns, self.text)
         for given, (_, names) in zip(model.inputs, chosen):
             columns = [(name, kind.column(chunk.columns, name)) for name in names]
@@ -270,9 +277,9 @@ class BatchPredictor:
             self._call(inputs, rows)
         except InputError as error:
             if len(rows) == 1:
-                # It counted in the batch of this one row.
+                # The message counts in the batch of this one row.
                 reason = str(error).replace("in the batch of rows 0 to 0: ", "")
-                found[rows[0]] = reason.replace("position (0,", f"position ({start + rows[0]},")
+                found[rows[0]] = re.sub(r"\b(row |position \()0\b", rf"\g<1>{start + rows[0]}", reason)
                 return
             half = len(rows) // 2
             self._search(inputs, rows[:half], found, start)

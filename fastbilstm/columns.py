@@ -216,16 +216,15 @@ def _short(value):
 
 
 def take(values, rows):
-    """The rows of one input with these numbers; rows of one shape as an array, others as a list."""
+    """The rows of one input with these numbers (None: all), as `predict` takes them."""
     if isinstance(values, np.ndarray):
         return values if rows is None else values[rows]
+    # A list stays one, even of rows of one length: whether they may be padded must not depend on the rows beside them.
     kept = values if rows is None else [values[row] for row in rows]
     if kept and isinstance(kept[0], (str, bytes)):
         strings = np.empty(len(kept), object)
         strings[:] = kept
         return strings
-    if len({value.shape for value in kept}) == 1:
-        return np.array(kept)
     return kept
 
 
