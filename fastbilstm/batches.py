@@ -224,12 +224,11 @@ class BatchPredictor:
             self._stop(chunk, bad)
         good = [row for row in range(chunk.rows) if row not in bad] if bad else None
         outputs = self._predict(inputs, chunk, good, bad)
-        if bad:
-            good = [row for row in range(chunk.rows) if row not in bad]
-        labels = self._label(outputs) if self._labels else []
+        good = [row for row in range(chunk.rows) if row not in bad]
         shapes = [tables.shape_of(self.model, k) for k in range(len(outputs))]
-        spread = [tables.spread(y, shape, chunk.rows, good) for y, shape in zip(outputs, shapes)]
-        spread += [tables.spread(y, (), chunk.rows, good) for y in labels]
+        if self._labels:
+            outputs, shapes = [*outputs, self._label(outputs[0], chunk, good, bad)], [*shapes, ()]
+        spread = [tables.spread(y, shape, chunk.rows, good, bad) for y, shape in zip(outputs, shapes)]
         return dataclasses.replace(chunk, bad=bad, outputs=dict(zip(self.output_columns, spread)))
 
     def _inputs(self, kind, chunk, bad):
@@ -277,9 +276,7 @@ class BatchPredictor:
             self._call(inputs, rows)
         except InputError as error:
             if len(rows) == 1:
-                # The message counts in the batch of this one row.
-                reason = str(error).replace("in the batch of rows 0 to 0: ", "")
-                found[rows[0]] = re.sub(r"\b(row |position \()0\b", rf"\g<1>{start + rows[0]}", reason)
+                found[rows[0]] = _of_row(error, start + rows[0])
                 return
             half = len(rows) // 2
             self._search(inputs, rows[:half], found, start)
@@ -299,19 +296,34 @@ class BatchPredictor:
     def _predict_text(self, texts):
         return text_method(self.model)(texts, batch_size=self.batch_size, n_threads=self.n_threads)
 
-    def _label(self, outputs):
+    def _label(self, answers, chunk, good, bad):
+        """The labels of the rows `good`; those whose answers are no probabilities (NaN) are added to `bad`."""
         from .preprocessing import label_answers
 
-        if not len(outputs[0]):
-            return [np.empty(0, object)]
-        names = label_answers(outputs[0], self._labels)[0]
-        column = np.empty(len(names), object)
-        column[:] = list(names)
-        return [column]
+        column = np.empty(len(good), object)
+        try:
+            column[:] = label_answers(answers, self._labels)[0] if len(good) else []
+            return column
+        except InputError:
+            pass
+        for k, row in enumerate(good):
+            try:
+                column[k] = label_answers(answers[k : k + 1], self._labels)[0][0]
+            except InputError as error:
+                bad[row] = _of_row(error, chunk.start + row)
+        if bad and self.on_error == "stop":
+            self._stop(chunk, bad)
+        return column
 
     def _stop(self, chunk, bad):
         row = min(bad)
         raise InputError(f"{chunk.place(row)}: {bad[row]}")
+
+
+def _of_row(error, row):
+    """The message of an error about a batch of one row, with the number that the row has elsewhere."""
+    reason = str(error).replace("in the batch of rows 0 to 0: ", "")
+    return re.sub(r"\b(row |position \()0\b", rf"\g<1>{row}", reason)
 
 
 def text_method(model):

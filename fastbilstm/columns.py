@@ -274,11 +274,11 @@ def no_rows(model):
     return [np.empty((0, *(size or 0 for size in shape_of(model, k))), model.dtype) for k in range(len(model.outputs))]
 
 
-def spread(values, shape, rows, good):
-    """An output for all rows, where it was computed for the rows `good` (None: all): NaN and None elsewhere."""
+def spread(values, shape, rows, good, bad):
+    """An output for all rows, where it was computed for the rows `good`: NaN and None for those of `bad`."""
     if shape == () and isinstance(values, np.ndarray):
         values = values.reshape(len(values))
-    if good is None:
+    if not bad:
         return values
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         dtype = values.dtype if values.dtype.kind == "f" else np.float64
@@ -286,5 +286,6 @@ def spread(values, shape, rows, good):
     else:
         whole = np.full(rows, None, object)
     for row, value in zip(good, values):
-        whole[row] = value
+        if row not in bad:
+            whole[row] = value
     return whole
