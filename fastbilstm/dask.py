@@ -4,7 +4,6 @@ Imports NumPy and this package; Dask is imported where it is used. Each worker l
 """
 
 import copy
-import importlib
 import itertools
 import sys
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from . import columns
 from .batches import BatchPredictor, Chunk, padding_options, text_method
-from .dask_cluster import for_workers, import_dask, naming_worker, predict_chunks
+from .dask_cluster import WorkerPredictor, import_dask, naming_worker, predict_chunks
 from .errors import FileFormatError, InputError, MissingExtraError
 
 __all__ = ["predict", "predict_chunks"]
@@ -27,8 +26,8 @@ def predict(model, collection, *, n_threads=1, **options):
     Parameters
     ----------
     model : str, PathLike, Model or BatchPredictor
-        A path is loaded once in each worker process, which must be able to read it (a converted file is memory-mapped,
-        so that the processes of a machine share it); the caller reads it, too. A Model travels to each worker, whole.
+        A path is loaded once in each worker process (a converted file is memory-mapped, so that the processes of a
+        machine share it) and here; the file must be the same everywhere. A Model travels to each worker, whole.
     collection : dask DataFrame, Bag or Array, or a list or dict of Arrays
         A DataFrame with columns as `BatchPredictor` takes them. A Bag of dicts (a row each), of sequences, or of texts.
         An Array (rows, ...) of numbers, or (rows,) of texts; several inputs as a list, or a dict by input name. Axes
@@ -48,6 +47,8 @@ def predict(model, collection, *, n_threads=1, **options):
 
     Raises
     ------
+    FileFormatError
+        If the file cannot be read, here or on a worker, or is another one there.
     InputError
         At the call: if a column is missing, the rows of an Array do not fit, the model is stateful, or its answers
         depend on other rows. On compute(): for a row that the model refuses; names the partition and the row in it.
@@ -66,13 +67,13 @@ def predict(model, collection, *, n_threads=1, **options):
         model = BatchPredictor(model, n_threads=n_threads, **options)
     elif options:
         raise InputError(f"{', '.join(options)}: given beside a BatchPredictor, which has its own options")
-    predictor = for_workers(model, n_threads)
+    predictor = WorkerPredictor(model, n_threads)
     if not predictor.model._plan.independent:
         name = predictor.model.name
         raise InputError(f"the answers of model {name!r} depend on other rows of a batch; partitions would change them")
     # One task, whose result each worker keeps, instead of a copy in every task.
     shared = dask.delayed(predictor, name=f"fastbilstm-predictor-{base.tokenize(predictor)}", traverse=False)
-    if _is(collection, "array", "Array") or (collection and isinstance(collection, (list, tuple, dict))):
+    if _is(collection, "array", "Array") or (isinstance(collection, (list, tuple, dict)) and collection):
         return _arrays(predictor, shared, collection)
     if _is(collection, "dataframe", "DataFrame"):
         return _frame(predictor, shared, collection)
@@ -107,7 +108,7 @@ def _score(predictor, chunk, where):
         text = f"{where}: {len(done.bad)} of {done.rows} rows have no answer"
         text += f"; {done.place(min(done.bad))}: {done.bad[min(done.bad)]}"
         # The clients of the scheduler show it.
-        importlib.import_module("distributed").warn(text, RuntimeWarning)
+        import_dask("distributed").warn(text, RuntimeWarning)
     return done
 
 
@@ -250,7 +251,7 @@ def _aligned(given, names):
     arrays = []
     for array, name in zip(given, names):
         if array.ndim == 0 or np.isnan(array.shape[1:]).any():
-            raise InputError(f"input {name!r}: has shape {array.shape}; the sizes of a row must be known")
+            raise InputError(f"input {name!r}: has shape {array.shape}; expected rows first, and rows of known shape")
         arrays.append(array.rechunk(dict.fromkeys(range(1, array.ndim), -1)) if array.ndim > 1 else array)
     first, counts = arrays[0], [len(array.chunks[0]) for array in arrays]
     if not any(np.isnan(array.shape[0]) for array in arrays):

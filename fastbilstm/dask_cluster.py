@@ -1,16 +1,21 @@
 """The chunks of a file on a Dask cluster: sent ahead, back in order, whatever happens to a worker.
 
-Imports this package and the standard library; Dask is imported where it is used.
+Imports NumPy and this package; Dask is imported where it is used.
 """
 
 import collections
-import copy
+import hashlib
 import importlib
+import json
 import pickle
 import time
 
+import numpy as np
+
 from .batches import BatchPredictor
 from .errors import FastBiLSTMError, FileFormatError, MissingExtraError
+from .graph import graph_to_json
+from .model import Model
 
 # Times that a chunk is tried again after an error that is not ours (a disk that is away for a moment, say). Chunks of a
 # lost worker are the scheduler's business: it gives them to others, `distributed.scheduler.allowed-failures` times.
@@ -26,12 +31,34 @@ def import_dask(name):
         raise MissingExtraError("dask", "dask", f"predicting on Dask ({name})") from error
 
 
-def for_workers(predictor, n_threads):
-    """A copy for batches that come in any order to processes that run several tasks at a time."""
-    predictor = copy.copy(predictor)
-    predictor.in_order = False
-    predictor.n_threads = predictor.n_threads or n_threads
-    return predictor
+class WorkerPredictor(BatchPredictor):
+    """A predictor for batches that come in any order to other processes, which run several tasks at a time.
+
+    A file must hold there what it holds here: an old copy on one machine, or a file replaced during a job, would mix
+    the answers of two models.
+    """
+
+    def __init__(self, predictor, n_threads):
+        self.__dict__.update(predictor.__getstate__())
+        self.in_order, self.n_threads, self.digest = False, self.n_threads or n_threads, None
+        self.digest = None if isinstance(self.source, Model) else _digest(self.model)
+
+    def _check_model(self, model):
+        super()._check_model(model)
+        if self.digest not in (None, _digest(model)):
+            raise FileFormatError(f"{self.source}: holds another model than the file of this name where the job began")
+
+
+def _digest(model):
+    """SHA-256 of all that a model computes with."""
+    text = getattr(model, "text", None)
+    head = [graph_to_json(model.graph), getattr(model, "labels", None), text and text.to_json()]
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for name, array in sorted(model._tensors.items()):
+        array = np.ascontiguousarray(array)
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def predict_chunks(predictor, chunks, address, timeout=10):
@@ -66,8 +93,7 @@ def predict_chunks(predictor, chunks, address, timeout=10):
         If Dask is not installed.
     """
     if isinstance(predictor, BatchPredictor):
-        predictor = for_workers(predictor, 1)
-        predictor.model  # noqa: B018 (raises what would be raised on each worker)
+        predictor = WorkerPredictor(predictor, 1)
     cluster = _Cluster(address, timeout)
     waiting = collections.deque()
     try:
