@@ -54,6 +54,10 @@ class Chunk:
         line = f" (line {self.lines[row]})" if self.lines else ""
         return f"row {self.start + row}{line}"
 
+    def span(self):
+        """All of its rows, in words."""
+        return f"{self.place(0)} to {self.place(self.rows - 1)}"
+
 
 class BatchPredictor:
     """Scores batches of columns; the form in which engines for many machines take a model.

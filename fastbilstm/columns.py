@@ -63,8 +63,11 @@ def choose(model, names, columns=None, text=None):
 
 def _by_name(model, inputs, names):
     """Columns named as the inputs; for one input else the only column there is."""
-    if set(inputs) <= set(names):
-        return [(name, [name]) for name in inputs]
+    structure = model.graph.input_structure
+    keys = structure[len("dict:") :].split("\0") if structure.startswith("dict:") else inputs
+    for wanted in (inputs, keys):
+        if set(wanted) <= set(names):
+            return [(name, [column]) for name, column in zip(inputs, wanted)]
     if len(inputs) > 1:
         missing = [name for name in inputs if name not in names]
         raise InputError(f"the inputs {_list(missing)} have no column of their name; the columns are {_list(names)}")
