@@ -136,7 +136,8 @@ def _dtypes(predictor):
     for free in _FREE_SIZES:
         shapes = [(0, *(free if size is None else size for size in given.shape[1:])) for given in model.inputs]
         try:
-            result = model.predict([np.empty(shape, kind) for shape, kind in zip(shapes, kinds)])
+            x = [np.empty(shape, kind) for shape, kind in zip(shapes, kinds)]
+            result = model.predict(x, predictor.batch_size, n_threads=predictor.n_threads)
         except InputError as error:
             first = first or error
             continue
@@ -276,6 +277,7 @@ def _array_outputs(predictor, given, text):
         return list(zip(shapes, _dtypes(predictor)))
     x = [np.empty((0, *array.shape[1:]), array.dtype) for array in given]
     options = padding_options(model, predictor.pad, predictor.maxlen, predictor.truncating)
+    options |= {"batch_size": predictor.batch_size, "n_threads": predictor.n_threads}
     result = columns.output_list(model, model.predict(x[0] if len(x) == 1 else x, **options))
     return [(y.shape[1:], _nullable(predictor, y.dtype)) for y in result]
 

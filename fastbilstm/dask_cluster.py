@@ -40,8 +40,10 @@ class WorkerPredictor(BatchPredictor):
 
     def __init__(self, predictor, n_threads):
         self.__dict__.update(predictor.__getstate__())
-        self.in_order, self.n_threads, self.digest = False, self.n_threads or n_threads, None
-        self.digest = None if isinstance(self.source, Model) else _digest(self.model)
+        self.in_order, self.digest = False, None
+        self.n_threads = n_threads if self.n_threads is None else self.n_threads
+        digest = _digest(self.model)
+        self.digest = None if isinstance(self.source, Model) else digest
 
     def _check_model(self, model):
         super()._check_model(model)
