@@ -20,8 +20,9 @@ from .model import Model
 # Times that a chunk is tried again after an error that is not ours (a disk that is away for a moment, say). Chunks of a
 # lost worker are the scheduler's business: it gives them to others, `distributed.scheduler.allowed-failures` times.
 RETRIES = 2
-# Seconds between looks at the workers while a chunk is waited for, and to wait for a worker while there is none.
-_LOOK, _WORKER_TIMEOUT = 5, 60
+# Seconds to wait for the scheduler, between looks at the workers while a chunk is waited for, and for a worker while
+# there is none.
+_CONNECT_TIMEOUT, _LOOK, _WORKER_TIMEOUT = 10, 5, 60
 
 
 def import_dask(name):
@@ -63,7 +64,7 @@ def _digest(model):
     return digest.hexdigest()
 
 
-def predict_chunks(predictor, chunks, address, timeout=10):
+def predict_chunks(predictor, chunks, address):
     """Run a predictor over chunks on the workers of a Dask scheduler; the results come in the order of the chunks.
 
     What `fastbilstm predict --dask ADDRESS` runs. Two chunks for each thread of the workers are under way, no more: a
@@ -78,8 +79,6 @@ def predict_chunks(predictor, chunks, address, timeout=10):
         What the predictor takes; read in the calling thread.
     address : str
         Address of the scheduler, "tcp://host:port".
-    timeout : float
-        Seconds to wait for the scheduler.
 
     Yields
     ------
@@ -96,7 +95,7 @@ def predict_chunks(predictor, chunks, address, timeout=10):
     """
     if isinstance(predictor, BatchPredictor):
         predictor = WorkerPredictor(predictor, 1)
-    cluster = _Cluster(address, timeout)
+    cluster = _Cluster(address)
     waiting = collections.deque()
     try:
         # A task like any other: workers hand its result on, and the scheduler repeats it if it is lost with them.
@@ -141,11 +140,11 @@ def naming_worker(error):
 class _Cluster:
     """A client of a scheduler whose errors say what to do."""
 
-    def __init__(self, address, timeout):
+    def __init__(self, address):
         distributed = import_dask("distributed")
         self.address, self.timeouts = address, (distributed.TimeoutError, TimeoutError)
         try:
-            self.client = distributed.Client(address, timeout=timeout, set_as_default=False)
+            self.client = distributed.Client(address, timeout=_CONNECT_TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TypeError, *self.timeouts) as error:
             raise FastBiLSTMError(
                 f"Dask scheduler {address!r} cannot be reached ({error}); expected tcp://host:port of a running one"
@@ -155,7 +154,7 @@ class _Cluster:
         try:
             return self.client.submit(function, *args, pure=False, retries=RETRIES)
         except Exception as error:
-            raise self.failed("a task cannot be sent", error) from error
+            self.fail("a task cannot be sent", error)
 
     def threads(self):
         """Threads of all workers; waits for a worker where there is none."""
@@ -164,7 +163,7 @@ class _Cluster:
             try:
                 threads = sum(self.client.nthreads().values())
             except Exception as error:
-                raise self.failed("does not answer", error) from error
+                self.fail("does not answer", error)
             if threads:
                 return threads
             if time.monotonic() > end:
@@ -181,20 +180,20 @@ class _Cluster:
                 break
             except self.timeouts as error:
                 if future.status == "error":  # the task's own
-                    raise self.failed(f"chunk {number}", error) from error
+                    self.fail(f"chunk {number}", error)
                 self.threads()
             except Exception as error:
-                raise self.failed(f"chunk {number}", error) from error
+                self.fail(f"chunk {number}", error)
         if error is not None:
             raise error
         return result
 
-    def failed(self, what, error):
-        """An error of Dask, or of a machine, as one of ours."""
-        return FastBiLSTMError(
+    def fail(self, what, error):
+        """Raise an error of Dask, or of a machine, as one of ours; its cause, an OSError, tells that all before is good."""
+        raise FastBiLSTMError(
             f"Dask scheduler {self.address!r}: {what}: {type(error).__name__}: {error}; the scheduler and each worker "
             "need this fastbilstm, and memory for two chunks a thread"
-        )
+        ) from ConnectionError(repr(error))
 
     def close(self, futures):
         """Cancel what nobody waits for, and leave."""

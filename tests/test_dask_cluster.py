@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import fastbilstm
+from fastbilstm import cli
 from fastbilstm.batches import BatchPredictor, Chunk
 from fastbilstm.errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError
 
@@ -314,9 +315,10 @@ def scheduled(dask_scheduler):
         ("", "'' cannot be reached"),
     ],
 )
-def test_schedulers_that_are_not_there(where, message):
+def test_schedulers_that_are_not_there(where, message, monkeypatch):
+    monkeypatch.setattr(dask_cluster, "_CONNECT_TIMEOUT", 0.5)
     with pytest.raises(FastBiLSTMError, match=message):
-        next(engine.predict_chunks(len, [[]], where, timeout=0.5))
+        next(engine.predict_chunks(len, [[]], where))
 
 
 def test_a_scheduler_without_workers(monkeypatch):
@@ -326,3 +328,42 @@ def test_a_scheduler_without_workers(monkeypatch):
     ) as empty:
         with pytest.raises(FastBiLSTMError, match="had no worker for 0.3 seconds"):
             list(engine.predict_chunks(len, [[1]], empty.scheduler_address))
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def command(capsys, *args):
+    code = cli.main(["predict", *map(str, args)])
+    return code, capsys.readouterr().err
+
+
+def test_the_command_writes_the_same_file(client, path, ids, tmp_path, capsys):
+    source, lines = (
+        tmp_path / "in.csv",
+        [f'{n},"{" ".join(map(str, row))}"' for n, row in enumerate(np.tile(ids, (32, 1)))],
+    )
+    source.write_text("\n".join(["n,ids", *lines]) + "\n")
+    here, there = tmp_path / "here.csv", tmp_path / "there.csv"
+    assert command(capsys, path, source, "-o", here, "--columns", "ids") == (0, "")
+    assert command(capsys, path, source, "-o", there, "--columns", "ids", "--dask", address(client)) == (0, "")
+    assert here.read_bytes() == there.read_bytes() and len(here.read_text().splitlines()) == 32 * ROWS + 1
+    lines[1205] = lines[1205].replace(" ", " 9999 ", 1).rpartition(" ")[0] + '"'
+    source.write_text("\n".join(["n,ids", *lines]) + "\n")
+    code, err = command(capsys, path, source, "-o", there, "--columns", "ids", "--dask", address(client), "--overwrite")
+    assert code == 2 and "row 1205 (line 1207): " in err and "9999" in err
+    assert here.read_bytes() == there.read_bytes()  # what was there before
+    options = ("--columns", "ids", "--on-error", "null", "--overwrite")
+    code, err = command(capsys, path, source, "-o", there, "--dask", address(client), *options)
+    assert code == 0 and "1 of 1,280 rows have no answer" in err
+    assert command(capsys, path, source, "-o", here, *options) == (0, err)
+    assert here.read_bytes() == there.read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["here.csv", "in.csv", "there.csv"]
+
+
+def test_the_command_without_a_scheduler(path, ids, tmp_path, capsys, monkeypatch):
+    source, target = tmp_path / "in.npy", tmp_path / "out.npy"
+    np.save(source, ids)
+    monkeypatch.setattr(dask_cluster, "_CONNECT_TIMEOUT", 0.5)
+    code, err = command(capsys, path, source, "-o", target, "--dask", "tcp://127.0.0.1:1")
+    assert code == 2 and "Dask scheduler 'tcp://127.0.0.1:1' cannot be reached" in err and not target.exists()
