@@ -167,9 +167,7 @@ class _Cluster:
             if threads:
                 return threads
             if time.monotonic() > end:
-                raise FastBiLSTMError(
-                    f"Dask scheduler {self.address!r} has had no worker for {_WORKER_TIMEOUT} seconds"
-                )
+                raise FastBiLSTMError(f"Dask scheduler {self.address!r} had no worker for {_WORKER_TIMEOUT} seconds")
             time.sleep(0.1)
 
     def result(self, number, future):
@@ -189,7 +187,7 @@ class _Cluster:
         return result
 
     def fail(self, what, error):
-        """Raise an error of Dask, or of a machine, as one of ours; its cause, an OSError, tells that all before is good."""
+        """Raise an error of Dask or of a machine as one of ours; its cause, an OSError, tells that all before is good."""
         raise FastBiLSTMError(
             f"Dask scheduler {self.address!r}: {what}: {type(error).__name__}: {error}; the scheduler and each worker "
             "need this fastbilstm, and memory for two chunks a thread"
