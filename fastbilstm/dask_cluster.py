@@ -187,7 +187,7 @@ class _Cluster:
         return result
 
     def fail(self, what, error):
-        """Raise an error of Dask or of a machine as one of ours; its cause, an OSError, tells that all before is good."""
+        """Raise an error of Dask or a machine as one of ours; the cause, an OSError, says that rows done are good."""
         raise FastBiLSTMError(
             f"Dask scheduler {self.address!r}: {what}: {type(error).__name__}: {error}; the scheduler and each worker "
             "need this fastbilstm, and memory for two chunks a thread"
