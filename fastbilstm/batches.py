@@ -7,9 +7,11 @@ and pandas only when a batch of theirs is given.
 import dataclasses
 import itertools
 import os
+import re
 import threading
 import warnings
 from collections import deque
+from numbers import Integral
 
 import numpy as np
 
@@ -118,6 +120,11 @@ class BatchPredictor:
             model = os.path.abspath(os.fsdecode(os.fspath(model)))
         if on_error not in ON_ERROR:
             raise InputError(f"on_error is {on_error!r}; expected one of {', '.join(map(repr, ON_ERROR))}")
+        for name, value in (("batch_size", batch_size), ("n_threads", n_threads), ("maxlen", maxlen)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
+                raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
+        if pad not in (None, "pre", "post") or truncating not in ("pre", "post"):
+            raise InputError(f"pad is {pad!r} and truncating {truncating!r}; expected 'pre' or 'post'")
         if not isinstance(output, str) or not output:
             raise InputError(f"output is {output!r}; expected the name of a column")
         if text is not None and (pad is not None or maxlen is not None):
@@ -229,24 +236,23 @@ class BatchPredictor:
 
         kind = batch_kinds.of(chunk.columns)
         bad = dict(chunk.bad)
-        if bad and self.on_error == "stop":
-            self._stop(chunk, bad)
-        inputs = self._inputs(kind, chunk, bad)
+        inputs = [] if bad and self.on_error == "stop" else self._inputs(kind, chunk, bad)
         if bad and self.on_error == "stop":
             self._stop(chunk, bad)
         good = [row for row in range(chunk.rows) if row not in bad] if bad else None
         outputs = self._predict(inputs, chunk, good, bad)
-        if bad:
-            good = [row for row in range(chunk.rows) if row not in bad]
-        labels = self._label(outputs) if self._labels else []
+        good = [row for row in range(chunk.rows) if row not in bad]
         shapes = [tables.shape_of(self.model, k) for k in range(len(outputs))]
-        spread = [tables.spread(y, shape, chunk.rows, good) for y, shape in zip(outputs, shapes)]
-        spread += [tables.spread(y, (), chunk.rows, good) for y in labels]
+        if self._labels:
+            outputs, shapes = [*outputs, self._label(outputs[0], chunk, good, bad)], [*shapes, ()]
+        spread = [tables.spread(y, shape, chunk.rows, good, bad) for y, shape in zip(outputs, shapes)]
         return dataclasses.replace(chunk, bad=bad, outputs=dict(zip(self.output_columns, spread)))
 
     def _inputs(self, kind, chunk, bad):
         """Values of each input for every row; rows without are added to `bad`."""
         model, inputs = self.model, []
+        if chunk.rows and len(bad) == chunk.rows:
+            return inputs
         chosen = tables.choose(model, kind.names(chunk.columns), self.columns, self.text)
         for given, (_, names) in zip(model.inputs, chosen):
             columns = [(name, kind.column(chunk.columns, name)) for name in names]
@@ -287,9 +293,7 @@ class BatchPredictor:
             self._call(inputs, rows)
         except InputError as error:
             if len(rows) == 1:
-                # It counted in the batch of this one row.
-                reason = str(error).replace("in the batch of rows 0 to 0: ", "")
-                found[rows[0]] = reason.replace("position (0,", f"position ({start + rows[0]},")
+                found[rows[0]] = _of_row(error, start + rows[0])
                 return
             half = len(rows) // 2
             self._search(inputs, rows[:half], found, start)
@@ -309,19 +313,34 @@ class BatchPredictor:
     def _predict_text(self, texts):
         return text_method(self.model)(texts, batch_size=self.batch_size, n_threads=self.n_threads)
 
-    def _label(self, outputs):
+    def _label(self, answers, chunk, good, bad):
+        """The labels of the rows `good`; those whose answers are no probabilities (NaN) are added to `bad`."""
         from .preprocessing import label_answers
 
-        if not len(outputs[0]):
-            return [np.empty(0, object)]
-        names = label_answers(outputs[0], self._labels)[0]
-        column = np.empty(len(names), object)
-        column[:] = list(names)
-        return [column]
+        column = np.empty(len(good), object)
+        try:
+            column[:] = label_answers(answers, self._labels)[0] if len(good) else []
+            return column
+        except InputError:
+            pass
+        for k, row in enumerate(good):
+            try:
+                column[k] = label_answers(answers[k : k + 1], self._labels)[0][0]
+            except InputError as error:
+                bad[row] = _of_row(error, chunk.start + row)
+        if bad and self.on_error == "stop":
+            self._stop(chunk, bad)
+        return column
 
     def _stop(self, chunk, bad):
         row = min(bad)
         raise InputError(f"{chunk.place(row)}: {bad[row]}")
+
+
+def _of_row(error, row):
+    """The message of an error about a batch of one row, with the number that the row has elsewhere."""
+    reason = str(error).replace("in the batch of rows 0 to 0: ", "")
+    return re.sub(r"\b(row |position \()0\b", rf"\g<1>{row}", reason)
 
 
 def text_method(model):

@@ -193,8 +193,6 @@ class _Job:
         # Answers of some models depend on how rows are batched: batches are those of one call of predict.
         fixed = self.model.graph.inputs[0].shape[0] if self.model._plan.stateful else None
         batch = args.batch_size or fixed or 32
-        if batch < 1:
-            raise InputError(f"--batch-size is {batch}; expected a whole number of at least 1")
         self.chunk_size = max(batch, CHUNK_ROWS // batch * batch), batch
         if self.model._plan.stateful and (args.resume or args.dask):
             name = self.model._plan.stateful[0].name
@@ -248,6 +246,8 @@ class _Job:
                 self._note(chunk)
                 partial.checkpoint({"rows": self.rows, "bad": self.bad, "writer": writer.state})
                 progress.update(self.rows)
+            if self.rows and self.bad["count"] == self.rows:
+                raise InputError(f"none of the {self.rows:,} rows has an answer; {self.bad['first'][0]}")
             others = [] if args.errors is None else [(parts - 1, args.errors)]
             partial.finish(writer.assemble, others)
         except KeyboardInterrupt:
@@ -294,6 +294,8 @@ class _Job:
         from .columns import choose
 
         predictor = self.predictor
+        if chunk.rows and len(chunk.bad) == chunk.rows:
+            return  # it has no columns
         names = batch_kinds.of(chunk.columns).names(chunk.columns)
         if predictor.text is None:
             predictor.columns = dict(choose(self.model, names, predictor.columns))

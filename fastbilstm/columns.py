@@ -216,16 +216,15 @@ def _short(value):
 
 
 def take(values, rows):
-    """The rows of one input with these numbers; rows of one shape as an array, others as a list."""
+    """The rows of one input with these numbers (None: all), as `predict` takes them."""
     if isinstance(values, np.ndarray):
         return values if rows is None else values[rows]
+    # A list stays one, even of rows of one length: whether they may be padded must not depend on the rows beside them.
     kept = values if rows is None else [values[row] for row in rows]
     if kept and isinstance(kept[0], (str, bytes)):
         strings = np.empty(len(kept), object)
         strings[:] = kept
         return strings
-    if len({value.shape for value in kept}) == 1:
-        return np.array(kept)
     return kept
 
 
@@ -275,11 +274,11 @@ def no_rows(model):
     return [np.empty((0, *(size or 0 for size in shape_of(model, k))), model.dtype) for k in range(len(model.outputs))]
 
 
-def spread(values, shape, rows, good):
-    """An output for all rows, where it was computed for the rows `good` (None: all): NaN and None elsewhere."""
+def spread(values, shape, rows, good, bad):
+    """An output for all rows, where it was computed for the rows `good`: NaN and None for those of `bad`."""
     if shape == () and isinstance(values, np.ndarray):
         values = values.reshape(len(values))
-    if good is None:
+    if not bad:
         return values
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         dtype = values.dtype if values.dtype.kind == "f" else np.float64
@@ -287,5 +286,6 @@ def spread(values, shape, rows, good):
     else:
         whole = np.full(rows, None, object)
     for row, value in zip(good, values):
-        whole[row] = value
+        if row not in bad:
+            whole[row] = value
     return whole

@@ -18,6 +18,9 @@ from .files import import_pyarrow
 
 FORMATS = ("npy", "npz", "csv", "jsonl", "parquet")
 
+# Bytes of a row group of Parquet, roughly.
+GROUP_BYTES = 32 * 2**20
+
 
 def make_writer(format, predictor, path, keeps, delimiter=","):
     """A writer of one of FORMATS; `keeps`: whether the columns of the input go along."""
@@ -246,10 +249,11 @@ class _Parquet(_Rows):
         arrays = []
         for name, values in columns.items():
             try:
-                arrays.append(pa.array(values))
+                arrays.append(_arrow(pa, values, chunk.bad))
             except pa.ArrowException as error:
                 raise InputError(
-                    f"{chunk.span()}: column {name!r} holds values of different types ({error})"
+                    f"{chunk.span()}: column {name!r} holds values of different types, which {self.path} cannot hold "
+                    f"({error}); write .jsonl"
                 ) from error
         return pa.record_batch(arrays, names=list(columns))
 
@@ -260,6 +264,23 @@ class _Parquet(_Rows):
         files[0].flush()
         with pa.OSFile(files[0].name) as source, pa.ipc.open_stream(source) as stream:
             with pa.parquet.ParquetWriter(path, stream.schema) as writer:
+                group, size = [], 0
                 for batch in stream:
-                    writer.write_batch(batch)
+                    group.append(batch)
+                    size += batch.nbytes
+                    if size >= GROUP_BYTES:
+                        writer.write_table(pa.Table.from_batches(group))
+                        group, size = [], 0
+                if group:
+                    writer.write_table(pa.Table.from_batches(group))
         return True
+
+
+def _arrow(pa, values, bad):
+    """A column that goes along; what a bad row holds is left out where no type fits it and the others."""
+    try:
+        return pa.array(values)
+    except pa.ArrowException:
+        if not bad:
+            raise
+        return pa.array([None if row in bad else value for row, value in enumerate(values)])

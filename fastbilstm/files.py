@@ -197,9 +197,9 @@ class _Lines:
             self.line += 1
             if len(line) == LINE_BYTES:
                 raise InputError(f"{self.path}: line {self.line} has more than {LINE_BYTES // 2**20} MB")
+            self.read += len(line)
             if self.line == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
-            self.read += len(line)
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:

@@ -143,8 +143,12 @@ class Partial:
 
     def _begin(self):
         self.journal_length = 0
-        self._write_journal(self._line(self.identity))
-        self.files = [open(path, "wb+") for path in self.paths]
+        try:
+            self._write_journal(self._line(self.identity))
+            self.files = [open(path, "wb+") for path in self.paths]
+        except BaseException:
+            self.discard()
+            raise
 
     @staticmethod
     def _line(entry):

@@ -182,6 +182,10 @@ def test_what_a_batch_may_not_hold(batch, options, message, model):
     [
         ({"on_error": "ignore"}, "'stop', 'skip', 'null'"),
         ({"output": ""}, "name of a column"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"n_threads": True}, "n_threads is True"),
+        ({"pad": "pre", "maxlen": 1.5}, "maxlen is 1.5"),
+        ({"pad": "left"}, "pad is 'left'"),
         ({"text": "a", "maxlen": 5}, "convert --maxlen"),
         ({"dtype": "float64"}, "options of load"),
         ({"pad": "pre", "nonsense": 1}, "nonsense"),
