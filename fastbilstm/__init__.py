@@ -40,4 +40,8 @@ def __getattr__(name):
         from .streaming import Stream
 
         return Stream
+    if name == "dask":
+        import importlib
+
+        return importlib.import_module(".dask", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -113,7 +113,7 @@ class Pandas:
             values = _array(values)
             if values.ndim > 1:
                 values = _objects([None if row in bad else value for row, value in enumerate(values.tolist())])
-            added[name] = pd.Series(values, index=batch.index)
+            added[name] = pd.Series(values, index=batch.index, dtype=values.dtype)
         found = batch.assign(**added)
         return found if kept is None else found.iloc[kept]
 

@@ -141,6 +141,13 @@ class BatchPredictor:
     def __getstate__(self):
         return {**self.__dict__, "_model": None, "bad_rows": []}
 
+    def __dask_tokenize__(self):
+        """What Dask names tasks by: the options, and the state of the file or the Model."""
+        from dask.base import normalize_token
+
+        stamp = None if isinstance(self.source, Model) else _stamp(self.source)
+        return normalize_token((type(self).__name__, stamp, self.__getstate__()))
+
     def __repr__(self):
         return f"<fastbilstm.BatchPredictor of {self.source}>"
 
@@ -197,20 +204,30 @@ class BatchPredictor:
         from . import batch_kinds
 
         kind = batch_kinds.of(batch)
-        names = kind.names(batch)
-        if taken := [name for name in self.output_columns if name in names]:
-            raise InputError(f"the batch has a column {taken[0]!r} already; name another with output=")
+        self.check_columns(kind.names(batch))
         done = self._score(Chunk(0, kind.rows(batch), batch))
         self.bad_rows = sorted(done.bad.items())
         if done.bad:
             row, reason = self.bad_rows[0]
             text = f"{len(done.bad)} of {done.rows} rows of a batch have no answer; row {row}: {reason}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return self.extend(batch, done)
+
+    def check_columns(self, names):
+        """Raise InputError if a batch of these columns cannot be scored."""
+        if taken := [name for name in self.output_columns if name in names]:
+            raise InputError(f"the batch has a column {taken[0]!r} already; name another with output=")
+        tables.choose(self.model, names, self.columns, self.text)
+
+    def extend(self, batch, done):
+        """A batch with the answers of `done`, the chunk made of it; without the rows that are left out."""
+        from . import batch_kinds
+
         kept = None
         if done.bad and self.on_error == "skip":
             kept = [row for row in range(done.rows) if row not in done.bad]
         shapes = [tables.shape_of(self.model, k) for k in range(len(self.model.outputs))]
-        return kind.extend(batch, done.outputs, shapes, kept, set(done.bad))
+        return batch_kinds.of(batch).extend(batch, done.outputs, shapes, kept, set(done.bad))
 
     # ---- one chunk ---------------------------------------------------------------------------------------------------
 
@@ -357,14 +374,18 @@ def padding_options(model, pad, maxlen, truncating):
 _models, _models_lock = {}, threading.Lock()
 
 
-def _load_once(path, options):
-    """The model of a file, loaded once a process as long as the file stays the same."""
+def _stamp(path):
+    """What changes when a file is replaced."""
     try:
         state = os.stat(path)
-        stamp = (state.st_mtime_ns, state.st_size, state.st_ino)
+        return state.st_mtime_ns, state.st_size, state.st_ino
     except OSError:
-        stamp = None  # load tells what is wrong
-    key = (path, repr(sorted(options.items())))
+        return None  # load tells what is wrong
+
+
+def _load_once(path, options):
+    """The model of a file, loaded once a process as long as the file stays the same."""
+    stamp, key = _stamp(path), (path, repr(sorted(options.items())))
     with _models_lock:
         known = _models.get(key)
         if known is None or known[0] != stamp:
