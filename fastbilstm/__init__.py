@@ -25,17 +25,22 @@ __all__ = [
     "__version__",
     "convert",
     "load",
+    "preprocessing",
     "register_layer",
     "show_config",
 ]
 
 
 def __getattr__(name):
-    """Imported when it is asked for: most processes need no streams and no batches of columns."""
+    """Imported when it is asked for: most processes need no streams, texts or batches of columns."""
     if name == "BatchPredictor":
         from .batches import BatchPredictor
 
         return BatchPredictor
+    if name == "preprocessing":
+        import importlib
+
+        return importlib.import_module(".preprocessing", __name__)
     if name == "Stream":
         from .streaming import Stream
 

@@ -8,10 +8,11 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+
+from .record import Record
 
 # Constants of selu: Klambauer et al., "Self-Normalizing Neural Networks", 2017.
 SELU_ALPHA = 1.6732632423543772848170429916717
@@ -216,8 +217,7 @@ _LAYERS = {
 }
 
 
-@dataclass(frozen=True)
-class Activation:
+class Activation(Record):
     """A resolved activation: Keras' name, and the NumPy function of the version that wrote the file."""
 
     name: str

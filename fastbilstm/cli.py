@@ -1,6 +1,7 @@
-"""The command `fastbilstm`: convert, inspect, verify, predict.
+"""The command `fastbilstm`: convert, inspect, verify, report, predict.
 
-Exit codes: 0 done; 1 `verify` out of tolerance; 2 wrong use, unreadable file, unsupported layer, existing target.
+Exit codes: 0 done; 1 `verify` or `report` out of tolerance; 2 wrong use, unreadable file, unsupported layer, existing
+target.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from . import cli_predict
 from ._version import __version__
 from .errors import FastBiLSTMError
 from .loading import convert, load
+from .plan import BACKENDS
 from .weights_file import SUFFIX
 
 _KERAS_FILES = ".h5, .keras, .weights.h5, .weights.json"
@@ -29,6 +31,15 @@ def _add_source_options(parser, what="model"):
     )
 
 
+def add_engine_options(parser):
+    """The options of what computes."""
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="auto", help="what computes (default: the fastest there is)"
+    )
+    parser.add_argument("--threads", type=int, help="threads at most (default: the cores this process may use)")
+
+
 def _outputs(args):
     return None if args.outputs is None else [name for name in args.outputs.split(",") if name]
 
@@ -43,16 +54,43 @@ def add_convert_options(parser):
         action="store_true",
         help="record the self-check vector with the installed Keras or tf_keras (default: our float64 specification)",
     )
+    texts = parser.add_argument_group("texts and labels, kept in the target")
+    texts.add_argument(
+        "--tokenizer",
+        metavar="FILE",
+        help="what turned texts into ids: JSON of Keras' Tokenizer.to_json(), a JSON object from words to numbers, or "
+        "the vocabulary of a TextVectorization, one word a line",
+    )
+    texts.add_argument(
+        "--tokenizer-type",
+        choices=("tokenizer", "word_index", "imdb", "vocabulary"),
+        help="how FILE is meant, needed for an object from words to numbers: word_index (the ids), imdb (ranks: start "
+        "1, out of vocabulary 2, rank r is r + 3)",
+    )
+    texts.add_argument("--num-words", type=int, metavar="N", help="the limit of ids that the tokenizer had at training")
+    texts.add_argument("--maxlen", type=int, metavar="N", help="timesteps that texts are cut and padded to")
+    texts.add_argument("--pad", choices=("pre", "post"), help="where (default: pre; post for a vocabulary)")
+    texts.add_argument("--truncating", choices=("pre", "post"), help="where texts are cut (same defaults)")
+    texts.add_argument(
+        "--remove", action="append", metavar="TEXT", help="turn TEXT into a space first, such as '<br />'; repeatable"
+    )
+    texts.add_argument("--labels", metavar="FILE", help="the classes: one label a line, or JSON")
 
 
 def run_convert(args):
     target = args.target or os.path.splitext(args.source)[0].removesuffix(".weights") + SUFFIX
     options = {"config": args.config, "outputs": _outputs(args), "overwrite": args.overwrite, "keras": args.keras}
+    options |= {name: getattr(args, name) for name in ("tokenizer", "tokenizer_type", "num_words", "labels", "maxlen")}
+    options |= {"padding": args.pad, "truncating": args.truncating, "remove": args.remove}
     model = convert(args.source, target, **options)
     size = os.path.getsize(target) / 1e6
     parameters = sum(array.size for array in model.get_weights())
     print(f"{target}: {size:.2f} MB, {parameters:,} parameters, written by {model.keras}")
     print(f"self-check vector computed by {model.vector.computed_by}")
+    if model.text is not None:
+        print(f"text: {model.text.describe()}")
+    if model.labels is not None:
+        print(f"labels: {', '.join(model.labels)}")
     for note in model.graph.notes:
         print(f"note: {note}")
     return 0
@@ -75,9 +113,15 @@ def run_predict(args):
     return cli_predict.run_predict(args, _outputs(args))
 
 
+def run_report(args):
+    from .report import run
+
+    return run(args, _outputs(args))
+
+
 def make_parser():
     parser = argparse.ArgumentParser(
-        prog="fastbilstm", description="Run trained Keras LSTM and BiLSTM models without TensorFlow."
+        prog="fastbilstm", description="Run trained Keras sequence models without TensorFlow."
     )
     parser.add_argument("--version", action="version", version=f"fastbilstm {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
@@ -102,6 +146,22 @@ def make_parser():
     sub.set_defaults(run=run_verify)
 
     sub = commands.add_parser(
+        "report",
+        help="write a page about a model: graph, layers, agreement, latency, size",
+        description="Writes one self-contained HTML page: the graph, the layers, the agreement with Keras (where it is "
+        "installed), the recorded vector and the specification, time against batch and length, and the size. Exit code "
+        "1: the page is written, and an output is out of tolerance.",
+    )
+    _add_source_options(sub)
+    sub.add_argument("-o", "--output", required=True, help="the page to write (.html)")
+    sub.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
+    sub.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    sub.add_argument("--seconds", type=float, default=20.0, help="for the timings together (default: 20)")
+    add_engine_options(sub)
+    sub.add_argument("--quiet", action="store_true", help="no progress line")
+    sub.set_defaults(run=run_report)
+
+    sub = commands.add_parser(
         "predict",
         help="run a model on a file of rows or on texts",
         description="Scores the rows of a file, in bounded memory, or the texts given with --text. The output appears "
@@ -109,6 +169,7 @@ def make_parser():
     )
     _add_source_options(sub)
     cli_predict.add_options(sub)
+    add_engine_options(sub)
     sub.set_defaults(run=run_predict)
     return parser
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from ._version import __version__
 from .errors import FastBiLSTMError, InputError
-from .plan import BACKENDS
 
 # Bad rows that are told one by one.
 _SHOWN = 10
@@ -22,7 +21,7 @@ _FORMATS_OUT = ("npy", "npz", "csv", "jsonl", "parquet")
 
 
 def add_options(parser):
-    """The options of `predict` beside those of the model."""
+    """The options of `predict` beside those of the model and of what computes."""
     add = parser.add_argument
     add("input", nargs="?", help=".npy, .npz keyed by input name, .csv, .jsonl, .txt (a row a line) or .parquet")
     add("-o", "--output", help=".npy, .npz keyed by output name, .csv, .jsonl or .parquet")
@@ -58,9 +57,6 @@ def add_options(parser):
     add("--resume", action="store_true", help="go on where an interrupted run with the same input and options ended")
     add("--overwrite", action="store_true", help="replace the output if it exists, and what an interrupted run left")
     add("--batch-size", type=int, help="rows computed at once (default: 32)")
-    add("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
-    add("--backend", choices=BACKENDS, default="auto", help="what computes (default: the fastest there is)")
-    add("--threads", type=int, help="threads at most (default: the cores this process may use)")
     add("--dask", metavar="ADDRESS", help="compute on the workers of this Dask scheduler (tcp://host:port)")
     add("--quiet", action="store_true", help="no progress line (there is one on a terminal only)")
 

@@ -109,6 +109,18 @@ class VectorDense(Dense):
         return [Tensor(y, mask)]
 
 
+class NotEqualToZero:
+    """The operation NotEqual of token ids and 0, without its general rules for dtypes."""
+
+    casts_input, n_inputs = False, 1
+
+    def __init__(self, operation):
+        self.operation, self.name = operation, operation.name
+
+    def call(self, inputs, kwargs, states):
+        return [Tensor(inputs[0].value != 0)]
+
+
 class VectorActivation:
     """An activation layer, in place over a copy of its input."""
 

@@ -142,7 +142,7 @@ class VectorBidirectional(Bidirectional):
             return super().call(inputs, kwargs, states)
         half = (len(inputs) - 1) // 2
         x, mask, first = forward.begin(inputs[: 1 + half], kwargs, states)
-        _, _, second = backward.begin([inputs[0], *inputs[1 + half :]], kwargs, states)
+        second = backward.start_states(tuple(state.value for state in inputs[1 + half :]), len(x), states)
         x, rows, mask = contiguous(x, forward.input_dtype), states.rows(x, mask), contiguous_mask(mask)
         output_mask = inputs[0].mask if forward.return_sequences else None
         run = self.run_sequences if forward.return_sequences else self.run_last

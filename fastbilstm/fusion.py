@@ -30,7 +30,7 @@ from .layers.functional import Operation, TimeDistributed, autocast, cast_input
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
 DENSE = (core.Dense, quantized.Int8WeightsDense)
 EMBEDDING = (core.Embedding, quantized.Int8Embedding)
-NO_KWARGS = {"mask": False}
+NO_KWARGS, MASK_GIVEN = {"mask": False}, {"mask": True}
 
 
 class Budget:
@@ -46,8 +46,8 @@ class Budget:
 
 
 class Step(NamedTuple):
-    """One call: `refs` where its arguments are plain tensors, else None; the numbers of values to forget afterwards;
-    whether the next step may run at the same time.
+    """One call: `refs` where its arguments are plain tensors, else None, and the mask given for the only one of them;
+    the numbers of values to forget afterwards; whether the next step may run at the same time.
     """
 
     number: int
@@ -55,16 +55,19 @@ class Step(NamedTuple):
     args: tuple
     kwargs: dict
     refs: tuple | None
+    mask: Ref | None = None
     release: tuple = ()
     beside: bool = False
 
 
 class Network(Functional):
-    """A Functional that runs steps; `labels` says for each layer of the graph what became of it."""
+    """A Functional that runs steps; `labels` says for each layer of the graph what became of it, `into` which others
+    run it now, where they do; by index in the graph.
+    """
 
     def __init__(self, functional, budget):
         self.__dict__.update(vars(functional))
-        self.labels = {}
+        self.labels, self.into = {}, {}
         self.steps, self.results = Builder(self, budget).build()
 
     def call(self, inputs, kwargs, states):
@@ -94,8 +97,11 @@ class Network(Functional):
             values[step.number] = self.call_part(layer, args, kwargs, states)
             return
         tensors = [values[ref.node][ref.tensor] for ref in refs]
+        if step.mask is not None:
+            mask = values[step.mask.node][step.mask.tensor].value
+            tensors = [Tensor(tensors[0].value, mask.astype(bool, copy=False))]
         tensors = autocast(tensors, layer, self.dtype)
-        values[step.number] = layer.call(tensors, NO_KWARGS, states)
+        values[step.number] = layer.call(tensors, NO_KWARGS if step.mask is None else MASK_GIVEN, states)
 
     def is_worth_two(self, step, values):
         ref = step.refs[0]
@@ -160,9 +166,17 @@ class Builder:
             self.replace(number)
         self.drop_unread()
         for call in self.calls.values():
-            if call.engine is None:
+            if call.engine is None and self.compares_ids(call):
+                call.engine, call.args = engine.NotEqualToZero(call.layer), call.args[:1]
+                network.labels[call.index] = "elementwise"
+            elif call.engine is None:
                 call.engine, network.labels[call.index] = self.convert(call.layer, call)
         return self.schedule(), self.results
+
+    def merge(self, call, other, label):
+        """Note that a call has gone into another one."""
+        self.network.labels[call.index] = label
+        self.network.into.setdefault(call.index, []).append(other.index)
 
     def resolve(self, ref):
         return self.alias.get(ref, ref)
@@ -211,7 +225,7 @@ class Builder:
         if found is None or self.is_shared(before):
             return
         before.folds.append(scaled(*found))
-        self.network.labels[call.index] = "folded"
+        self.merge(call, before, "folded")
         self.alias = {old: Ref(before_number) if new == Ref(number) else new for old, new in self.alias.items()}
         self.alias[Ref(number)] = Ref(before_number)
         del self.calls[number]
@@ -242,7 +256,7 @@ class Builder:
                 break
             folds.append(affine(*found))
             call.read(before.refs[0])
-            self.network.labels[before.index] = "folded"
+            self.merge(before, call, "folded")
             del self.calls[number]
         if not folds:
             return None
@@ -277,7 +291,8 @@ class Builder:
             if before is not None:
                 call.args, call.kwargs = before.args, before.kwargs
                 call.engine = engine.VectorAttention(before.layer, pooling=layer)
-                self.network.labels[call.index] = self.network.labels[before.index] = "vector, mean over queries first"
+                self.network.labels[call.index] = "vector, mean over queries first"
+                self.merge(before, call, "vector, mean over queries first")
             else:
                 call.engine = engine.VectorAveragePooling(layer)
                 self.network.labels[call.index] = "vector"
@@ -320,7 +335,7 @@ class Builder:
                 embedding.layer, engine_recurrent.recurrent(layer, fold, rows), project
             )
             call.read(embedding.refs[0])
-            self.network.labels[embedding.index] = "in a table of projections" if project else "rows read in place"
+            self.merge(embedding, call, "in a table of projections" if project else "rows read in place")
         else:
             call.engine = self.cached(layer, lambda: engine_recurrent.recurrent(layer, fold), fold is not None)
         self.network.labels[call.index] = label
@@ -357,23 +372,42 @@ class Builder:
             else:
                 del self.calls[number]
 
+    def compares_ids(self, call):
+        """Whether it is the mask of token ids as Keras 3 writes it into a graph: input != 0."""
+        if type(call.layer).__name__ != "NotEqual" or len(call.args) != 2 or call.kwargs:
+            return False
+        ref, value = call.args
+        inputs = self.network.graph.inputs
+        whole = isinstance(ref, Ref) and ref.node < len(inputs) and "int" in inputs[ref.node].dtype
+        return whole and isinstance(value, int) and value == 0
+
+    def only_mask(self, call):
+        """The mask given in a call that has one tensor and nothing else; None if it is another call."""
+        given = [name for name, value in call.kwargs.items() if value]
+        fits = given == ["mask"] and isinstance(call.kwargs["mask"], Ref) and len(call.args) == len(call.refs) == 1
+        special = self.network.drops_given_masks or isinstance(call.layer, Functional)
+        return call.kwargs["mask"] if fits and not special else None
+
     def schedule(self):
         """The steps in order, with the values that each one is the last to read."""
         kept, steps = {ref.node for ref in self.results}, []
         for number, call in reversed(self.calls.items()):
             ended = tuple(call.reads - kept)
             kept |= call.reads
-            plain = call.plain and not isinstance(call.layer, Operation)
-            n_inputs = call.layer.n_inputs
+            mask = self.only_mask(call)
+            plain = (call.plain or mask is not None) and not isinstance(call.engine, Operation)
+            n_inputs = call.engine.n_inputs
             if plain and n_inputs is not None and len(call.refs) != n_inputs:
                 plain = False
-            steps.append(Step(number, call.engine, call.args, call.kwargs, call.refs if plain else None, ended))
+            refs = call.refs if plain else None
+            steps.append(Step(number, call.engine, call.args, call.kwargs, refs, mask, ended))
         steps.reverse()
         for k in range(len(steps) - 2, -1, -1):
             first, second = steps[k], steps[k + 1]
             alike = all(s.refs is not None and engine_recurrent.is_one_direction(s.layer) for s in (first, second))
             alike = alike and first.layer is not second.layer  # a stateful one has one state
-            if alike and not second.beside and first.number not in {ref.node for ref in second.refs}:
+            reads = second.refs if second.mask is None else (*(second.refs or ()), second.mask)
+            if alike and not second.beside and first.number not in {ref.node for ref in reads}:
                 steps[k] = first._replace(beside=True)
         return steps
 

@@ -1,4 +1,4 @@
-"""The description of a model: frozen dataclasses, shape and mask inference. Holds no arrays and reads no files.
+"""The description of a model: records, shape and mask inference. Holds no arrays and reads no files.
 
 A Graph is a list of layers and a list of calls of these layers (nodes), as in Keras' functional API; Sequential
 models are the same thing with one chain of calls. Layers may hold layers (Bidirectional, TimeDistributed) or a whole
@@ -6,27 +6,26 @@ Graph (a model inside a model). It knows names, options and topology; what a lay
 """
 
 import json
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .errors import FileFormatError
+from .record import Record
 
 # Frameworks by the semantics they share: multi-backend Keras 1 and 2, tf.keras (with tf_keras), Keras 3.
 FRAMEWORKS = ("keras1", "keras2", "tf_keras", "keras3")
 
 
-@dataclass(frozen=True)
-class KerasVersion:
+class KerasVersion(Record):
     """The framework that wrote a file; it decides the semantics where versions differ."""
 
     framework: str
     version: tuple
     backend: str = "tensorflow"
 
-    def __post_init__(self):
+    def check(self):
         if self.framework not in FRAMEWORKS:
             raise FileFormatError(f"framework {self.framework!r} is unknown; expected one of {FRAMEWORKS}")
 
@@ -68,16 +67,14 @@ class KerasVersion:
         return self.framework in ("keras1", "keras2")
 
 
-@dataclass(frozen=True)
-class Ref:
+class Ref(Record):
     """Output number `tensor` of node number `node`; model inputs are nodes too."""
 
     node: int
     tensor: int = 0
 
 
-@dataclass(frozen=True)
-class Constant:
+class Constant(Record):
     """A tensor written into the arguments of a call: nested lists of numbers, and their dtype.
 
     Without a dtype it takes that of the tensors beside it.
@@ -91,14 +88,13 @@ class Constant:
         return np.asarray(self.value, self.dtype)
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(Record):
     """One layer: Keras' class and options, and the names of its weights in Keras' order."""
 
     name: str
     class_name: str
-    config: dict = field(default_factory=dict)
-    weights: dict = field(default_factory=dict)
+    config: dict = {}
+    weights: dict = {}
     layers: tuple = ()
     graph: Any = None
     ignored: tuple = ()
@@ -112,17 +108,15 @@ class Layer:
             yield from layer.walk(path)
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(Record):
     """One call of a layer. `args` and `kwargs` hold Refs, constants, and lists or dicts of them."""
 
     layer: int
     args: tuple
-    kwargs: dict = field(default_factory=dict)
+    kwargs: dict = {}
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(Record):
     """A model input; `shape` counts the batch axis, None where a size is free.
 
     The shape itself may be None in a Sequential model inside another: it takes what it is called with.
@@ -133,8 +127,7 @@ class Input:
     dtype: str
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(Record):
     """A model. Node numbers below len(inputs) are the inputs, the others are `nodes` in the order of execution.
 
     `output_structure`: "single", "list", "dict:" with the keys, or "nested:" with lists of output numbers as JSON.
@@ -152,7 +145,7 @@ class Graph:
     dtype: str = "float32"
     notes: tuple = ()
 
-    def __post_init__(self):
+    def check(self):
         count = len(self.inputs)
         if self.dtype not in ("float32", "float64"):
             raise FileFormatError(f"model {self.name!r}: dtype is {self.dtype!r}; expected float32 or float64")

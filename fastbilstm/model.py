@@ -1,6 +1,7 @@
-"""Model: what a user calls. The single place where user input is checked, converted and batched.
+"""Model: what a user calls.
 
-Imports NumPy; files are read and written by `loading` and `weights_file`.
+Imports NumPy; what a user gives is checked and converted by `inputs`, files are read and written by `loading` and
+`weights_file`.
 """
 
 import json
@@ -11,11 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from . import inputs, threads, weights_file
 from . import plan as planning
-from . import threads, weights_file
 from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
-from .layers.core import check_ids
 from .summary import summary_text
 
 # Rows computed at once where the caller does not say, as in Keras.
@@ -70,6 +70,10 @@ class Model:
         The file it came from.
     vector : Vector or None
         The self-check vector that came with a converted file.
+    text : TextEncoder or None
+        What turns texts into the input, for `predict_text`. Can be set.
+    labels : list of str or None
+        The names of the classes that the output gives probabilities of. Can be set.
     """
 
     def __init__(
@@ -83,12 +87,15 @@ class Model:
         n_threads=None,
         vector=None,
         source="model",
+        text=None,
+        labels=None,
     ):
         self.graph, self.vector, self.source = graph, vector, source
         self._tensors = tensors
         self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
         self._n_threads = _check_threads(n_threads)
         self._states, self._stream = {}, None
+        self._text, self._labels = text, labels
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 
@@ -147,11 +154,22 @@ class Model:
 
     def __call__(self, x):
         """Compute the outputs for one batch; see `predict`."""
-        arrays, rows = self._check_inputs(x)
+        arrays, rows, cuts = inputs.check(self._plan, x)
         self._check_batch(rows, rows)
-        return self._pack(self._plan.predict(arrays, max(rows, 1), self._states, self.n_threads))
+        return self._pack(self._plan.predict(arrays, max(rows, 1), self._states, self.n_threads, cuts=cuts))
 
-    def predict(self, x, batch_size=None, verbose=0, n_threads=None):
+    def predict(
+        self,
+        x,
+        batch_size=None,
+        verbose=0,
+        n_threads=None,
+        *,
+        pad=None,
+        maxlen=None,
+        truncating="pre",
+        value=0.0,
+    ):
         """Compute the outputs for `x`, batch after batch.
 
         Parameters
@@ -159,6 +177,9 @@ class Model:
         x : array_like, list or dict
             One array of shape (rows, ...) for a model with one input; for several inputs a list in the order of
             `inputs`, or a dict by input name. Token ids may be of any integer dtype; floats are truncated, as in Keras.
+            In place of an array a list of rows of different lengths, each an array_like of shape (timesteps, ...):
+            token ids (timesteps,) or frames (timesteps, features). A list of one element with all axes of an input is
+            the list of inputs.
         batch_size : int, optional
             Rows computed at once, at most. Default: the model's fixed batch size if it is stateful, else 32. The
             vector backend gives each row the same bits whatever the size.
@@ -167,18 +188,32 @@ class Model:
         n_threads : int, optional
             Threads at most; default those given to `load`. They share rows, or for a single row the directions of
             Bidirectional layers; too little work runs on one.
+        pad : {None, "pre", "post"}
+            Where rows get padding, as `keras.utils.pad_sequences(x, maxlen, padding=pad)` pads: up to `maxlen`, else to
+            the timesteps that the model fixes, else to the longest row of `x`; the dtype stays. None: a row is answered
+            as if it were padded and masked, whatever the amount, and no padding is computed; for models whose answer
+            does not depend on masked padding (`summary()` tells), and for rows of one length.
+        maxlen : int, optional
+            Timesteps that are kept of each row, at most.
+        truncating : {"pre", "post"}
+            Which end of a longer row is dropped.
+        value : float
+            What `pad` pads with.
 
         Returns
         -------
         ndarray, list or dict of ndarray
-            As the Keras model: one array, or a list or a dict of them. No rows in, no rows out.
+            As the Keras model: one array, or a list or a dict of them. No rows in, no rows out. Where rows differ in
+            length and `pad` is None, an output with the timesteps of the input is a list of arrays, each as long as
+            its row.
 
         Raises
         ------
         InputError
-            If an input has the wrong dtype, rank or size, or holds a token id outside its Embedding.
+            If an input has the wrong dtype, rank or size, holds a token id outside its Embedding, or has rows of
+            different lengths where padding matters: names the layer.
         """
-        arrays, rows = self._check_inputs(x)
+        arrays, rows, cuts = inputs.check(self._plan, x, inputs.Options(pad, maxlen, truncating, value))
         if batch_size is None:
             fixed = self.graph.inputs[0].shape[0] if self._plan.stateful else None
             batch_size = fixed or _DEFAULT_BATCH
@@ -188,7 +223,7 @@ class Model:
         n_threads = _check_threads(n_threads) or self.n_threads
         progress = _Progress(rows) if verbose in (1, "auto") else None
         update = progress.update if progress else None
-        return self._pack(self._plan.predict(arrays, int(batch_size), self._states, n_threads, update))
+        return self._pack(self._plan.predict(arrays, int(batch_size), self._states, n_threads, update, cuts))
 
     def predict_iter(
         self, source, batch_size=None, n_threads=None, *, pad=None, maxlen=None, truncating="pre", **options
@@ -244,7 +279,12 @@ class Model:
             raise InputError(f"model {self.name!r} holds no model {name!r}; those inside it: {held}")
         options = {"dtype": self.dtype, "backend": self.backend, "memory_budget": self._plan.memory_budget}
         source = f"{self.source}, {name}"
-        return Model(models[name].graph, self._tensors, n_threads=self._n_threads, source=source, **options)
+        part = Model(models[name].graph, self._tensors, n_threads=self._n_threads, source=source, **options)
+        if self._text is not None or self._labels is not None:
+            from . import bundle
+
+            part._text, part._labels = bundle.fitting(part, self.text, self.labels)
+        return part
 
     def stream(self, batch=1):
         """Begin `batch` sequences that arrive in pieces; see `Stream.push`.
@@ -280,7 +320,7 @@ class Model:
         from . import vector as vectors
 
         vector = self.vector or vectors.make(self.graph, self._tensors)
-        weights_file.write(path, self.graph, self._tensors, vector, overwrite)
+        weights_file.write(path, self.graph, self._tensors, vector, overwrite, self._stored_text(), self._labels)
 
     def self_check(self):
         """Run the recorded self-check vector (or, for a Keras file, a fresh one) and compare.
@@ -307,21 +347,24 @@ class Model:
             "n_threads": self._n_threads,
             "vector": self.vector,
             "source": self.source,
+            "text": self._stored_text(),
+            "labels": self._labels,
         }
         return _restore, (graph_to_json(self.graph), tensors, options)
 
     def check_vector(self, vector):
         """Raise FileFormatError if a self-check vector does not fit the model."""
+        if len(vector.inputs) != len(self.graph.inputs):
+            text = f"it has {len(vector.inputs)} inputs, the model {len(self.graph.inputs)}"
+            raise FileFormatError(f"its self-check vector does not fit the model: {text}")
         try:
-            self._check_inputs(vector.inputs)
+            inputs.check(self._plan, vector.inputs)
         except InputError as error:
             raise FileFormatError(f"its self-check vector does not fit the model: {error}") from error
         if len(vector.outputs) != len(self.graph.outputs):
             raise FileFormatError(
                 f"its self-check vector has {len(vector.outputs)} outputs, the model {len(self.graph.outputs)}"
             )
-
-    # ---- input ------------------------------------------------------------------------------------------------------
 
     def _pack(self, outputs):
         structure = self.graph.output_structure
@@ -339,88 +382,67 @@ class Model:
                 f"batches of {batch_size}"
             )
 
-    def _check_inputs(self, x):
-        """Turn what the user gave into checked arrays, one for each input, and the number of rows."""
-        given = self._by_input(x)
-        arrays = [self._check_array(values, number) for number, values in enumerate(given)]
-        counts = {len(array) for array in arrays}
-        if len(counts) > 1:
-            sizes = ", ".join(f"{i.name!r}: {len(a)}" for i, a in zip(self.graph.inputs, arrays))
-            raise InputError(f"the inputs differ in their number of rows ({sizes})")
-        return arrays, counts.pop()
+    # ---- texts and labels -------------------------------------------------------------------------------------------
 
-    def _by_input(self, x):
-        inputs = self.graph.inputs
-        names = [given.name for given in inputs]
-        if isinstance(x, dict):
-            keys = names
-            if self.graph.input_structure.startswith("dict:"):
-                keys = self.graph.input_structure[len("dict:") :].split("\0")
-            wrong = set(x) ^ set(keys) if not set(x) >= set(names) else set()
-            if wrong:
-                raise InputError(f"the inputs are {', '.join(map(repr, keys))}; got {', '.join(map(repr, x))}")
-            return [x[key] for key in (names if set(x) >= set(names) else keys)]
-        if len(inputs) == 1:
-            if isinstance(x, (list, tuple)) and len(x) == 1 and np.ndim(x[0]) >= len(inputs[0].shape):
-                return [x[0]]
-            return [x]
-        if not isinstance(x, (list, tuple)) or len(x) != len(inputs):
-            got = f"{len(x)} of them" if isinstance(x, (list, tuple)) else type(x).__name__
-            raise InputError(f"the model has {len(inputs)} inputs ({', '.join(map(repr, names))}); got {got}")
-        return list(x)
+    @property
+    def text(self):
+        if isinstance(self._text, (bytes, np.ndarray)):
+            from . import bundle
 
-    def _check_array(self, values, number):
-        given = self.graph.inputs[number]
-        what = f"input {given.name!r}"
-        try:
-            array = np.asarray(values)
-        except ValueError as error:
-            raise InputError(f"{what}: rows of different lengths are no array; pad them first ({error})") from error
-        if given.dtype == "string":
-            array = _as_strings(array, what)
-        elif array.dtype.kind not in "biuf":
-            raise InputError(f"{what}: has dtype {array.dtype}; expected numbers")
-        rank = len(given.shape)
-        # Keras adds or removes a last axis of size 1.
-        if array.ndim == rank + 1 and array.shape[-1] == 1:
-            array = array[..., 0]
-        elif array.ndim == rank - 1 and given.shape[-1] == 1:
-            array = array[..., np.newaxis]
-        sizes = list(zip(array.shape[1:], given.shape[1:]))
-        if array.ndim != rank or any(expected is not None and size != expected for size, expected in sizes):
-            expected = ("rows", *("any" if size is None else size for size in given.shape[1:]))
-            raise InputError(f"{what}: has shape {array.shape}; expected ({', '.join(map(str, expected))})")
-        if 0 in array.shape[1:]:
-            raise InputError(f"{what}: has shape {array.shape}; an axis of size 0 (no timesteps) has no answer")
-        limit = self._plan.id_limits[number]
-        if limit is not None and given.dtype == "string":
-            raise InputError(f"{what}: holds strings, and an Embedding reads it; expected numbers")
-        if limit is not None:
-            check_ids(array, limit, f"{what}: the token id")
-        return array
+            self._text = bundle.opened_text(self, self._text)
+        return self._text
+
+    @text.setter
+    def text(self, encoder):
+        from . import bundle
+
+        self._text = None if encoder is None else bundle.checked_text(self, encoder)
+
+    @property
+    def labels(self):
+        return None if self._labels is None else list(self._labels)
+
+    @labels.setter
+    def labels(self, labels):
+        from . import bundle
+
+        self._labels = None if labels is None else bundle.checked_labels(self, labels)
+
+    def _stored_text(self):
+        """The text encoder as files hold it, JSON in bytes, or None; parsed only when it is asked for."""
+        if self._text is None or isinstance(self._text, (bytes, np.ndarray)):
+            return self._text if self._text is None else bytes(self._text)
+        return self._text.to_json().encode()
+
+    def predict_text(self, texts, batch_size=None, n_threads=None):
+        """Compute the outputs for texts, which the model's `text` turns into its input.
+
+        Parameters
+        ----------
+        texts : list of str
+            Encoded some at a time, so that memory does not grow with them beside the answer.
+        batch_size, n_threads
+            See `predict`.
+
+        Returns
+        -------
+        ndarray, list or dict of ndarray
+            What `predict` gives. `preprocessing.label_answers(y, model.labels)` makes labels of it.
+
+        Raises
+        ------
+        InputError
+            If `texts` is no list of str (names the row), the model holds no tokenizer, or its tokenizer has no maxlen
+            and the answer depends on padding. A model whose input is text needs no tokenizer.
+        """
+        from . import bundle
+
+        return bundle.predict_text(self, texts, batch_size, n_threads)
 
 
 def _nested(numbers, outputs):
     """The outputs in the lists of lists of their numbers."""
     return [_nested(item, outputs) if isinstance(item, list) else outputs[item] for item in numbers]
-
-
-def _as_strings(array, what):
-    """Text as an array of `bytes` in UTF-8, from str or bytes."""
-    if array.dtype.kind not in "USO":
-        raise InputError(f"{what}: has dtype {array.dtype}; expected strings")
-    found = array.ravel().tolist()
-    for number, item in enumerate(found):
-        if not isinstance(item, (str, bytes)):
-            raise InputError(f"{what}: holds {item!r}; expected strings")
-        if isinstance(item, str):
-            try:
-                found[number] = item.encode("utf-8")
-            except UnicodeEncodeError as error:
-                raise InputError(f"{what}: the text {item[:40]!r} has no UTF-8 form ({error.reason})") from error
-    strings = np.empty(len(found), object)
-    strings[:] = found
-    return strings.reshape(array.shape)
 
 
 class _Progress:

@@ -49,8 +49,8 @@ class Plan:
         Multiplications a row and timestep, roughly.
     independent : bool
         Whether the rows of a batch may be computed apart: no state, nothing that looks across rows.
-    padding : str
-        Whether the answer depends on the amount of masked padding; see `padding.verdict`.
+    padding : padding.Padding
+        Whether the answer depends on the amount of masked padding, where any input may be padded.
     table_bytes, memory_budget : int
     """
 
@@ -63,7 +63,7 @@ class Plan:
     stateful: tuple
     work: int
     independent: bool
-    padding: str
+    padding: padding.Padding
     table_bytes: int
     memory_budget: int
     scratches: list
@@ -107,37 +107,58 @@ class Plan:
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise InputError(f"inputs of shapes {shapes} do not fit each other or the weights ({error})") from error
 
-    def predict(self, arrays, batch_size, states, n_threads, update=None):
-        """`run` for batch after batch, in several threads where rows are independent; `update(rows done)`."""
+    def predict(self, arrays, batch_size, states, n_threads, update=None, cuts=None):
+        """`run` for batch after batch, in several threads where rows are independent; `update(rows done)`.
+
+        `cuts`, from `inputs.check`: rows have lengths of their own, and batches are groups of similar ones; an output
+        with the timesteps of an input becomes a list of arrays.
+        """
         rows = len(arrays[0])
         size = max(1, min(batch_size, rows))
         steps = max(array.shape[1] if array.ndim > 1 else 1 for array in arrays)
-        if self.independent and self.backend == "vector":
+        apart = self.independent and self.backend == "vector"
+        if apart:
             # The bits of a row do not depend on the rows beside it, so the size of a batch is ours to choose.
             size = min(size, CHUNK_ROWS) if rows > CHUNK_ROWS else rows
             n_threads = min(n_threads, max(1, self.work * steps * rows // WORTH_A_THREAD))
             size = max(1, min(size, -(-rows // n_threads)))
-        chunks = [(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
-        workers = min(n_threads, len(chunks)) if self.independent and self.backend == "vector" else 1
-        if len(chunks) == 1:
-            return self._run_chunk(arrays, *chunks[0], states, n_threads)
-        job = _Job(self, arrays, chunks, states, n_threads // workers, update)
+        if cuts is None:
+            chunks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
+            if len(chunks) == 1:
+                return self._run_chunk(arrays, chunks[0], states, n_threads)
+        else:
+            from .ragged import groups
+
+            chunks = groups(arrays, size, n_threads if apart else 1)
+        workers = min(n_threads, len(chunks)) if apart else 1
+        job = _Job(self, arrays, chunks, states, n_threads // workers, update, cuts)
         threads.run_together([job.work] * workers, job.stop)
         return job.outputs
 
-    def _run_chunk(self, arrays, start, stop, states, n_threads):
+    def _run_chunk(self, arrays, chunk, states, n_threads):
         try:
-            return self.run([array[start:stop] for array in arrays], states, n_threads)
+            return self.run([array[chunk] for array in arrays], states, n_threads)
         except InputError as error:
-            raise InputError(f"in the batch of rows {start} to {stop - 1}: {error}") from error
+            raise InputError(f"in the batch of rows {_shown(chunk)}: {error}") from error
+
+
+def _shown(chunk):
+    """The rows of a chunk for a message."""
+    if isinstance(chunk, slice):
+        return f"{chunk.start} to {chunk.stop - 1}"
+    shown = sorted(chunk.tolist())
+    return ", ".join(map(str, shown[:5])) + (f" and {len(shown) - 5} others" if len(shown) > 5 else "")
 
 
 class _Job:
-    """Chunks of one prediction, taken in order by one or more threads; each writes its rows of the outputs."""
+    """Chunks of one prediction, taken in order by one or more threads; each writes its rows of the outputs.
 
-    def __init__(self, plan, arrays, chunks, states, n_threads, update):
+    A chunk is a slice of the rows or an array of their numbers.
+    """
+
+    def __init__(self, plan, arrays, chunks, states, n_threads, update, cuts):
         self.plan, self.arrays, self.chunks, self.states = plan, arrays, chunks, states
-        self.n_threads, self.update = n_threads, update
+        self.n_threads, self.update, self.cuts = n_threads, update, cuts
         self.numbers, self.lock = itertools.count(), threading.Lock()
         self.outputs, self.done = None, 0
 
@@ -151,20 +172,28 @@ class _Job:
                 number = next(self.numbers, len(self.chunks))
             if number >= len(self.chunks):
                 return
-            start, stop = self.chunks[number]
-            parts = self.plan._run_chunk(self.arrays, start, stop, self.states, self.n_threads)
+            chunk = self.chunks[number]
+            parts = self.plan._run_chunk(self.arrays, chunk, self.states, self.n_threads)
+            cuts = self.cuts or [None] * len(parts)
             with self.lock:
                 if self.outputs is None:
-                    rows = self.chunks[-1][1]
-                    self.outputs = [np.empty((rows, *part.shape[1:]), part.dtype) for part in parts]
-            for whole, part in zip(self.outputs, parts):
-                if whole.shape[1:] != part.shape[1:]:
-                    raise InputError(f"rows {start} to {stop - 1} give an output of shape {part.shape}, others another")
-                whole[start:stop] = part
+                    self.outputs = [self.empty(part, cut) for part, cut in zip(parts, cuts)]
+            for whole, part, cut in zip(self.outputs, parts, cuts):
+                if cut is None:
+                    if whole.shape[1:] != part.shape[1:]:
+                        raise InputError(f"rows {_shown(chunk)} give an output of shape {part.shape}, others another")
+                    whole[chunk] = part
+                    continue
+                for row, y in zip(chunk.tolist(), part):
+                    whole[row] = y[: cut[row]].copy()
             with self.lock:
-                self.done += stop - start
+                self.done += chunk.stop - chunk.start if isinstance(chunk, slice) else len(chunk)
                 if self.update:
                     self.update(self.done)
+
+    def empty(self, part, cut):
+        rows = len(self.arrays[0])
+        return np.empty((rows, *part.shape[1:]), part.dtype) if cut is None else [None] * rows
 
 
 def layers_of(network):

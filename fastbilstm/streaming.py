@@ -6,13 +6,13 @@ the Stream, so that one model serves many. Imports NumPy; what a layer computes 
 """
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 
 from .causality import STREAM, find_places, history
 from .errors import InputError
 from .graph import Node
+from .inputs import by_input
 from .layers import Functional, Tensor, core
 from .layers.base import check_sequence_mask
 from .layers.core import check_ids
@@ -57,7 +57,7 @@ def _with_stand_ins(runner, places):
         for number, layer in enumerate(layers, start=first)
     ]
     nodes = tuple(Node(number, node.args, node.kwargs) for number, node in enumerate(graph.nodes))
-    result.graph = replace(graph, layers=tuple(graph.layers[node.layer] for node in graph.nodes), nodes=nodes)
+    result.graph = graph.replace(layers=tuple(graph.layers[node.layer] for node in graph.nodes), nodes=nodes)
     return result
 
 
@@ -259,7 +259,7 @@ class Stream:
             # A list may be one sequence of numbers, or the list of inputs that Keras takes as well.
             single = isinstance(x, (list, tuple)) and len(x) == 1 and np.ndim(x[0]) >= len(inputs[0].shape)
             return [x[0] if single else x]
-        return self.model._by_input(x)
+        return by_input(self.model.graph, x)
 
 
 def _restore(model, batch, state):
@@ -292,6 +292,8 @@ def _fast_chain(plan, batch):
     number, parts = 0, []
     for step in runner.steps:
         if step.refs is None or len(step.refs) != 1 or step.refs[0].node != number or step.refs[0].tensor:
+            return None
+        if step.mask is not None:
             return None
         number, layer = step.number, step.layer
         first = layer.layer if isinstance(layer, VectorEmbedded) else layer

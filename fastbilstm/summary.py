@@ -2,43 +2,71 @@
 outside the package.
 """
 
-
-def _shape(specs):
-    shapes = ["(" + ", ".join("None" if size is None else str(size) for size in spec.shape) + ")" for spec in specs]
-    return ", ".join(dict.fromkeys(shapes))
+from typing import NamedTuple
 
 
-def _rows(network, tensors, runner=None, indent=""):
+class LayerRow(NamedTuple):
+    """What is told of a layer: `depth` counts the models it is inside of, `runs` is "" without the vector engine."""
+
+    name: str
+    depth: int
+    described: str
+    shape: str
+    parameters: int
+    masked: bool
+    runs: str
+    ignored: str
+    layer: object
+
+
+def layer_rows(model):
+    """A LayerRow for each input and layer of a Model, in Keras' order, those of models inside it after their model."""
+    plan = model._plan
+    return list(_rows(plan.network, model._tensors, plan.runner if plan.backend == "vector" else None))
+
+
+def shape_text(shape):
+    return "(" + ", ".join("None" if size is None else str(size) for size in shape) + ")"
+
+
+def inner_network(runner, layer):
+    """What runs a model inside a model: the engine's network, None without the engine."""
+    steps = getattr(runner, "steps", ())
+    return next((step.layer for step in steps if step.layer.name == layer.name), None)
+
+
+def _rows(network, tensors, runner=None, depth=0):
     graph = network.graph
     labels = getattr(runner, "labels", {})
     count = {}
     for number, node in enumerate(graph.nodes):
         count.setdefault(node.layer, number)
-    if not indent:
+    if not depth:
         for given in graph.inputs:
-            size = "(" + ", ".join("None" if s is None else str(s) for s in given.shape) + ")"
-            yield given.name, "InputLayer", size, 0, "", "", given.dtype
+            yield LayerRow(given.name, 0, "InputLayer", shape_text(given.shape), 0, False, "", given.dtype, None)
     for index, layer in enumerate(graph.layers):
-        part = network.inner[index]
         specs = network.node_specs[count[index]]
         parameters = sum(tensors[name].size for _, item in layer.walk() for name in item.weights.values())
         ignored = [text for _, item in layer.walk() for text in item.ignored]
-        mask = "mask" if any(spec.masked for spec in specs) else ""
-        runs = labels.get(index, "")
+        masked = any(spec.masked for spec in specs)
+        shapes = ", ".join(dict.fromkeys(shape_text(spec.shape) for spec in specs))
         notes = ", ".join(dict.fromkeys(ignored))
-        yield indent + layer.name, describe(layer), _shape(specs), parameters, mask, runs, notes
+        yield LayerRow(
+            layer.name, depth, describe(layer), shapes, parameters, masked, labels.get(index, ""), notes, layer
+        )
         if layer.graph is not None:
-            inner = (
-                next((step.layer for step in runner.steps if step.layer.name == layer.name), None) if labels else None
-            )
-            yield from _rows(part, tensors, inner, indent + "  ")
+            yield from _rows(network.inner[index], tensors, inner_network(runner, layer), depth + 1)
+
+
+def shown_inside(layer):
+    """The layers inside one that tell what it is: of Bidirectional one half."""
+    return layer.layers if layer.class_name == "StackedRNNCells" else layer.layers[:1]
 
 
 def describe(layer):
     """'Bidirectional(LSTM(64), concat)' and the like."""
     if layer.layers:
-        shown = layer.layers if layer.class_name == "StackedRNNCells" else layer.layers[:1]
-        inner = ", ".join(map(describe, shown))
+        inner = ", ".join(map(describe, shown_inside(layer)))
         mode = f", {layer.config['merge_mode']}" if "merge_mode" in layer.config else ""
         return f"{layer.class_name}({inner}{mode})"
     if layer.class_name == "Activation":
@@ -49,29 +77,37 @@ def describe(layer):
 
 def summary_text(model):
     """The table of a Model as text."""
-    plan = model._plan
-    vector = plan.backend == "vector"
     header = ("layer", "class", "output shape", "parameters", "mask", "runs", "ignored at inference")
-    rows = list(_rows(plan.network, model._tensors, plan.runner if vector else None))
-    table = [header, *((n, c, s, f"{p:,}", m, r, i) for n, c, s, p, m, r, i in rows)]
-    if not vector:
+    rows = layer_rows(model)
+    cells = [
+        (2 * r.depth * " " + r.name, r.described, r.shape, f"{r.parameters:,}", r.masked * "mask", r.runs, r.ignored)
+        for r in rows
+    ]
+    table = [header, *cells]
+    if model.backend != "vector":
         table = [(*row[:5], row[6]) for row in table]
     widths = [max(len(str(row[k])) for row in table) for k in range(len(table[0]))]
     lines = ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
     lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join([*lines, "", *plan_lines(model, rows)])
+
+
+def plan_lines(model, rows):
+    """What is true of the whole model, in sentences; `rows` as `layer_rows` gives them."""
+    plan = model._plan
     total = sum(array.size for array in model.get_weights())
     size = sum(array.nbytes for array in model.get_weights())
-    lines += [
-        "",
+    lines = [
         f"model {model.name!r} written by {model.keras}: {total:,} parameters, {size / 1e6:.2f} MB",
         f"computed in {model.dtype} by backend {model.backend}, {_threads(model)}",
         "initializers are ignored; of regularizers, constraints and dropout those that are set are listed",
+        plan.padding.text,
     ]
-    lines.append(plan.padding)
-    if vector:
+    if plan.backend == "vector":
         lines += _engine_lines(plan, rows)
-    lines += [f"note: {note}" for note in model.graph.notes]
-    return "\n".join(lines)
+    lines += [f"text: {model.text.describe()}"] if model.text is not None else []
+    lines += [f"labels: {', '.join(model.labels)}"] if model.labels is not None else []
+    return lines + [f"note: {note}" for note in model.graph.notes]
 
 
 def _threads(model):
@@ -85,7 +121,7 @@ def _engine_lines(plan, rows):
     if plan.table_bytes:
         size = f"{plan.table_bytes / 1e6:.2f} MB of {plan.memory_budget / 1e6:.2f} allowed"
         yield f"tables of projected embeddings: {size}, made when as many tokens were read"
-    exempt = [name.strip() for name, *_, runs, _ in rows if runs == "numpy"]
+    exempt = [row.name for row in rows if row.runs == "numpy"]
     if exempt:
         yield f"run by NumPy, where the last bits of a row may depend on the batch: {', '.join(exempt)}"
     else:

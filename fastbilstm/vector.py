@@ -21,7 +21,7 @@ SPECIFICATION = "fastbilstm-spec-float64"
 _FREE_SIZES = (12, *range(1, 9))
 _ROWS = 3
 # Numbers in one made-up input: 400 MB, which no sequence model needs.
-_MAX_INPUT = 50_000_000
+MAX_INPUT = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Check:
         return f"{'ok' if self.ok else 'MISMATCH'} against {self.computed_by}: {detail}"
 
 
-def _make_inputs(graph, id_limits, mask_values, free, padded=True, readers=()):
+def _make_inputs(graph, id_limits, mask_values, free, padded=True, readers=(), rows=_ROWS):
     """Random inputs that fit a graph (fixed seed): ids in range, floats N(0, 1), and rows with padding.
 
     Axes of free size get the size `free`.
@@ -53,18 +53,19 @@ def _make_inputs(graph, id_limits, mask_values, free, padded=True, readers=()):
     Returns
     -------
     list of ndarray
-        One for each input, of 3 rows (or the fixed batch size): un-padded, pre-padded and post-padded.
+        One for each input, of `rows` rows (or the fixed batch size): un-padded, pre-padded and post-padded in turn, a
+        third of the timesteps in the first three and any number of them in the rest.
     """
     rng = np.random.default_rng(0)
     arrays = []
-    batch = next((i.shape[0] for i in graph.inputs if i.shape[0]), _ROWS)
+    batch = next((i.shape[0] for i in graph.inputs if i.shape[0]), rows)
     for number, (given, limit) in enumerate(zip(graph.inputs, id_limits)):
         shape = (batch, *(free if size is None else size for size in given.shape[1:]))
-        if math.prod(shape) > _MAX_INPUT:
+        if math.prod(shape) > MAX_INPUT:
             raise FileFormatError(f"input {given.name!r} has shape {given.shape}: too large for a self-check vector")
         tokens = readers[number].table().tokens if readers and readers[number] else []
         if given.dtype == "string":
-            array = _phrases(rng, shape, tokens, isinstance(readers[number], TextVectorization))
+            array = _phrases(rng, shape, tokens, free if isinstance(readers[number], TextVectorization) else 1)
         elif tokens:
             array = rng.choice(np.array(tokens, np.int64), shape)
         elif limit is not None:
@@ -76,21 +77,22 @@ def _make_inputs(graph, id_limits, mask_values, free, padded=True, readers=()):
         else:
             array = rng.standard_normal(shape).astype(np.float32)
         if padded and array.dtype != object and len(shape) > 1 and (limit is not None or len(shape) > 2):
-            padding = shape[1] // 3
             value = 0 if limit is not None or not mask_values else mask_values[0]
-            if batch > 1:
-                array[1, :padding] = value
-            if batch > 2:
-                array[2, shape[1] - padding :] = value
+            for row in range(batch):
+                padding = shape[1] // 3 if row < _ROWS else rng.integers(0, shape[1])
+                if row % 3 == 1:
+                    array[row, :padding] = value
+                elif row % 3 == 2:
+                    array[row, shape[1] - padding :] = value
         arrays.append(array)
     return arrays
 
 
-def _phrases(rng, shape, tokens, several):
-    """Words of a vocabulary, or phrases of up to 12 of them."""
+def _phrases(rng, shape, tokens, longest):
+    """Phrases of up to `longest` words of a vocabulary."""
     tokens = [token for token in tokens if b"\0" not in token] or [b"word"]
     count = int(np.prod(shape))
-    lengths = rng.integers(1, _FREE_SIZES[0] + 1, count) if several else np.ones(count, int)
+    lengths = rng.integers(1, longest + 1, count) if longest > 1 else np.ones(count, int)
     strings = np.empty(count, object)
     strings[:] = [b" ".join(tokens[k] for k in rng.integers(0, len(tokens), length)) for length in lengths]
     return strings.reshape(shape)
@@ -116,20 +118,29 @@ def _is_unsteady_where_masked(plan):
     return any(not layer.version.is_keras3 and not layer.softmax_robust_masking for layer in found)
 
 
-def make(graph, tensors):
+def made_inputs(plan, rows=_ROWS, sizes=_FREE_SIZES):
+    """Yield candidates for inputs of a compiled model, lists of arrays of `rows` rows (or the fixed batch size).
+
+    `sizes` are tried for free axes, one after another. Not every candidate fits every model: the model says.
+    """
+    values = [layer.mask_value for layer in planning.layers_of(plan.network) if isinstance(layer, Masking)]
+    padded, readers = not _is_unsteady_where_masked(plan), _lookups(plan.network)
+    for free in sizes:
+        inputs = _make_inputs(plan.network.graph, plan.id_limits, values, free, padded, readers, rows)
+        yield inputs
+        # Token ids that pass other layers on their way to an Embedding: 0 and 1 are good ids nearly everywhere.
+        yield [a if a.dtype == object else np.abs(np.rint(a)) % 2 for a in inputs]
+
+
+def make(graph, tensors, rows=_ROWS, sizes=_FREE_SIZES):
     """Make a vector with the outputs of the specification in float64; InputError if no made-up input fits."""
     plan = planning.compile(graph, tensors, "float64", "numpy")
-    values = [layer.mask_value for layer in planning.layers_of(plan.network) if isinstance(layer, Masking)]
     first_error = None
-    padded, readers = not _is_unsteady_where_masked(plan), _lookups(plan.network)
-    for free in _FREE_SIZES:
-        inputs = _make_inputs(graph, plan.id_limits, values, free, padded, readers)
-        # Token ids that pass other layers on their way to an Embedding: 0 and 1 are good ids nearly everywhere.
-        for candidate in (inputs, [a if a.dtype == object else np.abs(np.rint(a)) % 2 for a in inputs]):
-            try:
-                return Vector(tuple(candidate), tuple(plan.run(candidate, {})), SPECIFICATION)
-            except InputError as error:
-                first_error = first_error or error
+    for inputs in made_inputs(plan, rows, sizes):
+        try:
+            return Vector(tuple(inputs), tuple(plan.run(inputs, {})), SPECIFICATION)
+        except InputError as error:
+            first_error = first_error or error
     raise first_error
 
 

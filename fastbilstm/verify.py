@@ -65,7 +65,7 @@ def verify(path, against=None, config=None, outputs=None, dtype=None):
         lines.append("not compared with Keras: give the Keras file it came from with --against")
         return Report(ok, "\n".join(lines))
     if against is not None:
-        same = _same_model(load(against, **keras_options), model)
+        same = same_model(load(against, **keras_options), model)
         ok = ok and same
         lines.append(f"{against}: {'holds the same weights' if same else 'MISMATCH: holds other weights or layers'}")
     try:
@@ -80,7 +80,8 @@ def verify(path, against=None, config=None, outputs=None, dtype=None):
     return Report(ok, "\n".join(lines))
 
 
-def _same_model(first, second):
+def same_model(first, second):
+    """Whether two models hold the same arrays, in order."""
     mine, other = first.get_weights(), second.get_weights()
     return len(mine) == len(other) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(mine, other))
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastbilstm import InputError, padding
+from fastbilstm.inputs import by_input
 from fastbilstm.tolerances import compare
 
 
@@ -52,7 +53,7 @@ def check(model, inputs, label=""):
     """Compare pieces of several sizes with the whole; the reason (str) if the model, and None if the input, cannot be
     streamed; True if it was compared.
     """
-    arrays = [np.asarray(array) for array in model._by_input(inputs)]
+    arrays = [np.asarray(array) for array in by_input(model.graph, inputs)]
     try:
         stream = model.stream(batch=len(arrays[0]))
     except InputError as error:

@@ -1,6 +1,5 @@
 """`fastbilstm predict` over files: every format to every format, wrong input by row and reason, bounded memory."""
 
-import inspect
 import json
 import os
 import shutil
@@ -483,10 +482,6 @@ def test_predict_iter_of_a_file_with_bad_rows(model, tmp_path, small_chunks):
 
 # ---- rows of different lengths ---------------------------------------------------------------------------------------
 
-ragged = pytest.mark.skipif(
-    "pad" not in inspect.signature(fastbilstm.Model.predict).parameters, reason="needs predict of ragged rows"
-)
-
 
 def write_ragged(path, masked):
     """Rows of 1 to 9 ids, in lists, and their model; the rows of a chunk may all be of one length."""
@@ -501,7 +496,6 @@ def write_ragged(path, masked):
     return rows
 
 
-@ragged
 def test_ragged_rows_of_a_masked_model(tmp_path, capsys, small_chunks):
     rows = write_ragged(tmp_path / "in.jsonl", masked=True)
     padded = np.array([row + [0] * (9 - len(row)) for row in rows])
@@ -513,7 +507,6 @@ def test_ragged_rows_of_a_masked_model(tmp_path, capsys, small_chunks):
     assert run(capsys, *line) == (0, "") and np.array_equal(np.load(tmp_path / "out.npy"), cut)
 
 
-@ragged
 def test_ragged_rows_of_a_model_without_masks(tmp_path, capsys, small_chunks):
     rows = write_ragged(tmp_path / "in.jsonl", masked=False)
     line = ["predict", tmp_path / "model.fbl", tmp_path / "in.jsonl", "-o", tmp_path / "out.npy", *small_chunks]
@@ -527,7 +520,6 @@ def test_ragged_rows_of_a_model_without_masks(tmp_path, capsys, small_chunks):
     assert np.array_equal(np.load(tmp_path / "out.npy"), expected)
 
 
-@ragged
 def test_bad_ragged_rows_are_told_by_their_number(tmp_path, capsys, small_chunks):
     write_ragged(tmp_path / "in.jsonl", masked=True)
     lines = (tmp_path / "in.jsonl").read_text().splitlines()

@@ -115,11 +115,6 @@ def test_what_is_no_number(x, tokens):
         tokens.predict(x)
 
 
-def test_ragged_rows(tokens):
-    with pytest.raises(InputError, match="input 'ids': rows of different lengths are no array; pad them first"):
-        tokens.predict([[1, 2, 3], [4]])
-
-
 # ---- token ids ------------------------------------------------------------------------------------------------------
 
 

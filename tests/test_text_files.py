@@ -14,7 +14,6 @@ from small_files import VOCABULARY, run, save_model
 
 import fastbilstm
 
-pytestmark = pytest.mark.skipif(not hasattr(fastbilstm.Model, "predict_text"), reason="needs Model.predict_text")
 TEXTS = ["word3 word5 word7", "", "word9, WORD3! ünknown", 'a "quoted"\nline word4', "word1"] * 7
 
 

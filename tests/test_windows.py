@@ -253,7 +253,7 @@ def test_a_layer_over_windows_is_not_said_to_be_free_of_padding():
             mf.weights_of(embedding={"embeddings": (7, 4)}, conv={"kernel": (3, 4, 4), "bias": (4,)}),
         )
     )
-    assert "layer 'conv' (Conv1D)" in net._plan.padding
+    assert "layer 'conv' (Conv1D)" in net._plan.padding.text
     assert net._plan.independent
 
 

@@ -4,8 +4,6 @@ TextVectorization, StringLookup and IntegerLookup store the vocabulary they lear
 assets/layers/<class>[_n]/vocabulary.txt, one token a line. Knows no archives: it is given the contents by path.
 """
 
-from dataclasses import replace
-
 from ..errors import FileFormatError, UnsupportedLayerError
 from .weights import snake_case
 
@@ -49,16 +47,16 @@ def _fill(graph, class_names, contents, folder, label, lost):
     for layer in graph.layers:
         path, kind = paths.get(layer.name, ""), class_names.get(layer.name)
         if layer.graph is not None and isinstance(kind, tuple):
-            layer = replace(layer, graph=_fill(layer.graph, kind[1], contents, f"{path}/", label, lost))
+            layer = layer.replace(graph=_fill(layer.graph, kind[1], contents, f"{path}/", label, lost))
         elif layer.class_name in _LOOKUPS and layer.config.get("vocabulary") is None:
             if path in contents:
                 where = f"{label}: the vocabulary of layer {layer.name!r}"
                 tokens = _tokens(contents[path], layer, where)
-                layer = replace(layer, config={**layer.config, "vocabulary": tokens})
+                layer = layer.replace(config={**layer.config, "vocabulary": tokens})
             else:
                 lost.append((layer.name, layer.class_name))
         layers.append(layer)
-    return replace(graph, layers=tuple(layers))
+    return graph.replace(layers=tuple(layers))
 
 
 def _tokens(content, layer, where):

@@ -4,8 +4,6 @@ Reads Sequential and functional models of all versions, at any depth; their laye
 files.
 """
 
-from dataclasses import replace
-
 from ..errors import FileFormatError, UnsupportedLayerError
 from ..graph import Input
 from .assemble import assemble
@@ -145,7 +143,7 @@ class ConfigReader(LayerReader):
         inputs = [sources[start.layer] for start in starts]
         self._renumber(built, calls, ends, {n for n, e in zip(names, entries) if e.get("class_name") == "Sequential"})
         graph = self._assemble(path, name, inputs, built, calls, ends, structure, outputs)
-        return replace(graph, input_structure=input_structure)
+        return graph.replace(input_structure=input_structure)
 
     def _ends(self, entry, names, where):
         """input_layers or output_layers: one [name, call, tensor], a list or a dict of them."""

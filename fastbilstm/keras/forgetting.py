@@ -6,8 +6,6 @@ stand in the calls themselves (mask=...) are not touched. Source: keras 3.15, Mu
 ops/function.py (map_graph). Knows no files and no arrays.
 """
 
-from dataclasses import replace
-
 from .. import layers as specification
 from ..graph import Layer, Node, Ref, flatten_refs, map_refs
 from ..layers.core import Identity, Unchanged
@@ -154,4 +152,4 @@ def forget_masks(graph, inside):
         return graph
     walk = _walked(graph, inside)
     outputs = tuple(walk.current(ref) for ref in graph.outputs)
-    return replace(graph, layers=tuple(walk.layers), nodes=tuple(walk.nodes), outputs=outputs)
+    return graph.replace(layers=tuple(walk.layers), nodes=tuple(walk.nodes), outputs=outputs)

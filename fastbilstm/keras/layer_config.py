@@ -4,8 +4,6 @@ Wrappers and cells with what they hold, classes of other authors, operations of 
 in config.py. Knows no files.
 """
 
-from dataclasses import replace
-
 from .. import layers as specification
 from ..errors import FileFormatError
 from ..graph import Layer
@@ -108,8 +106,8 @@ class LayerReader:
         options, ignored = self._read_options(class_name, cls, config, path)
         layer = Layer(name, class_name, options, {}, inner or (), ignored=tuple(ignored))
         if inner is None or options is None:
-            return replace(layer, config=options or {})
-        return replace(layer, weights={role: "/".join((*path, role)) for role in self._roles(layer)})
+            return layer.replace(config=options or {})
+        return layer.replace(weights={role: "/".join((*path, role)) for role in self._roles(layer)})
 
     def _note_trainable(self, path, config):
         """What a frozen layer holds is frozen, too; in Keras 3 of all that hold it only the outermost counts."""
@@ -245,7 +243,7 @@ class LayerReader:
         path = (*path, layer.name)
         self.trainable[path] = self.trainable[copied]
         parts = tuple(self._renamed(part, path, (*copied, part.name)) for part in layer.layers)
-        return replace(layer, weights={role: "/".join((*path, role)) for role in layer.weights}, layers=parts)
+        return layer.replace(weights={role: "/".join((*path, role)) for role in layer.weights}, layers=parts)
 
     def _read_cells(self, class_name, config, path):
         """The cell of an RNN, or those above each other."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 
 import numpy as np
 
@@ -246,9 +245,9 @@ def _assemble(model, version, label, outputs, read_weights, vocabularies=None):
         notes += ("some layers are float64: all are computed in float64",)
     if version.is_keras3 and version.version == _UNKNOWN_KERAS3:
         notes += (f"the file does not say which Keras 3 wrote it; computed as Keras {version.version[0]}.15 does",)
-    inputs = tuple(replace(i, shape=i.shape or _guess_shape(graph, tensors, label)) for i in graph.inputs)
+    inputs = tuple(i.replace(shape=i.shape or _guess_shape(graph, tensors, label)) for i in graph.inputs)
     tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    return replace(graph, dtype=dtype, notes=notes, inputs=inputs), tensors
+    return graph.replace(dtype=dtype, notes=notes, inputs=inputs), tensors
 
 
 def _guess_shape(graph, tensors, label):

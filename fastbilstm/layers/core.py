@@ -33,13 +33,17 @@ def embedding(ids, embeddings):
     return embeddings[check_ids(ids, len(embeddings))]
 
 
-def check_ids(ids, size, what="token id"):
-    """Return `ids` as integers below `size`, truncating floats as Keras does; raise InputError for any other."""
+def check_ids(ids, size, what="token id", place=None):
+    """Return `ids` as integers below `size`, truncating floats as Keras does; raise InputError for any other.
+
+    `place` maps a position in `ids` to the one that the user knows.
+    """
     bad = ~((ids > -1) & (ids < size))  # in this form NaN is bad, too
     if bad.any():
         position = tuple(int(i) for i in np.argwhere(bad)[0])
+        shown = position if place is None else place(position)
         raise InputError(
-            f"{what} at position {position} is {ids[position]}; expected 0 to {size - 1} (input_dim is {size})"
+            f"{what} at position {shown} is {ids[position]}; expected 0 to {size - 1} (input_dim is {size})"
         )
     return ids if ids.dtype.kind in "iu" else ids.astype(np.int64)
 

@@ -65,6 +65,8 @@ def as_float(value, dtype):
 
 def autocast(tensors, layer, dtype):
     """As before every call in Keras: floats, and whole numbers where the layer computes, are cast."""
+    if all(tensor.value.dtype == dtype for tensor in tensors):
+        return tensors
     if layer.casts_input:
         return [Tensor(as_float(value, dtype), mask) for value, mask in tensors]
     return [Tensor(as_float(v, dtype) if v.dtype.kind == "f" else v, mask) for v, mask in tensors]

@@ -4,8 +4,6 @@ One timestep and the loop over time are in timesteps.py, weights and options of 
 are Keras' options around them: masks, direction, states, merge modes. Imports NumPy; knows nothing of files or kernels.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from ..activations import sigmoid
@@ -300,4 +298,4 @@ class Bidirectional(BaseLayer):
 
 def backward_layer(layer, name, version):
     """The graph.Layer of a backward half that is a copy of the forward half."""
-    return replace(layer, name=name, config=Bidirectional.backward_config(layer.config, version))
+    return layer.replace(name=name, config=Bidirectional.backward_config(layer.config, version))
