@@ -14,6 +14,7 @@ from .loading import convert, load
 from .model import Model
 
 __all__ = [
+    "BatchPredictor",
     "FastBiLSTMError",
     "FileFormatError",
     "InputError",
@@ -31,7 +32,11 @@ __all__ = [
 
 
 def __getattr__(name):
-    """Imported when it is asked for: most processes need no streams and no texts."""
+    """Imported when it is asked for: most processes need no streams, texts or batches of columns."""
+    if name == "BatchPredictor":
+        from .batches import BatchPredictor
+
+        return BatchPredictor
     if name == "preprocessing":
         import importlib
 
@@ -40,4 +45,8 @@ def __getattr__(name):
         from .streaming import Stream
 
         return Stream
+    if name == "dask":
+        import importlib
+
+        return importlib.import_module(".dask", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

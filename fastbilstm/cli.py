@@ -8,13 +8,12 @@ import argparse
 import os
 import sys
 
-import numpy as np
-
+from . import cli_predict
 from ._version import __version__
-from .errors import FastBiLSTMError, InputError
+from .errors import FastBiLSTMError
 from .loading import convert, load
 from .plan import BACKENDS
-from .weights_file import SUFFIX, write_file
+from .weights_file import SUFFIX
 
 _KERAS_FILES = ".h5, .keras, .weights.h5, .weights.json"
 _FILE_HELP = f"a converted model (.fbl) or a Keras file ({_KERAS_FILES}); the kind is found from the content"
@@ -110,47 +109,8 @@ def run_verify(args):
     return 0 if report.ok else 1
 
 
-def _read_input(path, model):
-    try:
-        with open(path, "rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return loaded
-            return {name: loaded[name] for name in loaded.files}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, KeyError) as error:
-        names = ", ".join(i.name for i in model.inputs)
-        raise InputError(
-            f"{path}: neither a .npy file nor a .npz keyed by input name ({names}), without pickles ({error})"
-        ) from error
-
-
 def run_predict(args):
-    import io
-
-    if os.path.exists(args.output) and not args.overwrite:
-        raise FastBiLSTMError(f"{args.output}: exists already; allow it with --overwrite or choose another")
-    options = {"dtype": args.dtype, "backend": args.backend, "n_threads": args.threads}
-    model = load(args.model, config=args.config, outputs=_outputs(args), **options)
-    result = model.predict(_read_input(args.input, model), batch_size=args.batch_size, verbose=0 if args.quiet else 1)
-    content = io.BytesIO()
-    if isinstance(result, np.ndarray):
-        np.save(content, result)
-    else:
-        named = result if isinstance(result, dict) else dict(zip(_unique(i.name for i in model.outputs), result))
-        np.savez(content, **named)
-    write_file(args.output, content.getvalue(), args.overwrite)
-    return 0
-
-
-def _unique(names):
-    """Output names as keys: a layer that gives several outputs is numbered."""
-    seen, result = {}, []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name}_{seen[name] - 1}")
-    return result
+    return cli_predict.run_predict(args, _outputs(args))
 
 
 def run_report(args):
@@ -201,18 +161,15 @@ def make_parser():
     sub.add_argument("--quiet", action="store_true", help="no progress line")
     sub.set_defaults(run=run_report)
 
-    sub = commands.add_parser("predict", help="run a model on arrays")
-    _add_source_options(sub)
-    sub.add_argument("input", help="a .npy file, or one .npz keyed by input name")
-    sub.add_argument("-o", "--output", required=True, help=".npy, or for several outputs one .npz keyed by output name")
-    sub.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
-    sub.add_argument("--batch-size", type=int, help="rows computed at once (default: 32)")
-    sub.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
-    sub.add_argument(
-        "--backend", choices=BACKENDS, default="auto", help="what computes (default: the fastest there is)"
+    sub = commands.add_parser(
+        "predict",
+        help="run a model on a file of rows or on texts",
+        description="Scores the rows of a file, in bounded memory, or the texts given with --text. The output appears "
+        "when it is complete; columns of .csv, .jsonl, .txt and .parquet are kept.",
     )
-    sub.add_argument("--threads", type=int, help="threads at most (default: the cores this process may use)")
-    sub.add_argument("--quiet", action="store_true", help="no progress line")
+    _add_source_options(sub)
+    cli_predict.add_options(sub)
+    add_engine_options(sub)
     sub.set_defaults(run=run_predict)
     return parser
 

@@ -1,0 +1,159 @@
+"""Raw text and labels through batches and files: a model with its tokenizer and labels, and a TextVectorization inside.
+
+The encoders themselves are compared with Keras in their own tests; here a file of texts must give what
+`Model.predict_text` gives, and real reviews the probabilities that Keras gave.
+"""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from shared import shared_file
+from small_files import VOCABULARY, run, save_model
+
+import fastbilstm
+
+TEXTS = ["word3 word5 word7", "", "word9, WORD3! ünknown", 'a "quoted"\nline word4', "word1"] * 7
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A converted file with a word index and two labels."""
+    folder = tmp_path_factory.mktemp("model")
+    plain = save_model(folder / "plain.fbl")
+    (folder / "index.json").write_text(json.dumps({f"word{k}": k for k in range(1, VOCABULARY)}))
+    (folder / "labels.txt").write_text("bad\ngood\n")
+    from fastbilstm import cli
+
+    options = ["--tokenizer", folder / "index.json", "--tokenizer-type", "word_index", "--maxlen", 6]
+    line = ["convert", plain, folder / "model.fbl", *options, "--labels", folder / "labels.txt"]
+    assert cli.main([str(a) for a in line]) == 0
+    return folder / "model.fbl"
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    loaded = fastbilstm.load(model)
+    y = loaded.predict_text(TEXTS)
+    return y[:, 0], ["good" if p > 0.5 else "bad" for p in y[:, 0]]
+
+
+def test_batches_of_text(model, expected):
+    found = fastbilstm.BatchPredictor(model, text="review")({"review": TEXTS, "label": list(range(len(TEXTS)))})
+    assert list(found) == ["review", "label", "prediction", "prediction_label"]
+    assert np.array_equal(found["prediction"], expected[0]) and found["prediction_label"].tolist() == expected[1]
+    empty = fastbilstm.BatchPredictor(model, text="review")({"review": []})
+    assert empty["prediction"].shape == (0,) and empty["prediction_label"].shape == (0,)
+    predictor = fastbilstm.BatchPredictor(model, text="review", on_error="null")
+    with pytest.warns(RuntimeWarning, match="1 of 3 rows.*row 1: column 'review': holds None"):
+        found = predictor({"review": [TEXTS[0], None, TEXTS[2]]})
+    assert found["prediction_label"].tolist() == [expected[1][0], None, expected[1][2]]
+    pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
+    arrow = fastbilstm.BatchPredictor(model, text="review")(pa.record_batch({"review": TEXTS}))
+    assert arrow.column("prediction_label").to_pylist() == expected[1]
+
+
+@pytest.mark.parametrize("source", ["csv", "jsonl", "parquet", "txt"])
+def test_files_of_text(source, model, expected, tmp_path, capsys):
+    path, texts = tmp_path / f"in.{source}", TEXTS
+    if source == "csv":
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["label", "review"], *([k, text] for k, text in enumerate(TEXTS))])
+    elif source == "jsonl":
+        path.write_text("".join(json.dumps({"review": text}) + "\n" for text in TEXTS))
+    elif source == "txt":
+        texts = [text.replace("\n", " ") for text in TEXTS]
+        path.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
+    else:
+        pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"review": TEXTS}), path)
+    options = [] if source == "txt" else ["--text-column", "review"]
+    assert run(capsys, "predict", model, path, "-o", tmp_path / "out.csv", *options) == (0, "")
+    with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text" if source == "txt" else "review"] for row in rows] == texts
+    assert np.array_equal(np.array([row["prediction"] for row in rows], "f4"), expected[0])
+    assert [row["prediction_label"] for row in rows] == expected[1]
+    assert run(capsys, "predict", model, path, "-o", tmp_path / "out.npy", *options) == (0, "")
+    assert np.array_equal(np.load(tmp_path / "out.npy")[:, 0], expected[0])
+
+
+def test_texts_on_the_command_line(model, expected, capsys):
+    from fastbilstm import cli
+
+    assert cli.main(["predict", str(model), "--text", TEXTS[0], "--text", TEXTS[1]]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [label for label, _ in lines] == expected[1][:2]
+    for (_, probability), y in zip(lines, expected[0]):
+        assert float(probability) == pytest.approx(max(y, 1 - y), rel=1e-5)
+
+
+def test_a_file_may_hold_text_or_ids_and_is_not_guessed_at(model, tmp_path, capsys):
+    (tmp_path / "in.csv").write_text("a\n1 2 3 4 5 6\n")
+    code, err = run(capsys, "predict", model, tmp_path / "in.csv", "-o", tmp_path / "out.csv")
+    assert code == 2 and "--text-column" in err and "--columns" in err
+    assert run(capsys, "predict", model, tmp_path / "in.csv", "-o", tmp_path / "out.csv", "--columns", "a") == (0, "")
+    with open(tmp_path / "out.csv") as file:
+        (row,) = csv.DictReader(file)
+    y = fastbilstm.load(model).predict([[1, 2, 3, 4, 5, 6]])[0, 0]
+    assert np.float32(row["prediction"]) == y and row["prediction_label"] == ("good" if y > 0.5 else "bad")
+
+
+def test_answers_that_are_no_probabilities_have_no_label(model):
+    loaded = fastbilstm.load(model)
+    predict = loaded.predict_text
+
+    def spoiled(texts, **options):
+        y = predict(texts, **options)
+        y[[text == "nan" for text in texts]] = np.nan
+        return y
+
+    loaded.predict_text = spoiled
+    given = {"review": ["word1", "nan", "word2"]}
+    with pytest.raises(fastbilstm.FastBiLSTMError, match="row 1: row 1 of the answer is .*nan"):
+        fastbilstm.BatchPredictor(loaded, text="review")(given)
+    with pytest.warns(RuntimeWarning, match="1 of 3 rows"):
+        found = fastbilstm.BatchPredictor(loaded, text="review", on_error="skip")(given)
+    assert len(found["prediction"]) == len(found["prediction_label"]) == 2 and found["review"] == ["word1", "word2"]
+
+
+def test_a_vocabulary_inside_the_model(tmp_path, capsys):
+    k = pytest.importorskip("keras", reason="needs Keras")
+    words = k.layers.TextVectorization(output_sequence_length=6)
+    words.adapt(TEXTS)
+    x = i = k.Input((1,), dtype="string", name="review")
+    x = k.layers.LSTM(3)(k.layers.Embedding(40, 3)(words(x)))
+    net = k.Model(i, k.layers.Dense(1, activation="sigmoid")(x))
+    net.save(tmp_path / "model.keras")
+    texts = [text.replace("\n", " ") for text in TEXTS]
+    answers = np.asarray(net(np.array(texts)[:, None]))[:, 0]
+    (tmp_path / "in.txt").write_text("".join(text + "\n" for text in texts), encoding="utf-8")
+    lines = [{"review": text, "other": 1} for text in texts]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for source, options in (("in.txt", []), ("in.jsonl", []), ("in.jsonl", ["--text-column", "review"])):
+        line = ["predict", tmp_path / "model.keras", tmp_path / source, "-o", tmp_path / "out.npy", "--overwrite"]
+        assert run(capsys, *line, *options) == (0, "")
+        np.testing.assert_allclose(np.load(tmp_path / "out.npy")[:, 0], answers, rtol=1e-5, atol=1e-6)
+
+
+def test_real_reviews_from_text(tmp_path, capsys):
+    from fastbilstm.tolerances import IMDB_PROBABILITY
+
+    (tmp_path / "labels.txt").write_text("neg\npos\n")
+    options = {"tokenizer": shared_file("imdb/imdb_word_index_5000.json"), "tokenizer_type": "imdb", "num_words": 5000}
+    options |= {"labels": tmp_path / "labels.txt", "maxlen": 400, "remove": ["<br />"]}
+    fastbilstm.convert(shared_file("imdb/imdb_bilstm64.h5"), tmp_path / "model.fbl", **options)
+    source = shared_file("imdb/imdb_test_reviews_1000.jsonl")
+    line = ["predict", tmp_path / "model.fbl", source, "--text-column", "text", "-o", tmp_path / "out.csv"]
+    assert run(capsys, *line) == (0, "")
+    with np.load(shared_file("imdb/imdb_bilstm64_expected.npz")) as npz:
+        keras = npz["prob"][:1000, 0]
+    with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 1000 and list(rows[0]) == ["text", "label", "prediction", "prediction_label"]
+    prob = np.array([row["prediction"] for row in rows], "f4")
+    assert np.abs(prob - keras).max() <= IMDB_PROBABILITY
+    assert [row["prediction_label"] for row in rows] == ["pos" if p > 0.5 else "neg" for p in keras]
