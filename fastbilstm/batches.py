@@ -1,64 +1,26 @@
-"""BatchPredictor: a batch of columns in, the same batch with the answers out; and chunk after chunk in order.
+"""BatchPredictor: a batch of columns in, the same batch with the answers out.
 
 It is what `fastbilstm predict`, Dask, Ray Data's `map_batches` and Spark's `mapInArrow` call. Imports NumPy; pyarrow
 and pandas only when a batch of theirs is given.
 """
 
 import dataclasses
-import itertools
 import os
 import re
 import threading
 import warnings
-from collections import deque
 from numbers import Integral
 
 import numpy as np
 
 from . import columns as tables
-from .errors import FastBiLSTMError, InputError
+from .chunks import Chunk
+from .errors import InputError
 from .loading import load
 from .model import Model
 
 ON_ERROR = ("stop", "skip", "null")
 _LOAD_OPTIONS = {"config", "outputs", "dtype", "backend", "memory_budget", "check"}
-# Threads that work on chunks of their own: more would only hold more chunks in memory.
-_MAX_WORKERS = 8
-
-
-@dataclasses.dataclass
-class Chunk:
-    """Rows of a file, in order, and what became of them.
-
-    Attributes
-    ----------
-    start : int
-        Number of the first row in the file, from 0.
-    rows : int
-    columns : dict of str to array or list, or a pyarrow RecordBatch
-    lines : list of int or None
-        The line of the file that each row begins at, from 1.
-    bad : dict of int to str
-        Rows (within the chunk) without an answer, and the reasons.
-    outputs : dict of str to array or None
-        Columns of the answers, a value for each row; rows of `bad` hold nothing of meaning.
-    """
-
-    start: int
-    rows: int
-    columns: object
-    lines: list | None = None
-    bad: dict = dataclasses.field(default_factory=dict)
-    outputs: dict | None = None
-
-    def place(self, row):
-        """Where a row is, in words."""
-        line = f" (line {self.lines[row]})" if self.lines else ""
-        return f"row {self.start + row}{line}"
-
-    def span(self):
-        """All of its rows, in words."""
-        return f"{self.place(0)} to {self.place(self.rows - 1)}"
 
 
 class BatchPredictor:
@@ -391,53 +353,3 @@ def _load_once(path, options):
         if known is None or known[0] != stamp:
             _models[key] = known = (stamp, load(path, **options))
         return known[1]
-
-
-# ---- chunk after chunk -----------------------------------------------------------------------------------------------
-
-
-def share_threads(model, n_threads=None):
-    """(workers, threads of each): how chunks that follow each other are computed.
-
-    Threads with a chunk each wait for nothing but the interpreter; where rows or backend do not allow it, one works.
-    """
-    total = n_threads or model.n_threads
-    if model._plan.stateful or model.backend != "vector":
-        return 1, total
-    workers = min(total, _MAX_WORKERS)
-    return workers, total // workers
-
-
-def run(function, chunks, workers=1):
-    """Call `function` for each of `chunks` in threads; yields the results in order.
-
-    At most `workers` + 2 chunks are taken ahead of the results. An error of a chunk is raised in its turn, and when the
-    caller stops (Ctrl-C, too) chunks that are not begun are dropped.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    pool, waiting, chunks = ThreadPoolExecutor(workers, "fastbilstm-chunks"), deque(), iter(chunks)
-    try:
-        while True:
-            for chunk in itertools.islice(chunks, workers + 2 - len(waiting)):
-                waiting.append(pool.submit(function, chunk))
-            if not waiting:
-                return
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def predict_iter(model, chunks, batch_size=None, n_threads=None, *, pad=None, maxlen=None, truncating="pre"):
-    """See `Model.predict_iter`."""
-    options = padding_options(model, pad, maxlen, truncating)
-    workers, each = share_threads(model, n_threads)
-
-    def predict(numbered):
-        number, x = numbered
-        try:
-            return model.predict(x, batch_size=batch_size, n_threads=each, **options)
-        except FastBiLSTMError as error:
-            raise type(error)(f"chunk {number}: {error}") from error
-
-    return run(predict, enumerate(chunks), workers)

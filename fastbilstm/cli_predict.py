@@ -1,10 +1,9 @@
 """The command `fastbilstm predict`: files of rows or texts in, a file of answers out, in bounded memory.
 
-Reads chunks (`files`), scores them in threads or on Dask (`batches`), writes them in order (`file_writers`) under a
+Reads chunks (`files`), scores them in threads or on Dask (`chunks`), writes them in order (`file_writers`) under a
 temporary name that an interrupted run leaves for --resume (`partial`).
 """
 
-import itertools
 import json
 import os
 import sys
@@ -16,8 +15,6 @@ from ._version import __version__
 from .errors import FastBiLSTMError, InputError
 from .plan import BACKENDS
 
-# Rows of a chunk at most.
-CHUNK_ROWS = 1024
 # Bad rows that are told one by one.
 _SHOWN = 10
 _FORMATS_IN = ("npy", "npz", "csv", "jsonl", "txt", "parquet")
@@ -178,26 +175,16 @@ class _Job:
     """One run over one input."""
 
     def __init__(self, args, outputs, output_format):
-        from . import files
+        from .chunks import FileScores
 
         self.args, self.output_format = args, output_format
-        columns, text = _columns(args), args.text_column
-        source_format = files.format_of(args.input, args.input_format)
-        self.predictor = _predictor(args, outputs, columns, text)
-        self.model = self.predictor.model
-        takes_text = getattr(self.model, "text", None) is not None
-        if source_format == "txt" and columns is None and text is None:
-            if takes_text or any(given.dtype == "string" for given in self.model.inputs):
-                self.predictor.text = text = files.TEXT
-        self.reader = files.open_input(args.input, source_format, self.model, columns, args.delimiter)
-        # Answers of some models depend on how rows are batched: batches are those of one call of predict.
-        fixed = self.model.graph.inputs[0].shape[0] if self.model._plan.stateful else None
-        batch = args.batch_size or fixed or 32
-        self.chunk_size = max(batch, CHUNK_ROWS // batch * batch), batch
-        if self.model._plan.stateful and (args.resume or args.dask):
-            name = self.model._plan.stateful[0].name
+        self.predictor = _predictor(args, outputs, _columns(args), args.text_column)
+        self.scores = FileScores(self.predictor, args.input, args.input_format, args.delimiter)
+        self.reader, self.stateful = self.scores.reader, self.predictor.model._plan.stateful
+        if self.stateful and (args.resume or args.dask):
             raise InputError(
-                f"layer {name!r} is stateful: its answers depend on all rows before; no --resume, no --dask"
+                f"layer {self.stateful[0].name!r} is stateful: its answers depend on all rows before; no --resume, no "
+                "--dask"
             )
 
     def identity(self):
@@ -240,7 +227,7 @@ class _Job:
         progress = _Progress(self.reader, self.rows, args.quiet)
         try:
             # Nothing that is needed later is remembered: each chunk is written before the next result is taken.
-            for chunk in self._results():
+            for chunk in self.scores.results(self.rows, args.threads, args.dask):
                 pieces = writer.encode(chunk)
                 partial.append(pieces if args.errors is None else [*pieces, self._errors(chunk)])
                 self._note(chunk)
@@ -266,42 +253,6 @@ class _Job:
         self._tell_bad()
         return 0
 
-    def _results(self):
-        """Scored chunks in order, from the first that is not done."""
-        from .batches import run, share_threads
-
-        args, chunks = self.args, self.reader.chunks(*self.chunk_size)
-        chunks = itertools.dropwhile(lambda chunk: chunk.rows and chunk.start < self.rows, chunks)
-        first = next(chunks, None)
-        if first is None:
-            return iter(())
-        self._fix_columns(first)
-        chunks = itertools.chain([first], chunks)
-        if args.dask is not None:
-            from .dask import predict_chunks
-
-            self.predictor.n_threads = args.threads or 1
-            return predict_chunks(self.predictor, chunks, args.dask)
-        workers, each = share_threads(self.model, args.threads)
-        if self.reader.total is not None and self.reader.total <= first.rows:
-            workers, each = 1, args.threads
-        self.predictor.n_threads = each
-        return run(self.predictor, chunks, workers)
-
-    def _fix_columns(self, chunk):
-        """Which columns are read is decided once, not by the columns that a later chunk happens to have."""
-        from . import batch_kinds
-        from .columns import choose
-
-        predictor = self.predictor
-        if chunk.rows and len(chunk.bad) == chunk.rows:
-            return  # it has no columns
-        names = batch_kinds.of(chunk.columns).names(chunk.columns)
-        if predictor.text is None:
-            predictor.columns = dict(choose(self.model, names, predictor.columns))
-        else:
-            choose(self.model, names, predictor.columns, predictor.text)
-
     def _note(self, chunk):
         self.rows = chunk.start + chunk.rows
         self.bad["count"] += len(chunk.bad)
@@ -316,7 +267,7 @@ class _Job:
         return "".join(lines).encode()
 
     def _interrupted(self, partial):
-        if not self.rows or self.model._plan.stateful:
+        if not self.rows or self.stateful:
             partial.discard()
             raise KeyboardInterrupt
         partial.sync()

@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 
 from . import columns as tables
-from .batches import Chunk
+from .chunks import Chunk
 from .errors import FileFormatError, InputError, MissingExtraError
 
 SUFFIXES = {

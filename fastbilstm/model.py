@@ -190,33 +190,41 @@ class Model:
         update = progress.update if progress else None
         return self._pack(self._plan.predict(arrays, int(batch_size), self._states, n_threads, update))
 
-    def predict_iter(self, chunks, batch_size=None, n_threads=None, *, pad=None, maxlen=None, truncating="pre"):
-        """Compute the outputs for chunk after chunk, in bounded memory: what does not fit in memory at once.
+    def predict_iter(
+        self, source, batch_size=None, n_threads=None, *, pad=None, maxlen=None, truncating="pre", **options
+    ):
+        """Compute the outputs for chunk after chunk, in bounded memory: for what does not fit in memory at once.
 
         Chunks are computed in several threads and taken a few ahead of the results, so that reading and computing
         overlap.
 
         Parameters
         ----------
-        chunks : iterable
-            Of what `predict` takes.
-        batch_size, n_threads, pad, maxlen, truncating
+        source : iterable, str or PathLike
+            Chunks, each as `predict` takes it; or a file of rows (.npy, .npz, .csv, .jsonl, .txt, .parquet).
+        batch_size, n_threads
+            See `predict`.
+        pad, maxlen, truncating
             See `predict`. `pad` needs `maxlen` where the model has no length of its own: a padded length that depended
             on the chunk would change the answers.
+        **options
+            For a file: `columns`, `text`, `output`, `on_error` of `BatchPredictor`.
 
         Returns
         -------
         iterator
-            Of what `predict` gives for each chunk, in their order.
+            What `predict` gives for each chunk, in their order. For a file, batches of rows in their order: a dict with
+            the file's columns (Parquet: a pyarrow RecordBatch; .npy and .npz: without them) and those of the answers.
 
         Raises
         ------
         InputError
-            In the turn of a chunk that does not fit the model; names the chunk, counted from 0.
+            In the turn of a chunk that does not fit the model; names the chunk, counted from 0, or the row of the file.
         """
-        from .batches import predict_iter
+        from .chunks import predict_iter
 
-        return predict_iter(self, chunks, batch_size, n_threads, pad=pad, maxlen=maxlen, truncating=truncating)
+        padding = {"pad": pad, "maxlen": maxlen, "truncating": truncating}
+        return predict_iter(self, source, batch_size, n_threads, **padding, **options)
 
     def reset_states(self):
         """Forget what stateful layers remember, so that the next batch starts from zeros."""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastbilstm
-from fastbilstm import batches
+from fastbilstm import batches, chunks
 from fastbilstm.errors import InputError
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
@@ -324,10 +324,10 @@ def test_importing_the_package_imports_no_batches():
 
 def test_predict_iter_gives_what_predict_gives_in_order(model, ids):
     sizes = [3, 0, 1, 7, 2]
-    chunks = [np.resize(ids, (size, 400)) for size in sizes]
-    found = list(model.predict_iter(iter(chunks), n_threads=3))
+    given = [np.resize(ids, (size, 400)) for size in sizes]
+    found = list(model.predict_iter(iter(given), n_threads=3))
     assert [len(y) for y in found] == sizes
-    assert all(np.array_equal(y, model.predict(x)) for x, y in zip(chunks, found))
+    assert all(np.array_equal(y, model.predict(x)) for x, y in zip(given, found))
     assert list(model.predict_iter([])) == []
 
 
@@ -343,7 +343,7 @@ def test_predict_iter_names_the_chunk_and_gives_those_before(model, ids):
 def test_run_keeps_the_order_and_takes_few_chunks_ahead():
     taken, running = [], []
 
-    def chunks():
+    def numbers():
         for number in range(30):
             taken.append(number)
             yield number
@@ -353,10 +353,10 @@ def test_run_keeps_the_order_and_takes_few_chunks_ahead():
         time.sleep(0.002 * (3 - number % 3))
         return number
 
-    results = batches.run(slow, chunks(), 3)
+    results = chunks.run(slow, numbers(), 3)
     for number in range(10):
         assert next(results) == number
         assert len(taken) <= number + 1 + 5
     results.close()
     assert max(running) <= 15
-    assert list(batches.run(lambda x: -x, range(4))) == [0, -1, -2, -3]
+    assert list(chunks.run(lambda x: -x, range(4))) == [0, -1, -2, -3]

@@ -1,5 +1,6 @@
 """`fastbilstm predict` over files: every format to every format, wrong input by row and reason, bounded memory."""
 
+import inspect
 import json
 import resource
 import shutil
@@ -12,7 +13,7 @@ import pytest
 from small_files import FORMATS_IN, FORMATS_OUT, STEPS, make_ids, notes, read_rows, run, save_model, write_rows
 
 import fastbilstm
-from fastbilstm import cli_predict, files
+from fastbilstm import chunks, files
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +23,8 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    """Chunks of 8 rows."""
-    monkeypatch.setattr(cli_predict, "CHUNK_ROWS", 8)
+    """Chunks of 8 rows, where a batch has 4."""
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 8)
     return ["--batch-size", 4]
 
 
@@ -399,7 +400,104 @@ def test_chunks_are_bounded_by_bytes_too(model, tmp_path, monkeypatch):
     loaded = fastbilstm.load(model)
     for source in FORMATS_IN:
         reader = files.open_input(write_rows(tmp_path / f"in.{source}", ids), source, loaded)
-        chunks = list(reader.chunks(1000, 4))
-        assert sum(chunk.rows for chunk in chunks) == 50 and max(chunk.rows for chunk in chunks) < 50, source
-        assert [chunk.start for chunk in chunks] == np.cumsum([0, *(chunk.rows for chunk in chunks[:-1])]).tolist()
-        assert all(chunk.rows % 4 == 0 for chunk in chunks[:-1]) and reader.position() == 1
+        found = list(reader.chunks(1000, 4))
+        assert sum(chunk.rows for chunk in found) == 50 and max(chunk.rows for chunk in found) < 50, source
+        assert [chunk.start for chunk in found] == np.cumsum([0, *(chunk.rows for chunk in found[:-1])]).tolist()
+        assert all(chunk.rows % 4 == 0 for chunk in found[:-1]) and reader.position() == 1
+
+
+# ---- the same in Python ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", FORMATS_IN)
+def test_predict_iter_of_a_file(source, model, tmp_path, small_chunks):
+    loaded, ids = fastbilstm.load(model), make_ids(29)
+    path = write_rows(tmp_path / f"in.{source}", ids)
+    options = {"columns": "x"} if source in ("csv", "jsonl", "parquet") else {}
+    found = list(loaded.predict_iter(path, batch_size=4, **options))
+    assert [len(batch["prediction"]) for batch in found] == [8, 8, 8, 5]
+    answers = np.concatenate([np.asarray(batch["prediction"]) for batch in found])
+    assert np.array_equal(answers, loaded.predict(ids)[:, 0])
+    kept = given_columns(path, 29)
+    for name in kept:
+        values = [getattr(value, "as_py", lambda value=value: value)() for batch in found for value in batch[name]]
+        assert [type(value)(other) for value, other in zip(kept[name], values, strict=True)] == kept[name]
+    if source in ("npy", "npz"):
+        assert list(found[0]) == ["prediction"]
+
+
+def test_predict_iter_of_a_file_with_bad_rows(model, tmp_path, small_chunks):
+    shutil.copy(model, tmp_path / "model.fbl")
+    bad, expected = spoil(tmp_path / "in.jsonl", 30)
+    loaded = fastbilstm.load(model)
+    with pytest.raises(fastbilstm.InputError, match=r"row 0 \(line 1\): is no valid JSON"):
+        next(loaded.predict_iter(tmp_path / "in.jsonl", columns="x"))
+    with pytest.warns(RuntimeWarning, match=r"5 rows have no answer; row 0 \(line 1\): is no valid JSON"):
+        found = list(loaded.predict_iter(tmp_path / "in.jsonl", 4, columns="x", on_error="skip"))
+    n = [value for batch in found for value in batch["n"]]
+    assert n == [row for row in range(30) if row not in bad]
+    assert np.array_equal(np.concatenate([batch["prediction"] for batch in found]), expected[n])
+    with pytest.raises(fastbilstm.InputError, match="columns: options for files"):
+        loaded.predict_iter([make_ids(2)], columns="x")
+    with pytest.raises(fastbilstm.InputError, match="'n' already"):
+        next(loaded.predict_iter(tmp_path / "in.jsonl", 4, columns="x", output="n", on_error="skip"))
+
+
+# ---- rows of different lengths ---------------------------------------------------------------------------------------
+
+ragged = pytest.mark.skipif(
+    "pad" not in inspect.signature(fastbilstm.Model.predict).parameters, reason="needs predict of ragged rows"
+)
+
+
+def write_ragged(path, masked):
+    """Rows of 1 to 9 ids, in lists, and their model; the rows of a chunk may all be of one length."""
+    from built_nets import Net
+
+    net = Net(ids=True)
+    net.dense("dense", net.lstm("lstm", net.embedding(mask_zero=masked)), 3, 1, "sigmoid")
+    fastbilstm.load(net.content("dense")).save(path.parent / "model.fbl")
+    rng = np.random.default_rng(1)
+    rows = [rng.integers(1, 50, 4 if k < 8 else 1 + k % 9).tolist() for k in range(30)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return rows
+
+
+@ragged
+def test_ragged_rows_of_a_masked_model(tmp_path, capsys, small_chunks):
+    rows = write_ragged(tmp_path / "in.jsonl", masked=True)
+    padded = np.array([row + [0] * (9 - len(row)) for row in rows])
+    expected = fastbilstm.load(tmp_path / "model.fbl").predict(padded)
+    line = ["predict", tmp_path / "model.fbl", tmp_path / "in.jsonl", "-o", tmp_path / "out.npy", *small_chunks]
+    assert run(capsys, *line) == (0, "") and np.array_equal(np.load(tmp_path / "out.npy"), expected)
+    line += ["--overwrite", "--maxlen", 5, "--truncating", "post"]
+    cut = fastbilstm.load(tmp_path / "model.fbl").predict(padded[:, :5])
+    assert run(capsys, *line) == (0, "") and np.array_equal(np.load(tmp_path / "out.npy"), cut)
+
+
+@ragged
+def test_ragged_rows_of_a_model_without_masks(tmp_path, capsys, small_chunks):
+    rows = write_ragged(tmp_path / "in.jsonl", masked=False)
+    line = ["predict", tmp_path / "model.fbl", tmp_path / "in.jsonl", "-o", tmp_path / "out.npy", *small_chunks]
+    for more in ([], ["--on-error", "skip"]):
+        code, err = run(capsys, *line, *more)
+        assert code == 2 and "row 8 (line 9) to row 15 (line 16): " in err and "'lstm'" in err and 'pad="pre"' in err
+        assert names_in(tmp_path) == ["in.jsonl", "model.fbl"]
+    padded = np.array([([0] * 9 + row)[-6:] for row in rows])
+    expected = fastbilstm.load(tmp_path / "model.fbl").predict(padded)
+    assert run(capsys, *line, "--pad", "pre", "--maxlen", 6) == (0, "")
+    assert np.array_equal(np.load(tmp_path / "out.npy"), expected)
+
+
+@ragged
+def test_bad_ragged_rows_are_told_by_their_number(tmp_path, capsys, small_chunks):
+    write_ragged(tmp_path / "in.jsonl", masked=True)
+    lines = (tmp_path / "in.jsonl").read_text().splitlines()
+    lines[10], lines[20], lines[21] = "[3, 1, 50, 2]", "[[1], [2, 3]]", '["a"]'
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    line = ["predict", tmp_path / "model.fbl", tmp_path / "in.jsonl", "-o", tmp_path / "out.npy", *small_chunks]
+    code, err = run(capsys, *line)
+    assert code == 2 and "row 10 (line 11): " in err and "(10, 2) is 50" in err
+    code, err = run(capsys, *line, "--on-error", "null")
+    assert code == 0 and "3 of 30 rows" in err and "row 20 (line 21)" in err and "row 21 (line 22)" in err
+    assert np.flatnonzero(np.isnan(np.load(tmp_path / "out.npy")[:, 0])).tolist() == [10, 20, 21]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from small_files import FORMATS_OUT, make_ids, run, save_model, write_rows
 
-from fastbilstm import cli_predict, partial
+from fastbilstm import chunks, partial
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, CHUNK = 60, 8
@@ -28,7 +28,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(cli_predict, "CHUNK_ROWS", CHUNK)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", CHUNK)
     monkeypatch.setattr(partial, "INTERVAL", 0)
 
 
@@ -101,8 +101,8 @@ def test_ctrl_c_before_the_first_rows_leaves_nothing(model, tmp_path, capsys, mo
 
 SCRIPT = f"""
 import os, signal, sys
-from fastbilstm import cli, cli_predict, partial
-cli_predict.CHUNK_ROWS, partial.INTERVAL = {CHUNK}, 0
+from fastbilstm import chunks, cli, partial
+chunks.CHUNK_ROWS, partial.INTERVAL = {CHUNK}, 0
 append, calls, at, what = partial.Partial.append, [], int(sys.argv[1]), sys.argv[2]
 def stop(self, pieces):
     calls.append(1)
@@ -182,7 +182,7 @@ def test_a_full_disk(target, model, tmp_path, capsys, monkeypatch):
         resource.setrlimit(resource.RLIMIT_FSIZE, before[0])
         signal.signal(signal.SIGXFSZ, before[1])
     monkeypatch.undo()
-    monkeypatch.setattr(cli_predict, "CHUNK_ROWS", CHUNK)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", CHUNK)
     assert code == 2 and f"out.{target}: cannot be written" in err and "--resume" in err and "Traceback" not in err
     assert not (tmp_path / f"out.{target}").exists() and len(partials(tmp_path)) >= 2
     code, err = run(capsys, *line, "--resume")
