@@ -15,7 +15,8 @@ import pytest
 
 import fastbilstm
 from fastbilstm import cli
-from fastbilstm.batches import BatchPredictor, Chunk
+from fastbilstm.batches import BatchPredictor
+from fastbilstm.chunks import Chunk
 from fastbilstm.errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError
 
 distributed = pytest.importorskip("distributed", reason="needs Dask's distributed")
