@@ -269,9 +269,14 @@ class Failing:
             OSError("the disk is away"),
             1 + dask_cluster.RETRIES,
             FastBiLSTMError,
-            "chunk 0: OSError: the disk is away; the",
+            "chunk 0: OSError: the disk is away. The",
         ),
-        (TimeoutError("of the task"), 1 + dask_cluster.RETRIES, FastBiLSTMError, "chunk 0: TimeoutError: of the task"),
+        (
+            TimeoutError("of the task"),
+            1 + dask_cluster.RETRIES,
+            FastBiLSTMError,
+            "chunk 0: TimeoutError: of the task. The",
+        ),
     ],
 )
 def test_errors_on_workers(error, calls, kind, message, client, tmp_path):
