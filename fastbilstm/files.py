@@ -8,6 +8,7 @@ pyarrow for Parquet only.
 import csv
 import json
 import os
+import stat
 import zipfile
 
 import numpy as np
@@ -40,6 +41,8 @@ def format_of(path, given=None):
     if os.path.isdir(path):
         raise InputError(f"{path}: is a folder; expected a file")
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError(f"{path}: is no regular file (a pipe?); write its rows to a file first")
         with open(path, "rb") as file:
             head = file.read(8)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-import resource
+import os
 import shutil
 import subprocess
 import sys
@@ -316,6 +316,41 @@ def test_wrong_use(model, tmp_path, capsys):
     assert (code, err) == (0, "") and len(read_rows(existing)[1]) == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_would_lose_its_first_rows(model, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.csv")
+    code, err = run(capsys, "predict", model, tmp_path / "pipe.csv", "-o", tmp_path / "out.csv")
+    assert code == 2 and "no regular file" in err
+
+
+def test_parquet_needs_pyarrow(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "in.parquet").write_bytes(b"PAR1")
+    write_rows(tmp_path / "in.txt", make_ids(2))
+    for source, target in (("in.parquet", "out.csv"), ("in.txt", "out.parquet")):
+        code, err = run(capsys, "predict", model, tmp_path / source, "-o", tmp_path / target)
+        assert code == 2 and "pip install 'fastbilstm[parquet]'" in err and not (tmp_path / target).exists()
+
+
+def test_a_stateful_model_takes_its_rows_in_order(tmp_path, capsys, small_chunks):
+    from built_nets import Net
+
+    net = Net(ids=True, batch=4)
+    net.dense("dense", net.lstm("lstm", net.embedding(), stateful=True), 3, 1)
+    model, ids = tmp_path / "model.fbl", make_ids(24)
+    fastbilstm.load(net.content("dense")).save(model)
+    expected = fastbilstm.load(model).predict(ids)
+    assert not np.array_equal(fastbilstm.load(model).predict(ids[4:8]), expected[4:8])
+    path = write_rows(tmp_path / "in.txt", ids)
+    line = ["predict", model, path, "-o", tmp_path / "out.npy"]
+    assert run(capsys, *line, *small_chunks) == (0, "") and np.array_equal(np.load(tmp_path / "out.npy"), expected)
+    for option in (["--resume"], ["--on-error", "skip"], ["--dask", "tcp://127.0.0.1:1"]):
+        code, err = run(capsys, *line, "--overwrite", *option)
+        assert code == 2 and ("'lstm'" in err or "other rows of a batch" in err)
+    with pytest.raises(fastbilstm.InputError, match="'lstm' is stateful"):
+        fastbilstm.BatchPredictor(model)({"x": ids[:4]})
+
+
 # ---- bad rows --------------------------------------------------------------------------------------------------------
 
 
@@ -382,6 +417,7 @@ def test_progress_is_for_a_terminal(model, tmp_path, capsys, monkeypatch, small_
 
 def test_memory_does_not_grow_with_the_file(model, tmp_path):
     """Lines of one length each; the second file has ten times the rows."""
+    resource = pytest.importorskip("resource", reason="needs the peak memory of a process")
     code = (
         "import sys, fastbilstm.cli as c; c.main(sys.argv[1:]); import resource as r; print(r.getrusage(0).ru_maxrss)"
     )
