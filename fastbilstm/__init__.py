@@ -25,13 +25,18 @@ __all__ = [
     "__version__",
     "convert",
     "load",
+    "preprocessing",
     "register_layer",
     "show_config",
 ]
 
 
 def __getattr__(name):
-    """Imported when it is asked for: most processes need no streams and no batches of columns."""
+    """Imported when it is asked for: most processes need no streams, no texts and no batches of columns."""
+    if name in ("dask", "preprocessing"):
+        import importlib
+
+        return importlib.import_module(f".{name}", __name__)
     if name == "BatchPredictor":
         from .batches import BatchPredictor
 
@@ -40,8 +45,4 @@ def __getattr__(name):
         from .streaming import Stream
 
         return Stream
-    if name == "dask":
-        import importlib
-
-        return importlib.import_module(".dask", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -43,16 +43,43 @@ def add_convert_options(parser):
         action="store_true",
         help="record the self-check vector with the installed Keras or tf_keras (default: our float64 specification)",
     )
+    texts = parser.add_argument_group("texts and labels, kept in the target")
+    texts.add_argument(
+        "--tokenizer",
+        metavar="FILE",
+        help="what turned texts into ids: JSON of Keras' Tokenizer.to_json(), a JSON object from words to numbers, or "
+        "the vocabulary of a TextVectorization, one word a line",
+    )
+    texts.add_argument(
+        "--tokenizer-type",
+        choices=("tokenizer", "word_index", "imdb", "vocabulary"),
+        help="how FILE is meant, needed for an object from words to numbers: word_index (the ids), imdb (ranks: start "
+        "1, out of vocabulary 2, rank r is r + 3)",
+    )
+    texts.add_argument("--num-words", type=int, metavar="N", help="the limit of ids that the tokenizer had at training")
+    texts.add_argument("--maxlen", type=int, metavar="N", help="timesteps that texts are cut and padded to")
+    texts.add_argument("--pad", choices=("pre", "post"), help="where (default: pre; post for a vocabulary)")
+    texts.add_argument("--truncating", choices=("pre", "post"), help="where texts are cut (same defaults)")
+    texts.add_argument(
+        "--remove", action="append", metavar="TEXT", help="turn TEXT into a space first, such as '<br />'; repeatable"
+    )
+    texts.add_argument("--labels", metavar="FILE", help="the classes: one label a line, or JSON")
 
 
 def run_convert(args):
     target = args.target or os.path.splitext(args.source)[0].removesuffix(".weights") + SUFFIX
     options = {"config": args.config, "outputs": _outputs(args), "overwrite": args.overwrite, "keras": args.keras}
+    options |= {name: getattr(args, name) for name in ("tokenizer", "tokenizer_type", "num_words", "labels", "maxlen")}
+    options |= {"padding": args.pad, "truncating": args.truncating, "remove": args.remove}
     model = convert(args.source, target, **options)
     size = os.path.getsize(target) / 1e6
     parameters = sum(array.size for array in model.get_weights())
     print(f"{target}: {size:.2f} MB, {parameters:,} parameters, written by {model.keras}")
     print(f"self-check vector computed by {model.vector.computed_by}")
+    if model.text is not None:
+        print(f"text: {model.text.describe()}")
+    if model.labels is not None:
+        print(f"labels: {', '.join(model.labels)}")
     for note in model.graph.notes:
         print(f"note: {note}")
     return 0

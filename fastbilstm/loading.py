@@ -6,7 +6,7 @@ Tells kinds apart by content, never by suffix. Keras files are read by `keras/`,
 import os
 
 from . import weights_file
-from .errors import FastBiLSTMError, FileFormatError
+from .errors import FastBiLSTMError, FileFormatError, InputError
 from .model import Model
 
 _HEAD = 16
@@ -47,7 +47,7 @@ def _naming(error, label):
 
 
 def read_model_file(path, config=None, outputs=None):
-    """Return (graph, tensors, vector or None, label) of a converted or a Keras file."""
+    """Return (graph, tensors, vector or None, dict of text and labels, label) of a converted or a Keras file."""
     source, head, label = _read_source(path)
     try:
         return (*_read(source, head, label, config, outputs), label)
@@ -71,9 +71,9 @@ def _read(source, head, label, config, outputs):
     from .keras import reader
 
     if head.startswith(reader.ZIP_MAGIC) or reader.is_hdf5(head, source):
-        return (*reader.read_keras(source, head, label, config, outputs), None)
+        return (*reader.read_keras(source, head, label, config, outputs), None, {})
     if head.lstrip().startswith(b"{"):
-        return (*reader.read_sharded(source, label, config, outputs), None)
+        return (*reader.read_sharded(source, label, config, outputs), None, {})
     raise FileFormatError(
         f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5, .weights.json); "
         f"it begins with {head[:8]!r}"
@@ -132,7 +132,7 @@ def load(
     MissingExtraError
         If an optional package is needed and not installed.
     """
-    graph, tensors, vector, label = read_model_file(path, config, outputs)
+    graph, tensors, vector, bundle, label = read_model_file(path, config, outputs)
     try:
         model = Model(
             graph,
@@ -143,9 +143,14 @@ def load(
             memory_budget=memory_budget,
             vector=vector,
             source=label,
+            **bundle,
         )
         if vector is not None:
             model.check_vector(vector)
+        if bundle.get("labels") is not None:
+            model.labels = bundle["labels"]
+    except InputError as error:
+        raise FileFormatError(f"{label}: its labels do not fit it: {error}") from error
     except FileFormatError as error:
         raise _naming(error, label) from error
     if check:
@@ -155,8 +160,27 @@ def load(
     return model
 
 
-def convert(source, target, *, config=None, outputs=None, overwrite=False, keras=False):
+def convert(
+    source,
+    target,
+    *,
+    config=None,
+    outputs=None,
+    overwrite=False,
+    keras=False,
+    tokenizer=None,
+    tokenizer_type=None,
+    num_words=None,
+    labels=None,
+    maxlen=None,
+    padding=None,
+    truncating=None,
+    remove=None,
+):
     """Convert a Keras file to one file that loads with NumPy alone.
+
+    With a tokenizer and labels the file takes texts (`Model.predict_text`) and names its answers. They can be added to
+    a file that is converted already.
 
     Parameters
     ----------
@@ -171,6 +195,17 @@ def convert(source, target, *, config=None, outputs=None, overwrite=False, keras
     keras : bool
         Record the self-check vector with the installed Keras (3, or tf_keras for files of Keras 1 and 2) instead of
         our float64 specification; `source` must then be a path.
+    tokenizer : str, PathLike, or Tokenizer, WordIndex, TextVectorization or TextEncoder, optional
+        What turned texts into ids at training: an object of `fastbilstm.preprocessing` (or Keras' Tokenizer), or a
+        file; see `preprocessing.read_tokenizer`.
+    tokenizer_type : {"tokenizer", "word_index", "imdb", "vocabulary"}, optional
+        How the file is meant, where it does not say so itself.
+    num_words : int, optional
+        The limit of ids that the tokenizer had at training, where its file does not hold it.
+    labels : list of str, str or PathLike, optional
+        The name of each class, or a file of them; see `preprocessing.read_labels`.
+    maxlen, padding, truncating, remove
+        See `preprocessing.TextEncoder`. `maxlen` is by default the model's number of timesteps, if that is fixed.
 
     Returns
     -------
@@ -181,10 +216,18 @@ def convert(source, target, *, config=None, outputs=None, overwrite=False, keras
     ------
     FileFormatError, UnsupportedLayerError, MissingExtraError
         See `load`; FileFormatError also if `target` exists and `overwrite` is false.
+    InputError
+        If tokenizer or labels do not fit the model: an id beyond its Embedding, a label too many.
     """
     if not overwrite and os.path.exists(target):
         raise FileFormatError(f"{os.fspath(target)}: exists already; allow it with overwrite=True (--overwrite)")
     model = load(source, config=config, outputs=outputs)
+    given = {"tokenizer": tokenizer, "tokenizer_type": tokenizer_type, "num_words": num_words, "labels": labels}
+    given |= {"maxlen": maxlen, "padding": padding, "truncating": truncating, "remove": remove}
+    if any(value is not None for value in given.values()):
+        from . import bundle
+
+        bundle.add(model, **given)
     if keras:
         from .verify import record_with_keras
 

@@ -70,6 +70,10 @@ class Model:
         The file it came from.
     vector : Vector or None
         The self-check vector that came with a converted file.
+    text : TextEncoder or None
+        What turns texts into the input, for `predict_text`. Can be set.
+    labels : list of str or None
+        The names of the classes that the output gives probabilities of. Can be set.
     """
 
     def __init__(
@@ -83,12 +87,15 @@ class Model:
         n_threads=None,
         vector=None,
         source="model",
+        text=None,
+        labels=None,
     ):
         self.graph, self.vector, self.source = graph, vector, source
         self._tensors = tensors
         self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
         self._n_threads = _check_threads(n_threads)
         self._states, self._stream = {}, None
+        self._text, self._labels = text, labels
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 
@@ -244,7 +251,12 @@ class Model:
             raise InputError(f"model {self.name!r} holds no model {name!r}; those inside it: {held}")
         options = {"dtype": self.dtype, "backend": self.backend, "memory_budget": self._plan.memory_budget}
         source = f"{self.source}, {name}"
-        return Model(models[name].graph, self._tensors, n_threads=self._n_threads, source=source, **options)
+        part = Model(models[name].graph, self._tensors, n_threads=self._n_threads, source=source, **options)
+        if self._text is not None or self._labels is not None:
+            from . import bundle
+
+            part._text, part._labels = bundle.fitting(part, self.text, self.labels)
+        return part
 
     def stream(self, batch=1):
         """Begin `batch` sequences that arrive in pieces; see `Stream.push`.
@@ -280,7 +292,7 @@ class Model:
         from . import vector as vectors
 
         vector = self.vector or vectors.make(self.graph, self._tensors)
-        weights_file.write(path, self.graph, self._tensors, vector, overwrite)
+        weights_file.write(path, self.graph, self._tensors, vector, overwrite, self._stored_text(), self._labels)
 
     def self_check(self):
         """Run the recorded self-check vector (or, for a Keras file, a fresh one) and compare.
@@ -307,6 +319,8 @@ class Model:
             "n_threads": self._n_threads,
             "vector": self.vector,
             "source": self.source,
+            "text": self._stored_text(),
+            "labels": self._labels,
         }
         return _restore, (graph_to_json(self.graph), tensors, options)
 
@@ -398,6 +412,63 @@ class Model:
         if limit is not None:
             check_ids(array, limit, f"{what}: the token id")
         return array
+
+    # ---- texts and labels -------------------------------------------------------------------------------------------
+
+    @property
+    def text(self):
+        if isinstance(self._text, (bytes, np.ndarray)):
+            from . import bundle
+
+            self._text = bundle.opened_text(self, self._text)
+        return self._text
+
+    @text.setter
+    def text(self, encoder):
+        from . import bundle
+
+        self._text = None if encoder is None else bundle.checked_text(self, encoder)
+
+    @property
+    def labels(self):
+        return None if self._labels is None else list(self._labels)
+
+    @labels.setter
+    def labels(self, labels):
+        from . import bundle
+
+        self._labels = None if labels is None else bundle.checked_labels(self, labels)
+
+    def _stored_text(self):
+        """The text encoder as files hold it, JSON in bytes, or None; parsed only when it is asked for."""
+        if self._text is None or isinstance(self._text, (bytes, np.ndarray)):
+            return self._text if self._text is None else bytes(self._text)
+        return self._text.to_json().encode()
+
+    def predict_text(self, texts, batch_size=None, n_threads=None):
+        """Compute the outputs for texts, which the model's `text` turns into its input.
+
+        Parameters
+        ----------
+        texts : list of str
+            Encoded some at a time, so that memory does not grow with them beside the answer.
+        batch_size, n_threads
+            See `predict`.
+
+        Returns
+        -------
+        ndarray, list or dict of ndarray
+            What `predict` gives. `preprocessing.label_answers(y, model.labels)` makes labels of it.
+
+        Raises
+        ------
+        InputError
+            If `texts` is no list of str (names the row), the model holds no tokenizer, or its tokenizer has no maxlen
+            and the answer depends on padding. A model whose input is text needs no tokenizer.
+        """
+        from . import bundle
+
+        return bundle.predict_text(self, texts, batch_size, n_threads)
 
 
 def _nested(numbers, outputs):

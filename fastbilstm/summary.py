@@ -70,6 +70,8 @@ def summary_text(model):
     lines.append(plan.padding)
     if vector:
         lines += _engine_lines(plan, rows)
+    lines += [f"text: {model.text.describe()}"] if model.text is not None else []
+    lines += [f"labels: {', '.join(model.labels)}"] if model.labels is not None else []
     lines += [f"note: {note}" for note in model.graph.notes]
     return "\n".join(lines)
 

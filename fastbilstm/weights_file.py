@@ -4,8 +4,9 @@
     N bytes      JSON: {name: {dtype, shape, data_offsets}, ..., "__metadata__": {str: str}}
     the rest     the arrays, end to end, without holes
 
-`__metadata__` holds fastbilstm_format (the version of this layout), graph, keras, sha256 and, where there is one,
-vector. Every malformed case has its own error. Imports NumPy; knows nothing of Keras' files.
+`__metadata__` holds fastbilstm_format (the version of this layout), graph, keras, sha256 and, where there are such,
+vector, labels (JSON) and text (the name of an array that holds the JSON of a TextEncoder). Every malformed case has its
+own error. Imports NumPy; knows nothing of Keras' files.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ FORMAT_VERSION = 1
 SUFFIX = ".fbl"
 _MAX_HEADER = 100_000_000
 _VECTOR = "self-check/"
+_TEXT = "text-encoder/json"
 _DTYPES = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -66,7 +68,7 @@ def _digest(header, data):
 # ---- writing --------------------------------------------------------------------------------------------------------
 
 
-def to_bytes(graph, tensors, vector=None):
+def to_bytes(graph, tensors, vector=None, text=None, labels=None):
     """Serialize a model; see `write`."""
     arrays = dict(tensors)
     metadata = {
@@ -83,6 +85,11 @@ def to_bytes(graph, tensors, vector=None):
         arrays.update(
             {_VECTOR + name: _from_strings(array) if name in strings else array for name, array in given.items()}
         )
+    if text is not None:
+        metadata["text"] = _TEXT
+        arrays[_TEXT] = np.frombuffer(text, np.uint8)
+    if labels is not None:
+        metadata["labels"] = json.dumps(labels)
     header, chunks, offset = {"__metadata__": metadata}, [], 0
     # Wide elements first, so that every array is aligned to its own size.
     for name in sorted(arrays, key=lambda key: (-arrays[key].dtype.itemsize, key)):
@@ -116,15 +123,17 @@ def _to_strings(array):
     return strings.reshape(array.shape[:-1])
 
 
-def write(path, graph, tensors, vector=None, overwrite=False):
+def write(path, graph, tensors, vector=None, overwrite=False, text=None, labels=None):
     """Write a converted model under a temporary name beside `path` and rename it: whole or not at all.
+
+    `text` is the JSON of a TextEncoder in bytes, `labels` a list of str.
 
     Raises
     ------
     FileFormatError
         If `path` exists and `overwrite` is false, or cannot be written.
     """
-    write_file(path, to_bytes(graph, tensors, vector), overwrite)
+    write_file(path, to_bytes(graph, tensors, vector, text, labels), overwrite)
 
 
 def write_file(path, content, overwrite):
@@ -170,8 +179,9 @@ def read(source, label):
 
     Returns
     -------
-    (Graph, dict of str to ndarray, Vector or None)
-        The arrays are read-only views of the file.
+    (Graph, dict of str to ndarray, Vector or None, dict)
+        The arrays are read-only views of the file. The dict holds `text`, the JSON of a TextEncoder as a uint8 array or
+        None, and `labels`, a list of str or None.
 
     Raises
     ------
@@ -196,7 +206,7 @@ def read(source, label):
         raise FileFormatError(f"{label}: its graph is missing or no valid JSON ({error})") from error
     graph = graph_from_json(entry)
     vector = _read_vector(metadata, arrays, label)
-    return graph, arrays, vector
+    return graph, arrays, vector, _read_bundle(metadata, arrays, label)
 
 
 def _read_header(content, label):
@@ -268,6 +278,22 @@ def _read_arrays(header, data, label):
     if position != len(data):
         raise FileFormatError(f"{label}: {len(data) - position} bytes at its end belong to no array")
     return arrays
+
+
+def _read_bundle(metadata, arrays, label):
+    text = labels = None
+    if "text" in metadata:
+        text = arrays.pop(metadata["text"], None)
+        if text is None or text.dtype != np.uint8 or text.ndim != 1:
+            raise FileFormatError(f"{label}: its text encoder {metadata['text'][:40]!r} is no array of bytes in it")
+    if "labels" in metadata:
+        from .preprocessing.labels import check_labels
+
+        try:
+            labels = check_labels(json.loads(metadata["labels"]))
+        except (ValueError, RecursionError) as error:
+            raise FileFormatError(f"{label}: its labels are malformed ({error})") from error
+    return {"text": text, "labels": labels}
 
 
 def _is_size(value):

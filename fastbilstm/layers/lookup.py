@@ -4,6 +4,8 @@ Strings are NumPy arrays of `bytes` objects in UTF-8, as in TensorFlow. What is 
 vocabulary (OOV). Imports NumPy; knows nothing of files.
 """
 
+import itertools
+
 import numpy as np
 
 from ..errors import InputError
@@ -149,10 +151,10 @@ class Lookup(BaseLayer):
     def indices(self, keys):
         """Keys in a flat sequence -> their indices, int64."""
         table = self.table()
-        found = np.fromiter((table.index.get(key, -1) for key in keys), np.int64, len(keys))
+        found = np.fromiter(map(table.index.get, keys, itertools.repeat(-1)), np.int64, len(keys))
         lost = found < 0
-        if self.mask_token is not None:
-            mask = self.key(self.mask_token)
+        mask = self.key(self.mask_token)
+        if self.mask_token is not None and mask in keys:
             masked = np.fromiter((key == mask for key in keys), bool, len(keys))
             # A masked token counts in no column: an index beyond all of them.
             found[masked] = 0 if self.output_mode == "int" else np.iinfo(np.int64).max

@@ -107,7 +107,7 @@ class TextVectorization(StringLookup):
     def call(self, inputs, kwargs, states):
         x = inputs[0].value
         self.keys(x)
-        rows = [self.tokens(row) for row in np.reshape(x, (len(x), -1)).tolist()]
+        rows = [self.tokens(row) for row in (x if x.ndim > 1 else x[:, np.newaxis]).tolist()]
         lengths = [len(row) for row in rows]
         indices = self.indices([token for row in rows for token in row])
         if self.output_mode == "int":

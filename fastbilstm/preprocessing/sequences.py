@@ -1,0 +1,124 @@
+"""pad_sequences, and checks that the rest of preprocessing shares. Imports NumPy only."""
+
+import numbers
+
+import numpy as np
+
+from ..errors import InputError
+
+SIDES = ("pre", "post")
+
+
+def check_side(name, value):
+    """`padding` or `truncating`."""
+    if value not in SIDES:
+        raise InputError(f"{name} is {value!r}; expected 'pre' or 'post'")
+    return value
+
+
+def check_whole(name, value, minimum, optional=True):
+    """A whole number as int (or None where it is optional); anything else is refused by the name of the option."""
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
+        raise InputError(f"{name} is {value!r}; expected a whole number of at least {minimum}")
+    return int(value)
+
+
+def check_texts(texts, kinds=(str,)):
+    """A list of texts; raises InputError with the number of the first row that is none."""
+    if isinstance(texts, (str, bytes)):
+        raise InputError(f"one text was given, {texts[:40]!r}; expected a list of texts: put it in brackets")
+    if isinstance(texts, np.ndarray) and texts.ndim != 1:
+        raise InputError(f"the texts are an array of shape {texts.shape}; expected one axis, a text a row")
+    try:
+        texts = list(texts)
+    except TypeError:
+        raise InputError(f"the texts are of type {type(texts).__name__}; expected a list of str") from None
+    for row, text in enumerate(texts):
+        if not isinstance(text, kinds):
+            raise InputError(f"row {row} is {str(text)[:40]!r} of type {type(text).__name__}; expected a text (str)")
+    return texts
+
+
+def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncating="pre", value=0.0):
+    """Cut or fill sequences to one length, as `keras.utils.pad_sequences` does.
+
+    Parameters
+    ----------
+    sequences : sequence of sequences
+        Token ids, or frames: the axes after the first are the same for all.
+    maxlen : int, optional
+        Timesteps of the result; default those of the longest sequence.
+    dtype : str or dtype
+        Of the result. As in Keras the default is int32, which cuts fractions off: give "float32" for frames, and
+        `object` for texts of different lengths.
+    padding, truncating : {"pre", "post"}
+        Where values are filled in, and where they are cut off.
+    value : float or str
+        What is filled in.
+
+    Returns
+    -------
+    ndarray, (len(sequences), maxlen, ...)
+
+    Raises
+    ------
+    InputError
+        If an argument or a sequence does not fit; names the position of the sequence. Whole numbers that `dtype` does
+        not hold are refused too, where Keras lets arrays wrap around.
+    """
+    check_side("padding", padding)
+    check_side("truncating", truncating)
+    maxlen = check_whole("maxlen", maxlen, 1)
+    if not hasattr(sequences, "__len__") or isinstance(sequences, (str, bytes)):
+        raise InputError(f"sequences is of type {type(sequences).__name__}; expected a list of sequences")
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError as error:
+        raise InputError(f"dtype is {dtype!r}, which NumPy does not know ({error})") from None
+    if isinstance(value, str) and dtype.kind not in "OUS":
+        raise InputError(f"value is {value!r} and dtype is {dtype}; set dtype=object for texts")
+    lengths, shape = [], None
+    for position, sequence in enumerate(sequences):
+        if not hasattr(sequence, "__len__") or isinstance(sequence, (str, bytes)) or getattr(sequence, "ndim", 1) == 0:
+            raise InputError(f"the sequence at position {position} is {str(sequence)[:40]!r}; expected a list or array")
+        lengths.append(len(sequence))
+        if shape is None and lengths[-1]:
+            shape = np.shape(sequence[0])
+    if maxlen is None:
+        if not lengths:
+            raise InputError("there are no sequences, so no longest one; give maxlen")
+        maxlen = max(lengths)
+    shape = shape or ()
+    try:
+        y = np.full((len(lengths), maxlen, *shape), value, dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"value is {value!r}, which dtype {dtype} does not hold ({error})") from None
+    for position, (sequence, length) in enumerate(zip(sequences, lengths)):
+        if not length:
+            continue
+        kept = _cast(sequence[-maxlen:] if truncating == "pre" else sequence[:maxlen], dtype, position)
+        if kept.shape[1:] != shape:
+            raise InputError(
+                f"the sequence at position {position} has steps of shape {kept.shape[1:]}, those before it {shape}"
+            )
+        if padding == "pre":
+            y[position, maxlen - len(kept) :] = kept
+        else:
+            y[position, : len(kept)] = kept
+    return y
+
+
+def _cast(sequence, dtype, position):
+    if getattr(sequence, "dtype", None) == dtype:
+        return sequence
+    try:
+        with np.errstate(invalid="raise"):
+            kept = np.asarray(sequence, dtype)
+    except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
+        raise InputError(f"the sequence at position {position} is no {dtype} array ({error})") from None
+    if dtype.kind in "iu" and isinstance(sequence, np.ndarray) and sequence.dtype.kind in "iu":
+        if not np.can_cast(sequence.dtype, dtype) and not np.array_equal(kept, sequence):
+            raise InputError(f"the sequence at position {position} holds numbers that {dtype} does not hold")
+    return kept
