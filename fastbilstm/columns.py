@@ -88,7 +88,9 @@ def _present(wanted, names):
     """The columns that `wanted` (a name, a pattern with *, or a list of them) stands for, checked."""
     found = []
     for name in [wanted] if isinstance(wanted, str) else list(wanted):
-        matching = [name] if name in names else fnmatch.filter(map(str, names), name) if "*" in str(name) else []
+        matching = [name] if name in names else []
+        if not matching and "*" in str(name):
+            matching = [column for column in names if fnmatch.fnmatchcase(str(column), name)]
         if not matching:
             raise InputError(f"there is no column {name!r}; the columns are {_list(names)}")
         found += matching
@@ -182,6 +184,8 @@ def _parse(text):
         return _numbers(value)
     if "_" in text:
         raise ValueError(f"holds {_short(text)}; expected numbers")
+    if "\r" in text.replace("\r\n", ""):
+        raise ValueError(f"holds {_short(text)}: a carriage return ends no line here; use \\n or \\r\\n")
     parts = text.split()
     try:
         return np.array(list(map(int, parts)), np.int64)

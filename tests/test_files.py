@@ -199,6 +199,8 @@ WRONG = {
     "utf16.csv": ("a,b\n1 2,3\n".encode("utf-16"), ["--columns", "b"], ["line 1", "UTF-8"]),
     "nul.csv": (b"a,b\n1 2,\0\n", ["--columns", "a"], ["row 0 (line 2)", "NUL"]),
     "utf8.txt": (b"1 2\n1 \xff\n", [], ["row 1 (line 2)", "UTF-8", "0xff"]),
+    "mac.txt": (b"1 2\r3 4\r", [], ["row 0 (line 1)", "carriage return"]),
+    "mac.csv": (b"x\r1 2\r3 4\r", [], ["CSV", "line 1"]),
     "nul.txt": (b"1 2\n1\x00 2\n", [], ["row 1 (line 2)", "NUL"]),
     "range.txt": (b"1 2\n3 50\n", [], ["row 1 (line 2)", "position (1, 1) is 50", "0 to 49"]),
     "syntax.jsonl": (b'{"x": [1, 2]}\n\n{"x": [1, 2}\n', [], ["row 1 (line 3)", "JSON"]),
