@@ -33,20 +33,16 @@ __all__ = [
 
 def __getattr__(name):
     """Imported when it is asked for: most processes need no streams, texts or batches of columns."""
+    if name in ("dask", "preprocessing", "report"):
+        import importlib
+
+        return importlib.import_module(f".{name}", __name__)
     if name == "BatchPredictor":
         from .batches import BatchPredictor
 
         return BatchPredictor
-    if name == "preprocessing":
-        import importlib
-
-        return importlib.import_module(".preprocessing", __name__)
     if name == "Stream":
         from .streaming import Stream
 
         return Stream
-    if name == "dask":
-        import importlib
-
-        return importlib.import_module(".dask", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

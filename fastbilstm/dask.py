@@ -10,7 +10,8 @@ import sys
 import numpy as np
 
 from . import columns
-from .batches import BatchPredictor, Chunk, padding_options, text_method
+from .batches import BatchPredictor, padding_options, text_method
+from .chunks import Chunk
 from .dask_cluster import WorkerPredictor, import_dask, naming_worker, predict_chunks
 from .errors import FileFormatError, InputError, MissingExtraError
 

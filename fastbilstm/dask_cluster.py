@@ -7,6 +7,7 @@ import collections
 import hashlib
 import importlib
 import json
+import logging
 import pickle
 import time
 
@@ -188,16 +189,23 @@ class _Cluster:
 
     def fail(self, what, error):
         """Raise an error of Dask or a machine as one of ours; the cause, an OSError, says that rows done are good."""
+        told = str(error).strip().rstrip(".")
         raise FastBiLSTMError(
-            f"Dask scheduler {self.address!r}: {what}: {type(error).__name__}: {error}; the scheduler and each worker "
+            f"Dask scheduler {self.address!r}: {what}: {type(error).__name__}: {told}. The scheduler and each worker "
             "need this fastbilstm, and memory for two chunks a thread"
         ) from ConnectionError(repr(error))
 
     def close(self, futures):
         """Cancel what nobody waits for, and leave."""
+        log = logging.getLogger("distributed.client")
+        level = log.level
+        # Of a connection that is lost an error has told already; the client would print its attempts to get it back.
+        log.setLevel(logging.CRITICAL)
         try:
-            if futures:
+            if futures and self.client.status == "running":
                 self.client.cancel(futures, force=True)
-        except Exception:  # the connection is lost, which an error has told already
-            pass
-        self.client.close()
+            self.client.close()
+        except Exception as error:
+            log.debug("leaving the scheduler: %r", error)
+        finally:
+            log.setLevel(level)

@@ -4,6 +4,7 @@ What is asked of a row is the bits of a local prediction; those of the demo mode
 (test_demo). What takes workers is in test_dask_cluster.py.
 """
 
+import json
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import fastbilstm
 from fastbilstm.batches import BatchPredictor
 from fastbilstm.errors import FileFormatError, InputError, MissingExtraError
+from fastbilstm.tolerances import IMDB_PROBABILITY
 
 dask = pytest.importorskip("dask", reason="needs Dask")
 pytest.importorskip("distributed", reason="needs Dask's distributed")
@@ -175,6 +177,60 @@ def test_a_worker_with_another_file_of_this_name_says_so(path, ids, tmp_path):
     zeroed(copy)
     with pytest.raises(FileFormatError, match="copy.fbl: holds another model"):
         y.compute(scheduler="processes", num_workers=1)
+
+
+# ---- text ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_takes_strings(tmp_path):
+    keras = pytest.importorskip("keras", reason="needs Keras")
+    texts = ["a film", "the cat sat", "", "a cat film"] * 3
+    words = keras.layers.TextVectorization(output_sequence_length=5)
+    words.adapt(texts)
+    x = i = keras.Input((1,), dtype="string", name="text")
+    x = keras.layers.LSTM(3)(keras.layers.Embedding(10, 3)(words(x)))
+    model = keras.Model(i, keras.layers.Dense(2)(x))
+    model.save(tmp_path / "model.keras")
+    expected = np.asarray(model(np.array(texts)[:, None]))
+    local = fastbilstm.load(tmp_path / "model.keras").predict(texts)
+    np.testing.assert_allclose(local, expected, rtol=1e-5, atol=1e-6)
+
+    def check(collection, **options):
+        return engine.predict(tmp_path / "model.keras", collection, **options).compute()
+
+    for array in (np.array(texts), np.array(texts, object), np.array(texts)[:, None]):
+        assert np.array_equal(check(da.from_array(array, chunks=(5, *array.shape[1:]))), local)
+    assert check(db.from_sequence(texts, npartitions=3)) == local.tolist()
+    frame = pd.DataFrame({"n": range(12), "review": texts})
+    for options in ({"text": "review"}, {"columns": "review"}):
+        found = check(dd.from_pandas(frame, npartitions=3), **options)
+        assert found["n"].tolist() == list(range(12)) and found["prediction"].tolist() == local.tolist()
+
+
+def test_real_reviews_have_the_labels_of_keras(tmp_path):
+    pytest.importorskip("fastbilstm.preprocessing", reason="needs fastbilstm.preprocessing")
+    from shared import shared_file
+
+    with open(shared_file("imdb/imdb_test_reviews_1000.jsonl"), encoding="utf-8") as file:
+        texts = [json.loads(line)["text"] for line in file][:60]
+    with np.load(shared_file("imdb/imdb_bilstm64_expected.npz")) as npz:
+        keras = npz["prob"][:60]
+    options = {"tokenizer": shared_file("imdb/imdb_word_index_5000.json"), "tokenizer_type": "imdb", "maxlen": 400}
+    options |= {"num_words": 5000, "remove": ["<br />"], "labels": ["negative", "positive"]}
+    path = tmp_path / "model.fbl"
+    fastbilstm.convert(shared_file("imdb/imdb_bilstm64.h5"), path, **options)
+    local = fastbilstm.load(path).predict_text(texts)
+    assert np.abs(local - keras).max() <= IMDB_PROBABILITY
+
+    array = da.from_array(np.array(texts, object), chunks=25)
+    assert np.array_equal(engine.predict(path, array).compute(), local)
+    found = engine.predict(path, db.from_sequence(texts, npartitions=3)).compute()
+    assert [row["prediction"] for row in found] == local[:, 0].tolist()
+    assert [row["prediction_label"] for row in found] == [["negative", "positive"][int(y > 0.5)] for y in keras[:, 0]]
+    frame = engine.predict(path, dd.from_pandas(pd.DataFrame({"review": texts}), npartitions=2), text="review")
+    computed = frame.compute()
+    assert computed.dtypes.equals(frame.dtypes) and computed["prediction"].tolist() == local[:, 0].tolist()
+    assert computed["prediction_label"].tolist() == [row["prediction_label"] for row in found]
 
 
 # ---- rows that are refused -------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ import pytest
 
 import fastbilstm
 from fastbilstm import cli
-from fastbilstm.batches import BatchPredictor, Chunk
+from fastbilstm.batches import BatchPredictor
+from fastbilstm.chunks import Chunk
 from fastbilstm.errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError
 
 distributed = pytest.importorskip("distributed", reason="needs Dask's distributed")
@@ -268,9 +269,14 @@ class Failing:
             OSError("the disk is away"),
             1 + dask_cluster.RETRIES,
             FastBiLSTMError,
-            "chunk 0: OSError: the disk is away; the",
+            "chunk 0: OSError: the disk is away. The",
         ),
-        (TimeoutError("of the task"), 1 + dask_cluster.RETRIES, FastBiLSTMError, "chunk 0: TimeoutError: of the task"),
+        (
+            TimeoutError("of the task"),
+            1 + dask_cluster.RETRIES,
+            FastBiLSTMError,
+            "chunk 0: TimeoutError: of the task. The",
+        ),
     ],
 )
 def test_errors_on_workers(error, calls, kind, message, client, tmp_path):
