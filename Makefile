@@ -59,6 +59,13 @@ tensorflow: $(VENV)/.stamp-test
 	  echo; echo "TensorFlow 2.21 or tf_keras 2.21 could not be installed for this Python:"; \
 	  echo "live tests against Keras are SKIPPED, recorded values are used instead."; echo; }
 
+# Spark's rows go through BatchPredictor in a test, where there is Java.
+.PHONY: spark
+spark: $(VENV)/.stamp-test
+	@test -e $(VENV)/.stamp-spark || ! java -version >/dev/null 2>&1 || \
+	  { $(PIP) install --quiet 'pyspark>=3.5' && touch $(VENV)/.stamp-spark; } || \
+	  echo "pyspark could not be installed for this Python: the test on Spark is SKIPPED."
+
 demo: $(VENV)/.stamp-demo
 	$(BIN)/python tools/demo.py
 
@@ -68,7 +75,7 @@ lint: $(VENV)/.stamp-test
 	$(BIN)/python -m mypy fastbilstm/_recurrent.pyi fastbilstm/_kernels.pyi
 	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml fastbilstm._recurrent fastbilstm._kernels
 
-test: lint tensorflow
+test: lint tensorflow spark
 	$(BIN)/python -m pytest
 
 test-random: tensorflow

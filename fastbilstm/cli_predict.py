@@ -241,6 +241,8 @@ class _Job:
             # The rows done are of use after a full disk, not after a bad row.
             keep = isinstance(error.__cause__, OSError) and partial.last
             partial.close() if keep else partial.discard()
+            if isinstance(error, InputError) and args.input not in str(error):
+                raise InputError(f"{args.input}: {error}") from error
             raise
         except BaseException:
             partial.discard()

@@ -173,7 +173,7 @@ def _why_not(plan, verdict, given, rows):
         text += f"{verdict.layer} makes padding matter"
     else:
         text += "rows of a batch depend on each other"
-    return f'{text}; pass pad="pre" or pad="post", and maxlen=, as the model was trained (pad_sequences: "pre")'
+    return f'{text}; pass pad="pre" or pad="post", and maxlen= (--pad, --maxlen), as the model was trained'
 
 
 def _is_sequence(given, limit):
