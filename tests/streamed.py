@@ -67,3 +67,31 @@ def check(model, inputs, label=""):
         stream.reset()
         same(joined(stream, push_all(stream, inputs, sizes)[0]), whole, model, label)
     return True
+
+
+def check_ragged(model, inputs, label=""):
+    """Compare rows of several lengths with the array they are padded to, at either end; True if there was something.
+
+    Only for models of one input whose answer does not depend on masked padding.
+    """
+    plan, given = model._plan, model.inputs[0]
+    if len(model.inputs) > 1 or given.dtype == "string" or not (plan.padding.free and plan.independent):
+        return False
+    (x,) = map(np.asarray, by_input(model.graph, inputs))
+    if x.ndim != len(given.shape) or x.ndim < 2:
+        return False
+    count, timesteps = x.shape[:2]
+    lengths = np.random.default_rng(timesteps).integers(1, timesteps + 1, count)
+    rows = [row[:length] for row, length in zip(x, lengths)]
+    answer = model.predict(rows)
+    outputs = [answer] if len(model.outputs) == 1 else listed(answer)
+    for side in ("pre", "post"):
+        places = [slice(timesteps - n, timesteps) if side == "pre" else slice(0, n) for n in lengths]
+        array = np.full(x.shape, plan.padding.values[0], x.dtype)
+        for target, place, row in zip(array, places, rows):
+            target[place] = row
+        for y, whole, origin in zip(outputs, listed(model.predict(array)), plan.padding.outputs, strict=True):
+            cut = whole if origin is None else [row[place] for row, place in zip(whole, places)]
+            for a, b in zip(y, cut, strict=True):
+                same([np.asarray(a)], [np.asarray(b)], model, f"rows padded in front or behind ({side}) {label}")
+    return True

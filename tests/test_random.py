@@ -160,6 +160,8 @@ def run(k, seed, folder):
     model.reset_states()
     if streamed.check(model, case.calls[0], f"the streamed model differs\n\n{case}") is True:
         COUNTS[k.__name__]["of them streamed"] += 1
+    if streamed.check_ragged(model, case.calls[0], f"\n\n{case}"):
+        COUNTS[k.__name__]["of them with rows of different lengths"] += 1
 
 
 @pytest.mark.parametrize("seed", seeds("keras"))
