@@ -39,9 +39,9 @@ def rows_are_independent(network):
 # Operations that make a mask of the padded input, or another of a mask.
 _MASKS = ("NotEqual", "Equal", "Any", "ConvertToTensor", "Cast")
 # What a tensor is: FREE does not depend on padding; ALIGNED has a time axis and a mask over it, and at kept timesteps
-# does not depend on padding; MASK is such a mask itself; RAW is the padded input, INPUT what layers made of it step by
-# step; None is anything else.
-FREE, ALIGNED, MASK, RAW, INPUT = "free", "aligned", "mask", "raw", "input"
+# does not depend on padding; BARE is the same where a layer dropped the mask; MASK is such a mask itself; RAW is the
+# padded input, INPUT what layers made of it step by step; None is anything else.
+FREE, ALIGNED, BARE, MASK, RAW, INPUT = "free", "aligned", "bare", "mask", "raw", "input"
 
 _MULTIHEAD = ("MultiHeadAttention", "GroupQueryAttention")
 _ROWWISE = (
@@ -97,8 +97,8 @@ def verdict(network, runner=None, ragged=None):
     else:
         text = "the answer does not depend on the amount of masked padding, to the bit"
     layer = walk.reason
-    if all(kind in (FREE, ALIGNED) for kind, _ in kinds):
-        found = [*map(walk.unknown, ragged), *(walk.loose.get(k) for kind, k in kinds if kind == ALIGNED)]
+    if all(kind in (FREE, ALIGNED, BARE) for kind, _ in kinds):
+        found = [*map(walk.unknown, ragged), *(walk.loose.get(k) for kind, k in kinds if kind != FREE)]
         # Of two inputs one may have a masked timestep, or nothing else, where the other has none.
         found += [walk.attends.get(first) for k, first in ragged.items() if k != first]
         layer = next(filter(None, found), None)
@@ -107,7 +107,7 @@ def verdict(network, runner=None, ragged=None):
     if layer and not walk.uses_mask:
         layer += ", which no mask reaches,"
     values = tuple(next(iter(walk.pads.get(ragged.get(k), [0.0]))) for k in range(count))
-    outputs = tuple(origin if kind == ALIGNED else None for kind, origin in kinds)
+    outputs = tuple(origin if kind in (ALIGNED, BARE) else None for kind, origin in kinds)
     return Padding(text, not layer, layer or "", values, outputs)
 
 
@@ -179,13 +179,17 @@ class _Walk:
                 if masks and network.drops_given_masks and given[0][0] != ALIGNED:
                     # The mask is used and ends here: none is attached.
                     outputs = [(None, None)] * len(specs)
+            outputs = [
+                (BARE if kind == ALIGNED and not spec.masked else kind, origin)
+                for (kind, origin), spec in zip(outputs, specs)
+            ]
             if any(kind is None for kind, _ in outputs) and all(kind is not None for kind, _ in given):
                 self.reason = self.reason or f"layer {layer.name!r} ({layer.class_name})"
             values.append(outputs)
         return [values[ref.node][ref.tensor] for ref in network.graph.outputs]
 
     def kind(self, layer, node, given, masks, specs):
-        kinds = {kind for kind, _ in given}
+        kinds = {ALIGNED if kind == BARE and masks else kind for kind, _ in given}
         origins = {origin for kind, origin in given if kind != FREE}
         origin = origins.pop() if len(origins) == 1 else None
         if origin is None or None in kinds or any(mask != (MASK, origin) for mask in masks):
@@ -218,6 +222,8 @@ class _Walk:
             if kinds == {RAW} and not isinstance(layer, core.Identity):
                 return INPUT, origin
             return (next(iter(kinds)), origin) if len(kinds) == 1 else (None, None)
+        if kinds == {BARE} and isinstance(layer, TimeDistributed) and isinstance(layer.inner[0], _ROWWISE):
+            return BARE, origin
         if kinds != {ALIGNED}:
             return None, None
         if isinstance(layer, reshaping.GlobalAveragePooling1D) and specs and layer.time_axis == 1:
@@ -257,7 +263,7 @@ class _Walk:
         kind, origin = given[0]
         parts = layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,)
         both = isinstance(layer, recurrent.Bidirectional)
-        masked = kind == ALIGNED if not masks else masks == [(MASK, origin)] and kind in (ALIGNED, RAW, INPUT)
+        masked = kind == ALIGNED if not masks else masks == [(MASK, origin)] and kind in (ALIGNED, BARE, RAW, INPUT)
         if masks:
             self.uses_mask = True
         if not masked or states or any(part.time_major or part.zeroes_late for part in parts):

@@ -111,7 +111,8 @@ class Expressions:
 
     def row(self, x, shape, same):
         column = self.call("expand_dims", x, axis=1)
+        # Behind the plus Keras 3 takes a column for a bias if the batch has as many rows as the last axis elements.
         first = f"{x}[:, :1]"
         across = f"{x} - {self.call('mean', x, axis=0, keepdims=True)}"
         total = self.call("sum", x, axis=-1, keepdims=True) + " / 4.0"
-        return self.rng.choices([column, first, total, f"{x} + {first}", across], [3, 3, 3, 3, 1])[0]
+        return self.rng.choices([column, first, total, f"{first} + {x}", across], [3, 3, 3, 3, 1])[0]

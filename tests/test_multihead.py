@@ -50,3 +50,17 @@ def test_attention_across_the_batch_is_refused(k, tmp_path):
     text = {"class_name": "Functional", "config": config, "keras_version": k.__version__}
     with pytest.raises(UnsupportedLayerError, match=r"attention_axes=\[0\]"):
         fastbilstm.load(tmp_path / "m.weights.h5", config=text)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_the_first_of_two_calls_takes_the_mask_in_the_order_of_sorted_names(k, tmp_path, names):
+    i = k.Input((4, 3))
+    x = k.layers.Masking()(i)
+    layers = [k.layers.MultiHeadAttention(2, 2, dropout=0.1) for _ in names]
+    model = k.Model(i, {name: layer(x, x) for name, layer in zip(names, layers, strict=True)})
+    model.save(tmp_path / "m.keras")
+    given = np.random.default_rng(0).standard_normal((3, 4, 3)).astype("f4")
+    given[1, :2] = given[2, 3] = 0
+    ours, theirs = fastbilstm.load(tmp_path / "m.keras").predict(given), model(given)
+    for name in names:
+        np.testing.assert_allclose(ours[name], np.asarray(theirs[name]), rtol=1e-5, atol=1e-6)

@@ -598,3 +598,18 @@ def test_reviews(name):
     else:
         with pytest.raises(InputError, match="which no mask reaches, makes padding matter"):
             model.predict(rows, maxlen=400)
+
+
+def test_a_mask_that_a_layer_drops(keras, tmp_path):
+    """RMSNormalization passes no mask on: the LSTM after it reads padding, and the rows need it."""
+    if not hasattr(keras.layers, "RMSNormalization"):
+        pytest.skip("Keras before 3.9 has no RMSNormalization")
+    layers = keras.layers
+    net = keras.Sequential([layers.Embedding(VOCABULARY, 3, mask_zero=True), layers.RMSNormalization(), layers.LSTM(4)])
+    net.build((None, WIDTH))
+    net.save(tmp_path / "net.keras")
+    model = fastbilstm.load(tmp_path / "net.keras")
+    with pytest.raises(InputError, match=r"layer 'lstm.*' \(LSTM\).* makes padding matter"):
+        model.predict(token_rows())
+    expected = net.predict(padded(token_rows(), "pre"), verbose=0)
+    assert compare(model.predict(token_rows(), pad="pre", maxlen=WIDTH), expected).ok

@@ -29,8 +29,13 @@ def keras_order(graph):
     """The numbers of the calls in the order in which Keras 3 makes them: by depth, seen from the outputs."""
     count = len(graph.inputs)
     reads = {count + k: [ref.node for ref in parents(node)] for k, node in enumerate(graph.nodes)}
+    outputs = list(graph.outputs)
+    if graph.output_structure.startswith("dict:"):
+        # Keras flattens a dict by its sorted keys.
+        named = zip(graph.output_structure[len("dict:") :].split("\0"), outputs)
+        outputs = [ref for _, ref in sorted(named, key=lambda pair: pair[0])]
     post_order, done = [], set()
-    stack = [(ref.node, False) for ref in reversed(graph.outputs)]
+    stack = [(ref.node, False) for ref in reversed(outputs)]
     while stack:
         number, ready = stack.pop()
         if number in done:
