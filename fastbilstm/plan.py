@@ -95,6 +95,9 @@ class Plan(Record):
     def _call(self, arrays, context):
         try:
             return self.runner.call([Tensor(array) for array in arrays], {}, context)
+        except FileFormatError as error:
+            # A layer that checks sizes which the model leaves free: it is the input that does not fit.
+            raise InputError(str(error)) from error
         except FastBiLSTMError:
             raise
         except TypeError as error:

@@ -364,3 +364,15 @@ def test_threads_share_a_model(backend):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_reshape_that_fits_one_number_of_timesteps_only(tmp_path):
+    """A model with a free time axis that a layer fixes: other inputs do not fit, and it converts all the same."""
+    config = mf.sequential(
+        mf.input_layer("x", (None, None, 2), "float32"), mf.layer("Reshape", "r", target_shape=[3, 2])
+    )
+    fastbilstm.load(mf.h5(config, {})).save(tmp_path / "m.fbl")
+    model = fastbilstm.load(tmp_path / "m.fbl", check=True)
+    assert model.predict(np.ones((2, 3, 2))).shape == (2, 3, 2)
+    with pytest.raises(InputError, match=r"layer 'r' \(Reshape\): target_shape is \[3, 2\].*sizes \(4, 2\)"):
+        model.predict(np.ones((2, 4, 2)))
