@@ -9,13 +9,13 @@ import os
 import re
 import threading
 import warnings
-from numbers import Integral
 
 import numpy as np
 
 from . import columns as tables
 from .chunks import Chunk
 from .errors import InputError
+from .inputs import check_options, check_whole
 from .loading import load
 from .model import Model
 
@@ -82,11 +82,9 @@ class BatchPredictor:
             model = os.path.abspath(os.fsdecode(os.fspath(model)))
         if on_error not in ON_ERROR:
             raise InputError(f"on_error is {on_error!r}; expected one of {', '.join(map(repr, ON_ERROR))}")
-        for name, value in (("batch_size", batch_size), ("n_threads", n_threads), ("maxlen", maxlen)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
-                raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
-        if pad not in (None, "pre", "post") or truncating not in ("pre", "post"):
-            raise InputError(f"pad is {pad!r} and truncating {truncating!r}; expected 'pre' or 'post'")
+        check_whole("batch_size", batch_size)
+        check_whole("n_threads", n_threads)
+        check_options(pad, maxlen, truncating)
         if not isinstance(output, str) or not output:
             raise InputError(f"output is {output!r}; expected the name of a column")
         if text is not None and (pad is not None or maxlen is not None):

@@ -11,9 +11,10 @@ import os
 import numpy as np
 
 from .errors import FileFormatError, InputError
+from .inputs import check_whole
 from .preprocessing.encoder import TextEncoder, read_tokenizer
 from .preprocessing.labels import check_labels, check_labels_fit, read_labels
-from .preprocessing.sequences import check_texts, check_whole
+from .preprocessing.sequences import check_texts
 from .preprocessing.tokenizer import Tokenizer, tokenizer_from_json
 from .preprocessing.vocabulary import TextVectorization
 

@@ -13,6 +13,7 @@ from ._version import __version__
 from .errors import FastBiLSTMError
 from .loading import convert, load
 from .plan import BACKENDS
+from .summary import held_lines
 from .weights_file import SUFFIX
 
 _KERAS_FILES = ".h5, .keras, .weights.h5, .weights.json"
@@ -87,12 +88,8 @@ def run_convert(args):
     parameters = sum(array.size for array in model.get_weights())
     print(f"{target}: {size:.2f} MB, {parameters:,} parameters, written by {model.keras}")
     print(f"self-check vector computed by {model.vector.computed_by}")
-    if model.text is not None:
-        print(f"text: {model.text.describe()}")
-    if model.labels is not None:
-        print(f"labels: {', '.join(model.labels)}")
-    for note in model.graph.notes:
-        print(f"note: {note}")
+    for line in held_lines(model):
+        print(line)
     return 0
 
 

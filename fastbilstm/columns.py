@@ -63,9 +63,7 @@ def choose(model, names, columns=None, text=None):
 
 def _by_name(model, inputs, names):
     """Columns named as the inputs; for one input else the only column there is."""
-    structure = model.graph.input_structure
-    keys = structure[len("dict:") :].split("\0") if structure.startswith("dict:") else inputs
-    for wanted in (inputs, keys):
+    for wanted in (inputs, model.graph.input_keys or inputs):
         if set(wanted) <= set(names):
             return [(name, [column]) for name, column in zip(inputs, wanted)]
     if len(inputs) > 1:
@@ -237,9 +235,8 @@ def take(values, rows):
 
 def output_names(model):
     """Names of the outputs as keys: a layer that gives several is numbered; a dict of outputs keeps its keys."""
-    structure = model.graph.output_structure
-    if structure.startswith("dict:"):
-        return structure[len("dict:") :].split("\0")
+    if (keys := model.graph.output_keys) is not None:
+        return keys
     seen, result = {}, []
     for name in (given.name for given in model.outputs):
         seen[name] = seen.get(name, 0) + 1
@@ -249,12 +246,11 @@ def output_names(model):
 
 def output_list(model, result):
     """What `predict` gives as a list with an item for each output."""
-    structure = model.graph.output_structure
-    if structure.startswith("dict:"):
+    if model.graph.output_keys is not None:
         return list(result.values())
-    if structure.startswith("nested:"):
+    if (numbers := model.graph.output_nesting) is not None:
         found = {}
-        _unnest(json.loads(structure[len("nested:") :]), result, found)
+        _unnest(numbers, result, found)
         return [found[number] for number in sorted(found)]
     return [result] if len(model.outputs) == 1 else list(result)
 

@@ -115,7 +115,7 @@ class NotEqualToZero:
     casts_input, n_inputs = False, 1
 
     def __init__(self, operation):
-        self.operation, self.name = operation, operation.name
+        self.name = operation.name
 
     def call(self, inputs, kwargs, states):
         return [Tensor(inputs[0].value != 0)]

@@ -406,9 +406,9 @@ class Builder:
             first, second = steps[k], steps[k + 1]
             alike = all(s.refs is not None and engine_recurrent.is_one_direction(s.layer) for s in (first, second))
             alike = alike and first.layer is not second.layer  # a stateful one has one state
-            reads = second.refs if second.mask is None else (*(second.refs or ()), second.mask)
-            if alike and not second.beside and first.number not in {ref.node for ref in reads}:
-                steps[k] = first._replace(beside=True)
+            if alike and not second.beside:
+                reads = {ref.node for ref in (*second.refs, second.mask) if ref is not None}
+                steps[k] = first._replace(beside=first.number not in reads)
         return steps
 
 

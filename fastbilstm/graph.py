@@ -163,15 +163,36 @@ class Graph(Record):
                 raise FileFormatError(f"model {self.name!r}: an output refers to node {ref.node}, which is missing")
         if len(self.outputs) != len(self.output_names):
             raise FileFormatError(f"model {self.name!r}: {len(self.outputs)} outputs, {len(self.output_names)} names")
-        if self.output_structure.startswith("nested:"):
-            numbers = flatten_refs(json.loads(self.output_structure[len("nested:") :]), int)
+        if (nesting := self.output_nesting) is not None:
+            numbers = flatten_refs(nesting, int)
             if numbers != list(range(len(self.outputs))):
                 raise FileFormatError(f"model {self.name!r}: {len(self.outputs)} outputs in lists of {numbers}")
+
+    @property
+    def input_keys(self):
+        """The keys of the inputs where they are a dict, in their order; else None."""
+        return _keys(self.input_structure)
+
+    @property
+    def output_keys(self):
+        """The keys of the outputs where they are a dict, in their order; else None."""
+        return _keys(self.output_structure)
+
+    @property
+    def output_nesting(self):
+        """The numbers of the outputs in the lists of lists that Keras returns; None where they are none."""
+        kind, _, text = self.output_structure.partition(":")
+        return json.loads(text) if kind == "nested" else None
 
     def walk(self):
         """Yield (path, layer) for all layers at every depth."""
         for layer in self.layers:
             yield from layer.walk()
+
+
+def _keys(structure):
+    kind, _, keys = structure.partition(":")
+    return keys.split("\0") if kind == "dict" else None
 
 
 def map_refs(function, value, kind=Ref):

@@ -43,7 +43,7 @@ def check(plan, x, options=None):
     InputError
         If `x` or the options do not fit the model.
     """
-    options = _check_options(*(options or Options()))
+    options = check_options(*(options or Options()))
     graph = plan.network.graph
     given = by_input(graph, x)
     differ = [may_differ(values, info) for values, info in zip(given, graph.inputs)]
@@ -61,7 +61,16 @@ def check(plan, x, options=None):
     return arrays, counts.pop(), cuts
 
 
-def _check_options(pad, maxlen, truncating, value):
+def check_whole(name, value, minimum=1, optional=True):
+    """A whole number as int (or None where it is optional); anything else is refused by the name of the option."""
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
+        raise InputError(f"{name} is {value!r}; expected a whole number of at least {minimum}")
+    return int(value)
+
+
+def check_options(pad=None, maxlen=None, truncating="pre", value=0.0):
     """Options that are used as they are, or InputError."""
     if pad is not None and not (isinstance(pad, str) and pad in ("pre", "post")):
         raise InputError(f"pad is {pad!r}; expected None, 'pre' or 'post'")
@@ -83,9 +92,7 @@ def by_input(graph, x):
     inputs = graph.inputs
     names = [given.name for given in inputs]
     if isinstance(x, dict):
-        keys = names
-        if graph.input_structure.startswith("dict:"):
-            keys = graph.input_structure[len("dict:") :].split("\0")
+        keys = graph.input_keys or names
         wrong = set(x) ^ set(keys) if not set(x) >= set(names) else set()
         if wrong:
             raise InputError(f"the inputs are {', '.join(map(repr, keys))}; got {', '.join(map(repr, x))}")

@@ -4,8 +4,6 @@ Imports NumPy; what a user gives is checked and converted by `inputs`, files are
 `weights_file`.
 """
 
-import json
-import numbers
 import sys
 import time
 
@@ -91,7 +89,7 @@ class Model:
         self.graph, self.vector, self.source = graph, vector, source
         self._tensors = tensors
         self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
-        self._n_threads = _check_threads(n_threads)
+        self._n_threads = inputs.check_whole("n_threads", n_threads)
         self._states, self._stream = {}, None
         self._text, self._labels = text, labels
 
@@ -215,13 +213,12 @@ class Model:
         if batch_size is None:
             fixed = self.graph.inputs[0].shape[0] if self._plan.stateful else None
             batch_size = fixed or _DEFAULT_BATCH
-        if isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral) or batch_size < 1:
-            raise InputError(f"batch_size is {batch_size!r}; expected a whole number of at least 1")
-        self._check_batch(rows, int(batch_size))
-        n_threads = _check_threads(n_threads) or self.n_threads
+        batch_size = inputs.check_whole("batch_size", batch_size)
+        self._check_batch(rows, batch_size)
+        n_threads = inputs.check_whole("n_threads", n_threads) or self.n_threads
         progress = _Progress(rows) if verbose in (1, "auto") else None
         update = progress.update if progress else None
-        return self._pack(self._plan.predict(arrays, int(batch_size), self._states, n_threads, update, cuts))
+        return self._pack(self._plan.predict(arrays, batch_size, self._states, n_threads, update, cuts))
 
     def predict_iter(
         self, source, batch_size=None, n_threads=None, *, pad=None, maxlen=None, truncating="pre", **options
@@ -365,11 +362,10 @@ class Model:
             )
 
     def _pack(self, outputs):
-        structure = self.graph.output_structure
-        if structure.startswith("dict:"):
-            return dict(zip(structure[len("dict:") :].split("\0"), outputs))
-        if structure.startswith("nested:"):
-            return _nested(json.loads(structure[len("nested:") :]), outputs)
+        if (keys := self.graph.output_keys) is not None:
+            return dict(zip(keys, outputs))
+        if (numbers := self.graph.output_nesting) is not None:
+            return _nested(numbers, outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _check_batch(self, rows, batch_size):
@@ -456,14 +452,6 @@ class _Progress:
         left = seconds / done * (self.rows - done) if done else 0.0
         end = "\n" if done == self.rows else ""
         print(f"\r{done}/{self.rows} rows, {seconds:.1f} s, {left:.1f} s left ", end=end, file=sys.stderr, flush=True)
-
-
-def _check_threads(n_threads):
-    if n_threads is None:
-        return None
-    if isinstance(n_threads, bool) or not isinstance(n_threads, numbers.Integral) or n_threads < 1:
-        raise InputError(f"n_threads is {n_threads!r}; expected a whole number of at least 1")
-    return int(n_threads)
 
 
 def _restore(graph, tensors, options):

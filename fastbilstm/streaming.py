@@ -12,7 +12,7 @@ import numpy as np
 from .causality import STREAM, find_places, history
 from .errors import InputError
 from .graph import Node
-from .inputs import by_input
+from .inputs import by_input, check_whole
 from .layers import Functional, Tensor, core
 from .layers.base import check_sequence_mask
 from .layers.core import check_ids
@@ -131,9 +131,7 @@ class Stream:
     """
 
     def __init__(self, model, batch=1):
-        if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 1:
-            raise InputError(f"batch is {batch!r}; expected a whole number of at least 1")
-        self.model, self.batch = model, int(batch)
+        self.model, self.batch = model, check_whole("batch", batch, optional=False)
         self._plan, self._kinds = model._streaming()
         self._states = {}
         self._fast = _fast_chain(self._plan, self.batch) if self._plan.backend == "vector" else None
@@ -287,7 +285,7 @@ def _fast_chain(plan, batch):
     from .engine_recurrent import VectorEmbedded, VectorRecurrent
 
     runner, graph = plan.runner, plan.network.graph
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.output_structure.startswith("dict:"):
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.output_keys is not None:
         return None
     number, parts = 0, []
     for step in runner.steps:

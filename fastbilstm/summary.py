@@ -105,7 +105,12 @@ def plan_lines(model, rows):
     ]
     if plan.backend == "vector":
         lines += _engine_lines(plan, rows)
-    lines += [f"text: {model.text.describe()}"] if model.text is not None else []
+    return lines + held_lines(model)
+
+
+def held_lines(model):
+    """What a file holds beside the network: tokenizer, labels, notes."""
+    lines = [f"text: {model.text.describe()}"] if model.text is not None else []
     lines += [f"labels: {', '.join(model.labels)}"] if model.labels is not None else []
     return lines + [f"note: {note}" for note in model.graph.notes]
 

@@ -30,10 +30,9 @@ def keras_order(graph):
     count = len(graph.inputs)
     reads = {count + k: [ref.node for ref in parents(node)] for k, node in enumerate(graph.nodes)}
     outputs = list(graph.outputs)
-    if graph.output_structure.startswith("dict:"):
+    if (keys := graph.output_keys) is not None:
         # Keras flattens a dict by its sorted keys.
-        named = zip(graph.output_structure[len("dict:") :].split("\0"), outputs)
-        outputs = [ref for _, ref in sorted(named, key=lambda pair: pair[0])]
+        outputs = [ref for _, ref in sorted(zip(keys, outputs), key=lambda pair: pair[0])]
     post_order, done = [], set()
     stack = [(ref.node, False) for ref in reversed(outputs)]
     while stack:

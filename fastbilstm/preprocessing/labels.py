@@ -15,12 +15,13 @@ def check_labels(labels):
     """A list of two or more different texts, or InputError."""
     if isinstance(labels, (str, bytes, dict)) or not hasattr(labels, "__len__"):
         raise InputError(f"labels are {labels!r}; expected a list of str")
-    labels = list(labels)
+    labels, seen = list(labels), {}
     for number, label in enumerate(labels):
         if not isinstance(label, str) or not label:
             raise InputError(f"label {number} is {label!r}; expected a text (str)")
-        if label in labels[:number]:
-            raise InputError(f"label {label!r} stands twice, as numbers {labels.index(label)} and {number}")
+        if label in seen:
+            raise InputError(f"label {label!r} stands twice, as numbers {seen[label]} and {number}")
+        seen[label] = number
     if len(labels) < 2:
         raise InputError(f"there are {len(labels)} labels; expected two or more")
     return [str(label) for label in labels]

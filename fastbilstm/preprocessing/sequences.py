@@ -1,10 +1,9 @@
 """pad_sequences, and checks that the rest of preprocessing shares. Imports NumPy only."""
 
-import numbers
-
 import numpy as np
 
 from ..errors import InputError
+from ..inputs import check_whole
 
 SIDES = ("pre", "post")
 
@@ -14,15 +13,6 @@ def check_side(name, value):
     if value not in SIDES:
         raise InputError(f"{name} is {value!r}; expected 'pre' or 'post'")
     return value
-
-
-def check_whole(name, value, minimum, optional=True):
-    """A whole number as int (or None where it is optional); anything else is refused by the name of the option."""
-    if value is None and optional:
-        return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
-        raise InputError(f"{name} is {value!r}; expected a whole number of at least {minimum}")
-    return int(value)
 
 
 def check_texts(texts, kinds=(str,)):

@@ -10,7 +10,8 @@ import os
 import numpy as np
 
 from ..errors import FileFormatError, InputError
-from .sequences import check_texts, check_whole
+from ..inputs import check_whole
+from .sequences import check_texts
 from .tokenizer import check_ids
 from .words import FILTERS, separator
 

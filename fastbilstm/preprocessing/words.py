@@ -6,7 +6,7 @@ Imports the standard library only.
 import hashlib
 
 from ..errors import InputError
-from .sequences import check_whole
+from ..inputs import check_whole
 
 # What Keras takes for separators of words.
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
