@@ -1,5 +1,26 @@
 # Attention and pooling over time, included in _kernels.pyx: each batch row by itself, kept timesteps alone.
 
+cdef enum:
+    # Queries of a block, whose scores stay in the L2 cache.
+    BLOCK = 48
+    # Groups of blocks at most; the mean over queries is summed by group, so that threads do not change a bit.
+    GROUPS = 16
+
+
+# One batch row, its masked timesteps left out.
+cdef struct Attend:
+    const fbl_kernels* table
+    const float* q            # (nq, depth)
+    Py_ssize_t nq, nv, depth, width, stride, threads
+    const float* packed_keys
+    const float* packed_values
+    float scale
+    bint symmetric, all_masked, pooled
+    float* scores             # (nq, stride) if symmetric, else (BLOCK, stride) for each thread
+    float* shares             # (BLOCK,) for each thread
+    float* means              # (GROUPS, stride)
+    float* y                  # (nq, width)
+
 
 cdef void _pack_transposed(
     const fbl_kernels* table, const float* x, Py_ssize_t n, Py_ssize_t depth, float* packed,
@@ -30,21 +51,86 @@ cdef void _pack_rows(const float* x, Py_ssize_t depth, Py_ssize_t n, Py_ssize_t 
         column += size
 
 
-cdef void _symmetric_scores(
-    const fbl_kernels* table, const float* x, Py_ssize_t n, Py_ssize_t depth, const float* packed, float* scores,
-    Py_ssize_t stride,
-) noexcept nogil:
-    """x.x^T (n, n): the upper triangle by gemm, the lower one copied. The products commute, so no bit differs."""
-    cdef Py_ssize_t width = 4 * table.lanes, start, rows, first
-    for start in range(0, n, 48):
-        rows, first = min(48, n - start), start // width * width
-        table.gemm(
-            rows, depth, n - first, x + start * depth, depth, NULL, packed + first * depth, NULL,
-            scores + start * stride + first, stride,
-        )
-    for start in range(0, n, 48):
+cdef int _upper_scores(void* argument, Py_ssize_t thread, const volatile int* stop) except -1 nogil:
+    """x.x^T (n, n) of a sequence with itself: the upper triangle. Blocks are dealt to and fro, as they get smaller."""
+    cdef const Attend* at = <const Attend*> argument
+    cdef Py_ssize_t width = 4 * at.table.lanes, turn = 0, start = BLOCK * thread, first
+    while start < at.nq:
+        if is_stopped(stop):
+            return 0
         first = start // width * width
-        table.transpose(first, min(48, n - start), scores + start, stride, scores + start * stride, stride)
+        at.table.gemm(
+            min(BLOCK, at.nq - start), at.depth, at.nq - first, at.q + start * at.depth, at.depth, NULL,
+            at.packed_keys + first * at.depth, NULL, at.scores + start * at.stride + first, at.stride,
+        )
+        turn += 1
+        start = BLOCK * (turn * at.threads + (at.threads - 1 - thread if turn & 1 else thread))
+    return 0
+
+
+cdef int _lower_scores(void* argument, Py_ssize_t thread, const volatile int* stop) except -1 nogil:
+    """The lower triangle, copied from the upper one: the products commute, so no bit differs."""
+    cdef const Attend* at = <const Attend*> argument
+    cdef Py_ssize_t width = 4 * at.table.lanes, start = BLOCK * thread
+    while start < at.nq:
+        at.table.transpose(
+            start // width * width, min(BLOCK, at.nq - start), at.scores + start, at.stride,
+            at.scores + start * at.stride, at.stride,
+        )
+        start += BLOCK * at.threads
+    return 0
+
+
+cdef int _attend(void* argument, Py_ssize_t thread, const volatile int* stop) except -1 nogil:
+    """Softmax over the scores and what the queries get, or the mean of their weights, group after group."""
+    cdef const Attend* at = <const Attend*> argument
+    cdef Py_ssize_t size = group_size(at.nq), work = 0, group = thread, start, rows, r, k
+    cdef float* block = at.scores + BLOCK * thread * at.stride
+    cdef float* share = at.shares + BLOCK * thread
+    cdef float* y
+    while group * size < at.nq:
+        if at.pooled:
+            memset(at.means + group * at.stride, 0, at.nv * sizeof(float))
+        start = group * size
+        while start < min(at.nq, (group + 1) * size):
+            rows = min(BLOCK, at.nq - start)
+            work += rows * at.nv * (at.depth + (0 if at.pooled else at.width) + ROW_WORK)
+            if work >= SIGNAL_WORK:
+                if is_stopped(stop):
+                    return 0
+                work = 0
+            if at.symmetric:
+                block = at.scores + start * at.stride
+            else:
+                at.table.gemm(
+                    rows, at.depth, at.nv, at.q + start * at.depth, at.depth, NULL, at.packed_keys, NULL, block, at.stride
+                )
+            if at.all_masked:
+                for r in range(rows):
+                    for k in range(at.nv):
+                        block[r * at.stride + k] = at.scale * block[r * at.stride + k] - <float> 1e9
+                at.table.softmax(block, rows, at.nv, at.stride, 1, share)
+            else:
+                at.table.softmax(block, rows, at.nv, at.stride, at.scale, share)
+            if at.pooled:
+                for r in range(rows):
+                    share[r] /= <float> at.nq
+                at.table.add_rows(rows, at.nv, share, block, at.stride, at.means + group * at.stride)
+            else:
+                y = at.y + start * at.width
+                at.table.gemm(rows, at.nv, at.width, block, at.stride, NULL, at.packed_values, NULL, y, at.width)
+                for r in range(rows):
+                    for k in range(at.width):
+                        y[r * at.width + k] *= share[r]
+            start += BLOCK
+        group += at.threads
+    return 0
+
+
+cdef inline Py_ssize_t group_size(Py_ssize_t queries) noexcept nogil:
+    """Queries of a group: whole blocks."""
+    cdef Py_ssize_t most = BLOCK * GROUPS
+    return max(<Py_ssize_t> 1, (queries + most - 1) // most) * BLOCK
 
 
 cdef Py_ssize_t _gather(const float* x, const uint8_t* kept, Py_ssize_t n, Py_ssize_t width, float* to) noexcept nogil:
@@ -57,7 +143,9 @@ cdef Py_ssize_t _gather(const float* x, const uint8_t* kept, Py_ssize_t n, Py_ss
     return count
 
 
-def attention(query, value, key, query_mask, value_mask, float scale, bint pooled, out, Scratch scratch not None, name):
+def attention(query, value, key, query_mask, value_mask, float scale, bint pooled, out, Scratch scratch not None, name,
+    Py_ssize_t n_threads=1,
+):
     """softmax(scale * Q.K^T) V for each batch row; with `pooled` the mean of it over the queries.
 
     Parameters
@@ -68,8 +156,10 @@ def attention(query, value, key, query_mask, value_mask, float scale, bint poole
         left out; where all are masked, 1e9 is taken off every score, as Keras does.
     out : ndarray (B, Tq, E), or (B, E) with `pooled`
         Written. The mean is taken over the weights before they meet V: half the work.
+    n_threads : int
+        At most; they share the queries of a row.
     """
-    cdef Py_ssize_t batch, queries, depth, values, width, b, nq, nv, start, rows, r, k, lanes
+    cdef Py_ssize_t batch, queries, depth, values, width, b, nq, nv, r, k, lanes, stride
     batch, queries, depth = checked("query", query, (None, None, None)).shape
     values, width = checked("value", value, (batch, None, None)).shape[1:]
     cdef const float* q_at = floats(query)
@@ -91,86 +181,59 @@ def attention(query, value, key, query_mask, value_mask, float scale, bint poole
         v_mask = <const uint8_t*> floats(checked("value_mask", value_mask, (batch, values), False, _BOOL))
     if out.size == 0:
         return out
-    lanes = table.lanes
+    lanes, n_threads = table.lanes, max(1, min(n_threads, (queries + BLOCK - 1) // BLOCK))
     stride = rounded_up(values, lanes)
-    cdef Py_ssize_t score_stride = stride
-    cdef float* packed_keys = floats(scratch.take((name, "keys"), (depth, stride)))
-    cdef float* packed_values = floats(scratch.take((name, "values"), (values, rounded_up(width, lanes))))
+    cdef Attend at
+    at.table, at.depth, at.width, at.stride, at.threads = table, depth, width, stride, n_threads
+    at.scale, at.pooled = scale, pooled
     # Of a sequence with itself half of the scores do; they need a place for all, which is small for some lengths only.
     cdef bint symmetric = q_at == k_at and queries == values and q_mask == v_mask and queries <= SYMMETRIC_TIMESTEPS
-    cdef float* scores = floats(scratch.take((name, "scores"), (queries if symmetric else 48, stride)))
-    cdef float* block
-    cdef float* y
-    cdef float* mean = floats(scratch.take((name, "mean"), (stride,)))
-    cdef float* share = floats(scratch.take((name, "share"), (48,)))
-    cdef float* gathered_q = floats(scratch.take((name, "q"), (queries, depth)))
-    cdef float* gathered_k = floats(scratch.take((name, "k"), (values, depth)))
-    cdef float* gathered_v = floats(scratch.take((name, "v"), (values, width)))
-    cdef float* answer = floats(scratch.take((name, "y"), (queries, width)))
-    cdef const float* row_q
+    cdef float* packed_keys = scratch.place((name, "keys"), (depth, stride))
+    cdef float* packed_values = scratch.place((name, "values"), (values, rounded_up(width, lanes)))
+    cdef float* gathered_q = scratch.place((name, "q"), (queries, depth))
+    cdef float* gathered_k = scratch.place((name, "k"), (values, depth))
+    cdef float* gathered_v = scratch.place((name, "v"), (values, width))
+    cdef float* answer = scratch.place((name, "y"), (queries, width))
+    at.packed_keys, at.packed_values = packed_keys, packed_values
+    at.scores = scratch.place((name, "scores"), (queries if symmetric else BLOCK * n_threads, stride))
+    at.shares = scratch.place((name, "shares"), (BLOCK * n_threads,))
+    at.means = scratch.place((name, "means"), (GROUPS, stride))
     cdef const float* row_k
     cdef const float* row_v
-    cdef bint all_masked
-    cdef Py_ssize_t work = 0
-    with nogil:
-        for b in range(batch):
-            row_q, row_k, row_v = q_at + b * queries * depth, k_at + b * values * depth, v_at + b * values * width
-            nq, nv = queries, values
+    cdef float[16] ones = [1] * 16
+    for b in range(batch):
+        at.q, row_k, row_v = q_at + b * queries * depth, k_at + b * values * depth, v_at + b * values * width
+        nq, nv, at.all_masked = queries, values, False
+        with nogil:
             if q_mask != NULL:
-                nq = _gather(row_q, q_mask + b * queries, queries, depth, gathered_q)
-                row_q = gathered_q
-            all_masked = False
+                nq = _gather(at.q, q_mask + b * queries, queries, depth, gathered_q)
+                at.q = gathered_q
             if v_mask != NULL:
                 nv = _gather(row_k, v_mask + b * values, values, depth, gathered_k)
-                all_masked = nv == 0
-                if not all_masked:
+                at.all_masked = nv == 0
+                if not at.all_masked:
                     _gather(row_v, v_mask + b * values, values, width, gathered_v)
                     row_k, row_v = gathered_k, gathered_v
                 else:
                     nv = values
             _pack_transposed(table, row_k, nv, depth, packed_keys)
-            if pooled:
-                memset(mean, 0, nv * sizeof(float))
-                memset(out_at + b * width, 0, width * sizeof(float))
-            else:
+            if not pooled:
                 _pack_rows(row_v, nv, width, lanes, packed_values)
-            if symmetric and not all_masked:
-                _symmetric_scores(table, row_q, nq, depth, packed_keys, scores, score_stride)
-            for start in range(0, nq, 48):
-                rows = min(48, nq - start)
-                work += rows * nv * (depth + (0 if pooled else width) + ROW_WORK)
-                if work >= SIGNAL_WORK:
-                    look_for_signals()
-                    work = 0
-                block = scores
-                if symmetric and not all_masked:
-                    block = scores + start * score_stride
-                else:
-                    table.gemm(
-                        rows, depth, nv, row_q + start * depth, depth, NULL, packed_keys, NULL, block, score_stride
-                    )
-                if all_masked:
-                    for r in range(rows):
-                        for k in range(nv):
-                            block[r * score_stride + k] = scale * block[r * score_stride + k] - <float> 1e9
-                    table.softmax(block, rows, nv, score_stride, 1, share)
-                else:
-                    table.softmax(block, rows, nv, score_stride, scale, share)
-                if pooled:
-                    for r in range(rows):
-                        share[r] /= <float> nq
-                    table.add_rows(rows, nv, share, block, score_stride, mean)
-                else:
-                    y = (out_at + b * queries * width if q_mask == NULL else answer) + start * width
-                    table.gemm(rows, nv, width, block, score_stride, NULL, packed_values, NULL, y, width)
-                    for r in range(rows):
-                        for k in range(width):
-                            y[r * width + k] *= share[r]
-            if pooled:
-                table.add_rows(nv, width, mean, row_v, width, out_at + b * width)
-                if nq == 0:
-                    for k in range(width):
-                        out_at[b * width + k] = NAN
+        at.nq, at.nv, at.symmetric = nq, nv, symmetric and not at.all_masked
+        at.y = out_at + b * queries * width if q_mask == NULL else answer
+        if at.symmetric:
+            run_parts(_upper_scores, &at, n_threads, n_threads)
+            run_parts(_lower_scores, &at, n_threads, n_threads)
+        run_parts(_attend, &at, n_threads, n_threads)
+        with nogil:
+            if pooled and nq == 0:
+                for k in range(width):
+                    out_at[b * width + k] = NAN
+            elif pooled:
+                # The sum over the groups, in their order, is the mean over the queries.
+                table.add_rows((nq - 1) // group_size(nq), nv, ones, at.means + stride, stride, at.means)
+                memset(out_at + b * width, 0, width * sizeof(float))
+                table.add_rows(nv, width, at.means, row_v, width, out_at + b * width)
             elif q_mask != NULL:
                 nq = 0
                 for r in range(queries):
@@ -202,8 +265,8 @@ def mean_over_time(x, mask, out, Scratch scratch not None, name):
         return out
     total = np.empty(width, np.float64)
     cdef double* total_at = <double*> <void*> floats(total)
-    cdef float* gathered = floats(scratch.take((name, "gathered"), (timesteps, width)))
-    cdef float* sums = floats(scratch.take((name, "sums"), (width,)))
+    cdef float* gathered = scratch.place((name, "gathered"), (timesteps, width))
+    cdef float* sums = scratch.place((name, "sums"), (width,))
     cdef float[16] ones = [1] * 16
     cdef const float* row
     with nogil:

@@ -9,14 +9,14 @@ cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport NAN
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport INT32_MAX, int32_t, uint8_t
 from libc.string cimport memcpy, memset, strcmp
 
 import os
 
 import numpy as np
 
-from fastbilstm.threads import check as check_team
+from fastbilstm.threads import check as check_team, free_helpers
 
 from _fbl cimport (
     FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_MUL, FBL_SIGMOID, FBL_STORE, FBL_TANH, fbl_kernels, fbl_recurrent, fbl_prefetch, fbl_table_count, fbl_tables, fbl_usable,
@@ -74,13 +74,10 @@ def current_core():
 def wait_for(bytearray flag not None, Py_ssize_t looks):
     """Look at the first byte of `flag`, without the GIL, until it is not 0 or that often; returns whether it is not 0."""
     cdef const volatile uint8_t* at = <const volatile uint8_t*> <char*> flag
-    cdef Py_ssize_t k = 0
     if len(flag) == 0:
         raise ValueError("flag is empty")
     with nogil:
-        while k < looks and at[0] == 0:
-            FBL_PAUSE()
-            k += 1
+        look_for(at, looks)
     return at[0] != 0
 
 
@@ -167,6 +164,41 @@ cdef object checked(str what, array, tuple shape, bint written=False, dtype=_FLO
             f"{shape}, got {found}"
         )
     return array
+
+
+def is_plain(x, str dtype not None, tuple shape not None, limit):
+    """Whether `x` is an input that needs no change: a C-contiguous float32 or int32 array with elements, of the kind of
+    `dtype` and of `shape` but for the rows (None: any size), without an id that is not below `limit` (None: no ids).
+    """
+    cdef Py_buffer view
+    cdef Py_ssize_t k, n = 1
+    cdef bint good
+    if type(x) is not np.ndarray:
+        return False
+    try:
+        PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    except (ValueError, BufferError):
+        return False
+    try:
+        good = view.itemsize == 4 and <size_t> view.buf % 4 == 0 and view.ndim == len(shape)
+        if strcmp(view.format, b"f") == 0:
+            good = good and limit is None and dtype.startswith("float")
+        else:
+            good = good and strcmp(view.format, b"i") == 0 and dtype.startswith(("int", "uint", "float"))
+        for k in range(view.ndim if good else 0):
+            n *= view.shape[k]
+            good = good and n > 0 and (k == 0 or shape[k] is None or shape[k] == view.shape[k])
+        return good and (limit is None or are_below(<const int32_t*> view.buf, n, min(limit, INT32_MAX)))
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef bint are_below(const int32_t* ids, Py_ssize_t n, Py_ssize_t limit) noexcept:
+    cdef Py_ssize_t k
+    cdef bint bad = False
+    for k in range(n):
+        bad |= not 0 <= ids[k] < limit
+    return not bad
 
 
 cdef object matrix_of(str what, array, tuple shape):
@@ -323,28 +355,41 @@ cdef class Matrix:
 cdef class Scratch:
     """Buffers of one running prediction, by name; each grows to the largest size asked for and is used again."""
 
-    cdef dict buffers
+    cdef dict buffers, owners
+    cdef readonly Py_ssize_t nbytes
 
     def __cinit__(self):
-        self.buffers = {}
+        self.buffers, self.owners = {}, {}
+
+    cdef buffer(self, name, size):
+        """A buffer of at least `size` floats."""
+        buffer = self.buffers.get(name)
+        if buffer is None or len(buffer) < size or FBL_FENCED:
+            if buffer is not None:
+                self.nbytes -= buffer.nbytes
+                del self.owners[id(buffer.base)]
+            buffer = self.buffers[name] = aligned((size,))
+            self.nbytes += buffer.nbytes
+            self.owners[id(buffer.base)] = name
+        return buffer
+
+    cdef float* place(self, name, tuple shape) except? NULL:
+        """Address of an uninitialized array of a shape, valid until the name is taken again."""
+        return floats(self.buffer(name, elements(shape)))
 
     def take(self, name, shape):
         """An uninitialized float32 array of a shape; it is valid until the name is taken again."""
         size = elements(shape)
-        buffer = self.buffers.get(name)
-        if buffer is None or buffer.size < size or FBL_FENCED:
-            buffer = self.buffers[name] = aligned((size,))
-        return buffer[:size].reshape(shape)
+        return self.buffer(name, size)[:size].reshape(shape)
 
     def owns(self, array):
         """Whether an array lies in one of the buffers."""
-        return any(np.may_share_memory(array, buffer) for buffer in self.buffers.values())
-
-    @property
-    def nbytes(self):
-        return sum(buffer.nbytes for buffer in self.buffers.values())
+        if array.base is None or id(array.base) in self.owners:
+            return array.base is not None  # without a base it has memory of its own
+        return any([np.may_share_memory(array, buffer) for buffer in self.buffers.values()])
 
 
+include "_helpers.pxi"
 include "_rows.pxi"
 include "_loop.pxi"
 include "_outputs.pxi"

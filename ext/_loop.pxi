@@ -11,6 +11,7 @@ cdef enum:
 
 cdef struct Job:
     const fbl_kernels* table
+    Order rows
     fbl_recurrent step
     const float* x            # rows of floats, or of embeddings, or of projections if `projected`
     const int32_t* ids        # row of a sequence -> row of x; NULL: the same row
@@ -166,18 +167,16 @@ cdef class Recurrent:
         return self.gates * self.units * (self.units + (0 if self.projected else self.features))
 
 
-def run_recurrent(list runs not None, x, Rows rows not None, Scratch scratch not None):
-    """Run one or two directions over the same input, one after the other.
+def run_recurrent(list runs not None, Scratch scratch not None, bint together=False):
+    """Run one or two directions, one after the other or, `together`, in two threads.
 
     Parameters
     ----------
     runs : list of dict
-        For each direction: `layer` (Recurrent); `reverse`, read from the last timestep to the first; `initial_state`, (h, c) or
-        (h,), each (B, U), or None; `outputs` (B, T, any) or None, written from column `offset` on with `merge` (a value of
-        MERGES); `flip`, write the output of timestep t at T-1-t; `name`, for the scratch buffers.
-    x : ndarray
-        (B, T, F) float32, or (B, T) int32 token ids for a layer with embeddings; contiguous.
-    rows : Rows
+        For each direction: `layer` (Recurrent); `x`, (B, T, F) float32, or (B, T) int32 token ids for a layer with
+        embeddings, contiguous; `rows` (Rows) of it; `reverse`, read from the last timestep to the first; `initial_state`,
+        (h, c) or (h,), each (B, U), or None; `outputs` (B, T, any) or None, written from column `offset` on with `merge`
+        (a value of MERGES); `flip`, write the output of timestep t at T-1-t; `name`, for the scratch buffers.
 
     Returns
     -------
@@ -192,46 +191,48 @@ def run_recurrent(list runs not None, x, Rows rows not None, Scratch scratch not
         raise ValueError(f"two directions have scratch buffers of the same name {runs[0]['name']!r}")
     kept = []
     for k in range(count):
-        kept.append(_prepare(&jobs[k], runs[k], x, rows, scratch))
-    with nogil:
-        # One after the other: in turn, step by step, they would drive each other's weights out of the L1 cache.
-        for k in range(count):
-            _loop(&jobs[k], rows)
-    return [_final_states(&jobs[k], runs[k]["layer"], rows) for k in range(count)]
+        kept.append(_prepare(&jobs[k], runs[k], scratch))
+    # In one thread one after the other: in turn, step by step, they would drive each other's weights out of the L1 cache.
+    run_parts(_run_job, jobs, count, 2 if together else 1)
+    return [_final_states(&jobs[k], runs[k]["layer"]) for k in range(count)]
 
 
-cdef _prepare(Job* job, dict run, x, Rows rows, Scratch scratch):
+cdef int _run_job(void* jobs, Py_ssize_t k, const volatile int* stop) except -1 nogil:
+    return _loop(<Job*> jobs + k, stop)
+
+
+cdef _prepare(Job* job, dict run, Scratch scratch):
     """Check the arrays of a direction and fill its Job; returns what must stay alive."""
     cdef Recurrent layer = <Recurrent?> run["layer"]
+    cdef Rows rows = <Rows?> run["rows"]
     cdef fbl_recurrent* step = &job.step
-    cdef Py_ssize_t batch = rows.batch, padded = layer.units_padded
+    cdef Py_ssize_t batch = rows.at.batch, timesteps = rows.at.timesteps, padded = layer.units_padded
     cdef Matrix kernel
     memset(job, 0, sizeof(Job))
-    job.table = layer.table
+    job.table, job.rows, x = layer.table, rows.at, run["x"]
     table, kernel = layer.source
     name = run["name"]
     if table is None:
-        job.x = floats(checked("x", x, (batch, rows.timesteps, layer.features)))
+        job.x = floats(checked("x", x, (batch, timesteps, layer.features)))
     else:
         job.x = floats(table)
-        job.ids = <const int32_t*> floats(checked("ids", x, (batch, rows.timesteps), False, _INT32))
-        _check_ids(job.ids, batch * rows.timesteps, layer.rows_of_table)
+        job.ids = <const int32_t*> floats(checked("ids", x, (batch, timesteps), False, _INT32))
+        if not are_below(job.ids, batch * timesteps, layer.rows_of_table):
+            raise ValueError(f"a token id is not in 0 to {layer.rows_of_table - 1}")
     job.features, job.projected, job.reverse, job.flip = layer.features, kernel is None, run["reverse"], run["flip"]
     job.how, job.candidate = layer.how, layer.candidate_at
-    states = scratch.take((name, "states"), (3, batch, padded))
+    states = scratch.buffer((name, "states"), elements((3, batch, padded)))
     job.states = floats(states)
+    memset(job.states, 0, 3 * batch * padded * sizeof(float))
     row_bytes = 2 * sizeof(Py_ssize_t) if kernel is None else sizeof(float) * layer.width
     # In Python's integers: batch may be any number where an axis of the arrays is empty.
     steps = max(1, SLICE_BYTES // max(1, int(row_bytes) * int(batch)))
-    job.slice_rows = batch * min(steps, rows.timesteps)
+    job.slice_rows = batch * min(steps, timesteps)
     if kernel is not None:
         job.packed, job.bias = kernel.packed_at, kernel.bias_at
-        proj = scratch.take((name, "proj"), (job.slice_rows, layer.width))
-        job.proj = floats(proj)
-    index = scratch.take((name, "index"), (2, job.slice_rows, sizeof(Py_ssize_t) // sizeof(float)))
-    job.source = <Py_ssize_t*> floats(index)
+        job.proj = scratch.place((name, "proj"), (job.slice_rows, layer.width))
+    job.source = <Py_ssize_t*> scratch.place((name, "index"), (2, job.slice_rows, sizeof(Py_ssize_t) // sizeof(float)))
     job.target = job.source + job.slice_rows
-    states[...] = 0
     if run["initial_state"] is not None:
         given = [np.asarray(state, np.float32) for state in run["initial_state"]]
         if [state.shape for state in given] != [(batch, layer.units)] * layer.n_states:
@@ -239,7 +240,8 @@ cdef _prepare(Job* job, dict run, x, Rows rows, Scratch scratch):
                 f"initial_state has shapes {[state.shape for state in given]}; expected {layer.n_states} of "
                 f"{(batch, layer.units)}"
             )
-        order = rows.order if rows.masked else slice(None)
+        order = rows.order if rows.at.masked else slice(None)
+        states = states[:3 * batch * padded].reshape(3, batch, padded)
         states[0, :, :layer.units] = states[1, :, :layer.units] = given[0][order]
         if layer.n_states == 2:
             states[2, :, :layer.units] = given[1][order]
@@ -254,41 +256,42 @@ cdef _prepare(Job* job, dict run, x, Rows rows, Scratch scratch):
         step.recurrent_activation = layer.recurrent_activation.code
         step.recurrent_activation_parameters = layer.recurrent_activation.parameters
     if job.how in (RUN_LSTM_CELL, RUN_GRU_CELL, RUN_RNN):
-        step.z = floats(scratch.take((name, "z"), (batch, layer.width)))
+        step.z = scratch.place((name, "z"), (batch, layer.width))
     if job.candidate != NULL:
-        step.reset = floats(scratch.take((name, "reset"), (batch, padded)))
+        step.reset = scratch.place((name, "reset"), (batch, padded))
     outputs = run["outputs"]
     if outputs is not None:
-        checked("outputs", outputs, (batch, rows.timesteps, None), True)
+        checked("outputs", outputs, (batch, timesteps, None), True)
         apart("outputs", outputs, {"x": x})
         step.out_stride = outputs.shape[2]
         if not 0 <= run["offset"] <= step.out_stride - layer.units:
             raise ValueError(f"outputs have {step.out_stride} columns, the {layer.units} units start at {run['offset']}")
         step.out = floats(outputs) + <Py_ssize_t> run["offset"]
-    return index, states, table, kernel
+    return table, kernel, rows
 
 
-cdef int _loop(Job* job, Rows rows) except -1 nogil:
+cdef int _loop(Job* job, const volatile int* stop) except -1 nogil:
     """All steps of a direction; `active` rows have more than `s` timesteps."""
-    cdef Py_ssize_t steps = rows.count(0) if rows.batch else 0, active = rows.batch
+    cdef Py_ssize_t steps = count_at(&job.rows, 0) if job.rows.batch else 0, active = job.rows.batch
     cdef Py_ssize_t s, work = 0
     for s in range(steps):
-        while rows.count(active - 1) <= s:
+        while count_at(&job.rows, active - 1) <= s:
             active -= 1
         if work >= SIGNAL_WORK:
-            look_for_signals()
+            if is_stopped(stop):
+                return 0
             work = 0
-        work += _step(job, s, active, rows)
+        work += _step(job, s, active)
     return 0
 
 
-cdef Py_ssize_t _step(Job* job, Py_ssize_t s, Py_ssize_t active, Rows rows) noexcept nogil:
+cdef Py_ssize_t _step(Job* job, Py_ssize_t s, Py_ssize_t active) noexcept nogil:
     """One timestep of one direction; returns the number of multiplications."""
     cdef fbl_recurrent* step = &job.step
-    cdef Py_ssize_t work = active * (step.width + ROW_WORK) * step.units, size = rows.batch * step.units_padded
+    cdef Py_ssize_t work = active * (step.width + ROW_WORK) * step.units, size = job.rows.batch * step.units_padded
     cdef Py_ssize_t ahead, columns, r
     if s == 0 or job.begin + active > job.filled:
-        work += _fill_slice(job, s, active, rows)
+        work += _fill_slice(job, s, active)
     step.rows = active
     if job.projected:
         step.proj, step.proj_index = job.x, job.source + job.begin
@@ -333,17 +336,18 @@ cdef inline void _multiply(
     )
 
 
-cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active, Rows rows) noexcept nogil:
+cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active) noexcept nogil:
     """Number the rows of the next steps, as many as a slice holds, and project them; returns the multiplications."""
-    cdef Py_ssize_t n = 0, steps = rows.count(0), width = job.step.width, r, t, row
+    cdef const Order* rows = &job.rows
+    cdef Py_ssize_t n = 0, steps = count_at(rows, 0), width = job.step.width, r, t, row
     while s < steps:
-        while rows.count(active - 1) <= s:
+        while count_at(rows, active - 1) <= s:
             active -= 1
         if n + active > job.slice_rows:
             break
         for r in range(active):
-            t = rows.time(r, s, job.reverse)
-            row = rows.row(r) * rows.timesteps
+            t = time_at(rows, r, s, job.reverse)
+            row = row_at(rows, r) * rows.timesteps
             job.target[n + r] = row + (rows.timesteps - 1 - t if job.flip else t)
             job.source[n + r] = row + t if job.ids == NULL else job.ids[row + t]
         n += active
@@ -357,18 +361,9 @@ cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active, Rows rows
     return n * job.features * width
 
 
-cdef int _check_ids(const int32_t* ids, Py_ssize_t n, Py_ssize_t limit) except -1:
-    cdef Py_ssize_t k
-    cdef bint bad = False
-    for k in range(n):
-        bad |= not 0 <= ids[k] < limit
-    if bad:
-        raise ValueError(f"a token id is not in 0 to {limit - 1}")
-    return 0
-
-
-cdef _final_states(Job* job, Recurrent layer, Rows rows):
+cdef _final_states(Job* job, Recurrent layer):
     """(h, c) or (h,) of each row after its last step: h lies in the buffer that an even or an odd number of steps ends in."""
+    cdef const Order* rows = &job.rows
     cdef Py_ssize_t units = layer.units, padded = layer.units_padded, r, row
     h, c = np.empty((rows.batch, units), np.float32), None
     cdef float* h_at = floats(h)
@@ -377,8 +372,8 @@ cdef _final_states(Job* job, Recurrent layer, Rows rows):
         c = np.empty((rows.batch, units), np.float32)
         c_at = floats(c)
     for r in range(rows.batch):
-        row = rows.row(r)
-        memcpy(h_at + row * units, job.states + ((rows.count(r) & 1) * rows.batch + r) * padded, units * sizeof(float))
+        row = row_at(rows, r)
+        memcpy(h_at + row * units, job.states + ((count_at(rows, r) & 1) * rows.batch + r) * padded, units * sizeof(float))
         if c_at != NULL:
             memcpy(c_at + row * units, job.step.c + r * padded, units * sizeof(float))
     return (h,) if c is None else (h, c)

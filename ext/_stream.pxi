@@ -11,19 +11,19 @@ cdef class StreamStep:
     cdef Rows rows
     cdef Scratch scratch
     cdef dict run
-    cdef object x, kept
+    cdef object kept
     cdef Recurrent layer
     cdef bint sequences, busy
     cdef bytes format
 
-    def __cinit__(self, dict run not None, x, bint sequences):
-        """run: a direction of `run_recurrent` without outputs; x: any input of one timestep, (B, 1, F) float32 or (B, 1)
+    def __cinit__(self, dict run not None, bint sequences):
+        """run: a direction of `run_recurrent` without outputs and with any input of one timestep, (B, 1, F) float32 or (B, 1)
         int32; sequences: whether what `push` returns has a time axis where its input has one.
         """
         if run["reverse"] or run["outputs"] is not None or run["merge"] != FBL_STORE:
             raise ValueError("a stream runs forwards, into outputs of its own")
-        self.rows, self.scratch = Rows(len(x), 1), Scratch()
-        self.run, self.x, self.sequences, self.layer = run, x, sequences, run["layer"]
+        self.rows, self.scratch = run["rows"], Scratch()
+        self.run, self.sequences, self.layer = run, sequences, run["layer"]
         self.set_states(None)
         self.format = b"f" if self.job.ids == NULL else b"i"
 
@@ -36,13 +36,13 @@ cdef class StreamStep:
             if np.shape(state) != shape:
                 raise ValueError(f"a state has shape {np.shape(state)}; expected {shape}")
         cdef Job job  # so that an error leaves the one in use as it is
-        kept = _prepare(&job, {**self.run, "initial_state": initial_state}, self.x, self.rows, self.scratch)
+        kept = _prepare(&job, {**self.run, "initial_state": initial_state}, self.scratch)
         job.step.out_stride = job.step.units
         self.job, self.kept = job, kept
 
     def states(self):
         """The states after the last step, each (B, U)."""
-        return _final_states(&self.job, self.layer, self.rows)
+        return _final_states(&self.job, self.layer)
 
     def push(self, x):
         """Run one timestep: x (B, 1, F) or (B, F) float32, or ids (B, 1) or (B,) int32, C-contiguous.
@@ -93,8 +93,8 @@ cdef class StreamStep:
 
     cdef void advance(self) noexcept nogil:
         cdef Job* job = &self.job
-        cdef Py_ssize_t size = self.rows.batch * job.step.units_padded
+        cdef Py_ssize_t size = self.rows.at.batch * job.step.units_padded
         job.begin = job.filled = 0
-        _step(job, 0, self.rows.batch, self.rows)
+        _step(job, 0, self.rows.at.batch)
         # Step 0 reads the first buffer of h and writes the second.
         memcpy(job.states, job.states + size, size * sizeof(float))

@@ -16,8 +16,8 @@ from .layers.merging import Attention
 from .layers.reshaping import GlobalAveragePooling1D
 
 Scratch = _kernels.Scratch
-# Multiplications that take one thread some 0.1 ms: less is not worth waking another thread.
-PARALLEL_WORK = 5_000_000
+# Multiplications that take one thread some 0.05 ms: less is not worth waking another thread.
+PARALLEL_WORK = 2_000_000
 
 
 class Context:
@@ -162,6 +162,7 @@ class VectorAttention(Attention):
             states.array(*shape),
             states.scratch,
             states.name(),
+            states.n_threads if worth_a_thread(key.shape[2], query.shape[1] * value.shape[1]) else 1,
         )
         if self.pooling is not None:
             return [Tensor(y[:, np.newaxis] if self.pooling.keepdims else y)]

@@ -6,7 +6,7 @@ Same call, same result as the layer of the specification each one replaces. Impo
 
 import numpy as np
 
-from . import _kernels, threads
+from . import _kernels
 from .engine import adopt, contiguous, contiguous_mask, row_activation, worth_a_thread
 from .folding import cell_of
 from .layers import Tensor
@@ -16,10 +16,19 @@ from .layers.recurrent import GRU, LSTM, Bidirectional, Recurrent, SimpleRNN, me
 
 
 def is_one_direction(layer):
-    """Whether it is an LSTM, GRU or SimpleRNN, perhaps with its Embedding: another one beside it may run in a thread of
-    its own.
-    """
+    """Whether it is an LSTM, GRU or SimpleRNN, perhaps with its Embedding: two of them may run beside each other."""
     return isinstance(layer.layer if isinstance(layer, VectorEmbedded) else layer, VectorRecurrent)
+
+
+def call_together(calls, states):
+    """The results of two layers of one direction, (layer, inputs, kwargs) each, in two threads."""
+    try:
+        jobs, ends = zip(*(layer.start_call(inputs, kwargs, states) for layer, inputs, kwargs in calls))
+        finals = _kernels.run_recurrent(list(jobs), states.scratch, True)
+    except ValueError:
+        # One after the other, the layer whose input does not fit raises an error with its name.
+        return [layer.call(inputs, kwargs, states) for layer, inputs, kwargs in calls]
+    return [end(final) for end, final in zip(ends, finals)]
 
 
 class VectorRecurrent(Recurrent):
@@ -57,10 +66,12 @@ class VectorRecurrent(Recurrent):
     def project(self):
         self.packed.project()
 
-    def job(self, name, initial_state, outputs=None, offset=0, merge=None, flip=False):
+    def job(self, x, rows, name, initial_state, outputs=None, offset=0, merge=None, flip=False):
         """One direction of `_kernels.run_recurrent`."""
         return {
             "layer": self.packed,
+            "x": x,
+            "rows": rows,
             "reverse": self.go_backwards,
             "initial_state": initial_state,
             "outputs": outputs,
@@ -89,13 +100,31 @@ class VectorRecurrent(Recurrent):
         return h if empty is None else np.where(empty[:, np.newaxis], np.float32(0), h)
 
     def run(self, x, mask, initial_state, masked_output, states):
+        job, end = self.start(x, mask, initial_state, masked_output, states)
+        return end(*_kernels.run_recurrent([job], states.scratch))
+
+    def start(self, x, mask, initial_state, masked_output, states):
+        """A direction for `run_recurrent`, and what makes the results of `run` of its final states."""
         x, rows = contiguous(x, self.input_dtype), states.rows(x, mask)
         outputs = states.array(*x.shape[:2], self.packed.units) if self.return_sequences else None
-        job = self.job(states.name(), initial_state, outputs, flip=self.go_backwards)
-        (final,) = _kernels.run_recurrent([job], x, rows, states.scratch)
-        if self.return_sequences:
-            self.fill(outputs, contiguous_mask(mask), rows, masked_output, initial_state, self.go_backwards)
-        return outputs, self.last_output(final[0], mask, rows, masked_output), *final
+
+        def end(final):
+            if self.return_sequences:
+                self.fill(outputs, contiguous_mask(mask), rows, masked_output, initial_state, self.go_backwards)
+            return outputs, self.last_output(final[0], mask, rows, masked_output), *final
+
+        return self.job(x, rows, states.name(), initial_state, outputs, flip=self.go_backwards), end
+
+    def start_call(self, inputs, kwargs, states):
+        """A direction for `run_recurrent`, and what makes the Tensors of `call` of its final states."""
+        x, mask, first = self.begin(inputs, kwargs, states)
+        job, end = self.start(x, mask, first, self.emitted(mask), states)
+
+        def tensors(final):
+            outputs, last, *final = end(final)
+            return self.finish(outputs, last, final, mask, inputs[0].mask, states)
+
+        return job, tensors
 
 
 class VectorLSTM(VectorRecurrent, LSTM):
@@ -154,28 +183,17 @@ class VectorBidirectional(Bidirectional):
             results += [Tensor(state) for state in final] if part.return_state else []
         return [Tensor(y, output_mask) for y in outputs] + results
 
-    def run_jobs(self, jobs, x, rows, states):
+    def run_jobs(self, jobs, rows, states):
         """The final states of both directions; in two threads where that pays."""
-        if not self.in_parallel(rows, states):
-            return _kernels.run_recurrent(jobs, x, rows, states.scratch)
-        done = [None, None]
-
-        def start(k):
-            def run():
-                (done[k],) = _kernels.run_recurrent([jobs[k]], x, rows, states.scratch)
-
-            return run
-
-        threads.run_together([start(0), start(1)])
-        return done
+        return _kernels.run_recurrent(jobs, states.scratch, self.in_parallel(rows, states))
 
     def in_parallel(self, rows, states):
         return states.n_threads > 1 and worth_a_thread(self.work, rows.steps)
 
     def run_last(self, x, mask, rows, first, second, states):
         """return_sequences=False: each direction's last output, merged."""
-        jobs = [part.job(states.name(), start) for part, start in zip(self.inner, (first, second))]
-        finals = self.run_jobs(jobs, x, rows, states)
+        jobs = [part.job(x, rows, states.name(), start) for part, start in zip(self.inner, (first, second))]
+        finals = self.run_jobs(jobs, rows, states)
         last = [part.last_output(f[0], mask, rows, part.masked_output) for part, f in zip(self.inner, finals)]
         return (last if self.merge_mode is None else [merge(*last, self.merge_mode)]), *finals
 
@@ -197,14 +215,14 @@ class VectorBidirectional(Bidirectional):
             joins = joins and (not rows.masked or {p.masked_output for p in self.inner} == {"zero"})
             places += places if joins else [states.array(rows.batch, rows.timesteps, units[1])]
         jobs = [
-            part.job(states.name(), start, place, offset, flip=flip)
+            part.job(x, rows, states.name(), start, place, offset, flip=flip)
             for part, start, place, offset, flip in zip(self.inner, (first, second), places, offsets, flips)
         ]
         if joins:
             jobs[1]["merge"] = _kernels.MERGES[mode]
-            finals = [_kernels.run_recurrent([job], x, rows, states.scratch)[0] for job in jobs]
+            finals = [_kernels.run_recurrent([job], states.scratch)[0] for job in jobs]
         else:
-            finals = self.run_jobs(jobs, x, rows, states)
+            finals = self.run_jobs(jobs, rows, states)
         filled = list(zip(self.inner, places, offsets, (first, second), flips))
         for part, place, offset, start, flip in filled[:1] if joins else filled:
             part.fill(place, mask, rows, part.masked_output, start, flip, offset)
@@ -234,6 +252,13 @@ class VectorEmbedded(Embedding):
         return self.layer.work
 
     def call(self, inputs, kwargs, states):
+        return self.checked(self.layer.call, inputs, kwargs, states)
+
+    def start_call(self, inputs, kwargs, states):
+        return self.checked(self.layer.start_call, inputs, kwargs, states)
+
+    def checked(self, function, inputs, kwargs, states):
+        """Give token ids and their mask to the layer."""
         ids, mask = inputs[0]
         if not kwargs.get("mask"):
             # From the ids as given, as Embedding does.
@@ -246,7 +271,7 @@ class VectorEmbedded(Embedding):
                 self.project = False
                 self.layer.project()
         try:
-            return self.layer.call([Tensor(ids, mask), *inputs[1:]], kwargs, states)
+            return function([Tensor(ids, mask), *inputs[1:]], kwargs, states)
         except ValueError:
             check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id")
             raise

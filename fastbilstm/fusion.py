@@ -6,12 +6,11 @@ product beside them, the mean over queries through Attention. Knows nothing of f
 """
 
 import copy
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import engine, engine_recurrent, threads
+from . import engine, engine_recurrent
 from .activations import kernel_code
 from .folding import (
     affine,
@@ -79,8 +78,8 @@ class Network(Functional):
         for step in steps:
             if step.beside and states.n_threads > 1 and self.is_worth_two(step, values):
                 other = next(steps)
-                pair = [partial(self.run, each, values, states) for each in (step, other)]
-                threads.run_together(pair)
+                calls = [self.plain_call(each, values) for each in (step, other)]
+                values[step.number], values[other.number] = engine_recurrent.call_together(calls, states)
                 ended = (*step.release, *other.release)
             else:
                 self.run(step, values, states)
@@ -90,18 +89,22 @@ class Network(Functional):
         return [values[ref.node][ref.tensor] for ref in self.results]
 
     def run(self, step, values, states):
-        layer, refs = step.layer, step.refs
-        if refs is None:
+        layer = step.layer
+        if step.refs is None:
             args = map_refs(lambda ref: values[ref.node][ref.tensor], step.args)
             kwargs = map_refs(lambda ref: values[ref.node][ref.tensor], step.kwargs)
             values[step.number] = self.call_part(layer, args, kwargs, states)
             return
-        tensors = [values[ref.node][ref.tensor] for ref in refs]
+        layer, tensors, kwargs = self.plain_call(step, values)
+        values[step.number] = layer.call(tensors, kwargs, states)
+
+    def plain_call(self, step, values):
+        """(layer, tensors, kwargs) of a step whose arguments are plain tensors."""
+        tensors = [values[ref.node][ref.tensor] for ref in step.refs]
         if step.mask is not None:
             mask = values[step.mask.node][step.mask.tensor].value
             tensors = [Tensor(tensors[0].value, mask.astype(bool, copy=False))]
-        tensors = autocast(tensors, layer, self.dtype)
-        values[step.number] = layer.call(tensors, NO_KWARGS if step.mask is None else MASK_GIVEN, states)
+        return step.layer, autocast(tensors, step.layer, self.dtype), NO_KWARGS if step.mask is None else MASK_GIVEN
 
     def is_worth_two(self, step, values):
         ref = step.refs[0]

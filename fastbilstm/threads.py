@@ -1,10 +1,12 @@
 """Threads for compiled code that releases the GIL: how many, and a pool that sleeps when idle.
 
-The pool starts no thread before one is needed, starts anew after a fork, and may be used from many threads at once: who
-waits for a task that no worker has begun runs it. Where the system lets us choose (Linux), a worker is kept off the
-core that its caller runs on: a scheduler that wakes a thread beside the one that woke it leaves both there for many
-milliseconds, longer than most predictions. Who waits for a task under way looks for its end for some 50 microseconds
-before it goes to sleep: waking up takes half of that. Imports the standard library and, when a task runs, `_kernels`.
+The pool starts no thread before one is needed, starts anew after a fork, and may be used from many threads at once. It
+has workers for Python functions, where who waits for a task that no worker has begun runs it, and helpers for parts of
+compiled loops (ext/_helpers.pxi), where who finds none free does all parts. Where the system lets us choose (Linux), a
+thread is kept off the core that its caller runs on: a scheduler that wakes a thread beside the one that woke it leaves
+both there for many milliseconds, longer than most predictions. Who waits for a task under way looks for its end for
+some 50 microseconds before it goes to sleep: waking up takes half of that. Imports the standard library and, when a
+task runs, `_kernels`.
 """
 
 import functools
@@ -161,26 +163,53 @@ class _Task:
         self.done.acquire()
 
 
+def _leave_signals():
+    """Signals are for the main thread: one that another thread receives does not wake it up when it waits."""
+    if hasattr(signal, "pthread_sigmask"):
+        faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
+
+
+def _help(helper, free):
+    """What the thread of a helper runs."""
+    _leave_signals()
+    helper.native_id = threading.get_native_id()
+    free.append(helper)
+    helper.serve()
+
+
+def _keep_apart(sleepers):
+    """Keep threads off the core of the calling one, where it may run on others."""
+    core = _compiled().current_core() if _compiled() else -1
+    if core < 0 or not hasattr(os, "sched_setaffinity"):
+        return
+    cores = None
+    for sleeper in sleepers:
+        if sleeper.core != core:
+            cores = cores or os.sched_getaffinity(0) - {core}
+            if not cores:
+                return
+            try:
+                os.sched_setaffinity(sleeper.native_id, cores)
+            except OSError:
+                pass  # another process may have taken these cores away just now: any core is good
+            sleeper.core = core
+
+
 class _Worker:
     """A thread of the pool: which core it is kept off, and whether it runs a task now."""
 
     def __init__(self, tasks):
-        self.tasks, self.avoided, self.busy = tasks, -1, False
+        self.tasks, self.core, self.busy = tasks, -1, False
         self.thread = threading.Thread(target=self.work, name="fastbilstm", daemon=True)
         self.thread.start()
 
-    def avoid(self, core, cores):
-        try:
-            os.sched_setaffinity(self.thread.native_id, cores)
-        except OSError:
-            pass  # another process may have taken these cores away just now: any core is good
-        self.avoided = core
+    @property
+    def native_id(self):
+        return self.thread.native_id
 
     def work(self):
-        # Signals are for the main thread: one that a worker receives does not wake it up when it waits.
-        if hasattr(signal, "pthread_sigmask"):
-            faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
+        _leave_signals()
         while True:
             task = self.tasks.get()
             self.busy = True
@@ -191,23 +220,11 @@ class _Worker:
 class _Pool:
     def __init__(self):
         self.tasks, self.lock, self.workers = SimpleQueue(), threading.Lock(), []
+        self.n_helpers, self.free_helpers = 0, []
 
     @property
     def size(self):
         return len(self.workers)
-
-    def keep_apart(self):
-        """Keep the workers that sleep off the core of the calling thread, where it may run on others."""
-        core = _compiled().current_core() if _compiled() else -1
-        if core < 0 or not hasattr(os, "sched_setaffinity"):
-            return
-        cores = None
-        for worker in self.workers:
-            if worker.avoided != core and not worker.busy:
-                cores = cores or os.sched_getaffinity(0) - {core}
-                if not cores:
-                    return
-                worker.avoid(core, cores)
 
     def submit(self, tasks):
         """Wake a worker for each task; where no thread can be started, who waits for a task runs it."""
@@ -217,9 +234,21 @@ class _Pool:
                     self.workers.append(_Worker(self.tasks))
                 except RuntimeError:
                     break
-        self.keep_apart()
+        _keep_apart([worker for worker in self.workers if not worker.busy])
         for task in tasks[: self.size]:
             self.tasks.put(task)
+
+    def start_helpers(self, count):
+        """Start helpers until there are `count`; each is free as soon as it runs."""
+        with self.lock:
+            while self.n_helpers < count:
+                helper = _compiled().Helper()
+                arguments = helper, self.free_helpers
+                try:
+                    threading.Thread(target=_help, args=arguments, name="fastbilstm helper", daemon=True).start()
+                except RuntimeError:
+                    return
+                self.n_helpers += 1
 
 
 _pool = _Pool()
@@ -233,6 +262,17 @@ def _forget():
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
+
+
+def free_helpers(count):
+    """The list of free helpers, kept off the core of the calling thread; whoever takes one out puts it back.
+
+    It is started that there are `count` of them: a thread that has just been started may be missing yet.
+    """
+    if _pool.n_helpers < count:
+        _pool.start_helpers(count)
+    _keep_apart(_pool.free_helpers)
+    return _pool.free_helpers
 
 
 def run_together(functions, stop=None):

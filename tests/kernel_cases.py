@@ -133,9 +133,11 @@ class Direction:
             reset_after,
         )
 
-    def job(self, outputs=None, offset=0, merge=None):
+    def job(self, x, rows, outputs=None, offset=0, merge=None):
         return {
             "layer": self.packed(),
+            "x": x,
+            "rows": rows,
             "reverse": self.reverse,
             "flip": self.flip,
             "initial_state": self.initial_state,
@@ -149,8 +151,8 @@ class Direction:
         """(outputs, h, c or nothing); masked places of the outputs keep UNTOUCHED."""
         rows = _kernels.Rows(x.shape[0], x.shape[1], mask)
         guarded = Guarded(*x.shape[:2], self.units)
-        job = self.job(guarded.array)
-        (final,) = _kernels.run_recurrent([job], x, rows, _kernels.Scratch() if scratch is None else scratch)
+        job = self.job(x, rows, guarded.array)
+        (final,) = _kernels.run_recurrent([job], _kernels.Scratch() if scratch is None else scratch)
         guarded.check()
         return guarded.array, *final
 

@@ -180,14 +180,15 @@ def test_compiled_step_checks_what_it_is_given():
     from fastbilstm import _kernels
 
     layer = model._streaming()[0].runner.steps[0].layer.runner
-    run, x = layer.job(0, None), X[:, :1].copy()
+    x = X[:, :1].copy()
+    run = layer.job(x, _kernels.Rows(3, 1), 0, None)
     for wrong in ({"reverse": True}, {"outputs": X}, {"merge": _kernels.MERGES["sum"]}):
         with pytest.raises(ValueError, match="a stream runs forwards"):
-            _kernels.StreamStep(run | wrong, x, True)
+            _kernels.StreamStep(run | wrong, True)
     for wrong in (X, X[:, :1, :4].copy(), x.astype("f8"), X[:, 0].copy()):
         with pytest.raises(ValueError, match="x must be"):
-            _kernels.StreamStep(run, wrong, True)
-    step = _kernels.StreamStep(run, x, True)
+            _kernels.StreamStep(run | {"x": wrong}, True)
+    step = _kernels.StreamStep(run, True)
     before = step.states()
     for wrong in (None, 5, [1.0], b"abc", x[:2], X[:, :2], x.astype("f8"), x.astype("i4"), x[0, 0, 0], x[..., None]):
         assert step.push(wrong) is None
@@ -199,7 +200,7 @@ def test_compiled_step_checks_what_it_is_given():
         step.set_states((np.zeros((2, 9)), np.zeros((2, 9))))
     for a, b in zip(step.states(), before, strict=True):
         np.testing.assert_array_equal(a, b)
-    empty = _kernels.StreamStep(run, x[:0], True)
+    empty = _kernels.StreamStep(run | {"x": x[:0], "rows": _kernels.Rows(0, 1)}, True)
     assert empty.push(x[:0]).shape == (0, 1, 9)
 
 

@@ -8,10 +8,14 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from fastbilstm import _kernels, threads
+from fastbilstm.activations import kernel_code, sigmoid, tanh
 from fastbilstm.threads import run_together
+
+needs_kernels = pytest.mark.skipif(_kernels.isa() is None, reason="this build has no vector kernels")
 
 
 @pytest.fixture
@@ -350,6 +354,83 @@ def test_a_worker_is_kept_off_the_core_of_its_caller(pool, monkeypatch):
         run_together([lambda: None, lambda: None])  # nowhere else to go
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+# ---- helpers of compiled loops ---------------------------------------------------------------------------------------
+
+
+def recur(together=True):
+    """The final states of two directions over the same input, of 2000 timesteps."""
+    x, rng = np.ones((1, 2000, 3), np.float32), np.random.default_rng(0)
+    kernel, recurrent_kernel = (rng.standard_normal(shape, np.float32) for shape in ((3, 32), (8, 32)))
+    codes = (_kernels.Activation(*kernel_code(function)) for function in (tanh, sigmoid))
+    layer = _kernels.Recurrent(kernel, recurrent_kernel, None, *codes)
+    options = {"flip": False, "initial_state": None, "outputs": None, "offset": 0, "merge": _kernels.MERGES[None]}
+    job = {"layer": layer, "x": x, "rows": _kernels.Rows(1, 2000), **options}
+    jobs = [job | {"reverse": k == 1, "name": k} for k in range(2)]
+    return np.array(_kernels.run_recurrent(jobs, _kernels.Scratch(), together))
+
+
+def wait_until(condition):
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
+@needs_kernels
+def test_a_helper_starts_when_needed_and_is_given_back(pool):
+    expected = recur(together=False)
+    assert pool.n_helpers == 0
+    for _ in range(5):
+        np.testing.assert_array_equal(recur(), expected)
+        wait_until(lambda: len(pool.free_helpers) == 1)
+    assert pool.n_helpers == 1 and pool.size == 0
+    (helper,) = pool.free_helpers
+    thread = next(t for t in threading.enumerate() if t.native_id == helper.native_id)
+    assert thread.daemon and thread is not threading.current_thread()
+
+
+@needs_kernels
+def test_many_callers_share_helpers(pool):
+    expected, wrong = recur(together=False), []
+
+    def call():
+        for _ in range(50):
+            if not np.array_equal(recur(), expected):
+                wrong.append(1)
+
+    callers = [threading.Thread(target=call) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    wait_until(lambda: len(pool.free_helpers) == 1)
+    assert not wrong and pool.n_helpers == 1
+
+
+@needs_kernels
+def test_where_no_helper_can_be_started(pool, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    np.testing.assert_array_equal(recur(), recur(together=False))
+    assert pool.n_helpers == 0 and not pool.free_helpers
+
+
+@needs_kernels
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs os.sched_setaffinity")
+def test_a_helper_is_kept_off_the_core_of_its_caller(pool, monkeypatch):
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("this process may use one core only")
+    for core in sorted(allowed)[:2]:
+        monkeypatch.setattr(_kernels, "current_core", lambda core=core: core)
+        recur()
+        wait_until(lambda: pool.free_helpers)
+        recur()
+        assert os.sched_getaffinity(pool.free_helpers[0].native_id) == allowed - {core}
 
 
 def test_wait_for_looks_at_a_flag():

@@ -230,88 +230,90 @@ def test_wrong_rows():
 
 
 def arguments(**options):
-    """Arguments of `run_recurrent` for one direction, and its job."""
+    """A direction for `run_recurrent`, and scratch buffers."""
     part = make_direction(3, 2, 5, **options)
-    job = part.job(np.ones((3, 4, 7), np.float32), 1)
     x = make_input(3, 4, 2) if part.embeddings is None else np.ones((3, 4), np.int32)
-    return job, [[job], x, _kernels.Rows(3, 4), _kernels.Scratch()]
+    return part.job(x, _kernels.Rows(3, 4), np.ones((3, 4, 7), np.float32), 1), _kernels.Scratch()
 
 
 def test_wrong_input_and_outputs():
-    job, (_, x, rows, scratch) = arguments()
-    run = lambda outputs, x: _kernels.run_recurrent([job | {"outputs": outputs}], x, rows, scratch)  # noqa: E731
+    job, scratch = arguments()
+    run = lambda outputs, x: _kernels.run_recurrent([job | {"outputs": outputs, "x": x}], scratch)  # noqa: E731
+    x = job["x"]
     given = {"outputs": job["outputs"], "x": x}
     for name, how in cases(given, ["outputs"], ["outputs"], [("outputs", c) for c in FREE[2:]]):
         refused(run, given, name, how, ["outputs"])
     refused(run, {"outputs": np.ones((3, 4, 5), np.float32), "x": x}, "outputs", "one column less", ["outputs"])
     for offset in (-1, 3, 2**62, -(2**62), 2**70):
         with pytest.raises(ValueError, match="outputs have 7 columns"):
-            _kernels.run_recurrent([job | {"offset": offset}], x, rows, scratch)
+            _kernels.run_recurrent([job | {"offset": offset}], scratch)
     buffer = np.zeros(100, np.float32)
     shared = buffer[10:94].reshape(3, 4, 7), buffer[:24].reshape(3, 4, 2)
     with pytest.raises(ValueError, match="outputs and x share memory"):
         run(*shared)
     for code in (-1, 4, 100):
         with pytest.raises(ValueError, match="merge is .*; expected a value of MERGES"):
-            _kernels.run_recurrent([job | {"merge": code}], x, rows, scratch)
-    for name, value in (("offset", 1.5), ("merge", None), ("merge", 1.5), ("layer", 3), ("layer", None)):
+            _kernels.run_recurrent([job | {"merge": code}], scratch)
+    wrong = ("offset", 1.5), ("merge", None), ("merge", 1.5), ("layer", 3), ("layer", None), ("rows", 1), ("rows", None)
+    for name, value in wrong:
         with pytest.raises(TypeError):
-            _kernels.run_recurrent([job | {name: value}], x, rows, scratch)
+            _kernels.run_recurrent([job | {name: value}], scratch)
     for name in job:
         with pytest.raises(KeyError, match=name):
-            _kernels.run_recurrent([{key: value for key, value in job.items() if key != name}], x, rows, scratch)
+            _kernels.run_recurrent([{key: value for key, value in job.items() if key != name}], scratch)
     np.testing.assert_array_equal(job["outputs"], 1)
 
 
 def test_wrong_states():
-    job, rest = arguments()
+    job, scratch = arguments()
     h, c = job["initial_state"]
     for bad in ((h[1:], c), (h, c[1:]), (h[:, 1:], c), (h[:1], c[:1]), (h[0], c[0]), (h, None), (h,), (h, c, c), "ab"):
         with pytest.raises((ValueError, TypeError)):
-            _kernels.run_recurrent([job | {"initial_state": bad}], *rest[1:])
+            _kernels.run_recurrent([job | {"initial_state": bad}], scratch)
     np.testing.assert_array_equal(job["outputs"], 1)
     # Any layout and dtype of floats will do: states are copied.
-    expected = _kernels.run_recurrent([job], *rest[1:])[0][0].copy()
+    expected = _kernels.run_recurrent([job], scratch)[0][0].copy()
     other = np.asfortranarray(h), c.astype(np.float64)
-    same_bits(_kernels.run_recurrent([job | {"initial_state": other}], *rest[1:])[0][0], expected)
+    same_bits(_kernels.run_recurrent([job | {"initial_state": other}], scratch)[0][0], expected)
 
 
 def test_wrong_ids():
     for project in (False, True):
-        job, (_, ids, rows, scratch) = arguments(embeddings=np.ones((7, 2), np.float32), project=project)
+        job, scratch = arguments(embeddings=np.ones((7, 2), np.float32), project=project)
+        ids = job["x"]
         for bad, place in itertools.product((-1, 7, 2**31 - 1, -(2**31)), ((0, 0), (2, 3))):
             spoiled = ids.copy()
             spoiled[place] = bad
             with pytest.raises(ValueError, match="a token id is not in 0 to 6"):
-                _kernels.run_recurrent([job], spoiled, rows, scratch)
+                _kernels.run_recurrent([job | {"x": spoiled}], scratch)
             mask = np.ones((3, 4), bool)
             mask[place] = False
             with pytest.raises(ValueError, match="a token id is not in 0 to 6"):
-                _kernels.run_recurrent([job], spoiled, _kernels.Rows(3, 4, mask), scratch)
+                _kernels.run_recurrent([job | {"x": spoiled, "rows": _kernels.Rows(3, 4, mask)}], scratch)
         for bad in (ids.astype(np.int64), ids.astype(np.float32), ids.astype(np.uint32), ids[1:], ids[0], ids[None]):
             with pytest.raises(ValueError, match="ids must be a C-contiguous int32 array"):
-                _kernels.run_recurrent([job], bad, rows, scratch)
+                _kernels.run_recurrent([job | {"x": bad}], scratch)
         np.testing.assert_array_equal(job["outputs"], 1)
-    job, rest = arguments(embeddings=np.ones((0, 2), np.float32))
+    job, scratch = arguments(embeddings=np.ones((0, 2), np.float32))
     with pytest.raises(ValueError, match="a token id is not in 0 to -1"):
-        _kernels.run_recurrent([job], *rest[1:])
+        _kernels.run_recurrent([job], scratch)
 
 
 def test_wrong_runs():
-    job, (_, x, rows, scratch) = arguments()
+    job, scratch = arguments()
     for count in (0, 3):
         with pytest.raises(ValueError, match=f"run_recurrent: {count} directions; expected 1 or 2"):
-            _kernels.run_recurrent([job] * count, x, rows, scratch)
+            _kernels.run_recurrent([job] * count, scratch)
     with pytest.raises(ValueError, match="scratch buffers of the same name 'one'"):
-        _kernels.run_recurrent([job, dict(job)], x, rows, scratch)
-    for number, bad in ((0, None), (0, [None]), (0, [None, job]), (0, (job,)), (2, None), (2, 1), (3, None), (3, {})):
-        given = [[job], x, rows, scratch]
+        _kernels.run_recurrent([job, dict(job)], scratch)
+    for number, bad in ((0, None), (0, [None]), (0, [None, job]), (0, (job,)), (1, None), (1, {})):
+        given = [[job], scratch]
         given[number] = bad
         with pytest.raises(TypeError):
             _kernels.run_recurrent(*given)
     # A second direction that is wrong: the first one has not run.
     with pytest.raises(ValueError, match="outputs must be"):
-        _kernels.run_recurrent([job, job | {"name": "two", "outputs": x[0]}], x, rows, scratch)
+        _kernels.run_recurrent([job, job | {"name": "two", "outputs": job["x"][0]}], scratch)
     np.testing.assert_array_equal(job["outputs"], 1)
 
 
@@ -322,7 +324,7 @@ def test_products_of_sizes_that_overflow():
     for batch, timesteps in ((2**58, 1), (2**57, 2), (2**57, 1)):
         x = np.empty((batch, timesteps, 0), np.float32)
         with pytest.raises(ValueError, match="too large"):
-            _kernels.run_recurrent([part.job()], x, _kernels.Rows(batch, timesteps), _kernels.Scratch())
+            _kernels.run_recurrent([part.job(x, _kernels.Rows(batch, timesteps))], _kernels.Scratch())
     with pytest.raises(ValueError, match="too large"):
         part.embeddings, part.project = np.empty((2**58, 0), np.float32), True
         part.packed()

@@ -57,6 +57,7 @@ def assert_outputs(y, k, kept, what=""):
 @pytest.mark.parametrize("units", [1, 3, 8, 17, 65])
 def test_sizes_and_masks(units, cell):
     """Two directions of different units side by side in a wider array; every other case reads and writes turned."""
+    threads = itertools.cycle([False, True])
     turns = itertools.cycle([(False, False), (True, True), (False, True), (True, False)])
     for batch, timesteps, kind in itertools.product([0, 1, 2, 5, 33], [1, 2, 7], MASKS):
         x, mask = make_input(batch, timesteps, 4), make_mask(kind, batch, timesteps)
@@ -65,11 +66,11 @@ def test_sizes_and_masks(units, cell):
         pair[1].reverse, pair[1].flip = not pair[0].reverse, pair[0].flip
         guarded = Guarded(batch, timesteps, 2 * units + 7)
         places = [slice(1, 1 + units), slice(3 + units, 5 + 2 * units)]
-        jobs = [part.job(guarded.array, place.start) for part, place in zip(pair, places)]
-        rows = _kernels.Rows(batch, timesteps, mask)
-        finals = _kernels.run_recurrent(jobs, x, rows, _kernels.Scratch())
+        rows, together = _kernels.Rows(batch, timesteps, mask), next(threads)
+        jobs = [part.job(x, rows, guarded.array, place.start) for part, place in zip(pair, places)]
+        finals = _kernels.run_recurrent(jobs, _kernels.Scratch(), together)
         guarded.check(*(guarded.array[:, :, k] for k in (0, 1 + units, 2 + units, -2, -1)))
-        silent = _kernels.run_recurrent([part.job() for part in pair], x, rows, _kernels.Scratch())
+        silent = _kernels.run_recurrent([part.job(x, rows) for part in pair], _kernels.Scratch(), not together)
         for part, place, final, again in zip(pair, places, finals, silent):
             what = f"batch {batch}, timesteps {timesteps}, mask {kind}, direction {part.name}"
             outputs, *states = part.specify(x, mask)
@@ -90,7 +91,7 @@ def test_merge_with_what_is_there(merge, operation):
         alone = part.run(x, mask)[0]
         guarded, before = Guarded(5, 4, units + 2), normal(np.random.default_rng(3), 5, 4, units + 2)
         guarded.array[...] = before
-        _kernels.run_recurrent([part.job(guarded.array, 1, merge)], x, _kernels.Rows(5, 4, mask), _kernels.Scratch())
+        _kernels.run_recurrent([part.job(x, _kernels.Rows(5, 4, mask), guarded.array, 1, merge)], _kernels.Scratch())
         guarded.check()
         expected = before.copy()
         kept = np.ones((5, 4), bool) if mask is None else mask
@@ -130,15 +131,14 @@ def test_embeddings_have_the_bits_of_rows_of_floats(cell):
 def test_table_of_projections_made_later():
     ids, rows = np.array([[1, 0, 2]], np.int32), normal(np.random.default_rng(1), 3, 5)
     part = make_direction(1, 5, 3, embeddings=rows)
-    job = part.job()
-    scratch, kept = _kernels.Scratch(), _kernels.Rows(1, 3)
-    before = _kernels.run_recurrent([job], ids, kept, scratch)
+    job, scratch = part.job(ids, _kernels.Rows(1, 3)), _kernels.Scratch()
+    before = _kernels.run_recurrent([job], scratch)
     assert not job["layer"].projected
     work, nbytes = job["layer"].work, job["layer"].nbytes
     for _ in range(2):
         job["layer"].project()
         assert job["layer"].projected and job["layer"].work < work and job["layer"].nbytes != nbytes
-        for y, k in zip(before[0], _kernels.run_recurrent([job], ids, kept, scratch)[0]):
+        for y, k in zip(before[0], _kernels.run_recurrent([job], scratch)[0]):
             same_bits(y, k)
 
 

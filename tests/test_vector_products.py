@@ -297,6 +297,10 @@ def test_attention(pooled):
         scratch = _kernels.Scratch()
         _kernels.attention(query, value, key, *masks, 0.7, pooled, guarded.array, scratch, "a")
         guarded.check()
+        for n_threads in (2, 3, 16):
+            shared = np.full_like(guarded.array, np.nan)
+            _kernels.attention(query, value, key, *masks, 0.7, pooled, shared, _kernels.Scratch(), "a", n_threads)
+            same_bits(shared, guarded.array)
         # 1e9 taken off float32 scores leaves none of their digits: as Keras.
         dtype = np.float32 if kinds[1] == "every other row" else np.float64
         with np.errstate(all="ignore"):
@@ -319,13 +323,14 @@ def test_attention(pooled):
 @pytest.mark.parametrize("pooled", [False, True])
 def test_attention_of_a_sequence_with_itself(pooled):
     """Half of its scores are copied: the bits are those of a key that is another array."""
-    for timesteps, depth, kind in itertools.product((1, 47, 48, 49, 100, 131), (3, 300), ("none", "pre", "holes")):
+    for timesteps, depth, kind in itertools.product((1, 47, 48, 49, 100, 131, 800), (3, 300), ("none", "pre", "holes")):
         x = normal(np.random.default_rng(timesteps), 3, timesteps, depth, scale=0.3)
         mask = make_mask(kind, 3, timesteps)
         y, k = (np.full((3, depth) if pooled else x.shape, np.nan, np.float32) for _ in range(2))
         _kernels.attention(x, x, x, mask, mask, 0.7, pooled, y, _kernels.Scratch(), "a")
-        _kernels.attention(x, x, x.copy(), mask, mask, 0.7, pooled, k, _kernels.Scratch(), "a")
-        same_bits(y, k)
+        for n_threads, key in ((1, x.copy()), (2, x), (3, x), (2, x.copy())):
+            _kernels.attention(x, x, key, mask, mask, 0.7, pooled, k, _kernels.Scratch(), "a", n_threads)
+            same_bits(y, k)
         with np.errstate(all="ignore"):
             result = compare(y, attend(*[x.astype(np.float64)] * 3, mask, mask, 0.7, pooled))
         assert result.ok, f"{timesteps} timesteps, depth {depth}, mask {kind}: {result.message}"

@@ -38,6 +38,10 @@ def check_ids(ids, size, what="token id", place=None):
 
     `place` maps a position in `ids` to the one that the user knows.
     """
+    kind, bits = ids.dtype.kind, 8 * ids.dtype.itemsize
+    # One pass for most: read as unsigned, a negative number is at least half of all there are.
+    if kind in "iu" and ids.size and size <= 1 << (bits - 1) and ids.view(f"u{bits // 8}").max() < size:
+        return ids
     bad = ~((ids > -1) & (ids < size))  # in this form NaN is bad, too
     if bad.any():
         position = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -45,7 +49,7 @@ def check_ids(ids, size, what="token id", place=None):
         raise InputError(
             f"{what} at position {shown} is {ids[position]}; expected 0 to {size - 1} (input_dim is {size})"
         )
-    return ids if ids.dtype.kind in "iu" else ids.astype(np.int64)
+    return ids if kind in "iu" else ids.astype(np.int64)
 
 
 def half_precision(dtype):

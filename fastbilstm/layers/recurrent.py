@@ -158,8 +158,16 @@ class Recurrent(BaseLayer):
             raise InputError(f"layer {self.name!r} ({self.class_name}): its input has no timesteps, shape {x.shape}")
         return x, check_sequence_mask(self, x, mask), self.start_states(given, len(x), states)
 
-    def finish(self, outputs, last, final, output_mask, states):
-        """The Tensors of a call from what `run` gave."""
+    def emitted(self, mask):
+        """What the time loop emits at masked timesteps; see `lstm`."""
+        return "previous" if mask is not None and self.zeroes_late else self.masked_output
+
+    def finish(self, outputs, last, final, mask, output_mask, states):
+        """The Tensors of a call from what `run` gave for a mask (B, T)."""
+        if mask is not None and self.zeroes_late:
+            # The last output goes by the last step that was processed.
+            outputs = np.where(mask[:, :, np.newaxis], outputs, 0) if self.return_sequences else outputs
+            last = np.where(mask[:, :1], last, 0)
         if self.stateful:
             states[self] = final
         if self.return_sequences:
@@ -173,13 +181,8 @@ class Recurrent(BaseLayer):
 
     def call(self, inputs, kwargs, states):
         x, mask, start = self.begin(inputs, kwargs, states)
-        late_zero = mask is not None and self.zeroes_late
-        outputs, last, *final = self.run(x, mask, start, "previous" if late_zero else self.masked_output, states)
-        if late_zero:
-            # The last output goes by the last step that was processed.
-            outputs = np.where(mask[:, :, np.newaxis], outputs, 0) if self.return_sequences else outputs
-            last = np.where(mask[:, :1], last, 0)
-        return self.finish(outputs, last, final, inputs[0].mask, states)
+        outputs, last, *final = self.run(x, mask, start, self.emitted(mask), states)
+        return self.finish(outputs, last, final, mask, inputs[0].mask, states)
 
 
 @register
