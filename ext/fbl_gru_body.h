@@ -16,6 +16,7 @@ FBL_INLINE void fused_gru_cell(const fbl_recurrent *s, ptrdiff_t r, ptrdiff_t un
 static void gru_step(const fbl_recurrent *s)
 {
     const ptrdiff_t blocks = s->units_padded / L, block_size = s->units * 3 * L;
+    const tiles parts = cut(s->rows);
     ptrdiff_t done = 0;
     if (s->rows == 1)
         for (; done + 2 <= blocks; done += 2) {
@@ -33,8 +34,7 @@ static void gru_step(const fbl_recurrent *s)
         }
     for (; done < blocks; done++) {
         const ptrdiff_t block = s->backwards ? blocks - done - 1 : done;
-        for (ptrdiff_t row = 0; row < s->rows; row += FBL_ROWS) {
-            const int count = (int)least(FBL_ROWS, s->rows - row);
+        FOR_TILES(parts, 0, s->rows, row, count) {
             const float *from[FBL_ROWS], *proj[FBL_ROWS];
             vf acc[FBL_ROWS][3];
             for (int r = 0; r < count; r++) {

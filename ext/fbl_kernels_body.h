@@ -69,9 +69,26 @@ DEFINE_TILE(tile_6x1, 6, 1, 1)
     TILE_CASES(V, __VA_ARGS__)                                                                                         \
     }
 
-/* ---- matrix product ---- */
-
 FBL_INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+/* Rows are cut into as many tiles as needed, of nearly the same height: `height` rows, one more in the first `taller`
+   tiles. A last tile of one or two rows would wait for weights that it uses only once or twice. */
+typedef struct {
+    ptrdiff_t height, taller;
+} tiles;
+
+FBL_INLINE tiles cut(ptrdiff_t rows)
+{
+    const ptrdiff_t n = (rows + FBL_ROWS - 1) / FBL_ROWS;
+    return n > 1 ? (tiles){rows / n, rows % n} : (tiles){rows, 0};
+}
+
+/* For each tile: its first row, its number of rows. */
+#define FOR_TILES(CUT, FIRST, STOP, row, count)                                                                        \
+    for (ptrdiff_t row = FIRST, left = (CUT).taller, count = (CUT).height + (left > 0); row < (STOP);                  \
+         row += count, left--, count = (CUT).height + (left > 0))
+
+/* ---- matrix product ---- */
 
 /* Columns [column, column + n) of R rows, over [k, k + depth). The first block of k starts from the bias. */
 static void gemm_wide(int rows, ptrdiff_t depth, const float *const *a, const float *w, const float *bias, int first,
@@ -107,19 +124,19 @@ static void gemm(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float
         const ptrdiff_t part = least(DEPTH_BLOCK, depth - k);
         for (ptrdiff_t start = 0; start < rows; start += ROW_BLOCK) {
             const ptrdiff_t stop = least(rows, start + ROW_BLOCK);
+            const tiles parts = cut(stop - start);
             for (ptrdiff_t column = 0; column < columns; column += column < wide ? W : L) {
                 const float *w = packed + column * depth + k * (column < wide ? W : L);
-                for (ptrdiff_t row = start; row < stop; row += FBL_ROWS) {
+                FOR_TILES(parts, start, stop, row, count) {
                     const float *from[FBL_ROWS];
-                    const int count = (int)least(FBL_ROWS, stop - row);
                     for (int r = 0; r < count; r++)
                         from[r] = a + (index ? index[row + r] : row + r) * lda + k;
                     float *to = c + row * ldc + column;
                     const float *start_from = bias ? bias + column : NULL;
                     if (column < wide)
-                        gemm_wide(count, part, from, w, start_from, k == 0, to, ldc);
+                        gemm_wide((int)count, part, from, w, start_from, k == 0, to, ldc);
                     else
-                        gemm_narrow(count, part, from, w, start_from, k == 0, to, ldc, least(L, columns - column));
+                        gemm_narrow((int)count, part, from, w, start_from, k == 0, to, ldc, least(L, columns - column));
                 }
             }
         }
@@ -170,6 +187,7 @@ FBL_INLINE const float *proj_row(const fbl_recurrent *s, ptrdiff_t r)
 FBL_INLINE void step(const fbl_recurrent *s, int fused)
 {
     const ptrdiff_t blocks = s->units_padded / L, block_size = s->units * W;
+    const tiles parts = cut(s->rows);
     ptrdiff_t done = 0;
     /* A single row has only 4 sums under way: two blocks at a time keep the multipliers busy. */
     if (s->rows == 1)
@@ -187,8 +205,7 @@ FBL_INLINE void step(const fbl_recurrent *s, int fused)
         }
     for (; done < blocks; done++) {
         const ptrdiff_t block = s->backwards ? blocks - done - 1 : done;
-        for (ptrdiff_t row = 0; row < s->rows; row += FBL_ROWS) {
-            const int count = (int)least(FBL_ROWS, s->rows - row);
+        FOR_TILES(parts, 0, s->rows, row, count) {
             const float *from[FBL_ROWS];
             vf acc[FBL_ROWS][4];
             for (int r = 0; r < count; r++) {
