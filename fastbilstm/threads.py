@@ -11,9 +11,7 @@ task runs, `_kernels`.
 
 import functools
 import os
-import signal
 import threading
-from queue import SimpleQueue
 
 
 def available():
@@ -165,6 +163,8 @@ class _Task:
 
 def _leave_signals():
     """Signals are for the main thread: one that another thread receives does not wake it up when it waits."""
+    import signal
+
     if hasattr(signal, "pthread_sigmask"):
         faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
@@ -219,7 +219,7 @@ class _Worker:
 
 class _Pool:
     def __init__(self):
-        self.tasks, self.lock, self.workers = SimpleQueue(), threading.Lock(), []
+        self.tasks, self.lock, self.workers = None, threading.Lock(), []
         self.n_helpers, self.free_helpers = 0, []
 
     @property
@@ -229,6 +229,11 @@ class _Pool:
     def submit(self, tasks):
         """Wake a worker for each task; where no thread can be started, who waits for a task runs it."""
         with self.lock:
+            if self.tasks is None:
+                # Imported here, like `signal` above: many processes answer once, on one thread.
+                from queue import SimpleQueue
+
+                self.tasks = SimpleQueue()
             while self.size < len(tasks):
                 try:
                     self.workers.append(_Worker(self.tasks))
