@@ -325,13 +325,14 @@ cdef class Matrix:
         return self.packed.nbytes
 
     def product(self, x, out, Activation activation=None):
-        """out = activation(x.K + b), row by row; x (rows, K) and out (rows, N) float32, contiguous."""
-        cdef const float* x_at = floats(checked("x", x, (None, self.depth)))
-        cdef Py_ssize_t rows = x.shape[0], work = 0, r, start, stop
-        cdef float* out_at = floats(checked("out", out, (rows, self.columns), True))
+        """out = activation(x.K + b), row by row; x (..., K) and out (..., N) float32, contiguous."""
+        cdef const float* x_at = floats(checked("x", x, (None,) * (getattr(x, "ndim", 2) - 1) + (self.depth,)))
+        cdef float* out_at = floats(checked("out", out, x.shape[:x.ndim - 1] + (self.columns,), True))
+        cdef Py_ssize_t rows, work = 0, r, start, stop
         apart("out", out, {"x": x})
         if out.size == 0:
             return out
+        rows = out.size // self.columns
         cdef int code = FBL_LINEAR if activation is None else activation.code
         with nogil:
             for start in range(0, rows, 96):

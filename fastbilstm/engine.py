@@ -15,7 +15,7 @@ from .layers.core import Dense
 from .layers.merging import Attention
 from .layers.reshaping import GlobalAveragePooling1D
 
-Scratch = _kernels.Scratch
+Scratch, is_plain = _kernels.Scratch, _kernels.is_plain
 # Multiplications that take one thread some 0.05 ms: less is not worth waking another thread.
 PARALLEL_WORK = 2_000_000
 
@@ -102,8 +102,7 @@ class VectorDense(Dense):
     def call(self, inputs, kwargs, states):
         x, mask = inputs[0]
         y = states.array(*x.shape[:-1], self.packed.columns)
-        rows = contiguous(x).reshape(-1, x.shape[-1])
-        self.packed.product(rows, y.reshape(rows.shape[0], self.packed.columns), self.row_activation)
+        self.packed.product(contiguous(x), y, self.row_activation)
         if self.row_activation is None:
             y = self.activation_function()(y)
         return [Tensor(y, mask)]

@@ -64,6 +64,9 @@ class Network(Functional):
     run it now, where they do; by index in the graph.
     """
 
+    # What a plan needs of the engine, which it does not import.
+    new_scratch, new_context, is_plain = engine.Scratch, engine.Context, staticmethod(engine.is_plain)
+
     def __init__(self, functional, budget):
         self.__dict__.update(vars(functional))
         self.labels, self.into = {}, {}

@@ -21,6 +21,9 @@ class Options(NamedTuple):
     value: Any = 0.0
 
 
+_PLAIN = Options()
+
+
 def check(plan, x, options=None):
     """Check an input of `Model.predict`.
 
@@ -43,13 +46,11 @@ def check(plan, x, options=None):
     InputError
         If `x` or the options do not fit the model.
     """
-    options = check_options(*(options or Options()))
+    options = check_options(*(options or _PLAIN))
     graph = plan.network.graph
     if plan.backend == "vector" and len(graph.inputs) == 1 and options.pad is None and options.maxlen is None:
-        from . import _kernels
-
         # What takes long below in Python is soon done for the usual input.
-        if _kernels.is_plain(x, graph.inputs[0].dtype, graph.inputs[0].shape, plan.id_limits[0]):
+        if plan.runner.is_plain(x, graph.inputs[0].dtype, graph.inputs[0].shape, plan.id_limits[0]):
             return [x], len(x), None
     given = by_input(graph, x)
     differ = [may_differ(values, info) for values, info in zip(given, graph.inputs)]
@@ -69,6 +70,8 @@ def check(plan, x, options=None):
 
 def check_whole(name, value, minimum=1, optional=True):
     """A whole number as int (or None where it is optional); anything else is refused by the name of the option."""
+    if type(value) is int and value >= minimum:
+        return value
     if value is None and optional:
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
@@ -78,6 +81,9 @@ def check_whole(name, value, minimum=1, optional=True):
 
 def check_options(pad=None, maxlen=None, truncating="pre", value=0.0):
     """Options that are used as they are, or InputError."""
+    plain = pad is None and maxlen is None and type(truncating) is str and truncating == "pre"
+    if plain and type(value) is float and value == 0:
+        return _PLAIN
     if pad is not None and not (isinstance(pad, str) and pad in ("pre", "post")):
         raise InputError(f"pad is {pad!r}; expected None, 'pre' or 'post'")
     if not isinstance(truncating, str) or truncating not in ("pre", "post"):

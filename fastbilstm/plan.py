@@ -71,13 +71,11 @@ class Plan(Record):
         """Arrays in, arrays out, for one batch."""
         context = states
         if self.backend == "vector":
-            from . import engine
-
             try:
                 scratch = self.scratches.pop()
             except IndexError:
-                scratch = engine.Scratch()
-            context = engine.Context(states, scratch, n_threads)
+                scratch = self.runner.new_scratch()
+            context = self.runner.new_context(states, scratch, n_threads)
         try:
             with np.errstate(all="ignore"):
                 outputs = [tensor.value for tensor in self._call(arrays, context)]

@@ -352,3 +352,41 @@ def test_nothing_to_do():
         assert y.shape == (batch, timesteps, units) and h.shape == c.shape == (batch, units)
         if timesteps == 0 and batch:
             same_bits(h, part.initial_state[0])
+
+
+def test_plain_inputs():
+    """What `is_plain` takes needs no change; the least doubt, and Python looks again."""
+    ids, floats = np.arange(12, dtype=np.int32).reshape(3, 4), np.ones((3, 4, 2), np.float32)
+    assert _kernels.is_plain(ids, "int32", (None, None), 12) and _kernels.is_plain(ids, "float32", (None, 4), 2**40)
+    assert _kernels.is_plain(floats, "float32", (None, None, 2), None) and _kernels.is_plain(ids, "int64", (3, 4), None)
+    misaligned = np.zeros(49, np.uint8)[1:].view(np.int32).reshape(3, 4)
+    doubtful = [
+        (ids, "int32", (None, None), 11),
+        (ids - 1, "int32", (None, None), 12),
+        (ids, "int32", (None, 5), 12),
+        (ids, "int32", (None,), 12),
+        (ids, "int32", (None, None, None), 12),
+        (ids, "string", (None, None), None),
+        (ids, "bool", (None, None), None),
+        (ids[:0], "int32", (None, None), 12),
+        (ids[:, :0], "int32", (None, None), 12),
+        (ids[:, ::2], "int32", (None, None), 12),
+        (ids.T, "int32", (None, None), 12),
+        (misaligned, "int32", (None, None), 12),
+        (ids.astype(np.uint32), "int32", (None, None), 12),
+        (ids.astype(np.int64), "int32", (None, None), 12),
+        (ids.byteswap().view(ids.dtype.newbyteorder()), "int32", (None, None), 12),
+        (ids.view(np.recarray), "int32", (None, None), 12),
+        (np.ma.masked_array(ids), "int32", (None, None), 12),
+        (ids.tolist(), "int32", (None, None), 12),
+        (floats, "float32", (None, None, 2), 12),
+        (floats, "int32", (None, None, 2), None),
+        (floats.astype(np.float64), "float32", (None, None, 2), None),
+        (floats.astype(np.complex64), "float32", (None, None, 2), None),
+        (floats.astype(object), "float32", (None, None, 2), None),
+        (np.array("text"), "string", (), None),
+        (np.datetime64("2020"), "int32", (None,), None),
+        (None, "int32", (None,), None),
+    ]
+    for arguments in doubtful:
+        assert _kernels.is_plain(*arguments) is False, arguments
