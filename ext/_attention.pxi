@@ -54,11 +54,14 @@ cdef void _pack_rows(const float* x, Py_ssize_t depth, Py_ssize_t n, Py_ssize_t 
 cdef int _upper_scores(void* argument, Py_ssize_t thread, const volatile int* stop) except -1 nogil:
     """x.x^T (n, n) of a sequence with itself: the upper triangle. Blocks are dealt to and fro, as they get smaller."""
     cdef const Attend* at = <const Attend*> argument
-    cdef Py_ssize_t width = 4 * at.table.lanes, turn = 0, start = BLOCK * thread, first
+    cdef Py_ssize_t width = 4 * at.table.lanes, work = 0, turn = 0, start = BLOCK * thread, first
     while start < at.nq:
-        if is_stopped(stop):
-            return 0
         first = start // width * width
+        work += BLOCK * (at.nq - first) * at.depth
+        if work >= SIGNAL_WORK:
+            if is_stopped(stop):
+                return 0
+            work = 0
         at.table.gemm(
             min(BLOCK, at.nq - start), at.depth, at.nq - first, at.q + start * at.depth, at.depth, NULL,
             at.packed_keys + first * at.depth, NULL, at.scores + start * at.stride + first, at.stride,
