@@ -240,7 +240,7 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
                 f"initial_state has shapes {[state.shape for state in given]}; expected {layer.n_states} of "
                 f"{(batch, layer.units)}"
             )
-        order = rows.order if rows.at.masked else slice(None)
+        order = rows.order() if rows.at.masked else slice(None)
         states = states[:3 * batch * padded].reshape(3, batch, padded)
         states[0, :, :layer.units] = states[1, :, :layer.units] = given[0][order]
         if layer.n_states == 2:

@@ -90,8 +90,7 @@ cdef class Rows:
         """Whether a mask leaves any timestep out."""
         return self.at.masked
 
-    @property
-    def order(self):
+    cdef order(self):
         """(B,) intp: with a mask, the batch rows in the order they are run in."""
         return self.index[:self.at.batch]
 
@@ -106,6 +105,6 @@ cdef class Rows:
         if not self.has_empty:
             return None
         empty = np.zeros(self.at.batch, bool)
-        order, counts = self.order, self.index[self.at.batch:2 * self.at.batch]
+        order, counts = self.order(), self.index[self.at.batch:2 * self.at.batch]
         empty[order] = counts == 0
         return empty
