@@ -20,7 +20,7 @@ import numpy as np
 from cells import SHARED, read_reviews
 
 import fastbilstm
-from fastbilstm import dask as engine
+from fastbilstm.clusters import dask_collections as engine
 
 MODEL = SHARED / "imdb" / "imdb_bilstm64.h5"
 

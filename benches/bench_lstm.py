@@ -12,7 +12,7 @@ import pytest
 from nets import NETS, VOCABULARY, keras_file, random_weights
 
 import fastbilstm
-from fastbilstm import plan
+from fastbilstm.engine import plan
 from fastbilstm.tolerances import IMDB_PROBABILITY
 
 pytest.importorskip("h5py", reason="the nets are written as Keras files")

@@ -17,7 +17,7 @@ from nets import FEATURES, NETS, SCORE, VOCABULARY, Net, keras_file, random_weig
 from timing import in_turns, summary
 
 import fastbilstm
-from fastbilstm import plan
+from fastbilstm.engine import plan
 
 pytest.importorskip("h5py", reason="the nets are written as Keras files")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastbilstm
-from fastbilstm import plan
+from fastbilstm.engine import plan
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 pytest.importorskip("h5py", reason="the nets are written as Keras files")

@@ -2,7 +2,7 @@
 #
 # A helper is a Python thread that never leaves `serve` and needs no GIL there. After a part it looks for the next one for
 # a moment, as the next layer or prediction often follows at once, and then goes to sleep: waking it up costs more than
-# most layers of one row. `threads` starts helpers; whoever takes one from the list of free ones has it to himself.
+# most layers of one row. `engine.threads` starts helpers; whoever takes one from the list of free ones has it to himself.
 
 
 cdef extern from "pythread.h":
@@ -19,6 +19,7 @@ cdef extern from "pythread.h":
 
 # Looks at a flag before a thread goes to sleep: some 50 microseconds for the end of a part, 200 for the next one.
 cdef Py_ssize_t LOOKS = 2000
+LOOKS_BEFORE_SLEEP = LOOKS
 cdef Py_ssize_t IDLE_LOOKS = 8000
 # Microseconds between two looks for Ctrl-C of a thread that waits.
 cdef long long SIGNAL_WAIT = 20000
@@ -107,9 +108,10 @@ cdef run_parts(Part function, void* argument, Py_ssize_t parts, Py_ssize_t n_thr
     cdef list helpers = [], free = None
     cdef Helper helper
     cdef Py_ssize_t part = 0, stride = 1, finished = 0
-    if min(parts, n_threads) > 1:
-        free = free_helpers(min(parts, n_threads) - 1)
-        while free and stride < min(parts, n_threads):
+    n_threads = min(parts, n_threads)
+    if n_threads > 1 and _free_helpers is not None:
+        free = _free_helpers(n_threads - 1)
+        while free and stride < n_threads:
             helpers.append(free.pop())
             stride += 1
     try:

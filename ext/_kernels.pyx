@@ -16,8 +16,6 @@ import os
 
 import numpy as np
 
-from fastbilstm.threads import check as check_team, free_helpers
-
 from _fbl cimport (
     FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_MUL, FBL_SIGMOID, FBL_STORE, FBL_TANH, fbl_kernels, fbl_recurrent, fbl_prefetch, fbl_table_count, fbl_tables, fbl_usable,
 )
@@ -69,6 +67,17 @@ cdef const fbl_kernels* _table = NULL
 def current_core():
     """Number of the core that the calling thread runs on, -1 where the system does not say."""
     return FBL_CURRENT_CORE()
+
+
+# What `engine.threads` gives this module, which stands below it; see connect_threads. Without them, work has one thread.
+cdef object _check_team = None
+cdef object _free_helpers = None
+
+
+def connect_threads(check_team, free_helpers):
+    """Set what long loops call to learn whether their work is in vain, and what gives `count` free helpers."""
+    global _check_team, _free_helpers
+    _check_team, _free_helpers = check_team, free_helpers
 
 
 def wait_for(bytearray flag not None, Py_ssize_t looks):
@@ -236,7 +245,8 @@ cdef Py_ssize_t* sizes(array) except? NULL:
 cdef int look_for_signals() except -1 with gil:
     """Leave a long loop by an exception: in the main thread after Ctrl-C, in others when their work is in vain."""
     PyErr_CheckSignals()
-    check_team()
+    if _check_team is not None:
+        _check_team()
     return 0
 
 

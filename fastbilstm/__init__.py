@@ -7,7 +7,6 @@ Importing this package imports NumPy and the standard library, nothing else.
 """
 
 from ._version import __version__
-from .config_info import show_config
 from .errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError, UnsupportedLayerError
 from .layers import register_layer
 from .loading import convert, load
@@ -32,17 +31,21 @@ __all__ = [
 
 
 def __getattr__(name):
-    """Imported when it is asked for: most processes need no streams, texts or batches of columns."""
+    """Imported when it is asked for: most processes need no streams, texts, batches of columns or configuration."""
     if name in ("dask", "preprocessing", "report"):
         import importlib
 
         return importlib.import_module(f".{name}", __name__)
     if name == "BatchPredictor":
-        from .batches import BatchPredictor
+        from .clusters.batch_predictor import BatchPredictor
 
         return BatchPredictor
+    if name == "show_config":
+        from .engine.show_config import show_config
+
+        return show_config
     if name == "Stream":
-        from .streaming import Stream
+        from .engine.streaming import Stream
 
         return Stream
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

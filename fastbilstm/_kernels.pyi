@@ -1,5 +1,6 @@
 """Contract of the float32 engine's compiled part, `ext/_kernels.pyx`. Without GCC or Clang `isa()` is None there."""
 
+from collections.abc import Callable
 from typing import Any, Final, Literal, NoReturn, TypedDict, final
 
 import numpy as np
@@ -8,7 +9,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 _Floats = NDArray[np.float32]
 _Mask = NDArray[np.bool_] | None
 
+LOOKS_BEFORE_SLEEP: Final[int]
+
 def current_core() -> int: ...
+def connect_threads(check_team: Callable[[], None], free_helpers: Callable[[int], list[Helper]]) -> None: ...
 def wait_for(flag: bytearray, looks: int) -> bool: ...
 
 @final

@@ -5,7 +5,7 @@ Tells kinds apart by content, never by suffix. Keras files are read by `keras/`,
 
 import os
 
-from . import weights_file
+from .converted import fbl_file
 from .errors import FastBiLSTMError, FileFormatError, InputError
 from .model import Model
 
@@ -62,13 +62,13 @@ def _read(source, head, label, config, outputs):
             raise FileFormatError(f"{label}: outputs is empty; name at least one layer or leave it out")
     if not head:
         raise FileFormatError(f"{label}: is empty")
-    if weights_file.looks_converted(head):
+    if fbl_file.looks_converted(head):
         if config is not None or outputs is not None:
             raise FileFormatError(
                 f"{label}: a converted model; config and outputs belong to its conversion from the Keras file"
             )
-        return weights_file.read(source, label)
-    from .keras import reader
+        return fbl_file.read(source, label)
+    from .keras import reader  # imports h5py, an optional package
 
     if head.startswith(reader.ZIP_MAGIC) or reader.is_hdf5(head, source):
         return (*reader.read_keras(source, head, label, config, outputs), None, {})
@@ -225,12 +225,24 @@ def convert(
     given = {"tokenizer": tokenizer, "tokenizer_type": tokenizer_type, "num_words": num_words, "labels": labels}
     given |= {"maxlen": maxlen, "padding": padding, "truncating": truncating, "remove": remove}
     if any(value is not None for value in given.values()):
-        from . import bundle
+        from .converted import text_and_labels  # most models hold neither
 
-        bundle.add(model, **given)
+        text_and_labels.add(model, **given)
     if keras:
-        from .verify import record_with_keras
-
-        model.vector = record_with_keras(source, config, outputs, model)
+        model.vector = _record_with_keras(source, config, outputs, model)
     model.save(target, overwrite=overwrite)
     return load(target)
+
+
+def _record_with_keras(path, config, outputs, model):
+    """A self-check vector whose outputs the installed Keras computed; FastBiLSTMError if it cannot."""
+    from .converted import self_check  # these serve conversion alone: saves their import at start
+    from .keras import installed_keras
+
+    inputs = list(self_check.make(model.graph, model._tensors).inputs)
+    outputs = None if outputs is None else [outputs] if isinstance(outputs, str) else list(outputs)
+    try:
+        title, results = installed_keras.run(os.fspath(path), config, outputs, model.graph, inputs)
+    except installed_keras.KerasUnavailable as reason:
+        raise FastBiLSTMError(f"{model.source}: no vector can be recorded with Keras: {reason}") from reason
+    return fbl_file.Vector(tuple(inputs), tuple(results), title)

@@ -1,7 +1,7 @@
 """Model: what a user calls.
 
-Imports NumPy; what a user gives is checked and converted by `inputs`, files are read and written by `loading` and
-`weights_file`.
+Imports NumPy. What a user gives is checked by `inputs`, what computes is `engine.plan`, files are `converted`'s.
+Imports inside methods are of what most processes never need, and save their time at start.
 """
 
 import sys
@@ -9,12 +9,14 @@ import time
 
 import numpy as np
 
-from . import inputs, threads, weights_file
-from . import plan as planning
+from .checks import check_whole
+from .converted import fbl_file
+from .engine import plan as planning
+from .engine import threads
 from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
+from .inputs import model_input
 from .record import Record
-from .summary import summary_text
 
 # Rows computed at once where the caller does not say, as in Keras.
 _DEFAULT_BATCH = 32
@@ -89,7 +91,7 @@ class Model:
         self.graph, self.vector, self.source = graph, vector, source
         self._tensors = tensors
         self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
-        self._n_threads = inputs.check_whole("n_threads", n_threads)
+        self._n_threads = check_whole("n_threads", n_threads)
         self._states, self._stream = {}, None
         self._text, self._labels = text, labels
 
@@ -141,6 +143,8 @@ class Model:
 
     def summary(self, print_fn=print):
         """Print a table of the layers (shapes, parameters, masks, what runs them, what was ignored) and of the plan."""
+        from .engine.summary import summary_text  # most processes print none: saves its import at start
+
         print_fn(summary_text(self))
 
     def __repr__(self):
@@ -150,7 +154,7 @@ class Model:
 
     def __call__(self, x):
         """Compute the outputs for one batch; see `predict`."""
-        arrays, rows, cuts = inputs.check(self._plan, x)
+        arrays, rows, cuts = model_input.check(self._plan, x)
         self._check_batch(rows, rows)
         return self._pack(self._plan.predict(arrays, max(rows, 1), self._states, self.n_threads, cuts=cuts))
 
@@ -209,13 +213,13 @@ class Model:
             If an input has the wrong dtype, rank or size, holds a token id outside its Embedding, or has rows of
             different lengths where padding matters: names the layer.
         """
-        arrays, rows, cuts = inputs.check(self._plan, x, inputs.Options(pad, maxlen, truncating, value))
+        arrays, rows, cuts = model_input.check(self._plan, x, model_input.Options(pad, maxlen, truncating, value))
         if batch_size is None:
             fixed = self.graph.inputs[0].shape[0] if self._plan.stateful else None
             batch_size = fixed or _DEFAULT_BATCH
-        batch_size = inputs.check_whole("batch_size", batch_size)
+        batch_size = check_whole("batch_size", batch_size)
         self._check_batch(rows, batch_size)
-        n_threads = inputs.check_whole("n_threads", n_threads) or self.n_threads
+        n_threads = check_whole("n_threads", n_threads) or self.n_threads
         progress = _Progress(rows) if verbose in (1, "auto") else None
         update = progress.update if progress else None
         return self._pack(self._plan.predict(arrays, batch_size, self._states, n_threads, update, cuts))
@@ -251,7 +255,7 @@ class Model:
         InputError
             In the turn of a chunk that does not fit the model; names the chunk, counted from 0, or the row of the file.
         """
-        from .chunks import predict_iter
+        from .scoring.loop import predict_iter
 
         padding = {"pad": pad, "maxlen": maxlen, "truncating": truncating}
         return predict_iter(self, source, batch_size, n_threads, **padding, **options)
@@ -276,9 +280,9 @@ class Model:
         source = f"{self.source}, {name}"
         part = Model(models[name].graph, self._tensors, n_threads=self._n_threads, source=source, **options)
         if self._text is not None or self._labels is not None:
-            from . import bundle
+            from .converted import text_and_labels
 
-            part._text, part._labels = bundle.fitting(part, self.text, self.labels)
+            part._text, part._labels = text_and_labels.fitting(part, self.text, self.labels)
         return part
 
     def stream(self, batch=1):
@@ -291,14 +295,14 @@ class Model:
         InputError
             If the model looks at later timesteps; names the layer.
         """
-        from .streaming import Stream
+        from .engine.streaming import Stream
 
         return Stream(self, batch)
 
     def _streaming(self):
         """The plan that runs pieces of sequences, made once, and the kinds of its outputs."""
         if self._stream is None:
-            from . import streaming
+            from .engine import streaming
 
             runner, kinds = streaming.streamable(self._plan.network, self._plan.runner)
             self._stream = self._plan.replace(runner=runner, scratches=[]), kinds
@@ -312,10 +316,10 @@ class Model:
         FileFormatError
             If `path` exists and `overwrite` is false.
         """
-        from . import vector as vectors
+        from .converted import self_check
 
-        vector = self.vector or vectors.make(self.graph, self._tensors)
-        weights_file.write(path, self.graph, self._tensors, vector, overwrite, self._stored_text(), self._labels)
+        vector = self.vector or self_check.make(self.graph, self._tensors)
+        fbl_file.write(path, self.graph, self._tensors, vector, overwrite, self._stored_text(), self._labels)
 
     def self_check(self):
         """Run the recorded self-check vector (or, for a Keras file, a fresh one) and compare.
@@ -325,13 +329,13 @@ class Model:
         vector.Check
             `ok`, what the expected numbers were `computed_by`, and the comparison of each output.
         """
-        from . import vector as vectors
+        from .converted import self_check
 
-        vector = self.vector or vectors.make(self.graph, self._tensors)
+        vector = self.vector or self_check.make(self.graph, self._tensors)
         fresh = Model(
             self.graph, self._tensors, dtype=self.dtype, backend=self.backend, memory_budget=self._plan.memory_budget
         )
-        return vectors.check(fresh, vector)
+        return self_check.check(fresh, vector)
 
     def __reduce__(self):
         tensors = {name: np.asarray(array) for name, array in self._tensors.items()}
@@ -353,7 +357,7 @@ class Model:
             text = f"it has {len(vector.inputs)} inputs, the model {len(self.graph.inputs)}"
             raise FileFormatError(f"its self-check vector does not fit the model: {text}")
         try:
-            inputs.check(self._plan, vector.inputs)
+            model_input.check(self._plan, vector.inputs)
         except InputError as error:
             raise FileFormatError(f"its self-check vector does not fit the model: {error}") from error
         if len(vector.outputs) != len(self.graph.outputs):
@@ -381,16 +385,16 @@ class Model:
     @property
     def text(self):
         if isinstance(self._text, (bytes, np.ndarray)):
-            from . import bundle
+            from .converted import text_and_labels
 
-            self._text = bundle.opened_text(self, self._text)
+            self._text = text_and_labels.opened_text(self, self._text)
         return self._text
 
     @text.setter
     def text(self, encoder):
-        from . import bundle
+        from .converted import text_and_labels
 
-        self._text = None if encoder is None else bundle.checked_text(self, encoder)
+        self._text = None if encoder is None else text_and_labels.checked_text(self, encoder)
 
     @property
     def labels(self):
@@ -398,9 +402,9 @@ class Model:
 
     @labels.setter
     def labels(self, labels):
-        from . import bundle
+        from .converted import text_and_labels
 
-        self._labels = None if labels is None else bundle.checked_labels(self, labels)
+        self._labels = None if labels is None else text_and_labels.checked_labels(self, labels)
 
     def _stored_text(self):
         """The text encoder as files hold it, JSON in bytes, or None; parsed only when it is asked for."""
@@ -429,9 +433,9 @@ class Model:
             If `texts` is no list of str (names the row), the model holds no tokenizer, or its tokenizer has no maxlen
             and the answer depends on padding. A model whose input is text needs no tokenizer.
         """
-        from . import bundle
+        from .converted import text_and_labels
 
-        return bundle.predict_text(self, texts, batch_size, n_threads)
+        return text_and_labels.predict_text(self, texts, batch_size, n_threads)
 
 
 def _nested(numbers, outputs):

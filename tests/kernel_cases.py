@@ -9,10 +9,12 @@ from functools import partial
 
 import numpy as np
 
-from fastbilstm import _kernels, activations
+from fastbilstm import activations
 from fastbilstm.activations import kernel_code
+from fastbilstm.engine import threads
 from fastbilstm.layers.timesteps import gru_step, lstm_step, simple_rnn_step, unroll
 
+_kernels = threads.compiled()  # with what it needs to share work between threads
 FUNCTIONS = {f.__name__: f for f in activations.KERNEL_CODES}
 OPTIONS = {
     "relu, max_value and threshold": partial(activations.relu, max_value=0.5, threshold=0.25),

@@ -5,8 +5,8 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-from fastbilstm import report_figures
-from fastbilstm.report import report
+from fastbilstm.report import figures as report_figures
+from fastbilstm.report.report_file import report
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "tests" / "golden" / "demo" / "bilstm64.h5"

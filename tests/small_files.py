@@ -7,7 +7,7 @@ import pytest
 from built_nets import Net
 
 import fastbilstm
-from fastbilstm import cli
+from fastbilstm.cli import commands as cli
 
 FORMATS_IN = ["npy", "npz", "csv", "jsonl", "txt", "parquet"]
 FORMATS_OUT = ["npy", "npz", "csv", "jsonl", "parquet"]

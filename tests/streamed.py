@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from fastbilstm import InputError, padding
-from fastbilstm.inputs import by_input
+from fastbilstm import InputError
+from fastbilstm.analysis import padding
+from fastbilstm.inputs.model_input import by_input
 from fastbilstm.tolerances import compare
 
 

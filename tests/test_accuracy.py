@@ -13,7 +13,7 @@ from cases import CASES
 from test_golden import in_dtype, listed
 
 import fastbilstm
-from fastbilstm import plan
+from fastbilstm.engine import plan
 
 _kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
 ENGINES = [f"vector-{isa}" for isa in _kernels.isas()] + (["blas"] if plan.blas_problem() is None else [])

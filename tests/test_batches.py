@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import fastbilstm
-from fastbilstm import batches, chunks
+from fastbilstm.clusters import batch_predictor as batches
 from fastbilstm.errors import InputError
+from fastbilstm.scoring import loop as chunks
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 DEMO = GOLDEN / "demo" / "bilstm64.h5"
@@ -313,7 +314,7 @@ def test_a_model_in_memory_goes_along(model, ids, answers):
 
 
 def test_importing_the_package_imports_no_batches():
-    code = "import sys, fastbilstm; assert not {'fastbilstm.batches', 'pyarrow', 'pandas'} & set(sys.modules)"
+    code = "import sys, fastbilstm; assert not {'fastbilstm.scoring', 'pyarrow', 'pandas'} & set(sys.modules)"
     import subprocess
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

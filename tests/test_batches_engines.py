@@ -39,7 +39,7 @@ ACTOR = """
 import pickle, sys
 make, args, options, batches = pickle.load(sys.stdin.buffer)
 function = make(*args, **options)
-assert "fastbilstm.engine" not in sys.modules or function._model is None
+assert "fastbilstm.engine.vector_layers" not in sys.modules or function._model is None
 results = [function(batch) for batch in batches]
 sys.stdout.buffer.write(pickle.dumps(results))
 """

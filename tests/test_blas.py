@@ -14,7 +14,7 @@ from fastbilstm.tolerances import compare
 pytest.importorskip("scipy", reason="the BLAS backend needs SciPy")
 pytest.importorskip("threadpoolctl", reason="the BLAS backend needs threadpoolctl")
 compiled = pytest.importorskip("fastbilstm._recurrent", reason="needs the compiled module")
-from fastbilstm import blas  # noqa: E402
+from fastbilstm.engine import blas_layers as blas  # noqa: E402
 
 DTYPES = [np.float32, np.float64]
 LINEAR = (0, (0.0, 0.0, 0.0))

@@ -16,8 +16,9 @@ from shared import shared_file
 from texts import reviews
 
 import fastbilstm
-from fastbilstm import bundle, cli
 from fastbilstm import preprocessing as pp
+from fastbilstm.cli import commands as cli
+from fastbilstm.converted import text_and_labels as bundle
 from fastbilstm.errors import FileFormatError, InputError
 from fastbilstm.tolerances import IMDB_PROBABILITY
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import fastbilstm
-from fastbilstm import cli
+from fastbilstm.cli import commands as cli
+from fastbilstm.converted import self_check
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "tests" / "golden" / "demo" / "bilstm64.h5"
@@ -152,8 +153,8 @@ def test_verify_of_a_converted_file(model, capsys):
 
 def test_verify_says_when_the_recorded_vector_is_missed(tmp_path, capsys):
     loaded = fastbilstm.load(DEMO)
-    wrong = fastbilstm.vector.make(loaded.graph, loaded._tensors)
-    loaded.vector = fastbilstm.vector.Vector(wrong.inputs, tuple(y + 1e-3 for y in wrong.outputs), "keras 3.15.1")
+    wrong = self_check.make(loaded.graph, loaded._tensors)
+    loaded.vector = self_check.Vector(wrong.inputs, tuple(y + 1e-3 for y in wrong.outputs), "keras 3.15.1")
     path = tmp_path / "wrong.fbl"
     loaded.save(path)
     code, out, _ = run(capsys, "verify", path)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fastbilstm
-from fastbilstm.batches import BatchPredictor
+from fastbilstm.clusters.batch_predictor import BatchPredictor
 from fastbilstm.errors import FileFormatError, InputError, MissingExtraError
 from fastbilstm.tolerances import IMDB_PROBABILITY
 
@@ -25,7 +25,7 @@ da = pytest.importorskip("dask.array", reason="needs Dask")
 db = pytest.importorskip("dask.bag", reason="needs Dask")
 dd = pytest.importorskip("dask.dataframe", reason="needs Dask's DataFrame")
 
-from fastbilstm import dask as engine  # noqa: E402
+from fastbilstm.clusters import dask_collections as engine  # noqa: E402
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 DEMO = GOLDEN / "demo" / "bilstm64.h5"

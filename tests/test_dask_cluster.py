@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import fastbilstm
-from fastbilstm import cli
-from fastbilstm.batches import BatchPredictor
-from fastbilstm.chunks import Chunk
+from fastbilstm.cli import commands as cli
+from fastbilstm.clusters.batch_predictor import BatchPredictor
 from fastbilstm.errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError
+from fastbilstm.scoring.chunk import Chunk
 
 distributed = pytest.importorskip("distributed", reason="needs Dask's distributed")
 pd = pytest.importorskip("pandas", reason="needs pandas")
@@ -27,8 +27,8 @@ pytest.importorskip("dask.dataframe", reason="needs Dask's DataFrame")
 
 from test_dask import DEMO, ROWS, frame_of, make_ids, spoiled  # noqa: E402
 
-from fastbilstm import dask as engine  # noqa: E402
-from fastbilstm import dask_cluster  # noqa: E402
+from fastbilstm.clusters import dask_chunks as dask_cluster  # noqa: E402
+from fastbilstm.clusters import dask_collections as engine  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,14 @@ def client(cluster):
 
 
 def count_loads():
-    from fastbilstm import batches
+    from fastbilstm.clusters import batch_predictor as batches
 
     load, batches.loads = batches.load, []
     batches.load = lambda *args, **options: batches.loads.append(args[0]) or load(*args, **options)
 
 
 def what_a_worker_has(path):
-    from fastbilstm import batches
+    from fastbilstm.clusters import batch_predictor as batches
 
     with open("/proc/self/maps") as file:
         mapped = str(path) in file.read()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastbilstm.plan import vector_problem
+from fastbilstm.engine.plan import vector_problem
 from fastbilstm.tolerances import compare
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -218,7 +218,8 @@ def test_a_row_is_the_same_in_every_batch(name, isa):
 
 @pytest.mark.parametrize("name", NETS)
 def test_threads_and_budget_do_not_change_a_bit(name, isa, monkeypatch):
-    from fastbilstm import engine, plan
+    from fastbilstm.engine import plan
+    from fastbilstm.engine import vector_layers as engine
 
     x = inputs(name)
     whole = load(name, n_threads=1)(x)

@@ -12,7 +12,8 @@ import pytest
 from small_files import FORMATS_IN, FORMATS_OUT, STEPS, make_ids, notes, read_rows, run, save_model, write_rows
 
 import fastbilstm
-from fastbilstm import chunks, files
+from fastbilstm.scoring import loop as chunks
+from fastbilstm.scoring import readers as files
 
 
 @pytest.fixture(scope="module")

@@ -145,7 +145,8 @@ def test_nothing_is_folded_into_shared_layers():
 @pytest.mark.parametrize("n_threads", [1, pytest.param(2)])
 def test_a_shared_stateful_lstm_has_one_state(n_threads, monkeypatch):
     """Its second call begins where the first one ended, whichever of two threads would come first."""
-    from fastbilstm import engine, threads
+    from fastbilstm.engine import threads
+    from fastbilstm.engine import vector_layers as engine
 
     monkeypatch.setattr(engine, "PARALLEL_WORK", 0)
     monkeypatch.setattr(threads, "run_together", lambda functions, stop=None: [f() for f in reversed(functions)])

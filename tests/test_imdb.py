@@ -9,7 +9,7 @@ import pytest
 from shared import shared_file
 
 import fastbilstm
-from fastbilstm import plan
+from fastbilstm.engine import plan
 from fastbilstm.tolerances import IMDB_PROBABILITY
 
 FILES = (

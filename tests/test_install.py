@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from fastbilstm import plan
+from fastbilstm.engine import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "tests" / "golden" / "demo" / "bilstm64.h5"

@@ -18,7 +18,8 @@ import pytest
 from test_engine import inputs, load, same_bits
 
 import fastbilstm
-from fastbilstm import engine, plan
+from fastbilstm.engine import plan
+from fastbilstm.engine import vector_layers as engine
 
 SOAK = int(os.environ.get("FASTBILSTM_SOAK", "20000"))
 NAMES = ("lstm", "masked stack", "tagger", "attention", "two towers")

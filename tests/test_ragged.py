@@ -13,7 +13,8 @@ import pytest
 from shared import shared_file
 
 import fastbilstm
-from fastbilstm import InputError, plan
+from fastbilstm import InputError
+from fastbilstm.engine import plan
 from fastbilstm.tolerances import IMDB_PROBABILITY, compare
 
 VOCABULARY, FEATURES = 30, 3

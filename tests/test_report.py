@@ -14,8 +14,12 @@ from built_nets import Net
 from report_pages import DEMO, ROOT, SEQ2SEQ, Page, made
 
 import fastbilstm
-from fastbilstm import cli, report_agreement, report_measure, verify
-from fastbilstm.summary import layer_rows
+from fastbilstm.cli import commands as cli
+from fastbilstm.converted import fbl_file, self_check
+from fastbilstm.engine.summary import layer_rows
+from fastbilstm.keras import installed_keras
+from fastbilstm.report import agreement as report_agreement
+from fastbilstm.report import measure as report_measure
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</title></style><b onclick='x'>&amp;]]>")
 
@@ -23,9 +27,9 @@ HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</tit
 @pytest.fixture
 def without_keras(monkeypatch):
     def missing(graph):
-        raise verify.KerasUnavailable("keras is not installed")
+        raise installed_keras.KerasUnavailable("keras is not installed")
 
-    monkeypatch.setattr(verify, "_framework", missing)
+    monkeypatch.setattr(installed_keras, "_framework", missing)
 
 
 def run(capsys, *args):
@@ -85,11 +89,11 @@ def test_without_keras_it_says_so(tmp_path, without_keras):
 def test_a_wrong_answer_is_told(tmp_path, capsys):
     """A recorded vector that differs in one number: the page is written, says where, and the exit code is 1."""
     model = fastbilstm.load(DEMO)
-    vector = fastbilstm.vector.make(model.graph, model._tensors)
+    vector = self_check.make(model.graph, model._tensors)
     (y,) = vector.outputs
     wrong = y.copy()
     wrong[1] *= 1.001
-    model.vector = fastbilstm.weights_file.Vector(vector.inputs, (wrong,), "keras 3.99")
+    model.vector = fbl_file.Vector(vector.inputs, (wrong,), "keras 3.99")
     model.save(tmp_path / "model.fbl")
     code, out, _ = run(capsys, tmp_path / "model.fbl", "-o", tmp_path / "page.html", "--seconds", 0.1)
     assert code == 1 and "MISMATCH against the recorded vector, by keras 3.99" in out
@@ -175,7 +179,7 @@ def test_a_stateful_model_keeps_no_states():
 
 
 def test_wide_inputs_are_fewer(monkeypatch, tmp_path, without_keras):
-    monkeypatch.setattr(fastbilstm.vector, "MAX_INPUT", 2000)
+    monkeypatch.setattr(self_check, "MAX_INPUT", 2000)
     _, found = made(DEMO, tmp_path / "page.html", seconds=1.0)
     assert found.ok and found.agreements[0].rows == 5
     assert {1} <= {t.batch for t in found.speed.batches} <= {1, 2, 4}
@@ -184,9 +188,9 @@ def test_wide_inputs_are_fewer(monkeypatch, tmp_path, without_keras):
 
 def test_addresses_in_keras_errors_are_left_out(monkeypatch, tmp_path):
     def missing(graph):
-        raise verify.KerasUnavailable("see https://example.org/page for more")
+        raise installed_keras.KerasUnavailable("see https://example.org/page for more")
 
-    monkeypatch.setattr(verify, "_framework", missing)
+    monkeypatch.setattr(installed_keras, "_framework", missing)
     page, found = made(SEQ2SEQ, tmp_path / "page.html", seconds=0.1)
     assert "(address left out) for more" in found.missing[0] and "://" not in page.text
 

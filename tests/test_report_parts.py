@@ -10,10 +10,13 @@ from cases import CASES
 from report_pages import DEMO, SEQ2SEQ
 
 import fastbilstm
-from fastbilstm import report_agreement, report_graph, report_measure
-from fastbilstm.plan import vector_problem
-from fastbilstm.report_page import options_text
-from fastbilstm.summary import layer_rows
+from fastbilstm.converted import fbl_file, self_check
+from fastbilstm.engine.plan import vector_problem
+from fastbilstm.engine.summary import layer_rows
+from fastbilstm.report import agreement as report_agreement
+from fastbilstm.report import graph_drawing as report_graph
+from fastbilstm.report import measure as report_measure
+from fastbilstm.report.page import options_text
 
 needs_kernels = pytest.mark.skipif(vector_problem() is not None, reason="needs the vector kernels")
 
@@ -24,13 +27,13 @@ needs_kernels = pytest.mark.skipif(vector_problem() is not None, reason="needs t
 def test_rounding_is_told_from_mistakes():
     """Outputs out of the tolerance pass if NumPy in float32 is as far from float64, and then only."""
     model = fastbilstm.load(SEQ2SEQ)
-    vector = fastbilstm.vector.make(model.graph, model._tensors, 64, (50,))
+    vector = self_check.make(model.graph, model._tensors, 64, (50,))
     (y,) = vector.outputs
     ((_, rounding),) = report_agreement._rounded(model, list(vector.inputs))
     assert 0 < rounding < report_agreement.MOST_ROUNDING
     for factor, ok in ((0, True), (2, True), (20, False), (1e5, False)):
         moved = (y + factor * rounding * np.abs(y).max() * (np.arange(y.size) == 7).reshape(y.shape),)
-        vector = fastbilstm.weights_file.Vector(vector.inputs, moved, "keras 3.99")
+        vector = fbl_file.Vector(vector.inputs, moved, "keras 3.99")
         assert report_agreement._agreement(model, vector, "", "").ok == ok, factor
 
 
@@ -40,18 +43,18 @@ def test_a_mask_value_that_float32_does_not_hold():
         mf.input_layer("x", (None, 6, 4), "float32"), mf.layer("Masking", "masking", mask_value=0.1), mf.lstm()
     )
     model = fastbilstm.load(mf.h5(config, mf.weights_of(lstm=mf.lstm_weights(4, 3))))
-    vector = fastbilstm.vector.make(model.graph, model._tensors, 64, exact=True)
+    vector = self_check.make(model.graph, model._tensors, 64, exact=True)
     found = report_agreement._agreement(model, vector, "", "")
     assert found.ok and found.largest > report_agreement.MOST_ROUNDING
     assert "as the specification in float32" in found.outputs[0].verdict
-    recorded = fastbilstm.weights_file.Vector(vector.inputs, vector.outputs, "keras 3.99")
+    recorded = fbl_file.Vector(vector.inputs, vector.outputs, "keras 3.99")
     assert not report_agreement._agreement(model, recorded, "", "").ok
 
 
 def test_a_model_that_takes_three_rows_only(monkeypatch):
     case = next(case for case in CASES if case.name == "ops-rows-keras3")
     model = fastbilstm.load(**case.load_args())
-    monkeypatch.setattr(model, "vector", fastbilstm.vector.make(model.graph, model._tensors))  # no Keras file
+    monkeypatch.setattr(model, "vector", self_check.make(model.graph, model._tensors))  # no Keras file
     found, missing = report_agreement.agreements(model, "model.fbl", None, None, None)
     assert [one.rows for one in found] == [3, 3] and all(one.ok for one in found)
     assert len(missing) == 1 and "--against" in missing[0]

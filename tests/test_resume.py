@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from small_files import FORMATS_OUT, make_ids, run, save_model, write_rows
 
-from fastbilstm import chunks, partial
+from fastbilstm.scoring import loop as chunks
+from fastbilstm.scoring import resumable_file as partial
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, CHUNK = 60, 8
@@ -101,7 +102,8 @@ def test_ctrl_c_before_the_first_rows_leaves_nothing(model, tmp_path, capsys, mo
 
 SCRIPT = f"""
 import os, signal, sys
-from fastbilstm import chunks, cli, partial
+from fastbilstm import cli
+from fastbilstm.scoring import loop as chunks, resumable_file as partial
 chunks.CHUNK_ROWS, partial.INTERVAL = {CHUNK}, 0
 append, calls, at, what = partial.Partial.append, [], int(sys.argv[1]), sys.argv[2]
 def stop(self, pieces):

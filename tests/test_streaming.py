@@ -303,9 +303,9 @@ def test_refused(build, text):
 
 def test_causal_convolution_keeps_its_history():
     """StreamConvolution calls what runs the layer on the rows it needs; here that is a plain causal sum."""
-    from fastbilstm.causality import Place, _reason_convolution, history
+    from fastbilstm.analysis.causality import Place, _reason_convolution, history
+    from fastbilstm.engine.streaming import StreamConvolution
     from fastbilstm.layers import Tensor
-    from fastbilstm.streaming import StreamConvolution
 
     class Conv1D:
         name, class_name, casts_input, n_inputs = "conv", "Conv1D", True, 1

@@ -24,7 +24,7 @@ def model(tmp_path_factory):
     plain = save_model(folder / "plain.fbl")
     (folder / "index.json").write_text(json.dumps({f"word{k}": k for k in range(1, VOCABULARY)}))
     (folder / "labels.txt").write_text("bad\ngood\n")
-    from fastbilstm import cli
+    from fastbilstm.cli import commands as cli
 
     options = ["--tokenizer", folder / "index.json", "--tokenizer-type", "word_index", "--maxlen", 6]
     line = ["convert", plain, folder / "model.fbl", *options, "--labels", folder / "labels.txt"]
@@ -82,7 +82,7 @@ def test_files_of_text(source, model, expected, tmp_path, capsys):
 
 
 def test_texts_on_the_command_line(model, expected, capsys):
-    from fastbilstm import cli
+    from fastbilstm.cli import commands as cli
 
     assert cli.main(["predict", str(model), "--text", TEXTS[0], "--text", TEXTS[1]]) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]

@@ -11,9 +11,10 @@ import time
 import numpy as np
 import pytest
 
-from fastbilstm import _kernels, threads
+from fastbilstm import _kernels
 from fastbilstm.activations import kernel_code, sigmoid, tanh
-from fastbilstm.threads import run_together
+from fastbilstm.engine import threads
+from fastbilstm.engine.threads import run_together
 
 needs_kernels = pytest.mark.skipif(_kernels.isa() is None, reason="this build has no vector kernels")
 
@@ -33,7 +34,7 @@ def test_affinity():
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("needs os.sched_setaffinity")
     code = (
-        "import os; from fastbilstm import threads\n"
+        "import os; from fastbilstm.engine import threads\n"
         "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "print(threads.available())"
     )

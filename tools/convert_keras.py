@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 
 try:
-    import fastbilstm.cli as cli
+    from fastbilstm.cli import commands
 except ModuleNotFoundError:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    import fastbilstm.cli as cli
+    from fastbilstm.cli import commands
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_convert_options(parser)
-    return cli.run(cli.run_convert, parser.parse_args(argv))
+    commands.add_convert_options(parser)
+    return commands.run(commands.run_convert, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

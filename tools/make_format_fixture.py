@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import make_files as mf  # noqa: E402
 
 import fastbilstm  # noqa: E402
-from fastbilstm.weights_file import FORMAT_VERSION  # noqa: E402
+from fastbilstm.converted.fbl_file import FORMAT_VERSION  # noqa: E402
 
 
 def steps(*shape, scale=0.5):

@@ -144,8 +144,8 @@ def page():
     """The page as text."""
     from cases import CASES
 
+    from fastbilstm.engine.plan import vector_problem
     from fastbilstm.layers import REGISTRY
-    from fastbilstm.plan import vector_problem
 
     if vector_problem() is not None:
         raise RuntimeError(f"the page tells what the kernels run, and there are none here: {vector_problem()}")

@@ -7,8 +7,8 @@ files.
 from ..errors import FileFormatError, UnsupportedLayerError
 from ..graph import Input
 from .assemble import assemble
-from .forgetting import forget_masks
 from .layer_config import MODELS, LayerReader
+from .mask_removal import forget_masks
 from .nodes import Call, Pending, map_pending, nested_ends, pending_in, reference
 from .precision import policy_name
 

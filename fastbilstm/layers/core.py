@@ -7,19 +7,7 @@ import numpy as np
 
 from ..activations import linear
 from ..errors import InputError
-from .base import (
-    REGISTRY,
-    BaseLayer,
-    Option,
-    Spec,
-    Tensor,
-    activation,
-    boolean,
-    choice,
-    integer,
-    real,
-    register,
-)
+from .base import REGISTRY, BaseLayer, Option, Spec, Tensor, activation, boolean, choice, integer, real, register
 
 
 def dense(x, kernel, bias=None, activation=linear):

@@ -8,16 +8,7 @@ import numpy as np
 
 from ..activations import sigmoid
 from ..errors import InputError
-from .base import (
-    BaseLayer,
-    Option,
-    Spec,
-    Tensor,
-    boolean,
-    check_sequence_mask,
-    choice,
-    register,
-)
+from .base import BaseLayer, Option, Spec, Tensor, boolean, check_sequence_mask, choice, register
 from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, check_cell
 from .timesteps import lstm_step, unroll
 

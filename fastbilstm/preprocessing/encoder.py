@@ -7,8 +7,8 @@ import json
 
 import numpy as np
 
+from ..checks import check_whole
 from ..errors import FileFormatError, InputError
-from ..inputs import check_whole
 from .sequences import check_side, check_texts, pad_sequences
 from .tokenizer import PICKLE_HELP, Tokenizer, tokenizer_from_entry
 from .vocabulary import TextVectorization, WordIndex, parse_json, read_bytes, read_text, read_vocabulary

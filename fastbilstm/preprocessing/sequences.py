@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from ..checks import check_whole
 from ..errors import InputError
-from ..inputs import check_whole
 
 SIDES = ("pre", "post")
 

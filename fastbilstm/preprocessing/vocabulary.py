@@ -9,8 +9,8 @@ import os
 
 import numpy as np
 
+from ..checks import check_whole, utf8
 from ..errors import FileFormatError, InputError
-from ..inputs import check_whole
 from .sequences import check_texts
 from .tokenizer import check_ids
 from .words import FILTERS, separator
@@ -235,11 +235,7 @@ class TextVectorization:
     def _bytes(self, texts):
         rows = check_texts(texts, (str, bytes))
         found = np.empty(len(rows), object)
-        for row, text in enumerate(rows):
-            try:
-                found[row] = text.encode("utf-8") if isinstance(text, str) else text
-            except UnicodeEncodeError as error:
-                raise InputError(f"row {row}: the text {text[:40]!r} has no UTF-8 form ({error.reason})") from error
+        found[:] = [utf8(text, f"row {row}") for row, text in enumerate(rows)]
         return found
 
 

@@ -5,8 +5,8 @@ Imports the standard library only.
 
 import hashlib
 
+from ..checks import check_whole
 from ..errors import InputError
-from ..inputs import check_whole
 
 # What Keras takes for separators of words.
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'

@@ -1,0 +1,7 @@
+"""python -m fastbilstm.cli"""
+
+import sys
+
+from . import main
+
+sys.exit(main())

@@ -1,0 +1,191 @@
+"""The command `fastbilstm`: convert, inspect, verify, report, predict.
+
+Exit codes: 0 done; 1 `verify` or `report` out of tolerance; 2 wrong use, unreadable file, unsupported layer, existing
+target.
+"""
+
+import argparse
+import os
+import sys
+
+from .._version import __version__
+from ..converted.fbl_file import SUFFIX
+from ..engine.plan import BACKENDS
+from ..engine.summary import held_lines
+from ..errors import FastBiLSTMError
+from ..loading import convert, load
+from . import predict as cli_predict
+
+_KERAS_FILES = ".h5, .keras, .weights.h5, .weights.json"
+_FILE_HELP = f"a converted model (.fbl) or a Keras file ({_KERAS_FILES}); the kind is found from the content"
+
+
+def _add_source_options(parser, what="model"):
+    parser.add_argument(what, help=_FILE_HELP)
+    parser.add_argument(
+        "--config", metavar="FILE", help="the architecture as JSON or YAML, for a file that holds weights only"
+    )
+    parser.add_argument(
+        "--outputs",
+        metavar="LAYER[,LAYER]",
+        help="cut the graph at these layers (for files that end in a loss or a Lambda); 'name:1' is the second call",
+    )
+
+
+def add_engine_options(parser):
+    """The options of what computes."""
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="auto", help="what computes (default: the fastest there is)"
+    )
+    parser.add_argument("--threads", type=int, help="threads at most (default: the cores this process may use)")
+
+
+def _outputs(args):
+    return None if args.outputs is None else [name for name in args.outputs.split(",") if name]
+
+
+def add_convert_options(parser):
+    """The options of `convert`, which tools/convert_keras.py shares."""
+    _add_source_options(parser, "source")
+    parser.add_argument("target", nargs="?", help=f"the file to write (default: source with the suffix {SUFFIX})")
+    parser.add_argument("--overwrite", action="store_true", help="replace the target if it exists")
+    parser.add_argument(
+        "--keras",
+        action="store_true",
+        help="record the self-check vector with the installed Keras or tf_keras (default: our float64 specification)",
+    )
+    texts = parser.add_argument_group("texts and labels, kept in the target")
+    texts.add_argument(
+        "--tokenizer",
+        metavar="FILE",
+        help="what turned texts into ids: JSON of Keras' Tokenizer.to_json(), a JSON object from words to numbers, or "
+        "the vocabulary of a TextVectorization, one word a line",
+    )
+    texts.add_argument(
+        "--tokenizer-type",
+        choices=("tokenizer", "word_index", "imdb", "vocabulary"),
+        help="how FILE is meant, needed for an object from words to numbers: word_index (the ids), imdb (ranks: start "
+        "1, out of vocabulary 2, rank r is r + 3)",
+    )
+    texts.add_argument("--num-words", type=int, metavar="N", help="the limit of ids that the tokenizer had at training")
+    texts.add_argument("--maxlen", type=int, metavar="N", help="timesteps that texts are cut and padded to")
+    texts.add_argument("--pad", choices=("pre", "post"), help="where (default: pre; post for a vocabulary)")
+    texts.add_argument("--truncating", choices=("pre", "post"), help="where texts are cut (same defaults)")
+    texts.add_argument(
+        "--remove", action="append", metavar="TEXT", help="turn TEXT into a space first, such as '<br />'; repeatable"
+    )
+    texts.add_argument("--labels", metavar="FILE", help="the classes: one label a line, or JSON")
+
+
+def run_convert(args):
+    target = args.target or os.path.splitext(args.source)[0].removesuffix(".weights") + SUFFIX
+    options = {"config": args.config, "outputs": _outputs(args), "overwrite": args.overwrite, "keras": args.keras}
+    options |= {name: getattr(args, name) for name in ("tokenizer", "tokenizer_type", "num_words", "labels", "maxlen")}
+    options |= {"padding": args.pad, "truncating": args.truncating, "remove": args.remove}
+    model = convert(args.source, target, **options)
+    size = os.path.getsize(target) / 1e6
+    parameters = sum(array.size for array in model.get_weights())
+    print(f"{target}: {size:.2f} MB, {parameters:,} parameters, written by {model.keras}")
+    print(f"self-check vector computed by {model.vector.computed_by}")
+    for line in held_lines(model):
+        print(line)
+    return 0
+
+
+def run_inspect(args):
+    load(args.model, config=args.config, outputs=_outputs(args)).summary()
+    return 0
+
+
+def run_verify(args):
+    from ..report.verify import verify
+
+    report = verify(args.model, against=args.against, config=args.config, outputs=_outputs(args), dtype=args.dtype)
+    print(report.text)
+    return 0 if report.ok else 1
+
+
+def run_predict(args):
+    return cli_predict.run_predict(args, _outputs(args))
+
+
+def run_report(args):
+    from ..report.report_file import run
+
+    return run(args, _outputs(args))
+
+
+def make_parser():
+    parser = argparse.ArgumentParser(
+        prog="fastbilstm", description="Run trained Keras sequence models without TensorFlow."
+    )
+    parser.add_argument("--version", action="version", version=f"fastbilstm {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    sub = commands.add_parser("convert", help="write a Keras file as one file that loads with NumPy alone")
+    add_convert_options(sub)
+    sub.set_defaults(run=run_convert)
+
+    sub = commands.add_parser("inspect", help="print layers, shapes, parameters, masks and what is ignored")
+    _add_source_options(sub)
+    sub.set_defaults(run=run_inspect)
+
+    sub = commands.add_parser(
+        "verify",
+        help="check a model against its recorded vector and, where Keras is installed, against Keras",
+        description="Checks the SHA-256 and the self-check vector of a converted file; compares a Keras file (or the "
+        "one given with --against) with Keras 3 or tf_keras where that is installed. Exit code 1: out of tolerance.",
+    )
+    _add_source_options(sub)
+    sub.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
+    sub.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
+    sub.set_defaults(run=run_verify)
+
+    sub = commands.add_parser(
+        "report",
+        help="write a page about a model: graph, layers, agreement, latency, size",
+        description="Writes one self-contained HTML page: the graph, the layers, the agreement with Keras (where it is "
+        "installed), the recorded vector and the specification, time against batch and length, and the size. Exit code "
+        "1: the page is written, and an output is out of tolerance.",
+    )
+    _add_source_options(sub)
+    sub.add_argument("-o", "--output", required=True, help="the page to write (.html)")
+    sub.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
+    sub.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    sub.add_argument("--seconds", type=float, default=20.0, help="for the timings together (default: 20)")
+    add_engine_options(sub)
+    sub.add_argument("--quiet", action="store_true", help="no progress line")
+    sub.set_defaults(run=run_report)
+
+    sub = commands.add_parser(
+        "predict",
+        help="run a model on a file of rows or on texts",
+        description="Scores the rows of a file, in bounded memory, or the texts given with --text. The output appears "
+        "when it is complete; columns of .csv, .jsonl, .txt and .parquet are kept.",
+    )
+    _add_source_options(sub)
+    cli_predict.add_options(sub)
+    add_engine_options(sub)
+    sub.set_defaults(run=run_predict)
+    return parser
+
+
+def run(function, args):
+    """Call a command; errors of ours become one message on standard error and exit code 2."""
+    try:
+        return function(args)
+    except (FastBiLSTMError, ImportError) as error:
+        print(f"fastbilstm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fastbilstm: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def main(argv=None):
+    args = make_parser().parse_args(argv)
+    return run(args.run, args)

@@ -1,0 +1,338 @@
+"""The command `fastbilstm predict`: files of rows or texts in, a file of answers out, in bounded memory.
+
+Reads chunks (`files`), scores them in threads or on Dask (`chunks`), writes them in order (`file_writers`) under a
+temporary name that an interrupted run leaves for --resume (`partial`).
+"""
+
+import functools
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+from .._version import __version__
+from ..errors import FastBiLSTMError, InputError
+
+# Bad rows that are told one by one.
+_SHOWN = 10
+_FORMATS_IN = ("npy", "npz", "csv", "jsonl", "txt", "parquet")
+_FORMATS_OUT = ("npy", "npz", "csv", "jsonl", "parquet")
+
+
+def add_options(parser):
+    """The options of `predict` beside those of the model and of what computes."""
+    add = parser.add_argument
+    add("input", nargs="?", help=".npy, .npz keyed by input name, .csv, .jsonl, .txt (a row a line) or .parquet")
+    add("-o", "--output", help=".npy, .npz keyed by output name, .csv, .jsonl or .parquet")
+    add(
+        "--text",
+        action="append",
+        metavar="TEXT",
+        help="score this text and print the answer; no files; may be repeated",
+    )
+    add(
+        "--columns",
+        action="append",
+        metavar="[INPUT=]COLUMN[,COLUMN]",
+        help="the column that holds the sequences ('1 2 3' or a JSON list), or columns of one number each (patterns "
+        "with * are allowed); repeat with INPUT= for several inputs (default: the columns named as the inputs)",
+    )
+    add("--text-column", metavar="COLUMN", help="the column that holds raw text")
+    add("--output-column", metavar="COLUMN", default="prediction", help="the column of the answers (%(default)s)")
+    add("--input-format", choices=_FORMATS_IN, help="default: from the content and the suffix")
+    add("--output-format", choices=_FORMATS_OUT, help="default: from the suffix")
+    add("--delimiter", default=",", metavar="CHAR", help="between the fields of .csv (default: a comma)")
+    add("--pad", choices=("pre", "post"), help="pad sequences at this end, as pad_sequences does; see --maxlen")
+    add("--maxlen", type=int, metavar="N", help="timesteps that sequences are padded and cut to")
+    add("--truncating", choices=("pre", "post"), default="pre", help="where longer sequences are cut (%(default)s)")
+    add(
+        "--on-error",
+        choices=("stop", "skip", "null"),
+        default="stop",
+        help="a row that cannot be read or scored: stop and write nothing (default), leave the row out, or leave its "
+        "answer empty (NaN in arrays)",
+    )
+    add("--errors", metavar="FILE", help="with --on-error skip or null: write the bad rows to FILE, as .jsonl")
+    add("--resume", action="store_true", help="go on where an interrupted run with the same input and options ended")
+    add("--overwrite", action="store_true", help="replace the output if it exists, and what an interrupted run left")
+    add("--batch-size", type=int, help="rows computed at once (default: 32)")
+    add("--dask", metavar="ADDRESS", help="compute on the workers of this Dask scheduler (tcp://host:port)")
+    add("--quiet", action="store_true", help="no progress line (there is one on a terminal only)")
+
+
+def run_predict(args, outputs):
+    """The command; `outputs`: the layers that the graph is cut at."""
+    if args.text is not None:
+        return _predict_texts(args, outputs)
+    if args.input is None or args.output is None:
+        raise InputError("predict needs an input file and -o OUTPUT, or --text TEXT")
+    output_format = _output_format(args)
+    if args.errors is not None and args.on_error == "stop":
+        raise InputError("--errors lists rows that are left out or empty: give --on-error skip or null")
+    _check_paths(args)
+    return _Job(args, outputs, output_format).run()
+
+
+def _output_format(args):
+    from ..scoring.readers import SUFFIXES
+    from ..scoring.writers import FORMATS
+
+    suffix = os.path.splitext(args.output)[1].lower()
+    found = args.output_format or SUFFIXES.get(suffix)
+    if found not in FORMATS:
+        raise InputError(
+            f"{args.output}: the suffix {suffix!r} tells no format of an output; use .npy, .npz, .csv, .jsonl or "
+            ".parquet, or --output-format"
+        )
+    if len(args.delimiter) != 1:
+        raise InputError(f"--delimiter is {args.delimiter!r}; expected one character")
+    return found
+
+
+def _check_paths(args):
+    folder = os.path.dirname(os.path.abspath(args.output))
+    if not os.path.isdir(folder):
+        raise InputError(f"{args.output}: the folder {folder} does not exist")
+    targets = [path for path in (args.output, args.errors) if path is not None]
+    for path in targets:
+        for source in (args.input, args.model):
+            if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
+                raise InputError(f"{path}: is read by this very command; write to another file")
+    if args.errors is not None:
+        if os.path.abspath(args.errors) == os.path.abspath(args.output):
+            raise InputError(f"--errors {args.errors}: is the output; write the bad rows to another file")
+        if os.path.exists(args.errors) and not (args.overwrite or args.resume):
+            raise InputError(f"{args.errors}: exists already; allow it with --overwrite or choose another")
+        if not os.path.isdir(os.path.dirname(os.path.abspath(args.errors))):
+            raise InputError(f"{args.errors}: its folder does not exist")
+
+
+def _columns(args):
+    """--columns as BatchPredictor takes it."""
+    if args.columns is None:
+        return None
+    named = [entry.partition("=") for entry in args.columns]
+    split = [[name for name in (value if equals else key).split(",") if name] for key, equals, value in named]
+    if not any(equals for _, equals, _ in named):
+        return [name for names in split for name in names]
+    if not all(equals for _, equals, _ in named):
+        raise InputError(f"--columns {' '.join(args.columns)}: give INPUT= for each of them or for none")
+    return {key: names for (key, _, _), names in zip(named, split)}
+
+
+def _predictor(args, outputs, columns, text):
+    from ..clusters.batch_predictor import BatchPredictor
+
+    padding = {"pad": args.pad, "maxlen": args.maxlen, "truncating": args.truncating}
+    predictor = BatchPredictor(
+        args.model,
+        columns=columns,
+        text=text,
+        output=args.output_column,
+        batch_size=args.batch_size,
+        n_threads=args.threads,
+        on_error=args.on_error,
+        **padding,
+        config=args.config,
+        outputs=outputs,
+        dtype=args.dtype,
+        backend=args.backend,
+    )
+    predictor.in_order = args.dask is None
+    return predictor
+
+
+def _predict_texts(args, outputs):
+    """--text: a line for each text, the label and its probability or else the numbers."""
+    given = {"an input": args.input, "-o": args.output, "--columns": args.columns, "--dask": args.dask}
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise InputError(f"--text prints answers and takes no file: leave out {', '.join(wrong)}")
+    predictor = _predictor(args, outputs, None, "text")
+    found = predictor({"text": args.text})
+    names = predictor.output_columns
+    if predictor._labels:
+        from ..preprocessing import label_answers
+
+        for label, probability in zip(*label_answers(_rows(found[names[0]]), predictor._labels)):
+            print(f"{label}\t{probability:.6g}")
+        return 0
+    for row in range(len(found["text"])):
+        values = [np.asarray(found[name][row]) for name in names]
+        print("\t".join(str(v) if v.ndim == 0 else json.dumps(v.tolist()) for v in values))
+    return 0
+
+
+def _rows(column):
+    return column.reshape(-1, 1) if column.ndim == 1 else column
+
+
+class _Job:
+    """One run over one input."""
+
+    def __init__(self, args, outputs, output_format):
+        from ..scoring.loop import FileScores
+
+        self.args, self.output_format = args, output_format
+        self.predictor = _predictor(args, outputs, _columns(args), args.text_column)
+        self.scores = FileScores(self.predictor, args.input, args.input_format, args.delimiter)
+        self.reader, self.stateful = self.scores.reader, self.predictor.model._plan.stateful
+        if self.stateful and (args.resume or args.dask):
+            raise InputError(
+                f"layer {self.stateful[0].name!r} is stateful: its answers depend on all rows before; no --resume, no "
+                "--dask"
+            )
+
+    def identity(self):
+        """What the bytes of the output depend on, in words."""
+        from ..engine.plan import vector_problem
+        from ..scoring.resumable_file import file_identity
+
+        isa = "none"
+        if vector_problem() is None:
+            from .. import _kernels
+
+            isa = str(_kernels.isa())
+        args = self.args
+        found = {
+            "version of fastbilstm": __version__,
+            "instruction set": isa,
+            "model": file_identity(args.model, content=True),
+            "input": file_identity(args.input),
+        }
+        if args.config is not None and os.path.exists(args.config):
+            found["file of --config"] = file_identity(args.config, content=True)
+        options = ("columns", "text_column", "output_column", "delimiter", "pad", "maxlen", "truncating", "on_error")
+        for name in (*options, "batch_size", "dtype", "backend", "input_format", "errors", "outputs"):
+            found[f"option --{name.replace('_', '-')}"] = str(getattr(args, name))
+        return {**found, "format of the output": self.output_format}
+
+    def run(self):
+        from ..scoring.resumable_file import Partial
+        from ..scoring.writers import make_writer
+
+        args = self.args
+        writer = make_writer(self.output_format, self.predictor, args.output, self.reader.keeps, args.delimiter)
+        parts = writer.parts + (args.errors is not None)
+        partial = Partial(args.output, self.identity(), parts, args.resume, args.overwrite)
+        self.rows, self.bad = 0, {"count": 0, "first": []}
+        if partial.done is not None:
+            self.rows, self.bad, writer.state = (partial.done[key] for key in ("rows", "bad", "writer"))
+            if not args.quiet:
+                print(f"fastbilstm: going on after {self.rows:,} rows", file=sys.stderr)
+        progress = _Progress(self.reader, self.rows, args.quiet)
+        try:
+            # Nothing that is needed later is remembered: each chunk is written before the next result is taken.
+            for chunk in self.scores.results(self.rows, args.threads, self._cluster()):
+                pieces = writer.encode(chunk)
+                partial.append(pieces if args.errors is None else [*pieces, self._errors(chunk)])
+                self._note(chunk)
+                partial.checkpoint({"rows": self.rows, "bad": self.bad, "writer": writer.state})
+                progress.update(self.rows)
+            if self.rows and self.bad["count"] == self.rows:
+                raise InputError(f"none of the {self.rows:,} rows has an answer; {self.bad['first'][0]}")
+            others = [] if args.errors is None else [(parts - 1, args.errors)]
+            partial.finish(writer.assemble, others)
+        except KeyboardInterrupt:
+            progress.end()
+            return self._interrupted(partial)
+        except FastBiLSTMError as error:
+            progress.end()
+            # The rows done are of use after a full disk, not after a bad row.
+            keep = isinstance(error.__cause__, OSError) and partial.last
+            partial.close() if keep else partial.discard()
+            if isinstance(error, InputError) and args.input not in str(error):
+                raise InputError(f"{args.input}: {error}") from error
+            raise
+        except BaseException:
+            partial.discard()
+            raise
+        progress.end(self.rows)
+        self._tell_bad()
+        return 0
+
+    def _cluster(self):
+        """What scores chunks on the workers of --dask, or None."""
+        if self.args.dask is None:
+            return None
+        from ..clusters.dask_chunks import predict_chunks  # Dask is an optional package
+
+        return functools.partial(predict_chunks, address=self.args.dask)
+
+    def _note(self, chunk):
+        self.rows = chunk.start + chunk.rows
+        self.bad["count"] += len(chunk.bad)
+        for row in sorted(chunk.bad)[: max(0, _SHOWN - len(self.bad["first"]))]:
+            self.bad["first"].append(f"{chunk.place(row)}: {chunk.bad[row]}")
+
+    def _errors(self, chunk):
+        lines = []
+        for row in sorted(chunk.bad):
+            line = {"line": chunk.lines[row]} if chunk.lines else {}
+            lines.append(json.dumps({"row": chunk.start + row, **line, "reason": chunk.bad[row]}) + "\n")
+        return "".join(lines).encode()
+
+    def _interrupted(self, partial):
+        if not self.rows or self.stateful:
+            partial.discard()
+            raise KeyboardInterrupt
+        partial.sync()
+        partial.close()
+        print(
+            f"fastbilstm: interrupted after {self.rows:,} rows, which are in {partial.paths[0]}; go on with --resume",
+            file=sys.stderr,
+        )
+        return 130
+
+    def _tell_bad(self):
+        count = self.bad["count"]
+        if not count:
+            return
+        what = "were left out" if self.args.on_error == "skip" else "have no answer"
+        print(f"fastbilstm: {count:,} of {self.rows:,} rows {what}:", file=sys.stderr)
+        for line in self.bad["first"]:
+            print(f"  {line}", file=sys.stderr)
+        if count > _SHOWN:
+            more = "" if self.args.errors else " (--errors FILE lists all)"
+            print(f"  and {count - _SHOWN:,} more{more}", file=sys.stderr)
+
+
+class _Progress:
+    """Rows, rate and time left, on a terminal only."""
+
+    def __init__(self, reader, rows, quiet):
+        self.reader, self.before, self.begun, self.shown = reader, rows, time.monotonic(), 0.0
+        self.live = not quiet and sys.stderr.isatty()
+        self.width = 0
+
+    def update(self, rows):
+        now = time.monotonic()
+        if not self.live or now - self.shown < 0.2:
+            return
+        self.shown, seconds = now, max(now - self.begun, 1e-9)
+        rate, part = (rows - self.before) / seconds, self.reader.position()
+        total = self.reader.total or (rows / part if part else rows)
+        left = max(0.0, total - rows) / rate if rate else 0.0
+        self._show(
+            f"{rows:,} rows, {100 * min(1.0, rows / max(1, total)):.0f} %, {rate:,.0f} rows/s, {_time(left)} left"
+        )
+
+    def end(self, rows=None):
+        if not self.live:
+            return
+        if rows is not None:
+            seconds = max(time.monotonic() - self.begun, 1e-9)
+            self._show(f"{rows:,} rows in {_time(seconds)}, {(rows - self.before) / seconds:,.0f} rows/s")
+        if self.width:
+            print(file=sys.stderr)
+
+    def _show(self, text):
+        print(f"\r{text:<{self.width}}", end="", file=sys.stderr, flush=True)
+        self.width = len(text)
+
+
+def _time(seconds):
+    minutes, seconds = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02}:{seconds:02.0f}" if hours else f"{minutes}:{seconds:04.1f}"

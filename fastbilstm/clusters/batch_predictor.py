@@ -1,0 +1,108 @@
+"""BatchPredictor: a model file as engines for many machines take it, loaded once in each process.
+
+It is what `fastbilstm predict`, Dask, Ray Data's `map_batches` and Spark's `mapInArrow` call. Imports NumPy.
+"""
+
+import os
+import threading
+
+from ..errors import InputError
+from ..loading import load
+from ..model import Model
+from ..scoring.column_scorer import ColumnScorer
+
+_LOAD_OPTIONS = {"config", "outputs", "dtype", "backend", "memory_budget", "check"}
+
+
+class BatchPredictor(ColumnScorer):
+    """Scores batches of columns; the form in which engines for many machines take a model.
+
+    Parameters
+    ----------
+    model : str, PathLike or Model
+        A file as `fastbilstm.load` takes it, loaded once in each process when the first batch comes (converted files
+        are memory-mapped), or a Model, which is pickled whole.
+    columns, text, output, batch_size, n_threads, on_error, pad, maxlen, truncating
+        See `ColumnScorer`.
+    **load_options
+        `config`, `outputs`, `dtype`, `backend`, `memory_budget`, `check` of `fastbilstm.load`.
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        columns=None,
+        text=None,
+        output="prediction",
+        batch_size=None,
+        n_threads=None,
+        on_error="stop",
+        pad=None,
+        maxlen=None,
+        truncating="pre",
+        **load_options,
+    ):
+        unknown = sorted(set(load_options) - _LOAD_OPTIONS)
+        if unknown:
+            raise TypeError(
+                f"unknown options {', '.join(unknown)}; those of load are {', '.join(sorted(_LOAD_OPTIONS))}"
+            )
+        if isinstance(model, Model):
+            if load_options:
+                raise InputError(f"{', '.join(load_options)}: options of load; they need the path of a file")
+        else:
+            model = os.path.abspath(os.fsdecode(os.fspath(model)))
+        super().__init__(
+            model,
+            columns=columns,
+            text=text,
+            output=output,
+            batch_size=batch_size,
+            n_threads=n_threads,
+            on_error=on_error,
+            pad=pad,
+            maxlen=maxlen,
+            truncating=truncating,
+        )
+        self.load_options = load_options
+
+    def __getstate__(self):
+        return {**self.__dict__, "_model": None, "bad_rows": []}
+
+    def __dask_tokenize__(self):
+        """What Dask names tasks by: the options, and the state of the file or the Model."""
+        from dask.base import normalize_token  # an optional package
+
+        stamp = None if isinstance(self.source, Model) else _stamp(self.source)
+        return normalize_token((type(self).__name__, stamp, self.__getstate__()))
+
+    def __repr__(self):
+        return f"<fastbilstm.BatchPredictor of {self.source}>"
+
+    def _open(self):
+        return self.source if isinstance(self.source, Model) else _load_once(self.source, self.load_options)
+
+
+# ---- models of this process ------------------------------------------------------------------------------------------
+
+_models, _models_lock = {}, threading.Lock()
+
+
+def _stamp(path):
+    """What changes when a file is replaced."""
+    try:
+        state = os.stat(path)
+        return state.st_mtime_ns, state.st_size, state.st_ino
+    except OSError:
+        return None  # load tells what is wrong
+
+
+def _load_once(path, options):
+    """The model of a file, loaded once a process as long as the file stays the same."""
+    stamp, key = _stamp(path), (path, repr(sorted(options.items())))
+    with _models_lock:
+        known = _models.get(key)
+        if known is None or known[0] != stamp:
+            _models[key] = known = (stamp, load(path, **options))
+        return known[1]

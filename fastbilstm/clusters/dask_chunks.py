@@ -1,0 +1,211 @@
+"""The chunks of a file on a Dask cluster: sent ahead, back in order, whatever happens to a worker.
+
+Imports NumPy and this package; Dask is imported where it is used.
+"""
+
+import collections
+import hashlib
+import importlib
+import json
+import logging
+import pickle
+import time
+
+import numpy as np
+
+from ..errors import FastBiLSTMError, FileFormatError, MissingExtraError
+from ..graph import graph_to_json
+from ..model import Model
+from .batch_predictor import BatchPredictor
+
+# Times that a chunk is tried again after an error that is not ours (a disk that is away for a moment, say). Chunks of a
+# lost worker are the scheduler's business: it gives them to others, `distributed.scheduler.allowed-failures` times.
+RETRIES = 2
+# Seconds to wait for the scheduler, between looks at the workers while a chunk is waited for, and for a worker while
+# there is none.
+_CONNECT_TIMEOUT, _LOOK, _WORKER_TIMEOUT = 10, 5, 60
+
+
+def import_dask(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingExtraError("dask", "dask", f"predicting on Dask ({name})") from error
+
+
+class WorkerPredictor(BatchPredictor):
+    """A predictor for batches that come in any order to other processes, which run several tasks at a time.
+
+    A file must hold there what it holds here: an old copy on one machine, or a file replaced during a job, would mix
+    the answers of two models.
+    """
+
+    def __init__(self, predictor, n_threads):
+        self.__dict__.update(predictor.__getstate__())
+        self.in_order, self.digest = False, None
+        self.n_threads = n_threads if self.n_threads is None else self.n_threads
+        digest = _digest(self.model)
+        self.digest = None if isinstance(self.source, Model) else digest
+
+    def _check_model(self, model):
+        super()._check_model(model)
+        if self.digest not in (None, _digest(model)):
+            raise FileFormatError(f"{self.source}: holds another model than the file of this name where the job began")
+
+
+def _digest(model):
+    """SHA-256 of all that a model computes with."""
+    text = getattr(model, "text", None)
+    head = [graph_to_json(model.graph), getattr(model, "labels", None), text and text.to_json()]
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for name, array in sorted(model._tensors.items()):
+        array = np.ascontiguousarray(array)
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def predict_chunks(predictor, chunks, address):
+    """Run a predictor over chunks on the workers of a Dask scheduler; the results come in the order of the chunks.
+
+    What `fastbilstm predict --dask ADDRESS` runs. Two chunks for each thread of the workers are under way, no more: a
+    chunk is read when a worker will soon be free for it. The chunks of a worker that is lost run on another one.
+    Leaving the iterator, by Ctrl-C too, cancels what is under way.
+
+    Parameters
+    ----------
+    predictor : BatchPredictor or callable
+        Called on the workers with one chunk. It is sent to each worker once.
+    chunks : iterable
+        What the predictor takes; read in the calling thread.
+    address : str
+        Address of the scheduler, "tcp://host:port".
+
+    Yields
+    ------
+    object
+        What the predictor gives for each chunk.
+
+    Raises
+    ------
+    FastBiLSTMError
+        If the scheduler cannot be reached or is lost, has no workers for a minute, or a chunk fails on several of them.
+        What the predictor raises (InputError for a bad row) comes as it is and is not tried again.
+    MissingExtraError
+        If Dask is not installed.
+    """
+    if isinstance(predictor, BatchPredictor):
+        predictor = WorkerPredictor(predictor, 1)
+    cluster = _Cluster(address)
+    waiting = collections.deque()
+    try:
+        # A task like any other: workers hand its result on, and the scheduler repeats it if it is lost with them.
+        shared = cluster.submit(pickle.loads, _dumps(predictor))
+        for number, chunk in enumerate(chunks):
+            # As bytes: Dask would look for collections in lists of numbers, one by one.
+            waiting.append((number, cluster.submit(_run_chunk, shared, _dumps(chunk))))
+            while len(waiting) >= 2 * cluster.threads():
+                yield cluster.result(*waiting.popleft())
+        while waiting:
+            yield cluster.result(*waiting.popleft())
+    finally:
+        cluster.close([future for _, future in waiting])
+
+
+def _dumps(value):
+    return import_dask("cloudpickle").dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _run_chunk(predictor, chunk):
+    """On a worker: (result, None), or (None, an error that is no use trying again)."""
+    try:
+        return predictor(pickle.loads(chunk)), None
+    except (FastBiLSTMError, MissingExtraError) as error:
+        return None, naming_worker(error)
+
+
+def naming_worker(error):
+    """Errors about files and packages name the machine: the same call may work elsewhere."""
+    worker = importlib.import_module("distributed.worker")
+    try:
+        address = worker.get_worker().address
+    except ValueError:  # no worker: another of Dask's schedulers runs the task
+        return error
+    if isinstance(error, FileFormatError):
+        return FileFormatError(f"on the Dask worker {address}: {error} (every worker reads the model from its file)")
+    if isinstance(error, MissingExtraError):
+        return MissingExtraError(error.package, error.extra, f"on the Dask worker {address}: {error.purpose}")
+    return error
+
+
+class _Cluster:
+    """A client of a scheduler whose errors say what to do."""
+
+    def __init__(self, address):
+        distributed = import_dask("distributed")
+        self.address, self.timeouts = address, (distributed.TimeoutError, TimeoutError)
+        try:
+            self.client = distributed.Client(address, timeout=_CONNECT_TIMEOUT, set_as_default=False)
+        except (OSError, ValueError, TypeError, *self.timeouts) as error:
+            raise FastBiLSTMError(
+                f"Dask scheduler {address!r} cannot be reached ({error}); expected tcp://host:port of a running one"
+            ) from error
+
+    def submit(self, function, *args):
+        try:
+            return self.client.submit(function, *args, pure=False, retries=RETRIES)
+        except Exception as error:
+            self.fail("a task cannot be sent", error)
+
+    def threads(self):
+        """Threads of all workers; waits for a worker where there is none."""
+        end = time.monotonic() + _WORKER_TIMEOUT
+        while True:
+            try:
+                threads = sum(self.client.nthreads().values())
+            except Exception as error:
+                self.fail("does not answer", error)
+            if threads:
+                return threads
+            if time.monotonic() > end:
+                raise FastBiLSTMError(f"Dask scheduler {self.address!r} had no worker for {_WORKER_TIMEOUT} seconds")
+            time.sleep(0.1)
+
+    def result(self, number, future):
+        """The result of a chunk; raises what the predictor raised."""
+        while True:
+            try:
+                result, error = future.result(timeout=_LOOK)
+                break
+            except self.timeouts as error:
+                if future.status == "error":  # the task's own
+                    self.fail(f"chunk {number}", error)
+                self.threads()
+            except Exception as error:
+                self.fail(f"chunk {number}", error)
+        if error is not None:
+            raise error
+        return result
+
+    def fail(self, what, error):
+        """Raise an error of Dask or a machine as one of ours; the cause, an OSError, says that rows done are good."""
+        told = str(error).strip().rstrip(".")
+        raise FastBiLSTMError(
+            f"Dask scheduler {self.address!r}: {what}: {type(error).__name__}: {told}. The scheduler and each worker "
+            "need this fastbilstm, and memory for two chunks a thread"
+        ) from ConnectionError(repr(error))
+
+    def close(self, futures):
+        """Cancel what nobody waits for, and leave."""
+        log = logging.getLogger("distributed.client")
+        level = log.level
+        # Of a connection that is lost an error has told already; the client would print its attempts to get it back.
+        log.setLevel(logging.CRITICAL)
+        try:
+            if futures and self.client.status == "running":
+                self.client.cancel(futures, force=True)
+            self.client.close()
+        except Exception as error:
+            log.debug("leaving the scheduler: %r", error)
+        finally:
+            log.setLevel(level)

@@ -1,0 +1,315 @@
+"""The converted model: one file in safetensors layout, with the graph as JSON in its metadata.
+
+    8 bytes      length N of the header, little-endian
+    N bytes      JSON: {name: {dtype, shape, data_offsets}, ..., "__metadata__": {str: str}}
+    the rest     the arrays, end to end, without holes
+
+`__metadata__` holds fastbilstm_format (the version of this layout), graph, keras, sha256 and, where there are such,
+vector, labels (JSON) and text (the name of an array that holds the JSON of a TextEncoder). Every malformed case has its
+own error. Imports NumPy; knows nothing of Keras' files.
+"""
+
+import hashlib
+import json
+import os
+import re
+
+import numpy as np
+
+from ..errors import FileFormatError
+from ..graph import graph_from_json, graph_to_json
+from ..record import Record
+
+FORMAT_VERSION = 1
+SUFFIX = ".fbl"
+_MAX_HEADER = 100_000_000
+_VECTOR = "self-check/"
+_TEXT = "text-encoder/json"
+_DTYPES = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "U16": np.dtype("<u2"),
+    "U32": np.dtype("<u4"),
+    "U64": np.dtype("<u8"),
+    "BOOL": np.dtype("?"),
+}
+_CODES = {dtype: code for code, dtype in _DTYPES.items()}
+
+
+class Vector(Record):
+    """Inputs and outputs recorded at conversion, and what computed the outputs."""
+
+    inputs: tuple
+    outputs: tuple
+    computed_by: str
+
+
+def looks_converted(head):
+    """Whether a file that begins with these bytes may be in safetensors layout."""
+    return len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER
+
+
+def _digest(header, data):
+    """SHA-256 of the arrays and of all the header says, however its JSON is spaced."""
+    metadata = {key: value for key, value in header["__metadata__"].items() if key != "sha256"}
+    canonical = json.dumps({**header, "__metadata__": metadata}, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode())
+    digest.update(data)
+    return digest.hexdigest()
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+def to_bytes(graph, tensors, vector=None, text=None, labels=None):
+    """Serialize a model; see `write`."""
+    arrays = dict(tensors)
+    metadata = {
+        "fastbilstm_format": str(FORMAT_VERSION),
+        "keras": str(graph.keras),
+        "graph": json.dumps(graph_to_json(graph), separators=(",", ":")),
+    }
+    if vector is not None:
+        given = {f"input/{k}": array for k, array in enumerate(vector.inputs)}
+        given |= {f"output/{k}": array for k, array in enumerate(vector.outputs)}
+        counts = {"inputs": len(vector.inputs), "outputs": len(vector.outputs), "computed_by": vector.computed_by}
+        strings = [name for name, array in given.items() if array.dtype == object]
+        metadata["vector"] = json.dumps(counts | ({"strings": strings} if strings else {}))
+        arrays.update(
+            {_VECTOR + name: _from_strings(array) if name in strings else array for name, array in given.items()}
+        )
+    if text is not None:
+        metadata["text"] = _TEXT
+        arrays[_TEXT] = np.frombuffer(text, np.uint8)
+    if labels is not None:
+        metadata["labels"] = json.dumps(labels)
+    header, chunks, offset = {"__metadata__": metadata}, [], 0
+    # Wide elements first, so that every array is aligned to its own size.
+    for name in sorted(arrays, key=lambda key: (-arrays[key].dtype.itemsize, key)):
+        array = np.ascontiguousarray(arrays[name])
+        dtype = array.dtype.newbyteorder("<") if array.dtype.itemsize > 1 else array.dtype
+        if dtype not in _CODES:
+            raise FileFormatError(f"array {name!r} has dtype {array.dtype}, which the format does not hold")
+        chunk = array.astype(dtype, copy=False).tobytes()
+        span = [offset, offset + len(chunk)]
+        header[name] = {"dtype": _CODES[dtype], "shape": list(np.shape(arrays[name])), "data_offsets": span}
+        chunks.append(chunk)
+        offset += len(chunk)
+    data = b"".join(chunks)
+    metadata["sha256"] = _digest(header, data)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(len(text) + 8) % 64)
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def _from_strings(array):
+    """Strings (bytes without NUL) as an array of their bytes, padded with NUL."""
+    fixed = np.array(array.ravel().tolist() or [b""], np.bytes_)
+    return np.frombuffer(fixed.tobytes(), np.uint8).reshape((*array.shape, fixed.dtype.itemsize or 1))
+
+
+def _to_strings(array):
+    """Inverse of `_from_strings`."""
+    rows = array.reshape(-1, array.shape[-1])
+    strings = np.empty(len(rows), object)
+    strings[:] = [row.tobytes().rstrip(b"\0") for row in rows]
+    return strings.reshape(array.shape[:-1])
+
+
+def write(path, graph, tensors, vector=None, overwrite=False, text=None, labels=None):
+    """Write a converted model under a temporary name beside `path` and rename it: whole or not at all.
+
+    `text` is the JSON of a TextEncoder in bytes, `labels` a list of str.
+
+    Raises
+    ------
+    FileFormatError
+        If `path` exists and `overwrite` is false, or cannot be written.
+    """
+    write_file(path, to_bytes(graph, tensors, vector, text, labels), overwrite)
+
+
+def write_file(path, content, overwrite):
+    """Write bytes under a temporary name, then rename; refuse an existing target unless `overwrite`."""
+    import tempfile  # half of the modules that loading a model would import
+
+    path = os.fspath(path)
+    if os.path.isdir(path):
+        raise FileFormatError(f"{path}: is a folder; give the name of a file")
+    if os.path.exists(path) and not overwrite:
+        raise FileFormatError(f"{path}: exists already; allow it with overwrite=True (--overwrite) or choose another")
+    folder = os.path.dirname(os.path.abspath(path))
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile("wb", dir=folder, prefix=".", suffix=".partial", delete=False) as file:
+            temporary = file.name
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be written ({error})") from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def _no_duplicates(pairs):
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a name stands twice")
+    return result
+
+
+def read(source, label):
+    """Read a converted model from a path (memory-mapped) or from bytes.
+
+    Returns
+    -------
+    (Graph, dict of str to ndarray, Vector or None, dict)
+        The arrays are read-only views of the file. The dict holds `text`, the JSON of a TextEncoder as a uint8 array or
+        None, and `labels`, a list of str or None.
+
+    Raises
+    ------
+    FileFormatError
+        For every way in which the file can be malformed, and if its SHA-256 does not match.
+    """
+    if isinstance(source, bytes):
+        content = np.frombuffer(source, np.uint8)
+    else:
+        try:
+            content = np.memmap(source, np.uint8, "r") if os.path.getsize(source) else np.empty(0, np.uint8)
+        except (OSError, ValueError) as error:
+            raise FileFormatError(f"{label}: cannot be read ({error})") from error
+    header, start = _read_header(content, label)
+    arrays = _read_arrays(header, content[start:], label)
+    metadata = header["__metadata__"]
+    if _digest(header, content[start:]) != metadata.get("sha256"):
+        raise FileFormatError(f"{label}: its SHA-256 does not match: the file was damaged or changed; convert it again")
+    try:
+        entry = json.loads(metadata["graph"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise FileFormatError(f"{label}: its graph is missing or no valid JSON ({error})") from error
+    graph = graph_from_json(entry)
+    vector = _read_vector(metadata, arrays, label)
+    return graph, arrays, vector, _read_bundle(metadata, arrays, label)
+
+
+def _read_header(content, label):
+    if len(content) < 8:
+        raise FileFormatError(f"{label}: {len(content)} bytes are no converted model (truncated?)")
+    length = int.from_bytes(content[:8].tobytes(), "little")
+    if length > _MAX_HEADER:
+        raise FileFormatError(f"{label}: claims a header of {length} bytes; at most {_MAX_HEADER} are read")
+    if 8 + length > len(content):
+        raise FileFormatError(f"{label}: claims a header of {length} bytes, the file has {len(content)} (truncated?)")
+    try:
+        header = json.loads(content[8 : 8 + length].tobytes().decode("utf-8"), object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{label}: its header is no valid JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise FileFormatError(f"{label}: its header is no JSON object")
+    metadata = header.get("__metadata__")
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FileFormatError(f"{label}: a safetensors file without fastbilstm's metadata; convert the Keras model")
+    version = metadata.get("fastbilstm_format")
+    if version is None or not re.fullmatch("[0-9]{1,9}", version):
+        raise FileFormatError(f"{label}: a safetensors file, but no converted model (fastbilstm_format is {version!r})")
+    if not 1 <= int(version) <= FORMAT_VERSION:
+        raise FileFormatError(
+            f"{label}: has format version {version}; this fastbilstm reads up to {FORMAT_VERSION}: upgrade it"
+        )
+    return header, 8 + length
+
+
+def _read_arrays(header, data, label):
+    entries = []
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise FileFormatError(f"{label}: array {name!r} has no dtype, shape and data_offsets")
+        dtype = _DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
+        if dtype is None:
+            raise FileFormatError(f"{label}: array {name!r} has dtype {entry['dtype']!r}, which is not supported")
+        shape, offsets = entry["shape"], entry["data_offsets"]
+        if not isinstance(shape, list) or not all(_is_size(size) for size in shape):
+            raise FileFormatError(f"{label}: array {name!r} has shape {shape!r}")
+        if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(size) for size in offsets):
+            raise FileFormatError(f"{label}: array {name!r} has data_offsets {offsets!r}")
+        begin, end = offsets
+        if not begin <= end <= len(data):
+            raise FileFormatError(f"{label}: array {name!r} lies at {begin}..{end}, the data has {len(data)} bytes")
+        size = dtype.itemsize
+        for length in shape:
+            size *= length
+        if size != end - begin:
+            raise FileFormatError(f"{label}: array {name!r} of shape {shape} needs {size} bytes, it has {end - begin}")
+        entries.append((begin, end, name, dtype, shape))
+    arrays, position = {}, 0
+    for begin, end, name, dtype, shape in sorted(entries, key=lambda item: item[:2]):
+        if begin != position:
+            what = "overlaps the one before it" if begin < position else "leaves a hole before it"
+            raise FileFormatError(f"{label}: array {name!r} at {begin}..{end} {what}")
+        array = np.frombuffer(data, dtype, (end - begin) // dtype.itemsize, begin)
+        if not array.flags.aligned:
+            # Other writers of the layout need not align.
+            array = array.copy()
+            array.flags.writeable = False
+        try:
+            arrays[name] = array.reshape(shape)
+        except (ValueError, OverflowError) as error:
+            raise FileFormatError(f"{label}: array {name!r} has shape {str(shape)[:80]} ({error})") from error
+        position = end
+    if position != len(data):
+        raise FileFormatError(f"{label}: {len(data) - position} bytes at its end belong to no array")
+    return arrays
+
+
+def _read_bundle(metadata, arrays, label):
+    text = labels = None
+    if "text" in metadata:
+        text = arrays.pop(metadata["text"], None)
+        if text is None or text.dtype != np.uint8 or text.ndim != 1:
+            raise FileFormatError(f"{label}: its text encoder {metadata['text'][:40]!r} is no array of bytes in it")
+    if "labels" in metadata:
+        from ..preprocessing.labels import check_labels
+
+        try:
+            labels = check_labels(json.loads(metadata["labels"]))
+        except (ValueError, RecursionError) as error:
+            raise FileFormatError(f"{label}: its labels are malformed ({error})") from error
+    return {"text": text, "labels": labels}
+
+
+def _is_size(value):
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _read_vector(metadata, arrays, label):
+    if "vector" not in metadata:
+        return None
+    try:
+        entry = json.loads(metadata["vector"])
+        for name in entry.get("strings", ()):
+            arrays[_VECTOR + name] = _to_strings(arrays[_VECTOR + name])
+        return Vector(
+            tuple(arrays.pop(f"{_VECTOR}input/{k}") for k in range(entry["inputs"])),
+            tuple(arrays.pop(f"{_VECTOR}output/{k}") for k in range(entry["outputs"])),
+            str(entry["computed_by"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise FileFormatError(f"{label}: its self-check vector is malformed ({error})") from error

@@ -1,0 +1,162 @@
+"""The self-check vector of a converted model: inputs, outputs and what computed them. Imports NumPy only."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..engine import plan as planning
+from ..errors import FileFormatError, InputError
+from ..graph import flatten_refs
+from ..layers import Functional
+from ..layers.core import Masking
+from ..layers.lookup import Lookup
+from ..layers.multihead import MultiHeadAttention
+from ..layers.text import TextVectorization
+from ..tolerances import compare
+from .fbl_file import Vector
+
+SPECIFICATION, ROUNDED = "fastbilstm-spec-float64", "fastbilstm-spec-float32"
+# Sizes tried for free axes: one that shows padding, then small ones, for axes that must agree with a fixed one.
+_FREE_SIZES = (12, *range(1, 9))
+_ROWS = 3
+# Numbers in one made-up input: 400 MB, which no sequence model needs.
+MAX_INPUT = 50_000_000
+
+
+@dataclass(frozen=True)
+class Check:
+    """Outcome of `check`: `ok`, `computed_by`, and one Comparison for each output."""
+
+    ok: bool
+    computed_by: str
+    comparisons: tuple
+
+    def __bool__(self):
+        return self.ok
+
+    @property
+    def message(self):
+        """The outcome in a sentence; a vector of our own specification proves consistency only."""
+        worst = max(self.comparisons, key=lambda c: c.max_abs, default=None)
+        detail = worst.message if worst is not None else "no output"
+        if self.computed_by in (SPECIFICATION, ROUNDED):
+            detail += " (self-consistency only, not compared with Keras)"
+        return f"{'ok' if self.ok else 'MISMATCH'} against {self.computed_by}: {detail}"
+
+
+def _make_inputs(graph, id_limits, mask_values, free, padded=True, readers=(), rows=_ROWS):
+    """Random inputs that fit a graph (fixed seed): ids in range, floats N(0, 1), and rows with padding.
+
+    Axes of free size get the size `free`.
+
+    Returns
+    -------
+    list of ndarray
+        One for each input, of `rows` rows (or the fixed batch size): un-padded, pre-padded and post-padded in turn, a
+        third of the timesteps in the first three and any number of them in the rest.
+    """
+    rng = np.random.default_rng(0)
+    arrays = []
+    batch = next((i.shape[0] for i in graph.inputs if i.shape[0]), rows)
+    for number, (given, limit) in enumerate(zip(graph.inputs, id_limits)):
+        shape = (batch, *(free if size is None else size for size in given.shape[1:]))
+        if math.prod(shape) > MAX_INPUT:
+            raise FileFormatError(f"input {given.name!r} has shape {given.shape}: too large for a self-check vector")
+        tokens = readers[number].table().tokens if readers and readers[number] else []
+        if given.dtype == "string":
+            array = _phrases(rng, shape, tokens, free if isinstance(readers[number], TextVectorization) else 1)
+        elif tokens:
+            array = rng.choice(np.array(tokens, np.int64), shape)
+        elif limit is not None:
+            array = rng.integers(min(1, limit - 1), limit, shape)
+        elif given.dtype.startswith(("int", "uint")):
+            array = rng.integers(0, 2, shape)
+        elif given.dtype == "bool":
+            array = rng.integers(0 if padded else 1, 2, shape).astype(bool)
+        else:
+            array = rng.standard_normal(shape).astype(np.float32)
+        if padded and array.dtype != object and len(shape) > 1 and (limit is not None or len(shape) > 2):
+            value = 0 if limit is not None or not mask_values else mask_values[0]
+            for row in range(batch):
+                padding = shape[1] // 3 if row < _ROWS else rng.integers(0, shape[1])
+                if row % 3 == 1:
+                    array[row, :padding] = value
+                elif row % 3 == 2:
+                    array[row, shape[1] - padding :] = value
+        arrays.append(array)
+    return arrays
+
+
+def _phrases(rng, shape, tokens, longest):
+    """Phrases of up to `longest` words of a vocabulary."""
+    tokens = [token for token in tokens if b"\0" not in token] or [b"word"]
+    count = int(np.prod(shape))
+    lengths = rng.integers(1, longest + 1, count) if longest > 1 else np.ones(count, int)
+    strings = np.empty(count, object)
+    strings[:] = [b" ".join(tokens[k] for k in rng.integers(0, len(tokens), length)) for length in lengths]
+    return strings.reshape(shape)
+
+
+def _lookups(network):
+    """For each input a lookup layer that reads it directly, here or in a model inside; None if there is none."""
+    found = [None] * len(network.graph.inputs)
+    for node in network.graph.nodes:
+        layer = network.inner[node.layer]
+        readers = (layer,) if isinstance(layer, Lookup) and not getattr(layer, "invert", False) else ()
+        if isinstance(layer, Functional):
+            readers = _lookups(layer)
+        for ref, reader in zip(flatten_refs(node.args), readers):
+            if ref.node < len(found) and reader is not None:
+                found[ref.node] = reader
+    return found
+
+
+def _is_unsteady_where_masked(plan):
+    """tf.keras takes 1e9 off masked scores: where a query has no key at all, float32 loses what float64 keeps."""
+    found = (layer for layer in planning.layers_of(plan.network) if isinstance(layer, MultiHeadAttention))
+    return any(not layer.version.is_keras3 and not layer.softmax_robust_masking for layer in found)
+
+
+def made_inputs(plan, rows=_ROWS, sizes=_FREE_SIZES):
+    """Yield candidates for inputs of a compiled model, lists of arrays of `rows` rows (or the fixed batch size).
+
+    `sizes` are tried for free axes, one after another. Not every candidate fits every model: the model says.
+    """
+    values = [layer.mask_value for layer in planning.layers_of(plan.network) if isinstance(layer, Masking)]
+    padded, readers = not _is_unsteady_where_masked(plan), _lookups(plan.network)
+    for free in sizes:
+        inputs = _make_inputs(plan.network.graph, plan.id_limits, values, free, padded, readers, rows)
+        yield inputs
+        # Token ids that pass other layers on their way to an Embedding: 0 and 1 are good ids nearly everywhere.
+        yield [a if a.dtype == object else np.abs(np.rint(a)) % 2 for a in inputs]
+
+
+def make(graph, tensors, rows=_ROWS, sizes=_FREE_SIZES, exact=False):
+    """Make a vector with the outputs of the specification in float64; InputError if no made-up input fits.
+
+    Unless `exact`, in float32 where that is the model's dtype and gives other answers: a mask of a value that float32
+    does not hold, say.
+    """
+    plan = planning.compile(graph, tensors, "float64", "numpy")
+    first_error = None
+    for inputs in made_inputs(plan, rows, sizes):
+        try:
+            outputs = plan.run(inputs, {})
+        except InputError as error:
+            first_error = first_error or error
+            continue
+        if graph.dtype == "float32" and not exact:
+            rounded = planning.compile(graph, tensors, "float32", "numpy").run(inputs, {})
+            if not all(compare(y, k).ok for y, k in zip(rounded, outputs)):
+                return Vector(tuple(inputs), tuple(rounded), ROUNDED)
+        return Vector(tuple(inputs), tuple(outputs), SPECIFICATION)
+    raise first_error
+
+
+def check(model, vector):
+    """Run a vector through a model and compare by the project's tolerance for the model's dtype."""
+    outputs = model._plan.run(list(vector.inputs), {})
+    dtype = model.dtype if vector.outputs and vector.outputs[0].dtype == np.float64 else "float32"
+    found = tuple(compare(y, k, dtype) for y, k in zip(outputs, vector.outputs))
+    return Check(all(c.ok for c in found) and len(outputs) == len(vector.outputs), vector.computed_by, found)

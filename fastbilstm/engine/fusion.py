@@ -1,0 +1,430 @@
+"""From a network of the specification to the steps that the vector engine runs: what is dropped, folded and fused.
+
+A step calls one layer, of `engine` where there is a kernel, else of the specification. Layers that do nothing at
+inference vanish, an Embedding goes into the recurrent layer after it, BatchNormalization and linear Dense into the
+product beside them, the mean over queries through Attention. Knows nothing of files.
+"""
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..activations import kernel_code
+from ..graph import Ref, flatten_refs, map_refs
+from ..layers import Functional, Tensor, activation, core, normalization, quantized, recurrent, reshaping
+from ..layers.functional import Operation, TimeDistributed, autocast, cast_input
+from . import vector_layers as engine
+from . import vector_recurrent as engine_recurrent
+from .folding import (
+    affine,
+    cell_of,
+    has_attention_kernel,
+    has_kernels,
+    is_linear,
+    row_function,
+    scale_and_offset,
+    scaled,
+)
+
+# Layers whose weights are, once bound, those of a plain Dense or Embedding.
+DENSE = (core.Dense, quantized.Int8WeightsDense)
+EMBEDDING = (core.Embedding, quantized.Int8Embedding)
+NO_KWARGS, MASK_GIVEN = {"mask": False}, {"mask": True}
+
+
+class Budget:
+    """Bytes that tables may take; `used` is reported by `summary()`."""
+
+    def __init__(self, limit):
+        self.limit, self.used = limit, 0
+
+    def takes(self, nbytes):
+        fits = self.used + nbytes <= self.limit
+        self.used += nbytes if fits else 0
+        return fits
+
+
+class Step(NamedTuple):
+    """One call: `refs` where its arguments are plain tensors, else None, and the mask given for the only one of them;
+    the numbers of values to forget afterwards; whether the next step may run at the same time.
+    """
+
+    number: int
+    layer: Any
+    args: tuple
+    kwargs: dict
+    refs: tuple | None
+    mask: Ref | None = None
+    release: tuple = ()
+    beside: bool = False
+
+
+class Network(Functional):
+    """A Functional that runs steps; `labels` says for each layer of the graph what became of it, `into` which others
+    run it now, where they do; by index in the graph.
+    """
+
+    # What a plan needs of the engine, which it does not import.
+    new_scratch, new_context, is_plain = engine.Scratch, engine.Context, staticmethod(engine.is_plain)
+
+    def __init__(self, functional, budget):
+        self.__dict__.update(vars(functional))
+        self.labels, self.into = {}, {}
+        self.steps, self.results = Builder(self, budget).build()
+
+    def call(self, inputs, kwargs, states):
+        values = {
+            number: [Tensor(cast_input(value, given.dtype, self.dtype, self.has_operations), mask)]
+            for number, ((value, mask), given) in enumerate(zip(inputs, self.graph.inputs))
+        }
+        steps = iter(self.steps)
+        for step in steps:
+            if step.beside and states.n_threads > 1 and self.is_worth_two(step, values):
+                other = next(steps)
+                calls = [self.plain_call(each, values) for each in (step, other)]
+                values[step.number], values[other.number] = engine_recurrent.call_together(calls, states)
+                ended = (*step.release, *other.release)
+            else:
+                self.run(step, values, states)
+                ended = step.release
+            for number in ended:
+                del values[number]
+        return [values[ref.node][ref.tensor] for ref in self.results]
+
+    def run(self, step, values, states):
+        layer = step.layer
+        if step.refs is None:
+            args = map_refs(lambda ref: values[ref.node][ref.tensor], step.args)
+            kwargs = map_refs(lambda ref: values[ref.node][ref.tensor], step.kwargs)
+            values[step.number] = self.call_part(layer, args, kwargs, states)
+            return
+        layer, tensors, kwargs = self.plain_call(step, values)
+        values[step.number] = layer.call(tensors, kwargs, states)
+
+    def plain_call(self, step, values):
+        """(layer, tensors, kwargs) of a step whose arguments are plain tensors."""
+        tensors = [values[ref.node][ref.tensor] for ref in step.refs]
+        if step.mask is not None:
+            mask = values[step.mask.node][step.mask.tensor].value
+            tensors = [Tensor(tensors[0].value, mask.astype(bool, copy=False))]
+        return step.layer, autocast(tensors, step.layer, self.dtype), NO_KWARGS if step.mask is None else MASK_GIVEN
+
+    def is_worth_two(self, step, values):
+        ref = step.refs[0]
+        batch, timesteps = values[ref.node][ref.tensor].value.shape[:2]
+        return engine.worth_a_thread(2 * step.layer.work, batch * timesteps)
+
+
+class Call:
+    """A node on its way to a step: its layer, its arguments with aliases resolved, what replaces the layer."""
+
+    def __init__(self, layer, index, args, kwargs):
+        self.layer, self.index, self.args, self.kwargs = layer, index, args, kwargs
+        self.engine, self.folds = None, []
+
+    @property
+    def plain(self):
+        """Whether it is called with tensors alone: no masks, states or flags."""
+        return len(self.args) == 1 and not any(self.kwargs.values()) and bool(self.refs)
+
+    @property
+    def refs(self):
+        """The tensors of the first argument; () if it is something else."""
+        first = self.args[0] if self.args else None
+        refs = tuple(first) if isinstance(first, (list, tuple)) else (first,)
+        return refs if all(isinstance(ref, Ref) for ref in refs) else ()
+
+    @property
+    def reads(self):
+        """The numbers of all nodes it reads."""
+        return {ref.node for ref in flatten_refs((self.args, self.kwargs))}
+
+    def read(self, ref):
+        """Read another tensor in place of the first one."""
+        first = self.args[0]
+        self.args = ([ref, *first[1:]] if isinstance(first, (list, tuple)) else ref, *self.args[1:])
+
+
+class Builder:
+    """Turns the nodes of a Functional into steps."""
+
+    def __init__(self, network, budget):
+        self.network, self.budget = network, budget
+        self.calls, self.alias, self.cache = {}, {}, {}
+
+    def build(self):
+        """(steps, refs of the results)."""
+        network, graph = self.network, self.network.graph
+        for number, node in enumerate(graph.nodes, start=len(graph.inputs)):
+            layer = network.inner[node.layer]
+            args, kwargs = map_refs(self.resolve, node.args), map_refs(self.resolve, node.kwargs)
+            call = Call(layer, node.layer, args, kwargs)
+            if call.plain and self.does_nothing(layer):
+                self.alias[Ref(number)] = call.refs[0]
+                network.labels[node.layer] = "dropped"
+            else:
+                self.calls[number] = call
+        self.results = [self.resolve(ref) for ref in graph.outputs]
+        for number in list(self.calls):
+            self.fold_after(number)
+        # From the last one on: what goes into a layer takes along what would go into it.
+        for number in reversed(list(self.calls)):
+            self.replace(number)
+        self.drop_unread()
+        for call in self.calls.values():
+            if call.engine is None and self.compares_ids(call):
+                call.engine, call.args = engine.NotEqualToZero(call.layer), call.args[:1]
+                network.labels[call.index] = "elementwise"
+            elif call.engine is None:
+                call.engine, network.labels[call.index] = self.convert(call.layer, call)
+        return self.schedule(), self.results
+
+    def merge(self, call, other, label):
+        """Note that a call has gone into another one."""
+        self.network.labels[call.index] = label
+        self.network.into.setdefault(call.index, []).append(other.index)
+
+    def resolve(self, ref):
+        return self.alias.get(ref, ref)
+
+    def does_nothing(self, layer):
+        if isinstance(layer, activation.Activation):
+            return is_linear(layer)
+        return isinstance(layer, core.Identity)
+
+    def users(self, number):
+        """How often outputs of a node are read, by nodes and as results."""
+        refs = [ref for call in self.calls.values() for ref in flatten_refs((call.args, call.kwargs))]
+        return sum(ref.node == number for ref in [*refs, *self.results])
+
+    def producer(self, call):
+        """The call whose only output is read by this one alone, as its first argument; None if there is none."""
+        number = call.refs[0].node if call.refs else None
+        if number not in self.calls or self.users(number) != 1:
+            return None, None
+        found = self.calls[number]
+        # A mask given to that call ends with it if this one is given a mask of its own.
+        masked = {name for name, value in found.kwargs.items() if value} == {"mask"} and call.kwargs.get("mask")
+        return (number, found) if (found.plain or masked) and len(found.refs) == 1 else (None, None)
+
+    def is_shared(self, call):
+        return sum(other.layer is call.layer for other in self.calls.values()) > 1
+
+    def rank(self, call):
+        """Axes of what the call gives."""
+        number = next(n for n, c in self.calls.items() if c is call)
+        return len(self.network.node_specs[number - len(self.network.graph.inputs)][0].shape)
+
+    def is_masked(self, ref):
+        specs, first = self.network.node_specs, len(self.network.graph.inputs)
+        return ref.node >= first and specs[ref.node - first][ref.tensor].masked
+
+    def fold_after(self, number):
+        """BatchNormalization into the linear Dense before it."""
+        call = self.calls[number]
+        if not isinstance(call.layer, normalization.BatchNormalization) or not call.plain:
+            return
+        before_number, before = self.producer(call)
+        if before is None or type(before.layer) not in DENSE or not is_linear(before.layer) or not before.plain:
+            return
+        found = scale_and_offset(call.layer, self.rank(call))
+        if found is None or self.is_shared(before):
+            return
+        before.folds.append(scaled(*found))
+        self.merge(call, before, "folded")
+        self.alias = {old: Ref(before_number) if new == Ref(number) else new for old, new in self.alias.items()}
+        self.alias[Ref(number)] = Ref(before_number)
+        del self.calls[number]
+        for other in self.calls.values():
+            other.args, other.kwargs = map_refs(self.resolve, other.args), map_refs(self.resolve, other.kwargs)
+        self.results = [self.resolve(ref) for ref in self.results]
+
+    def fold_before(self, call):
+        """BatchNormalization and linear Dense before a product into its kernel; how the kernel changes, or None."""
+        folds = []
+        while not self.is_shared(call):
+            number, before = self.producer(call)
+            if before is None:
+                break
+            if isinstance(before.layer, normalization.BatchNormalization):
+                found = scale_and_offset(before.layer, self.rank(before))
+                if found is None:
+                    break
+                size = len(before.layer.weights["moving_mean"])
+                found = tuple(np.broadcast_to(part, size) for part in found)
+            elif type(before.layer) in DENSE and is_linear(before.layer) and not before.folds:
+                kernel, bias = before.layer.weights["kernel"], before.layer.weights.get("bias", 0.0)
+                found = np.asarray(kernel, np.float64), np.broadcast_to(np.float64(bias), kernel.shape[1])
+                columns = self.columns(call.layer)
+                if kernel.shape[0] * columns > kernel.size + kernel.shape[1] * columns or self.is_shared(before):
+                    break
+            else:
+                break
+            folds.append(affine(*found))
+            call.read(before.refs[0])
+            self.merge(before, call, "folded")
+            del self.calls[number]
+        if not folds:
+            return None
+
+        def fold(kernel, bias):
+            for part in folds:
+                kernel, bias = part(kernel, bias)
+            return kernel, bias
+
+        return fold
+
+    def columns(self, layer):
+        """Columns of the products with a layer's input."""
+        if isinstance(layer, recurrent.Bidirectional):
+            return sum(self.columns(part) for part in layer.inner)
+        cell = cell_of(layer)
+        return cell.units * getattr(cell, "n_gates", 1)
+
+    def replace(self, number):
+        """Products and attention with what is fused into them; everything else is converted afterwards."""
+        call = self.calls.get(number)
+        layer = call.layer if call else None
+        if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
+            self.replace_recurrent(call)
+        elif type(layer) in DENSE:
+            fold = self.fold_before(call)
+            folds = ([fold] if fold else []) + call.folds
+            call.engine = self.cached(layer, lambda: engine.VectorDense(layer, folds), bool(folds))
+            self.network.labels[call.index] = "vector"
+        elif isinstance(layer, reshaping.GlobalAveragePooling1D) and call.plain and layer.time_axis == 1:
+            _, before = self.producer_of_attention(call)
+            if before is not None:
+                call.args, call.kwargs = before.args, before.kwargs
+                call.engine = engine.VectorAttention(before.layer, pooling=layer)
+                self.network.labels[call.index] = "vector, mean over queries first"
+                self.merge(before, call, "vector, mean over queries first")
+            else:
+                call.engine = engine.VectorAveragePooling(layer)
+                self.network.labels[call.index] = "vector"
+        elif has_attention_kernel(layer) and call.plain and self.rank(call) == 3:
+            call.engine = engine.VectorAttention(layer)
+            self.network.labels[call.index] = "vector"
+
+    def producer_of_attention(self, call):
+        number = call.refs[0].node
+        found = self.calls.get(number)
+        if found is None or self.users(number) != 1 or not has_attention_kernel(found.layer) or not found.plain:
+            return None, None
+        if self.rank(found) != 3 or call.layer.keepdims:
+            return None, None
+        # Keras 3.0 to 3.3 lose the mask on the way to the pooling layer: there masked queries count.
+        version = self.network.version
+        if version.is_keras3 and version.version < (3, 4) and any(self.is_masked(ref) for ref in found.refs):
+            return None, None
+        del self.calls[number]
+        return number, found
+
+    def cached(self, layer, make, special=False):
+        """One object for all calls of a layer: packed once, and a stateful one has one state."""
+        if special:
+            return make()
+        if id(layer) not in self.cache:
+            self.cache[id(layer)] = make()
+        return self.cache[id(layer)]
+
+    def replace_recurrent(self, call):
+        layer, label = call.layer, "vector"
+        fold = self.fold_before(call)
+        embedding = self.calls.get(call.refs[0].node) if call.refs else None
+        quirk = call.kwargs.get("mask") and self.network.drops_given_masks
+        fits = embedding is not None and type(embedding.layer) in EMBEDDING and embedding.plain
+        if fits and len(embedding.refs) == 1 and not quirk and not self.is_shared(call):
+            rows = embedding.layer.weights["embeddings"]
+            project = self.budget.takes(len(rows) * 4 * padded_width(layer))
+            call.engine = engine_recurrent.VectorEmbedded(
+                embedding.layer, engine_recurrent.recurrent(layer, fold, rows), project
+            )
+            call.read(embedding.refs[0])
+            self.merge(embedding, call, "in a table of projections" if project else "rows read in place")
+        else:
+            call.engine = self.cached(layer, lambda: engine_recurrent.recurrent(layer, fold), fold is not None)
+        self.network.labels[call.index] = label
+
+    def convert(self, layer, call=None):
+        """(what runs a layer that nothing is fused with, its label)."""
+        if isinstance(layer, Functional):
+            network = Network(layer, self.budget)
+            return network, worst(network.labels.values())
+        if isinstance(layer, TimeDistributed):
+            wrapper = copy.copy(layer)
+            inner, label = self.convert(layer.inner[0])
+            wrapper.inner = (inner,)
+            return wrapper, label
+        if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
+            return self.cached(layer, lambda: engine_recurrent.recurrent(layer)), "vector"
+        if type(layer) in DENSE:
+            return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
+        unmasked = call is not None and call.plain and not any(map(self.is_masked, call.refs))
+        function = row_function(layer) if unmasked else None
+        if isinstance(layer, activation.Activation):
+            function = layer.activation_function()
+        code = None if function is None else kernel_code(function)
+        if code is not None:
+            return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
+        return layer, "elementwise" if layer.exact else "numpy"
+
+    def drop_unread(self):
+        """Forget calls that no result needs: an Embedding that went into what read it, say."""
+        needed = {ref.node for ref in self.results}
+        for number, call in reversed(list(self.calls.items())):
+            if number in needed:
+                needed |= call.reads
+            else:
+                del self.calls[number]
+
+    def compares_ids(self, call):
+        """Whether it is the mask of token ids as Keras 3 writes it into a graph: input != 0."""
+        if type(call.layer).__name__ != "NotEqual" or len(call.args) != 2 or call.kwargs:
+            return False
+        ref, value = call.args
+        inputs = self.network.graph.inputs
+        whole = isinstance(ref, Ref) and ref.node < len(inputs) and "int" in inputs[ref.node].dtype
+        return whole and isinstance(value, int) and value == 0
+
+    def only_mask(self, call):
+        """The mask given in a call that has one tensor and nothing else; None if it is another call."""
+        given = [name for name, value in call.kwargs.items() if value]
+        fits = given == ["mask"] and isinstance(call.kwargs["mask"], Ref) and len(call.args) == len(call.refs) == 1
+        special = self.network.drops_given_masks or isinstance(call.layer, Functional)
+        return call.kwargs["mask"] if fits and not special else None
+
+    def schedule(self):
+        """The steps in order, with the values that each one is the last to read."""
+        kept, steps = {ref.node for ref in self.results}, []
+        for number, call in reversed(self.calls.items()):
+            ended = tuple(call.reads - kept)
+            kept |= call.reads
+            mask = self.only_mask(call)
+            plain = (call.plain or mask is not None) and not isinstance(call.engine, Operation)
+            n_inputs = call.engine.n_inputs
+            if plain and n_inputs is not None and len(call.refs) != n_inputs:
+                plain = False
+            refs = call.refs if plain else None
+            steps.append(Step(number, call.engine, call.args, call.kwargs, refs, mask, ended))
+        steps.reverse()
+        for k in range(len(steps) - 2, -1, -1):
+            first, second = steps[k], steps[k + 1]
+            alike = all(s.refs is not None and engine_recurrent.is_one_direction(s.layer) for s in (first, second))
+            alike = alike and first.layer is not second.layer  # a stateful one has one state
+            if alike and not second.beside:
+                reads = {ref.node for ref in (*second.refs, second.mask) if ref is not None}
+                steps[k] = first._replace(beside=first.number not in reads)
+        return steps
+
+
+def padded_width(layer):
+    """Columns of a projection for a recurrent layer, or for both halves."""
+    parts = map(cell_of, layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,))
+    return sum(part.n_gates * -(-part.units // engine.lanes()) * engine.lanes() for part in parts)
+
+
+def worst(labels):
+    """The label of a model inside a model: numpy if any of its layers runs there."""
+    return "numpy" if "numpy" in labels else "vector"

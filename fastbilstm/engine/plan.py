@@ -1,0 +1,357 @@
+"""compile(graph, tensors, ...) -> Plan: from a description and its weights to something that runs.
+
+Three backends: "vector", steps over the float32 kernels (`fusion`, `engine`); "blas", the specification with its LSTM
+and Dense layers over SciPy's BLAS; "numpy", the specification itself. Imports NumPy; SciPy only if the plan uses it.
+"""
+
+import contextlib
+import importlib.util
+import itertools
+import threading
+from typing import Any
+
+import numpy as np
+
+from ..analysis import padding
+from ..errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError
+from ..graph import Layer, flatten_refs
+from ..layers import Functional, Spec, Tensor
+from ..layers.cells import Cell
+from ..layers.core import Dense, Embedding
+from ..layers.functional import TimeDistributed
+from ..layers.recurrent import LSTM, Recurrent
+from ..record import Record
+from . import threads
+
+BACKENDS = ("auto", "vector", "blas", "numpy")
+# Bytes of tables of projected embeddings.
+MEMORY_BUDGET = 64 * 2**20
+# Scratch buffers beyond this size are given back after a prediction.
+KEPT_SCRATCH = 64 * 2**20
+# Rows computed together: more leave the caches and gain nothing. A multiple of the rows of every register tile.
+CHUNK_ROWS = 36
+# Multiplications below which another thread costs more than it gains.
+WORTH_A_THREAD = 2_500_000
+
+
+class Plan(Record):
+    """A compiled model.
+
+    Attributes
+    ----------
+    network, runner : Functional
+        The specification of the model, and what runs (the same for backend "numpy").
+    output_specs : tuple of Spec
+    id_limits : tuple
+        For each input that an Embedding reads directly, the number of its rows (else None).
+    stateful : tuple of Recurrent
+    work : int
+        Multiplications a row and timestep, roughly.
+    independent : bool
+        Whether the rows of a batch may be computed apart: no state, nothing that looks across rows.
+    padding : padding.Padding
+        Whether the answer depends on the amount of masked padding, where any input may be padded.
+    table_bytes, memory_budget : int
+    """
+
+    network: Functional
+    runner: Functional
+    dtype: np.dtype
+    backend: str
+    output_specs: tuple
+    id_limits: tuple
+    stateful: tuple
+    work: int
+    independent: bool
+    padding: padding.Padding
+    table_bytes: int
+    memory_budget: int
+    scratches: list
+
+    def run(self, arrays, states, n_threads=1):
+        """Arrays in, arrays out, for one batch."""
+        context = states
+        if self.backend == "vector":
+            try:
+                scratch = self.scratches.pop()
+            except IndexError:
+                scratch = self.runner.new_scratch()
+            context = self.runner.new_context(states, scratch, n_threads)
+        try:
+            with np.errstate(all="ignore"):
+                outputs = [tensor.value for tensor in self._call(arrays, context)]
+            # Results are the caller's: no buffers, inputs, remembered states, and none of them twice.
+            taken = [*arrays, *(state for pair in states.values() for state in pair)]
+            for k, y in enumerate(outputs):
+                if (context is not states and scratch.owns(y)) or any(np.may_share_memory(y, a) for a in taken):
+                    outputs[k] = np.array(y)
+                taken.append(outputs[k])
+        finally:
+            if self.backend == "vector" and scratch.nbytes <= KEPT_SCRATCH:
+                self.scratches.append(scratch)
+        return outputs
+
+    def _call(self, arrays, context):
+        try:
+            return self.runner.call([Tensor(array) for array in arrays], {}, context)
+        except FileFormatError as error:
+            # A layer that checks sizes which the model leaves free: it is the input that does not fit.
+            raise InputError(str(error)) from error
+        except FastBiLSTMError:
+            raise
+        except TypeError as error:
+            if not any(array.dtype == object for array in arrays):
+                raise
+            raise InputError(f"a layer that computes with numbers is given strings ({error})") from error
+        except ValueError as error:
+            # Sizes that the model leaves free meet only here.
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise InputError(f"inputs of shapes {shapes} do not fit each other or the weights ({error})") from error
+
+    def predict(self, arrays, batch_size, states, n_threads, update=None, cuts=None):
+        """`run` for batch after batch, in several threads where rows are independent; `update(rows done)`.
+
+        `cuts`, from `model_input.check`: rows have lengths of their own, and batches are groups of similar ones; an
+        output with the timesteps of an input becomes a list of arrays.
+        """
+        rows = len(arrays[0])
+        size = max(1, min(batch_size, rows))
+        steps = max(array.shape[1] if array.ndim > 1 else 1 for array in arrays)
+        apart = self.independent and self.backend == "vector"
+        if apart:
+            # The bits of a row do not depend on the rows beside it, so the size of a batch is ours to choose.
+            size = min(size, CHUNK_ROWS) if rows > CHUNK_ROWS else rows
+            n_threads = min(n_threads, max(1, self.work * steps * rows // WORTH_A_THREAD))
+            size = max(1, min(size, -(-rows // n_threads)))
+        if cuts is None:
+            chunks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
+            if len(chunks) == 1:
+                return self._run_chunk(arrays, chunks[0], states, n_threads)
+        else:
+            from ..inputs.ragged import groups
+
+            chunks = groups(arrays, size, n_threads if apart else 1)
+        workers = min(n_threads, len(chunks)) if apart else 1
+        job = _Job(self, arrays, chunks, states, n_threads // workers, update, cuts)
+        threads.run_together([job.work] * workers, job.stop)
+        return job.outputs
+
+    def _run_chunk(self, arrays, chunk, states, n_threads):
+        try:
+            return self.run([array[chunk] for array in arrays], states, n_threads)
+        except InputError as error:
+            raise InputError(f"in the batch of rows {_shown(chunk)}: {error}") from error
+
+
+def _shown(chunk):
+    """The rows of a chunk for a message."""
+    if isinstance(chunk, slice):
+        return f"{chunk.start} to {chunk.stop - 1}"
+    shown = sorted(chunk.tolist())
+    return ", ".join(map(str, shown[:5])) + (f" and {len(shown) - 5} others" if len(shown) > 5 else "")
+
+
+class _Job:
+    """Chunks of one prediction, taken in order by one or more threads; each writes its rows of the outputs.
+
+    A chunk is a slice of the rows or an array of their numbers.
+    """
+
+    def __init__(self, plan, arrays, chunks, states, n_threads, update, cuts):
+        self.plan, self.arrays, self.chunks, self.states = plan, arrays, chunks, states
+        self.n_threads, self.update, self.cuts = n_threads, update, cuts
+        self.numbers, self.lock = itertools.count(), threading.Lock()
+        self.outputs, self.done = None, 0
+
+    def stop(self):
+        """Let no thread begin another chunk."""
+        self.numbers = iter(())
+
+    def work(self):
+        while True:
+            with self.lock:
+                number = next(self.numbers, len(self.chunks))
+            if number >= len(self.chunks):
+                return
+            chunk = self.chunks[number]
+            parts = self.plan._run_chunk(self.arrays, chunk, self.states, self.n_threads)
+            cuts = self.cuts or [None] * len(parts)
+            with self.lock:
+                if self.outputs is None:
+                    self.outputs = [self.empty(part, cut) for part, cut in zip(parts, cuts)]
+            for whole, part, cut in zip(self.outputs, parts, cuts):
+                if cut is None:
+                    if whole.shape[1:] != part.shape[1:]:
+                        raise InputError(f"rows {_shown(chunk)} give an output of shape {part.shape}, others another")
+                    whole[chunk] = part
+                    continue
+                for row, y in zip(chunk.tolist(), part):
+                    whole[row] = y[: cut[row]].copy()
+            with self.lock:
+                self.done += chunk.stop - chunk.start if isinstance(chunk, slice) else len(chunk)
+                if self.update:
+                    self.update(self.done)
+
+    def empty(self, part, cut):
+        rows = len(self.arrays[0])
+        return np.empty((rows, *part.shape[1:]), part.dtype) if cut is None else [None] * rows
+
+
+def layers_of(network):
+    """All layer objects inside a network, at every depth."""
+    for layer in network.inner:
+        yield layer
+        yield from layers_of(layer)
+
+
+def compile(graph, tensors, dtype=None, backend="auto", memory_budget=None):
+    """Make a Plan.
+
+    Parameters
+    ----------
+    graph : Graph
+    tensors : dict of str to ndarray
+        All weights the graph names, in Keras' layout.
+    dtype : {"float32", "float64"}, optional
+        Precision of computation; default the model's own.
+    backend : {"auto", "vector", "blas", "numpy"}
+        See `fastbilstm.load`.
+    memory_budget : int, optional
+        Bytes that tables of projected embeddings may take together; default 64 MiB.
+
+    Raises
+    ------
+    FileFormatError
+        If shapes, weights and graph contradict each other.
+    """
+    chosen = graph.dtype if dtype is None else dtype
+    try:
+        dtype = np.dtype(chosen)
+    except TypeError:
+        dtype = None
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype is {chosen!r}; expected 'float32' or 'float64'")
+    budget = MEMORY_BUDGET if memory_budget is None else memory_budget
+    if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 0:
+        raise ValueError(f"memory_budget is {memory_budget!r}; expected a number of bytes, 0 or more")
+    with _faults_of(graph):
+        network, outputs = _build(graph, tensors, dtype)
+        found = list(layers_of(network))
+    recurrent = [layer for layer in found if isinstance(layer, Recurrent)]
+    products = any(isinstance(layer, (LSTM, Dense)) for layer in found)
+    backend = _choose_backend(backend, dtype, products)
+    runner, tables = network, 0
+    if backend == "blas":
+        from . import blas_layers as blas
+
+        for layer in found:
+            if isinstance(layer, LSTM):
+                layer.sequence = blas.lstm
+            elif isinstance(layer, Dense):
+                layer.product = blas.dense
+    elif backend == "vector":
+        from .fusion import Budget, Network
+
+        limit = Budget(int(budget))
+        with _faults_of(graph):
+            runner = Network(network, limit)
+        tables = limit.used
+    stateful = tuple(layer for layer in recurrent if layer.stateful)
+    work = sum(a.size for layer in found if isinstance(layer, (Recurrent, Cell)) for a in layer.weights.values())
+    work += sum(layer.weights["kernel"].size for layer in found if isinstance(layer, Dense)) // 8
+    return Plan(
+        network,
+        runner,
+        dtype,
+        backend,
+        outputs,
+        _id_limits(network),
+        stateful,
+        max(work, 1),
+        not stateful and padding.rows_are_independent(network),
+        padding.verdict(network, runner if backend == "vector" else None),
+        tables,
+        int(budget),
+        [],
+    )
+
+
+@contextlib.contextmanager
+def _faults_of(graph):
+    """A graph comes from a file: whatever no check foresaw is a fault of that file."""
+    try:
+        yield
+    except FastBiLSTMError:
+        raise
+    except (AttributeError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        text = f"model {graph.name!r} contradicts itself ({type(error).__name__}: {error})"
+        raise FileFormatError(text) from error
+
+
+def _build(graph, tensors, dtype):
+    """The network with its weights, and the Specs of its outputs."""
+    for given in graph.inputs:
+        if given.shape is None:
+            raise FileFormatError(f"model {graph.name!r}: input {given.name!r} has no shape")
+    network = Functional(Layer(graph.name, "Functional", graph=graph), graph.keras)
+    named = [name for _, layer in graph.walk() for name in layer.weights.values()]
+    missing = sorted(set(named) - set(tensors))
+    if missing:
+        raise FileFormatError(f"model {graph.name!r}: the weights {missing[:5]} are missing")
+    for name in named:
+        if tensors[name].dtype.kind not in "fiub":
+            raise FileFormatError(f"model {graph.name!r}: the weight {name!r} has dtype {tensors[name].dtype}")
+    network.set_sizes({name: tensors[name].shape for name in named})
+    outputs = tuple(network.infer([Spec(given.shape) for given in graph.inputs], {}))
+    network.bind(tensors, dtype)
+    return network, outputs
+
+
+def vector_problem() -> Any:
+    """Why backend "vector" cannot be used here: None, or an exception to raise."""
+    if importlib.util.find_spec("fastbilstm._kernels") is None:
+        return RuntimeError("this fastbilstm was installed without its compiled module fastbilstm._kernels")
+    if threads.compiled().isa() is None:
+        return RuntimeError("this fastbilstm was built without vector kernels: they need GCC or Clang")
+    return None
+
+
+def blas_problem() -> Any:
+    """Why backend "blas" cannot be used here: None, or an exception to raise."""
+    if importlib.util.find_spec("fastbilstm._recurrent") is None:
+        return RuntimeError("this fastbilstm was installed without its compiled module fastbilstm._recurrent")
+    for module, package in (("scipy", "SciPy"), ("threadpoolctl", "threadpoolctl")):
+        if importlib.util.find_spec(module) is None:
+            return MissingExtraError(package, "blas", 'backend="blas"')
+    return None
+
+
+def _choose_backend(backend, dtype, has_products):
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}")
+    if backend == "auto":
+        if dtype == np.float32 and vector_problem() is None:
+            return "vector"
+        return "blas" if has_products and blas_problem() is None else "numpy"
+    if backend == "vector" and dtype != np.float32:
+        raise ValueError(f"backend 'vector' computes in float32, not in {dtype.name}; use 'blas', 'numpy' or 'auto'")
+    problem = {"vector": vector_problem, "blas": blas_problem}.get(backend, lambda: None)()
+    if problem is not None:
+        raise problem
+    return backend
+
+
+def _id_limits(network):
+    """For each input, how many rows the smallest Embedding has that reads it directly, here or in a model inside."""
+    found = [[] for _ in network.graph.inputs]
+    for node in network.graph.nodes:
+        layer = network.inner[node.layer]
+        while isinstance(layer, TimeDistributed):
+            layer = layer.inner[0]
+        limits = (layer.input_dim,) if isinstance(layer, Embedding) else ()
+        if isinstance(layer, Functional):
+            limits = _id_limits(layer)
+        for ref, limit in zip(flatten_refs(node.args), limits):
+            if ref.node < len(found) and limit is not None:
+                found[ref.node].append(limit)
+    return tuple(min(limits, default=None) for limits in found)

@@ -1,0 +1,365 @@
+"""Streaming: a sequence that arrives in pieces, each answered as if the whole sequence had been given.
+
+`causality` refuses what looks at later timesteps and finds the layers that look at earlier ones; here a stand-in that
+remembers between pieces takes the place of each, and all other layers run as they are. What is remembered belongs to
+the Stream, so that one model serves many. Imports NumPy; what a layer computes stays in `layers/` and `engine`.
+"""
+
+import copy
+
+import numpy as np
+
+from ..analysis.causality import STREAM, find_places, history
+from ..checks import check_whole
+from ..errors import InputError
+from ..graph import Node
+from ..inputs.model_input import by_input
+from ..layers import Functional, Tensor, core
+from ..layers.base import check_sequence_mask
+from ..layers.core import check_ids
+
+
+def streamable(network, runner):
+    """(What runs the pieces in place of `runner`, the kinds of its outputs); InputError if a layer prevents it."""
+    places, kinds = find_places(network)
+    return _with_stand_ins(runner, places), kinds
+
+
+# ---- what stands in for a layer -------------------------------------------------------------------------------------
+
+
+def _stand_in(place, runner):
+    if isinstance(place.kind, dict):
+        return _with_stand_ins(runner, place.kind)
+    if isinstance(runner, core.Embedding) and place.kind == "recurrent":
+        # The engine reads the rows of an Embedding in the recurrent layer after it.
+        wrapper = copy.copy(runner)
+        wrapper.layer = StreamRecurrent(place, runner.layer)
+        return wrapper
+    return STAND_INS[place.kind](place, runner)
+
+
+def _with_stand_ins(runner, places):
+    """A copy of what runs a model, with the stand-ins of `places` (by node number)."""
+    result = copy.copy(runner)
+    if hasattr(runner, "steps"):
+        result.steps = [
+            step._replace(layer=_stand_in(places[step.number], step.layer), beside=False)
+            if step.number in places
+            else step._replace(beside=False)
+            for step in runner.steps
+        ]
+        return result
+    # One layer for each node: a layer that is called twice remembers two sequences.
+    graph, first = runner.graph, len(runner.graph.inputs)
+    layers = [runner.inner[node.layer] for node in graph.nodes]
+    result.inner = [
+        _stand_in(places[number], layer) if number in places else layer
+        for number, layer in enumerate(layers, start=first)
+    ]
+    nodes = tuple(Node(number, node.args, node.kwargs) for number, node in enumerate(graph.nodes))
+    result.graph = graph.replace(layers=tuple(graph.layers[node.layer] for node in graph.nodes), nodes=nodes)
+    return result
+
+
+class StandIn:
+    """Called in place of a layer; what it remembers is a tuple of arrays in the Stream's states, by itself."""
+
+    def __init__(self, place, runner):
+        self.layer, self.runner, self.masked = place.layer, runner, place.masked
+        self.name, self.class_name = place.layer.name, place.layer.class_name
+        self.casts_input, self.n_inputs = runner.casts_input, runner.n_inputs
+
+
+class StreamRecurrent(StandIn):
+    """A recurrent layer that goes on from the states after the piece before, and from what was emitted last."""
+
+    def project(self):
+        self.runner.project()
+
+    def call(self, inputs, kwargs, states):
+        (x, given_mask), runner, kept = inputs[0], self.runner, states.get(self)
+        mask = check_sequence_mask(runner, x, given_mask)
+        start = None if kept is None else kept[:-1]
+        outputs, last, *final = runner.run(x, mask, start, runner.masked_output, states)
+        if mask is not None and kept is not None and runner.masked_output == "previous":
+            before = kept[-1]
+            if runner.return_sequences:
+                waiting = ~np.logical_or.accumulate(mask, axis=1)
+                outputs = np.where(waiting[:, :, np.newaxis], before[:, np.newaxis], outputs)
+            last = np.where(np.any(mask, axis=1)[:, np.newaxis], last, before)
+        states[self] = (*final, last)
+        result = [Tensor(outputs, given_mask)] if runner.return_sequences else [Tensor(last)]
+        return result + ([Tensor(state) for state in final] if runner.return_state else [])
+
+
+class StreamConvolution(StandIn):
+    """A causal convolution over the last rows of the pieces before and this one; zeros at first, as its padding."""
+
+    def call(self, inputs, kwargs, states):
+        x, mask = inputs[0]
+        kept, size = states.get(self), history(self.layer)
+        before = np.zeros((len(x), size, *x.shape[2:]), x.dtype) if kept is None else kept[0]
+        wide = np.concatenate([before, x], axis=1)
+        states[self] = (wide[:, wide.shape[1] - size :].copy(),)
+        wide_mask = None
+        if mask is not None:
+            wide_mask = np.concatenate([np.ones((len(x), size), bool), mask], axis=1)
+        outputs = self.runner.call([Tensor(wide, wide_mask)], kwargs, states)
+        return [Tensor(y[:, size:], None if m is None else m[:, size:]) for y, m in outputs]
+
+
+class StreamReshape(StandIn):
+    """A Reshape that keeps the time axis, whatever the number of timesteps."""
+
+    def call(self, inputs, kwargs, states):
+        x = inputs[0].value
+        return [Tensor(np.reshape(x, (*x.shape[:2], *self.layer.target_shape[1:])))]
+
+
+STAND_INS = {"recurrent": StreamRecurrent, "convolution": StreamConvolution, "reshape": StreamReshape}
+
+
+# ---- the stream -----------------------------------------------------------------------------------------------------
+
+
+class Stream:
+    """Sequences that arrive in pieces, `batch` of them side by side. Made by `Model.stream`.
+
+    Every piece is answered with the rows that the whole sequences would give there. A recurrent layer with
+    return_sequences=False, and what comes after it, answers for the sequence so far. Several streams on one model do
+    not disturb each other; one stream must not be used by two threads at once. A stream can be pickled or deep-copied.
+    """
+
+    def __init__(self, model, batch=1):
+        self.model, self.batch = model, check_whole("batch", batch, optional=False)
+        self._plan, self._kinds = model._streaming()
+        self._states = {}
+        self._fast = _fast_chain(self._plan, self.batch) if self._plan.backend == "vector" else None
+
+    def push(self, x):
+        """Answer the next timesteps.
+
+        Parameters
+        ----------
+        x : array_like, list or dict
+            As for `Model.predict`, with any number n of timesteps: (batch, n, ...), or token ids (batch, n). Without
+            the time axis, (batch, ...) or ids (batch,), it is one timestep. Several inputs have the same n.
+
+        Returns
+        -------
+        ndarray, list or dict of ndarray
+            As the model: the n rows of each sequence, without their time axis where x has none. Outputs that have no
+            time axis in the model are the answers for the sequences so far.
+
+        Raises
+        ------
+        InputError
+            If an array does not fit; the stream then stands where it stood before.
+        """
+        fast = self._fast
+        if fast is not None:
+            y = fast.push(x)
+            if y is not None:
+                return y
+        arrays, timed = self._check(x)
+        states = self._all_states()
+        outputs = self._plan.run(arrays, states)
+        if fast is not None:
+            fast.set_states(states)
+        self._states = states
+        if not timed:
+            outputs = [y[:, 0] if kind == STREAM else y for y, kind in zip(outputs, self._kinds)]
+        return self.model._pack(outputs)
+
+    def reset(self):
+        """Begin new sequences, from zeros."""
+        self._states = {}
+        if self._fast is not None:
+            self._fast.set_states({})
+
+    @property
+    def state(self):
+        """What is remembered, as a list of tuples of arrays; assign it to this or another stream of the model to go on
+        from there (`other.state = stream.state`).
+        """
+        states = self._all_states()
+        return [tuple(a.copy() for a in states[part]) if part in states else None for part in self._parts()]
+
+    @state.setter
+    def state(self, value):
+        parts = self._parts()
+        fits = isinstance(value, (list, tuple)) and len(value) == len(parts)
+        if not fits or not all(v is None or all(len(a) == self.batch for a in v) for v in value):
+            raise InputError(f"this is no state of a stream of this model with batch {self.batch}")
+        states = {part: tuple(np.array(a) for a in v) for part, v in zip(parts, value) if v is not None}
+        if self._fast is not None:
+            try:
+                self._fast.set_states(states)
+            except ValueError as error:
+                raise InputError(f"this is no state of a stream of this model ({error})") from error
+        self._states = states
+
+    def __repr__(self):
+        return f"<fastbilstm.Stream of {self.model.name!r}, batch {self.batch}>"
+
+    def __reduce__(self):
+        return _restore, (self.model, self.batch, self.state)
+
+    def __deepcopy__(self, memo):
+        return _restore(self.model, self.batch, self.state)
+
+    def _all_states(self):
+        states = dict(self._states)
+        if self._fast is not None:
+            states.update(self._fast.states())
+        return states
+
+    def _parts(self):
+        return list(_stand_ins(self._plan.runner))
+
+    def _check(self, x):
+        """The pieces as arrays with a time axis, and whether they had one."""
+        given, arrays, timed = self.model.graph.inputs, [], set()
+        for number, (values, part) in enumerate(zip(self._by_input(x), given)):
+            what, rank = f"input {part.name!r}", len(part.shape)
+            try:
+                array = np.asarray(values)
+            except ValueError as error:
+                raise InputError(f"{what}: rows of different lengths are no array ({error})") from error
+            if array.dtype.kind not in "biuf":
+                raise InputError(f"{what}: has dtype {array.dtype}; expected numbers")
+            shape = array.shape
+            if array.ndim == rank + 1 and shape[-1] == 1:  # which Model.predict takes off, too
+                array = array[..., 0]
+            timed.add(array.ndim == rank)
+            if array.ndim == rank - 1:
+                array = np.expand_dims(array, 1)
+            sizes = zip(array.shape[2:], part.shape[2:])
+            fits = array.ndim == rank and len(array) == self.batch and array.shape[1] > 0
+            if not fits or any(size != expected for size, expected in sizes if expected is not None):
+                rest = ["any" if size is None else str(size) for size in part.shape[2:]]
+                several, one = ", ".join([str(self.batch), "timesteps", *rest]), ", ".join([str(self.batch), *rest])
+                raise InputError(
+                    f"{what}: has shape {shape}; expected ({several}) or, for one timestep, "
+                    f"({one}{'' if rest else ','})"
+                )
+            limit = self._plan.id_limits[number]
+            if limit is not None:
+                check_ids(array, limit, f"{what}: the token id")
+            arrays.append(array)
+        if len(timed) > 1 or len({array.shape[1] for array in arrays}) > 1:
+            raise InputError("the inputs differ in their number of timesteps")
+        return arrays, timed.pop()
+
+    def _by_input(self, x):
+        inputs = self.model.graph.inputs
+        if len(inputs) == 1 and not isinstance(x, dict):
+            # A list may be one sequence of numbers, or the list of inputs that Keras takes as well.
+            single = isinstance(x, (list, tuple)) and len(x) == 1 and np.ndim(x[0]) >= len(inputs[0].shape)
+            return [x[0] if single else x]
+        return by_input(self.model.graph, x)
+
+
+def _restore(model, batch, state):
+    stream = Stream(model, batch)
+    stream.state = state
+    return stream
+
+
+def _stand_ins(runner):
+    """All stand-ins that remember something, in the order of the nodes."""
+    for layer in [step.layer for step in runner.steps] if hasattr(runner, "steps") else runner.inner:
+        layer = getattr(layer, "layer", layer) if isinstance(layer, core.Embedding) else layer
+        if isinstance(layer, (StreamRecurrent, StreamConvolution)):
+            yield layer
+        elif isinstance(layer, Functional):
+            yield from _stand_ins(layer)
+
+
+# ---- one timestep without detours -----------------------------------------------------------------------------------
+
+
+def _fast_chain(plan, batch):
+    """A FastChain for a model that is a chain of recurrent and Dense layers without masks on the engine, else None."""
+    from .vector_layers import VectorDense
+    from .vector_recurrent import VectorEmbedded, VectorRecurrent
+
+    runner, graph = plan.runner, plan.network.graph
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.output_keys is not None:
+        return None
+    number, parts = 0, []
+    for step in runner.steps:
+        if step.refs is None or len(step.refs) != 1 or step.refs[0].node != number or step.refs[0].tensor:
+            return None
+        if step.mask is not None:
+            return None
+        number, layer = step.number, step.layer
+        first = layer.layer if isinstance(layer, VectorEmbedded) else layer
+        if isinstance(first, StreamRecurrent):
+            good = not first.masked and isinstance(first.runner, VectorRecurrent) and not first.runner.return_state
+            if isinstance(layer, VectorEmbedded):
+                good = good and not layer.mask_zero and not parts
+            if not good:
+                return None
+            parts.append(first)
+        elif isinstance(layer, VectorDense) and parts and layer.row_activation is not None:
+            parts.append(layer)
+        else:
+            return None
+    ends = [ref for ref in runner.results if (ref.node, ref.tensor) == (number, 0)]
+    floats = graph.inputs[0].dtype.startswith(("float", "bfloat"))
+    reads_ids = parts and parts[0].runner.input_dtype == np.int32
+    return FastChain(parts, batch) if parts and len(ends) == 1 and (floats or reads_ids) else None
+
+
+class FastChain:
+    """One timestep through a chain of layers, each with its states and buffers prepared."""
+
+    def __init__(self, parts, batch):
+        from .. import _kernels
+
+        self.steps, self.calls = {}, []
+        for part in parts:
+            if isinstance(part, StreamRecurrent):
+                layer = part.runner
+                ids = layer.input_dtype == np.int32
+                x = np.zeros((batch, 1) if ids else (batch, 1, layer.packed.features), layer.input_dtype)
+                step = _kernels.StreamStep(layer.job(x, _kernels.Rows(len(x), 1), 0, None), layer.return_sequences)
+                self.steps[part] = step
+                self.calls.append(step.push)
+            else:
+                self.calls.append(_dense(part))
+        if len(self.calls) == 1:
+            self.push = self.calls[0]
+
+    def push(self, x):
+        for call in self.calls:
+            x = call(x)
+            if x is None:
+                return None
+        return x
+
+    def states(self):
+        """What the stand-ins remember: h is also what was emitted last."""
+        pairs = ((part, step.states()) for part, step in self.steps.items())
+        return {part: (*final, final[0]) for part, final in pairs}
+
+    def set_states(self, states):
+        for part, step in self.steps.items():
+            kept = states.get(part)
+            step.set_states(None if kept is None else kept[:-1])
+
+
+def _dense(layer):
+    product, columns, activation = layer.packed.product, layer.packed.columns, layer.row_activation
+
+    def call(x):
+        y = np.empty((*x.shape[:-1], columns), np.float32)
+        if x.ndim == 2:
+            product(x, y, activation)
+        else:
+            product(x.reshape(-1, x.shape[-1]), y.reshape(-1, columns), activation)
+        return y
+
+    return call

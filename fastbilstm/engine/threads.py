@@ -1,0 +1,303 @@
+"""Threads for compiled code that releases the GIL: how many, and a pool that sleeps when idle.
+
+The pool starts no thread before one is needed, starts anew after a fork, and may be used from many threads at once. It
+has workers for Python functions, where who waits for a task that no worker has begun runs it, and helpers for parts of
+compiled loops (ext/_helpers.pxi), where who finds none free does all parts. Where the system lets us choose (Linux), a
+thread is kept off the core that its caller runs on: a scheduler that wakes a thread beside the one that woke it leaves
+both there for many milliseconds, longer than most predictions. Who waits for a task under way looks for its end for
+some 50 microseconds before it goes to sleep: waking up takes half of that. Imports the standard library and, when a
+task runs, `_kernels`, which gets from here what it needs of threads.
+"""
+
+import functools
+import os
+import threading
+
+
+def available():
+    """How many threads a prediction uses by default.
+
+    The cores this process may run on (affinity), its share of them (cgroup CPU quota, rounded up), and OMP_NUM_THREADS
+    where it is set: the least of them.
+    """
+    try:
+        limits = [len(os.sched_getaffinity(0))]
+    except AttributeError:
+        limits = [os.cpu_count() or 1]
+    limits += _own_cgroup_limits(os.getpid())
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if threads.isdecimal() and int(threads) > 0:
+        limits.append(int(threads))
+    return max(1, min(limits))
+
+
+@functools.lru_cache(maxsize=1)
+def _own_cgroup_limits(process):
+    """Read once a process: the files take longer than a small prediction."""
+    return tuple(_cgroup_limits())
+
+
+def _cgroup_limits(root="/sys/fs/cgroup", membership="/proc/self/cgroup"):
+    """CPU quotas of this process's cgroup (version 2, or 1) and of those above it, in cores rounded up."""
+    limits = []
+    try:
+        with open(membership) as file:
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+    except (OSError, ValueError):
+        return limits
+    for group in groups:
+        if len(group) != 3 or (group[1] and "cpu" not in group[1].split(",")):
+            continue
+        base, parts = root if not group[1] else f"{root}/cpu", [p for p in group[2].split("/") if p]
+        for depth in range(len(parts) + 1):
+            quota, period = _quota("/".join([base, *parts[:depth]]), not group[1])
+            if quota > 0 and period > 0:
+                limits.append(-(-quota // period))
+    return limits
+
+
+def _quota(folder, unified):
+    """(quota, period) in microseconds of one cgroup; (0, 0) where there is none."""
+    try:
+        if unified:
+            with open(f"{folder}/cpu.max") as file:
+                quota, period = file.read().split()
+        else:
+            with open(f"{folder}/cpu.cfs_quota_us") as file, open(f"{folder}/cpu.cfs_period_us") as other:
+                quota, period = file.read(), other.read()
+        return int(quota), int(period)
+    except (OSError, ValueError):  # "max" among them
+        return 0, 0
+
+
+class Stopped(BaseException):
+    """Ends work whose result nobody waits for any longer; it never leaves `run_together` as the only error."""
+
+
+class _Team:
+    """Functions that run together; the first error ends them all."""
+
+    def __init__(self, stop):
+        self.above, self.stop, self.error = getattr(_local, "team", None), stop, None
+
+    def fail(self, error):
+        if self.error is None or isinstance(error, KeyboardInterrupt):
+            self.error = error
+        if self.stop is not None:
+            self.stop()
+
+    def call(self, function):
+        before = getattr(_local, "team", None)
+        _local.team = self
+        try:
+            if self.error is None:
+                function()
+        except BaseException as error:
+            self.fail(error)
+        finally:
+            _local.team = before
+
+
+# .team: the innermost team that this thread works for.
+_local = threading.local()
+
+
+def check():
+    """Raise Stopped if the work of this thread is in vain, because another part of it has failed or Ctrl-C was pressed.
+
+    Long compiled loops ask every few milliseconds.
+    """
+    team = getattr(_local, "team", None)
+    while team is not None:
+        if team.error is not None:
+            raise Stopped
+        team = team.above
+
+
+@functools.lru_cache(maxsize=1)
+def compiled():
+    """The module of the kernels, given what it needs of this one; None if this build has none."""
+    try:
+        from .. import _kernels  # at first use: FASTBILSTM_ISA may name no instruction set, which is told then
+    except ImportError:
+        return None
+    _kernels.connect_threads(check, free_helpers)
+    return _kernels
+
+
+class _Task:
+    """A function of a team that one thread runs: a worker, or whoever waits for it first.
+
+    Ctrl-C may strike in the main thread between any two calls here. So the owner is an RLock, which whoever was
+    interrupted finds to be its own, and a finished task says so.
+    """
+
+    def __init__(self, function, team):
+        self.function, self.team, self.finished, self.flag = function, team, False, bytearray(1)
+        self.owner, self.done = threading.RLock(), threading.Lock()
+        self.done.acquire()
+
+    def run(self, worker=None):
+        """Run the function, or return False if another thread has taken it. `worker` is free before the end is told."""
+        if not self.owner.acquire(blocking=False):
+            return False
+        function, self.function = self.function, None
+        if function is not None:
+            self.team.call(function)
+            self.finished = True
+            if worker is not None:
+                worker.busy = False
+            self.flag[0] = 1
+            self.done.release()
+        return True
+
+    def finish(self):
+        """Run the function, or wait until the thread that has taken it is done: awake for a moment, then asleep."""
+        if (
+            self.run()
+            or self.finished
+            or (compiled() and compiled().wait_for(self.flag, compiled().LOOKS_BEFORE_SLEEP))
+        ):
+            return
+        self.done.acquire()
+
+
+def _leave_signals():
+    """Signals are for the main thread: one that another thread receives does not wake it up when it waits."""
+    import signal
+
+    if hasattr(signal, "pthread_sigmask"):
+        faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
+
+
+def _help(helper, free):
+    """What the thread of a helper runs."""
+    _leave_signals()
+    helper.native_id = threading.get_native_id()
+    free.append(helper)
+    helper.serve()
+
+
+def _keep_apart(sleepers):
+    """Keep threads off the core of the calling one, where it may run on others."""
+    core = compiled().current_core() if compiled() else -1
+    if core < 0 or not hasattr(os, "sched_setaffinity"):
+        return
+    cores = None
+    for sleeper in sleepers:
+        if sleeper.core != core:
+            cores = cores or os.sched_getaffinity(0) - {core}
+            if not cores:
+                return
+            try:
+                os.sched_setaffinity(sleeper.native_id, cores)
+            except OSError:
+                pass  # another process may have taken these cores away just now: any core is good
+            sleeper.core = core
+
+
+class _Worker:
+    """A thread of the pool: which core it is kept off, and whether it runs a task now."""
+
+    def __init__(self, tasks):
+        self.tasks, self.core, self.busy = tasks, -1, False
+        self.thread = threading.Thread(target=self.work, name="fastbilstm", daemon=True)
+        self.thread.start()
+
+    @property
+    def native_id(self):
+        return self.thread.native_id
+
+    def work(self):
+        _leave_signals()
+        while True:
+            task = self.tasks.get()
+            self.busy = True
+            task.run(self)
+            task, self.busy = None, False
+
+
+class _Pool:
+    def __init__(self):
+        self.tasks, self.lock, self.workers = None, threading.Lock(), []
+        self.n_helpers, self.free_helpers = 0, []
+
+    @property
+    def size(self):
+        return len(self.workers)
+
+    def submit(self, tasks):
+        """Wake a worker for each task; where no thread can be started, who waits for a task runs it."""
+        with self.lock:
+            if self.tasks is None:
+                # Imported here, like `signal` above: many processes answer once, on one thread.
+                from queue import SimpleQueue
+
+                self.tasks = SimpleQueue()
+            while self.size < len(tasks):
+                try:
+                    self.workers.append(_Worker(self.tasks))
+                except RuntimeError:
+                    break
+        _keep_apart([worker for worker in self.workers if not worker.busy])
+        for task in tasks[: self.size]:
+            self.tasks.put(task)
+
+    def start_helpers(self, count):
+        """Start helpers until there are `count`; each is free as soon as it runs."""
+        with self.lock:
+            while self.n_helpers < count:
+                helper = compiled().Helper()
+                arguments = helper, self.free_helpers
+                try:
+                    threading.Thread(target=_help, args=arguments, name="fastbilstm helper", daemon=True).start()
+                except RuntimeError:
+                    return
+                self.n_helpers += 1
+
+
+_pool = _Pool()
+
+
+def _forget():
+    """In the child of a fork there are no workers."""
+    global _pool
+    _pool = _Pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def free_helpers(count):
+    """The list of free helpers, kept off the core of the calling thread; whoever takes one out puts it back.
+
+    It is started that there are `count` of them: a thread that has just been started may be missing yet.
+    """
+    if _pool.n_helpers < count:
+        _pool.start_helpers(count)
+    _keep_apart(_pool.free_helpers)
+    return _pool.free_helpers
+
+
+def run_together(functions, stop=None):
+    """Call all functions, the first one here and each of the others in a thread of its own; wait for all of them.
+
+    If one raises (Ctrl-C here, too), the others are told to end early, by `stop()` and by `check` raising in them, and
+    the exception is raised when all have ended: nothing runs on behind the caller's back.
+    """
+    team = _Team(stop)
+    tasks = [_Task(function, team) for function in functions]
+    while True:
+        try:
+            if team.error is None:
+                _pool.submit(tasks[1:])
+            for task in tasks:
+                task.finish()
+            break
+        except BaseException as error:
+            team.fail(error)
+    _local.team = team.above
+    if team.error is not None:
+        raise team.error

@@ -1,0 +1,183 @@
+"""Layers on the float32 vector kernels: same call, same result as the layer of the specification each one replaces.
+
+What an option means stays in `layers/`; here it is only decided how the numbers are computed. Imports NumPy and the
+compiled module `_kernels`; knows nothing of files. Recurrent layers are in engine_recurrent.py.
+"""
+
+import itertools
+
+import numpy as np
+
+from .. import _kernels
+from ..activations import kernel_code
+from ..layers import Tensor
+from ..layers.core import Dense
+from ..layers.merging import Attention
+from ..layers.reshaping import GlobalAveragePooling1D
+
+Scratch, is_plain = _kernels.Scratch, _kernels.is_plain
+# Multiplications that take one thread some 0.05 ms: less is not worth waking another thread.
+PARALLEL_WORK = 2_000_000
+
+
+class Context:
+    """What one running prediction owns: states of stateful layers, scratch buffers, rows by mask, threads.
+
+    Reads and writes like the dict of states that the specification takes.
+    """
+
+    def __init__(self, states, scratch, n_threads):
+        self.states, self.scratch, self.n_threads = states, scratch, n_threads
+        self._rows, self._names = {}, itertools.count()
+
+    def get(self, layer):
+        return self.states.get(layer)
+
+    def __setitem__(self, layer, state):
+        self.states[layer] = state
+
+    def name(self):
+        """A new name for buffers; the order of calls is the same in every prediction, and so are the buffers."""
+        return next(self._names)
+
+    def array(self, *shape):
+        """An uninitialized float32 array, valid until the prediction ends."""
+        return self.scratch.take(self.name(), shape)
+
+    def rows(self, x, mask):
+        """The Rows of a sequence and its mask, made once for each mask."""
+        kept = self._rows.get(id(mask))
+        if mask is None or kept is None or kept[0] is not mask:
+            kept = (mask, _kernels.Rows(x.shape[0], x.shape[1], mask))
+            self._rows[id(mask)] = kept
+        return kept[1]
+
+
+def worth_a_thread(work, steps):
+    """Whether two threads gain over one; `work` counts the multiplications of both in one timestep of one row."""
+    return work * steps >= PARALLEL_WORK
+
+
+def contiguous(x, dtype=np.float32):
+    x = np.ascontiguousarray(x, dtype)
+    return x if x.flags.aligned else x.copy()
+
+
+def adopt(self, layer):
+    """Take over a layer of the specification, its options as plain attributes: they are read at every call."""
+    options = {name: layer.config[name] for name in type(layer).options if name in layer.config}
+    vars(self).update(vars(layer) | options)
+
+
+def lanes():
+    """Lanes of a vector of the kernels in use: what units are padded to inside."""
+    return _kernels.lanes()
+
+
+def compiled_activation(code):
+    return _kernels.Activation(*code)
+
+
+def row_activation(layer, option="activation"):
+    """The compiled Activation of a layer, or None if it is no function of one row."""
+    code = kernel_code(layer.activation_function(option))
+    return None if code is None else compiled_activation(code)
+
+
+def contiguous_mask(mask):
+    return None if mask is None else np.ascontiguousarray(mask)
+
+
+class VectorDense(Dense):
+    """`fold` as in VectorRecurrent; `scale`, the same for what comes after it: (kernel, bias) -> (kernel, bias)."""
+
+    def __init__(self, layer, folds=()):
+        adopt(self, layer)
+        kernel, bias = self.weights["kernel"], self.weights.get("bias")
+        for fold in folds:
+            kernel, bias = fold(kernel, bias)
+        self.packed = _kernels.Matrix(kernel, bias)
+        self.row_activation = row_activation(self)
+
+    def call(self, inputs, kwargs, states):
+        x, mask = inputs[0]
+        y = states.array(*x.shape[:-1], self.packed.columns)
+        self.packed.product(contiguous(x), y, self.row_activation)
+        if self.row_activation is None:
+            y = self.activation_function()(y)
+        return [Tensor(y, mask)]
+
+
+class NotEqualToZero:
+    """The operation NotEqual of token ids and 0, without its general rules for dtypes."""
+
+    casts_input, n_inputs = False, 1
+
+    def __init__(self, operation):
+        self.name = operation.name
+
+    def call(self, inputs, kwargs, states):
+        return [Tensor(inputs[0].value != 0)]
+
+
+class VectorActivation:
+    """An activation layer, in place over a copy of its input."""
+
+    casts_input, n_inputs = True, 1
+
+    def __init__(self, layer, activation):
+        self.layer, self.name, self.activation = layer, layer.name, activation
+
+    def call(self, inputs, kwargs, states):
+        x, mask = inputs[0]
+        y = states.array(*x.shape)
+        y[...] = x
+        self.activation.apply(y)
+        return [Tensor(y, mask)]
+
+
+class VectorAttention(Attention):
+    """Dot-product attention over sequences; with `pooling` the GlobalAveragePooling1D after it pulled through."""
+
+    def __init__(self, layer, pooling=None):
+        adopt(self, layer)
+        self.pooling = pooling
+        self.factor = float(self.weights["scale"]) if self.use_scale else 1.0
+
+    def call(self, inputs, kwargs, states):
+        query, value, key = (contiguous(tensor.value) for tensor in (inputs[0], inputs[1], inputs[-1]))
+        if value.shape[1] == 0:
+            return super().call(inputs, kwargs, states)
+        query_mask, value_mask = (contiguous_mask(tensor.mask) for tensor in inputs[:2])
+        shape = (query.shape[0], value.shape[2]) if self.pooling else (*query.shape[:2], value.shape[2])
+        y = _kernels.attention(
+            query,
+            value,
+            key,
+            query_mask,
+            value_mask,
+            self.factor,
+            self.pooling is not None,
+            states.array(*shape),
+            states.scratch,
+            states.name(),
+            states.n_threads if worth_a_thread(key.shape[2], query.shape[1] * value.shape[1]) else 1,
+        )
+        if self.pooling is not None:
+            return [Tensor(y[:, np.newaxis] if self.pooling.keepdims else y)]
+        lost = self.version.is_keras3 and self.version.version < (3, 4)
+        return [Tensor(y, None if lost else query_mask)]
+
+
+class VectorAveragePooling(GlobalAveragePooling1D):
+    def __init__(self, layer):
+        adopt(self, layer)
+
+    def call(self, inputs, kwargs, states):
+        x, mask = inputs[0]
+        if mask is not None and np.shape(mask) != x.shape[:2]:
+            return super().call(inputs, kwargs, states)
+        y = states.array(x.shape[0], x.shape[2])
+        mask = None if mask is None else np.ascontiguousarray(mask, bool)
+        _kernels.mean_over_time(contiguous(x), mask, y, states.scratch, states.name())
+        return [Tensor(y[:, np.newaxis] if self.keepdims else y)]

@@ -1,0 +1,277 @@
+"""LSTM, GRU, SimpleRNN and Bidirectional on the float32 vector kernels, perhaps with the Embedding before them.
+
+Same call, same result as the layer of the specification each one replaces. Imports NumPy and the compiled module
+`_kernels`; knows nothing of files.
+"""
+
+import numpy as np
+
+from .. import _kernels
+from ..layers import Tensor
+from ..layers.cells import GRUCell, LSTMCell, SimpleRNNCell
+from ..layers.core import Embedding, check_ids
+from ..layers.recurrent import GRU, LSTM, Bidirectional, Recurrent, SimpleRNN, merge
+from .folding import cell_of
+from .vector_layers import adopt, contiguous, contiguous_mask, row_activation, worth_a_thread
+
+
+def is_one_direction(layer):
+    """Whether it is an LSTM, GRU or SimpleRNN, perhaps with its Embedding: two of them may run beside each other."""
+    return isinstance(layer.layer if isinstance(layer, VectorEmbedded) else layer, VectorRecurrent)
+
+
+def call_together(calls, states):
+    """The results of two layers of one direction, (layer, inputs, kwargs) each, in two threads."""
+    try:
+        jobs, ends = zip(*(layer.start_call(inputs, kwargs, states) for layer, inputs, kwargs in calls))
+        finals = _kernels.run_recurrent(list(jobs), states.scratch, True)
+    except ValueError:
+        # One after the other, the layer whose input does not fit raises an error with its name.
+        return [layer.call(inputs, kwargs, states) for layer, inputs, kwargs in calls]
+    return [end(final) for end, final in zip(ends, finals)]
+
+
+class VectorRecurrent(Recurrent):
+    """One direction, of a layer or of an RNN over one cell. `fold` maps (kernel, bias) to those of the layers before it
+    folded in; `embeddings` (V, F) makes it read token ids.
+    """
+
+    cell_name = ""
+
+    def __init__(self, layer, fold=None, embeddings=None):
+        adopt(self, layer)
+        cell = cell_of(layer)
+        if cell is not layer:
+            adopt(self, cell)
+            vars(self).update(vars(layer) | {"weights": cell.weights, "config": {**cell.config, **layer.config}})
+            del self.step  # of the cell
+        kernel, bias = self.weights["kernel"], self.weights.get("bias")
+        options = {"cell": self.cell_name}
+        if self.cell_name == "gru":
+            options["reset_after"] = self.reset_after
+            if self.reset_after and bias is not None:
+                bias, options["recurrent_bias"] = bias
+        if fold is not None:
+            kernel, bias = fold(kernel, bias)
+        gates = None if self.cell_name == "simple_rnn" else row_activation(self, "recurrent_activation")
+        self.packed = _kernels.Recurrent(
+            kernel, self.weights["recurrent_kernel"], bias, row_activation(self), gates, embeddings, **options
+        )
+        self.input_dtype = np.float32 if embeddings is None else np.int32
+
+    @property
+    def work(self):
+        return self.packed.work
+
+    def project(self):
+        self.packed.project()
+
+    def job(self, x, rows, name, initial_state, outputs=None, offset=0, merge=None, flip=False):
+        """One direction of `_kernels.run_recurrent`."""
+        return {
+            "layer": self.packed,
+            "x": x,
+            "rows": rows,
+            "reverse": self.go_backwards,
+            "initial_state": initial_state,
+            "outputs": outputs,
+            "offset": offset,
+            "merge": _kernels.MERGES[merge],
+            "flip": flip,
+            "name": name,
+        }
+
+    def fill(self, outputs, mask, rows, masked_output, initial_state, flip, offset=0):
+        """Write what masked timesteps emit."""
+        if rows.masked:
+            first = None if initial_state is None else contiguous(initial_state[0])
+            _kernels.fill_masked(
+                outputs, mask, masked_output, first, self.go_backwards, flip, offset, self.packed.units
+            )
+
+    def last_output(self, h, mask, rows, masked_output):
+        """What the last processed step emits, from the final h."""
+        if not rows.masked or masked_output == "state":
+            return h
+        if masked_output == "zero":
+            last = mask[:, :1] if self.go_backwards else mask[:, -1:]
+            return np.where(last, h, np.float32(0))
+        empty = rows.empty
+        return h if empty is None else np.where(empty[:, np.newaxis], np.float32(0), h)
+
+    def run(self, x, mask, initial_state, masked_output, states):
+        job, end = self.start(x, mask, initial_state, masked_output, states)
+        return end(*_kernels.run_recurrent([job], states.scratch))
+
+    def start(self, x, mask, initial_state, masked_output, states):
+        """A direction for `run_recurrent`, and what makes the results of `run` of its final states."""
+        x, rows = contiguous(x, self.input_dtype), states.rows(x, mask)
+        outputs = states.array(*x.shape[:2], self.packed.units) if self.return_sequences else None
+
+        def end(final):
+            if self.return_sequences:
+                self.fill(outputs, contiguous_mask(mask), rows, masked_output, initial_state, self.go_backwards)
+            return outputs, self.last_output(final[0], mask, rows, masked_output), *final
+
+        return self.job(x, rows, states.name(), initial_state, outputs, flip=self.go_backwards), end
+
+    def start_call(self, inputs, kwargs, states):
+        """A direction for `run_recurrent`, and what makes the Tensors of `call` of its final states."""
+        x, mask, first = self.begin(inputs, kwargs, states)
+        job, end = self.start(x, mask, first, self.emitted(mask), states)
+
+        def tensors(final):
+            outputs, last, *final = end(final)
+            return self.finish(outputs, last, final, mask, inputs[0].mask, states)
+
+        return job, tensors
+
+
+class VectorLSTM(VectorRecurrent, LSTM):
+    cell_name = "lstm"
+
+
+class VectorGRU(VectorRecurrent, GRU):
+    cell_name = "gru"
+
+
+class VectorSimpleRNN(VectorRecurrent, SimpleRNN):
+    cell_name = "simple_rnn"
+
+
+VECTOR_RECURRENT = ((LSTMCell, VectorLSTM), (GRUCell, VectorGRU), (SimpleRNNCell, VectorSimpleRNN))
+
+
+def recurrent(layer, fold=None, embeddings=None):
+    """The kernels of an LSTM, GRU, SimpleRNN, RNN over one such cell, or of a Bidirectional layer of them."""
+    if isinstance(layer, Bidirectional):
+        return VectorBidirectional(layer, fold, embeddings)
+    make = next(make for cell, make in VECTOR_RECURRENT if isinstance(cell_of(layer), cell))
+    return make(layer, fold, embeddings)
+
+
+class VectorBidirectional(Bidirectional):
+    """Both directions step by step in turn, or in two threads; each writes its part of the output in place."""
+
+    def __init__(self, layer, fold=None, embeddings=None):
+        adopt(self, layer)
+        self.forward, self.backward = self.inner = tuple(recurrent(part, fold, embeddings) for part in layer.inner)
+
+    @property
+    def work(self):
+        return self.forward.work + self.backward.work
+
+    def project(self):
+        for part in self.inner:
+            part.project()
+
+    def call(self, inputs, kwargs, states):
+        forward, backward = self.inner
+        if forward.time_major or forward.zeroes_late or backward.zeroes_late:
+            return super().call(inputs, kwargs, states)
+        half = (len(inputs) - 1) // 2
+        x, mask, first = forward.begin(inputs[: 1 + half], kwargs, states)
+        second = backward.start_states(tuple(state.value for state in inputs[1 + half :]), len(x), states)
+        x, rows, mask = contiguous(x, forward.input_dtype), states.rows(x, mask), contiguous_mask(mask)
+        output_mask = inputs[0].mask if forward.return_sequences else None
+        run = self.run_sequences if forward.return_sequences else self.run_last
+        outputs, states_forward, states_backward = run(x, mask, rows, first, second, states)
+        results = []
+        for part, final in zip(self.inner, (states_forward, states_backward)):
+            if part.stateful:
+                states[part] = final
+            results += [Tensor(state) for state in final] if part.return_state else []
+        return [Tensor(y, output_mask) for y in outputs] + results
+
+    def run_jobs(self, jobs, rows, states):
+        """The final states of both directions; in two threads where that pays."""
+        return _kernels.run_recurrent(jobs, states.scratch, self.in_parallel(rows, states))
+
+    def in_parallel(self, rows, states):
+        return states.n_threads > 1 and worth_a_thread(self.work, rows.steps)
+
+    def run_last(self, x, mask, rows, first, second, states):
+        """return_sequences=False: each direction's last output, merged."""
+        jobs = [part.job(x, rows, states.name(), start) for part, start in zip(self.inner, (first, second))]
+        finals = self.run_jobs(jobs, rows, states)
+        last = [part.last_output(f[0], mask, rows, part.masked_output) for part, f in zip(self.inner, finals)]
+        return (last if self.merge_mode is None else [merge(*last, self.merge_mode)]), *finals
+
+    def run_sequences(self, x, mask, rows, first, second, states):
+        """return_sequences=True. The backward outputs are flipped on time: of two reversals none is left."""
+        forward, backward = self.inner
+        flips = (forward.go_backwards, not backward.go_backwards)
+        units, mode = (forward.packed.units, backward.packed.units), self.merge_mode
+        joins = False
+        if mode == "concat":
+            places = [states.array(rows.batch, rows.timesteps, sum(units))] * 2
+            offsets = (0, units[0])
+        else:
+            offsets = (0, 0)
+            places = [states.array(rows.batch, rows.timesteps, units[0])]
+            # sum, mul, ave: the backward direction joins its output to what is there, if it runs second and if what it
+            # emits at masked steps is zero; else it has a place of its own.
+            joins = mode is not None and not self.in_parallel(rows, states)
+            joins = joins and (not rows.masked or {p.masked_output for p in self.inner} == {"zero"})
+            places += places if joins else [states.array(rows.batch, rows.timesteps, units[1])]
+        jobs = [
+            part.job(x, rows, states.name(), start, place, offset, flip=flip)
+            for part, start, place, offset, flip in zip(self.inner, (first, second), places, offsets, flips)
+        ]
+        if joins:
+            jobs[1]["merge"] = _kernels.MERGES[mode]
+            finals = [_kernels.run_recurrent([job], states.scratch)[0] for job in jobs]
+        else:
+            finals = self.run_jobs(jobs, rows, states)
+        filled = list(zip(self.inner, places, offsets, (first, second), flips))
+        for part, place, offset, start, flip in filled[:1] if joins else filled:
+            part.fill(place, mask, rows, part.masked_output, start, flip, offset)
+        if mode == "concat" or joins:
+            return places[:1], *finals
+        if mode is None:
+            return places, *finals
+        return [_kernels.merge_outputs(*places, _kernels.MERGES[mode])], *finals
+
+
+class VectorEmbedded(Embedding):
+    """Embedding and the recurrent or Bidirectional layer after it, in one: token ids in.
+
+    With `project` the embeddings are projected once as many tokens were read as there are rows: then the table has paid
+    for itself, and a process that answers once and ends need not make it. The numbers are the same to the bit.
+    """
+
+    n_inputs = None
+
+    def __init__(self, embedding, layer, project):
+        adopt(self, embedding)
+        self.layer, self.project = layer, project
+        self.tokens_to_read = self.input_dim
+
+    @property
+    def work(self):
+        return self.layer.work
+
+    def call(self, inputs, kwargs, states):
+        return self.checked(self.layer.call, inputs, kwargs, states)
+
+    def start_call(self, inputs, kwargs, states):
+        return self.checked(self.layer.start_call, inputs, kwargs, states)
+
+    def checked(self, function, inputs, kwargs, states):
+        """Give token ids and their mask to the layer."""
+        ids, mask = inputs[0]
+        if not kwargs.get("mask"):
+            # From the ids as given, as Embedding does.
+            mask = ids != 0 if self.mask_zero else None
+        if ids.dtype != np.int32:
+            ids = check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id").astype(np.int32)
+        if self.project:
+            self.tokens_to_read -= ids.size
+            if self.tokens_to_read < 0:
+                self.project = False
+                self.layer.project()
+        try:
+            return function([Tensor(ids, mask), *inputs[1:]], kwargs, states)
+        except ValueError:
+            check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id")
+            raise

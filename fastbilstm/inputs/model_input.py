@@ -1,0 +1,143 @@
+"""What a user gives to `Model.predict`, checked and turned into one array for each input of the model.
+
+Rows of different lengths and padding are left to `ragged`, which is imported when they come. Imports NumPy.
+"""
+
+import numbers
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import InputError
+from .arrays import check_array
+
+
+class Options(NamedTuple):
+    """How rows are padded and cut, as `Model.predict` takes it."""
+
+    pad: Any = None
+    maxlen: Any = None
+    truncating: Any = "pre"
+    value: Any = 0.0
+
+
+PLAIN = Options()
+
+
+def check(plan, x, options=None):
+    """Check an input of `Model.predict`.
+
+    Parameters
+    ----------
+    plan : Plan
+    x : array_like, list or dict
+    options : Options, optional
+
+    Returns
+    -------
+    arrays : list
+        For each input an array, or a `ragged.Ragged`, which is read like one.
+    rows : int
+    cuts : list or None
+        None if every row has the same timesteps; else for each output the lengths of its rows, or None.
+
+    Raises
+    ------
+    InputError
+        If `x` or the options do not fit the model.
+    """
+    options = check_options(*options) if options else PLAIN
+    graph = plan.network.graph
+    if plan.backend == "vector" and len(graph.inputs) == 1 and options.pad is None and options.maxlen is None:
+        # What takes long below in Python is soon done for the usual input.
+        if plan.runner.is_plain(x, graph.inputs[0].dtype, graph.inputs[0].shape, plan.id_limits[0]):
+            return [x], len(x), None
+    given = by_input(graph, x)
+    differ = [may_differ(values, info) for values, info in zip(given, graph.inputs)]
+    cuts = None
+    if any(differ) or options.pad is not None or options.maxlen is not None:
+        from . import ragged  # most inputs are arrays: saves its import at start
+
+        arrays, cuts = ragged.check(plan, given, differ, options)
+    else:
+        arrays = [check_array(values, info, limit) for values, info, limit in zip(given, graph.inputs, plan.id_limits)]
+    counts = {len(array) for array in arrays}
+    if len(counts) > 1:
+        sizes = ", ".join(f"{i.name!r}: {len(a)}" for i, a in zip(graph.inputs, arrays))
+        raise InputError(f"the inputs differ in their number of rows ({sizes})")
+    return arrays, counts.pop(), cuts
+
+
+def check_options(pad=None, maxlen=None, truncating="pre", value=0.0):
+    """Options that are used as they are, or InputError."""
+    plain = pad is None and maxlen is None and type(truncating) is str and truncating == "pre"
+    if plain and type(value) is float and value == 0:
+        return PLAIN
+    if pad is not None and not (isinstance(pad, str) and pad in ("pre", "post")):
+        raise InputError(f"pad is {pad!r}; expected None, 'pre' or 'post'")
+    if not isinstance(truncating, str) or truncating not in ("pre", "post"):
+        raise InputError(f"truncating is {truncating!r}; expected 'pre' or 'post'")
+    if maxlen is not None:
+        if isinstance(maxlen, bool) or not isinstance(maxlen, numbers.Integral) or maxlen < 1:
+            raise InputError(f"maxlen is {maxlen!r}; expected None or a whole number of at least 1")
+        maxlen = int(maxlen)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise InputError(f"value is {value!r}; expected a number")
+    if value != 0 and pad is None:
+        raise InputError(f"value is {value!r}, and nothing is padded; pass pad='pre' or pad='post', too")
+    return Options(pad, maxlen, truncating, value)
+
+
+def by_input(graph, x):
+    """What was given for each input, in the order of the inputs."""
+    inputs = graph.inputs
+    names = [given.name for given in inputs]
+    if isinstance(x, dict):
+        keys = graph.input_keys or names
+        wrong = set(x) ^ set(keys) if not set(x) >= set(names) else set()
+        if wrong:
+            raise InputError(f"the inputs are {', '.join(map(repr, keys))}; got {', '.join(map(repr, x))}")
+        return [x[key] for key in (names if set(x) >= set(names) else keys)]
+    if len(inputs) == 1:
+        if isinstance(x, (list, tuple)) and len(x) == 1 and _depth(x[0]) >= len(inputs[0].shape):
+            return [x[0]]
+        return [x]
+    if not isinstance(x, (list, tuple)) or len(x) != len(inputs):
+        got = f"{len(x)} of them" if isinstance(x, (list, tuple)) else type(x).__name__
+        raise InputError(f"the model has {len(inputs)} inputs ({', '.join(map(repr, names))}); got {got}")
+    return list(x)
+
+
+def _depth(x):
+    """The axes of an array_like whose rows may differ in length."""
+    try:
+        found = np.ndim(x)
+    except ValueError:
+        found = 0
+    if isinstance(x, (list, tuple)) or (isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1):
+        filled = [part for part in x if not isinstance(part, (list, tuple)) or part]
+        return max(found, 1 + max(map(_depth, filled[:2]), default=0))
+    return found
+
+
+def may_differ(values, given):
+    """Whether `values` are rows of numbers that are not all of the same length, of at least one timestep.
+
+    Rows of one length that is not the one the model fixes count, too. Only lengths are looked at.
+    """
+    if len(given.shape) < 2 or given.dtype == "string":
+        return False
+    if not isinstance(values, (list, tuple)):
+        if isinstance(values, np.ndarray) and (values.dtype != object or values.ndim != 1):
+            return False
+        values = np.asarray(values) if not isinstance(values, np.ndarray) else values
+        if values.dtype != object or values.ndim != 1:
+            return False
+    try:
+        lengths = {len(row) for row in values}
+    except TypeError:
+        # Some are no rows; where none is one, they may stand for the numbers of an axis of size 1.
+        return any(isinstance(row, (list, tuple)) or getattr(row, "ndim", 0) for row in values)
+    if len(lengths) != 1 or 0 in lengths or isinstance(values, np.ndarray):
+        return True
+    return given.shape[1] is not None and given.shape[1] not in lengths

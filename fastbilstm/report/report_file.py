@@ -1,0 +1,159 @@
+"""`report`: measure a model and write one self-contained HTML page about it."""
+
+import math
+import os
+import sys
+from html import escape
+from typing import NamedTuple
+
+from ..converted.fbl_file import write_file
+from ..errors import FastBiLSTMError
+from ..loading import load
+from . import agreement as report_agreement
+from . import measure as report_measure
+from .page import page
+
+SECONDS = 20.0
+
+
+class Report(NamedTuple):
+    """What a page says. `ok`: no comparison is out of tolerance; `missing`: what could not be compared, and why."""
+
+    ok: bool
+    agreements: tuple
+    missing: tuple
+    speed: report_measure.Speed
+
+
+def report(
+    path,
+    target,
+    *,
+    against=None,
+    config=None,
+    outputs=None,
+    dtype=None,
+    backend="auto",
+    n_threads=None,
+    overwrite=False,
+    seconds=SECONDS,
+    tell=lambda text: None,
+):
+    """Measure a model and write one self-contained HTML page about it.
+
+    The page holds the graph, the table of layers, the agreement with Keras (where it is installed and there is a Keras
+    file), with the recorded vector of a converted file and with the specification in float64, time against batch and
+    length, the share of each layer in it, and the size.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A converted or a Keras file.
+    target : str or PathLike
+        The page; written under a temporary name and renamed.
+    against : str or PathLike, optional
+        For a converted file: the Keras file it came from.
+    config, outputs, dtype, backend, n_threads
+        See `fastbilstm.load`; with `against`, config and outputs belong to the Keras file.
+    overwrite : bool
+        Whether an existing `target` is replaced.
+    seconds : float
+        For the timings together; Keras and the specification take the time they need.
+    tell : function
+        Called with what is being done, one short text after another.
+
+    Returns
+    -------
+    Report
+        The numbers on the page.
+
+    Raises
+    ------
+    FileFormatError, UnsupportedLayerError, MissingExtraError
+        See `fastbilstm.load`; FileFormatError also if `target` exists and `overwrite` is false.
+    FastBiLSTMError
+        If `target` is one of the files read, `seconds` is no positive number, or `against` is another model.
+    """
+    path, target = os.fspath(path), os.fspath(target)
+    against = None if against is None else os.fspath(against)
+    outputs = [outputs] if isinstance(outputs, str) else outputs
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        raise FastBiLSTMError(f"seconds is {seconds!r}; expected a number above 0")
+    _check_target(target, overwrite, [path, against, config])
+    tell("reading the model")
+    of_keras = {"config": config, "outputs": outputs}
+    model = load(path, dtype=dtype, backend=backend, n_threads=n_threads, **({} if against else of_keras))
+    if against is not None:
+        report_agreement.check_against(against, model, path, **of_keras)
+    speed = report_measure.speed(model, seconds, tell)
+    tell("comparing with the references")
+    compared, missing = report_agreement.agreements(model, path, against, config, outputs)
+    found = Report(all(one.ok for one in compared), tuple(compared), tuple(missing), speed)
+    command = _command(path, target, against, config, outputs, dtype, backend, n_threads, seconds)
+    text = page(model, path, found, command)
+    # What Keras and the system say may hold the folders of this machine.
+    for name in filter(None, (path, against, config)):
+        if isinstance(name, (str, os.PathLike)):
+            name = os.fspath(name)
+            for full in (os.path.abspath(name), name):
+                if os.path.dirname(full):
+                    text = text.replace(escape(full), escape(os.path.basename(full)))
+    write_file(target, text.encode("utf-8", "replace"), overwrite)
+    return found
+
+
+def _check_target(target, overwrite, sources):
+    """Refuse a target before anything is measured: the same conditions hold when it is written."""
+    folder = os.path.dirname(os.path.abspath(target))
+    if not os.path.isdir(folder):
+        raise FastBiLSTMError(f"{target}: the folder {folder} does not exist")
+    if os.path.isdir(target):
+        raise FastBiLSTMError(f"{target}: is a folder; give the name of a file")
+    for source in sources:
+        if isinstance(source, (str, os.PathLike)) and os.path.exists(source) and os.path.exists(target):
+            if os.path.samefile(source, target):
+                raise FastBiLSTMError(f"{target}: is read as a model; write the report to another file")
+    if os.path.exists(target) and not overwrite:
+        raise FastBiLSTMError(f"{target}: exists already; allow it with overwrite=True (--overwrite) or choose another")
+
+
+def _command(path, target, against, config, outputs, dtype, backend, n_threads, seconds):
+    """The command that makes this page, with the names of files alone."""
+    parts = ["fastbilstm report", os.path.basename(path), "-o", os.path.basename(target)]
+    given = {
+        "--against": against and os.path.basename(against),
+        "--config": config and (os.path.basename(config) if isinstance(config, (str, os.PathLike)) else "..."),
+        "--outputs": outputs and ",".join(outputs),
+        "--dtype": dtype,
+        "--backend": None if backend == "auto" else backend,
+        "--threads": n_threads,
+        "--seconds": None if seconds == SECONDS else f"{seconds:g}",
+    }
+    return " ".join([*parts, *(f"{name} {value}" for name, value in given.items() if value)])
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def run(args, outputs):
+    """`fastbilstm report`: returns its exit code."""
+    live = not args.quiet and sys.stderr.isatty()
+
+    def tell(text):
+        if live:
+            print(f"\r\x1b[K{text}", end=" " if text else "", file=sys.stderr, flush=True)
+
+    options = {name: getattr(args, name) for name in ("against", "config", "dtype", "backend", "overwrite", "seconds")}
+    try:
+        found = report(args.model, args.output, outputs=outputs, n_threads=args.threads, tell=tell, **options)
+    finally:
+        tell("")
+    for one in found.agreements:
+        word = "ok" if one.ok else "MISMATCH"
+        print(
+            f"{word} against {one.reference}: largest error {one.largest:.3g} of the largest element, {one.rows} rows"
+        )
+    for line in found.missing:
+        print(line)
+    print(f"{args.output}: {os.path.getsize(args.output) / 1e3:.0f} kB")
+    return 0 if found.ok else 1

@@ -1,0 +1,99 @@
+"""`fastbilstm verify`: is this model right? By its SHA-256, its recorded vector, and Keras itself where installed.
+
+Imports Keras 3 or tf_keras only to compare, and only if asked to verify.
+"""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..converted import self_check as vectors
+from ..errors import FileFormatError
+from ..keras import installed_keras
+from ..loading import load
+from ..model import Model
+from ..tolerances import compare
+
+
+@dataclass(frozen=True)
+class Report:
+    """`ok`, and the `text` that says what was compared with what."""
+
+    ok: bool
+    text: str
+
+
+def verify(path, against=None, config=None, outputs=None, dtype=None):
+    """Verify a model; see the module's description.
+
+    Parameters
+    ----------
+    path : str
+        A converted or a Keras file.
+    against : str, optional
+        For a converted file: the Keras file it came from.
+    config, outputs, dtype
+        See `fastbilstm.load`; config and outputs belong to the Keras file.
+
+    Returns
+    -------
+    Report
+    """
+    label = os.fspath(path)
+    lines, ok = [], True
+    keras_options = {"config": config, "outputs": outputs}
+    model = load(path, dtype=dtype, **(keras_options if against is None else {}))
+    is_converted = model.vector is not None
+    if is_converted:
+        lines.append(f"{label}: SHA-256 matches")
+        result = model.self_check()
+        ok = result.ok
+        lines.append(f"recorded vector: {result.message}")
+        keras_file = against
+    else:
+        if against is not None:
+            raise FileFormatError(f"{label}: is a Keras file itself; --against goes with a converted model")
+        keras_file = path
+    if keras_file is None:
+        lines.append("not compared with Keras: give the Keras file it came from with --against")
+        return Report(ok, "\n".join(lines))
+    if against is not None:
+        same = same_model(load(against, **keras_options), model)
+        ok = ok and same
+        lines.append(f"{against}: {'holds the same weights' if same else 'MISMATCH: holds other weights or layers'}")
+    try:
+        compared, good = _compare_with_keras(keras_file, config, outputs, model)
+        return Report(ok and good, "\n".join(lines + compared))
+    except installed_keras.KerasUnavailable as reason:
+        lines.append(f"not compared with Keras: {reason}")
+    if not is_converted:
+        result = model.self_check()
+        ok = ok and result.ok
+        lines.append(f"{label}: {result.message}")
+    return Report(ok, "\n".join(lines))
+
+
+def same_model(first, second):
+    """Whether two models hold the same arrays, in order."""
+    mine, other = first.get_weights(), second.get_weights()
+    return len(mine) == len(other) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(mine, other))
+
+
+def _compare_with_keras(path, config, outputs, model):
+    inputs = list(vectors.make(model.graph, model._tensors).inputs)
+    title, theirs = installed_keras.run(path, config, outputs, model.graph, inputs)
+    ours = Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend)._plan.run(inputs, {})
+    lines, ok = [f"compared with {title} on {len(inputs[0])} rows, {model.dtype}"], len(ours) == len(theirs)
+    dtype = "float64" if model.dtype == "float64" and theirs[0].dtype == np.float64 else "float32"
+    for info, y, k in zip(model.outputs, ours, theirs):
+        result = compare(y, k, dtype)
+        ok = ok and result.ok
+        where = f" at {result.where}" if result.where else ""
+        lines.append(
+            f"  output {info.name!r}: {'ok' if result.ok else 'MISMATCH'}, largest absolute error "
+            f"{result.max_abs:.3g}, relative to max|k| {result.max_rel:.3g}{where}"
+        )
+        if not result.ok:
+            lines.append(f"    {result.message}")
+    return lines, ok

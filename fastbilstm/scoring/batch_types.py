@@ -1,0 +1,179 @@
+"""Kinds of batches that BatchPredictor takes: dict of columns, pyarrow RecordBatch and Table, pandas DataFrame.
+
+Each kind has the same four functions: names(batch), rows(batch), column(batch, name) as an array or a list, and
+extend(batch, outputs, shapes, kept, bad) -> a batch of that kind with columns added, of the rows `kept` (None: all);
+rows of `bad` are null. Nothing is imported beyond NumPy but what made the batch.
+"""
+
+import itertools
+import sys
+
+import numpy as np
+
+from ..errors import InputError
+
+
+def of(batch):
+    """The kind of a batch."""
+    if isinstance(batch, dict):
+        return Columns
+    pyarrow, pandas = sys.modules.get("pyarrow"), sys.modules.get("pandas")
+    if pyarrow is not None and isinstance(batch, (pyarrow.RecordBatch, pyarrow.Table)):
+        return Arrow
+    if pandas is not None and isinstance(batch, pandas.DataFrame):
+        return Pandas
+    raise InputError(
+        f"the batch is of type {type(batch).__name__}; expected a dict of columns, a pyarrow RecordBatch or Table, or "
+        "a pandas DataFrame"
+    )
+
+
+class Columns:
+    """A dict from name to array or list."""
+
+    names = list
+
+    @staticmethod
+    def rows(batch):
+        counts = {name: len(column) for name, column in batch.items()}
+        if len(set(counts.values())) > 1:
+            raise InputError(f"the columns differ in their number of rows ({counts})")
+        return next(iter(counts.values()), 0)
+
+    @staticmethod
+    def column(batch, name):
+        return batch[name]
+
+    @staticmethod
+    def extend(batch, outputs, shapes, kept, bad):
+        found = {**batch, **{name: _array(values) for name, values in outputs.items()}}
+        if kept is None:
+            return found
+        return {name: _rows(column, kept) for name, column in found.items()}
+
+
+class Arrow:
+    """A pyarrow RecordBatch or Table."""
+
+    @staticmethod
+    def names(batch):
+        return list(batch.schema.names)
+
+    @staticmethod
+    def rows(batch):
+        return batch.num_rows
+
+    @staticmethod
+    def column(batch, name):
+        column = batch.column(name)
+        if not isinstance(batch, sys.modules["pyarrow"].RecordBatch):
+            column = column.combine_chunks()
+            if hasattr(column, "chunks"):  # a table without rows, and pyarrow before 15
+                column = column.chunk(0) if column.num_chunks else []
+        return from_arrow(column)
+
+    @staticmethod
+    def extend(batch, outputs, shapes, kept, bad):
+        import pyarrow as pa
+
+        names, arrays = list(batch.schema.names), list(batch.columns)
+        fields = list(batch.schema)
+        for number, (name, values) in enumerate(outputs.items()):
+            shape = shapes[number] if number < len(shapes) else None
+            array = to_arrow(values, shape, bad)
+            names.append(name)
+            arrays.append(array)
+            fields.append(pa.field(name, array.type))
+        found = type(batch).from_arrays(arrays, schema=pa.schema(fields, batch.schema.metadata))
+        return found if kept is None else found.take(pa.array(kept, pa.int64()))
+
+
+class Pandas:
+    """A pandas DataFrame."""
+
+    @staticmethod
+    def names(batch):
+        return list(batch.columns)
+
+    @staticmethod
+    def rows(batch):
+        return len(batch)
+
+    @staticmethod
+    def column(batch, name):
+        column = batch[name]
+        return column.to_numpy() if getattr(column.dtype, "kind", "O") in "biuf" else column.tolist()
+
+    @staticmethod
+    def extend(batch, outputs, shapes, kept, bad):
+        import pandas as pd
+
+        added = {}
+        for name, values in outputs.items():
+            values = _array(values)
+            if values.ndim > 1:
+                values = _objects([None if row in bad else value for row, value in enumerate(values.tolist())])
+            added[name] = pd.Series(values, index=batch.index, dtype=values.dtype)
+        found = batch.assign(**added)
+        return found if kept is None else found.iloc[kept]
+
+
+def _objects(values):
+    column = np.empty(len(values), object)
+    for row, value in enumerate(values):
+        column[row] = value
+    return column
+
+
+def _array(values):
+    """A column of outputs as an array; rows of different lengths as an array of objects."""
+    return values if isinstance(values, np.ndarray) else _objects(values)
+
+
+def _rows(column, kept):
+    return column[kept] if isinstance(column, np.ndarray) else [column[row] for row in kept]
+
+
+def from_arrow(column):
+    """A pyarrow Array as an array of numbers, or as a list with an item a row; lists of numbers become arrays."""
+    import pyarrow as pa
+
+    kind = getattr(column, "type", None)
+    if kind is None:
+        return column
+    if isinstance(column, pa.ExtensionArray):
+        if hasattr(column, "to_numpy_ndarray"):
+            return column.to_numpy_ndarray()
+        column, kind = column.storage, column.storage.type
+    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    if numeric and not column.null_count:
+        return column.to_numpy(zero_copy_only=False)
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if listed and not column.null_count:
+        values = column.flatten()
+        inner = values.type
+        if (pa.types.is_integer(inner) or pa.types.is_floating(inner)) and not values.null_count:
+            numbers = values.to_numpy(zero_copy_only=False)
+            if pa.types.is_fixed_size_list(kind):
+                return numbers.reshape(len(column), kind.list_size)
+            offsets = column.offsets.to_numpy() - (column.offsets[0].as_py() if len(column) else 0)
+            return [numbers[a:b] for a, b in itertools.pairwise(offsets)]
+    return column.to_pylist()
+
+
+def to_arrow(values, shape, bad):
+    """A column of outputs as a pyarrow Array: numbers, lists of lists of numbers, or text; rows of `bad` are null."""
+    import pyarrow as pa
+
+    mask = np.array([row in bad for row in range(len(values))]) if bad else None
+    if shape is None:
+        return pa.array(list(values), pa.string())
+    values = _array(values)
+    if values.dtype != object and values.ndim == 1:
+        return pa.array(values, mask=mask)
+    sample = next((np.asarray(value).dtype for value in values if value is not None), np.dtype(np.float32))
+    kind = pa.from_numpy_dtype(sample)
+    for _ in shape:
+        kind = pa.list_(kind)
+    rows = [None if row in bad else np.asarray(value).tolist() for row, value in enumerate(values)]
+    return pa.array(rows, kind)

@@ -1,0 +1,294 @@
+"""ColumnScorer: a batch of columns in, the same batch with the answers out; what files and clusters share.
+
+Takes a Model and knows nothing of files of models. Imports NumPy; pyarrow and pandas only when a batch of theirs is
+given.
+"""
+
+import dataclasses
+import re
+import warnings
+
+import numpy as np
+
+from ..checks import check_whole
+from ..errors import InputError
+from ..inputs.model_input import check_options
+from ..preprocessing.labels import label_answers
+from . import batch_types
+from . import columns as tables
+from .chunk import Chunk
+
+ON_ERROR = ("stop", "skip", "null")
+
+
+class ColumnScorer:
+    """Scores batches of columns by a model.
+
+    Parameters
+    ----------
+    model : Model
+    columns : str, list of str or dict, optional
+        The columns that the model reads. One name: a column that holds a sequence a row (an array, a list, or text:
+        "1 2 3" or a JSON list). Several names for a model with one input: columns of one number each, in this order; a
+        name may be a pattern, "step_*". For several inputs a list in their order, or a dict by input name. Default:
+        the columns named as the inputs, or the only column.
+    text : str, optional
+        The column of raw text, for a model with a tokenizer in its file or with a TextVectorization.
+    output : str
+        The column of the answers: one number a row, or a vector. Several outputs get "<output>_<name of the output>".
+        A model with labels also gives "<output>_label".
+    batch_size, n_threads, pad, maxlen, truncating
+        See `Model.predict`. `pad` needs `maxlen` where the model has no length of its own: a padded length that
+        depended on the batch would change the answers.
+    on_error : {"stop", "skip", "null"}
+        A row that the model refuses: raise InputError, leave it out, or answer NaN (null). `bad_rows` tells which.
+
+    Attributes
+    ----------
+    bad_rows : list of (int, str)
+        Rows of the last batch of this object without an answer, and the reasons.
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        columns=None,
+        text=None,
+        output="prediction",
+        batch_size=None,
+        n_threads=None,
+        on_error="stop",
+        pad=None,
+        maxlen=None,
+        truncating="pre",
+    ):
+        if on_error not in ON_ERROR:
+            raise InputError(f"on_error is {on_error!r}; expected one of {', '.join(map(repr, ON_ERROR))}")
+        check_whole("batch_size", batch_size)
+        check_whole("n_threads", n_threads)
+        check_options(pad, maxlen, truncating)
+        if not isinstance(output, str) or not output:
+            raise InputError(f"output is {output!r}; expected the name of a column")
+        if text is not None and (pad is not None or maxlen is not None):
+            raise InputError(
+                "pad and maxlen are for encoded sequences; for text they are in the file (convert --maxlen)"
+            )
+        self.source, self.columns, self.text, self.output = model, columns, text, output
+        self.batch_size, self.n_threads, self.on_error = batch_size, n_threads, on_error
+        self.pad, self.maxlen, self.truncating = pad, maxlen, truncating
+        # Whether batches come in order to one process: what a stateful model needs. Files do.
+        self.in_order = False
+        self.bad_rows, self._model = [], None
+
+    @property
+    def model(self):
+        """The Model, checked against the options when it is first asked for."""
+        if self._model is None:
+            model = self._open()
+            self._check_model(model)
+            self._model = model
+        return self._model
+
+    def _open(self):
+        return self.source
+
+    def _check_model(self, model):
+        plan = model._plan
+        if plan.stateful and not self.in_order:
+            name = plan.stateful[0].name
+            raise InputError(f"layer {name!r} is stateful: its answers depend on the order of batches; use predict")
+        if self.on_error != "stop" and not plan.independent:
+            raise InputError(
+                f"on_error={self.on_error!r}: the answers of model {model.name!r} depend on other rows of a batch, so "
+                "a row that is left out would change those of others"
+            )
+        padding_options(model, self.pad, self.maxlen, self.truncating)
+
+    @property
+    def output_columns(self):
+        """Names of the columns that a batch gets."""
+        names = tables.output_names(self.model)
+        columns = [self.output] if len(names) == 1 else [f"{self.output}_{name}" for name in names]
+        return [*columns, f"{self.output}_label"] if self._labels else columns
+
+    @property
+    def _labels(self):
+        return getattr(self.model, "labels", None) if len(self.model.outputs) == 1 else None
+
+    def __call__(self, batch):
+        """Score a batch.
+
+        Parameters
+        ----------
+        batch : dict of str to array or list, pyarrow RecordBatch or Table, pandas DataFrame
+
+        Returns
+        -------
+        The same kind, with the columns of the answers added. Vectors are 2-D arrays in a dict, lists elsewhere.
+
+        Raises
+        ------
+        InputError
+            If a column is missing or already there, or for a row that the model refuses with on_error="stop".
+        """
+        if isinstance(batch, Chunk):
+            return self._score(batch)
+        kind = batch_types.of(batch)
+        self.check_columns(kind.names(batch))
+        done = self._score(Chunk(0, kind.rows(batch), batch))
+        self.bad_rows = sorted(done.bad.items())
+        if done.bad:
+            row, reason = self.bad_rows[0]
+            text = f"{len(done.bad)} of {done.rows} rows of a batch have no answer; row {row}: {reason}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return self.extend(batch, done)
+
+    def check_columns(self, names):
+        """Raise InputError if a batch of these columns cannot be scored."""
+        if taken := [name for name in self.output_columns if name in names]:
+            raise InputError(f"the batch has a column {taken[0]!r} already; name another with output=")
+        tables.choose(self.model, names, self.columns, self.text)
+
+    def extend(self, batch, done):
+        """A batch with the answers of `done`, the chunk made of it; without the rows that are left out."""
+        kept = None
+        if done.bad and self.on_error == "skip":
+            kept = [row for row in range(done.rows) if row not in done.bad]
+        shapes = [tables.shape_of(self.model, k) for k in range(len(self.model.outputs))]
+        return batch_types.of(batch).extend(batch, done.outputs, shapes, kept, set(done.bad))
+
+    # ---- one chunk ---------------------------------------------------------------------------------------------------
+
+    def _score(self, chunk):
+        kind = batch_types.of(chunk.columns)
+        bad = dict(chunk.bad)
+        inputs = [] if bad and self.on_error == "stop" else self._inputs(kind, chunk, bad)
+        if bad and self.on_error == "stop":
+            self._stop(chunk, bad)
+        good = [row for row in range(chunk.rows) if row not in bad] if bad else None
+        outputs = self._predict(inputs, chunk, good, bad)
+        good = [row for row in range(chunk.rows) if row not in bad]
+        shapes = [tables.shape_of(self.model, k) for k in range(len(outputs))]
+        if self._labels:
+            outputs, shapes = [*outputs, self._label(outputs[0], chunk, good, bad)], [*shapes, ()]
+        spread = [tables.spread(y, shape, chunk.rows, good, bad) for y, shape in zip(outputs, shapes)]
+        return dataclasses.replace(chunk, bad=bad, outputs=dict(zip(self.output_columns, spread)))
+
+    def _inputs(self, kind, chunk, bad):
+        """Values of each input for every row; rows without are added to `bad`."""
+        model, inputs = self.model, []
+        if chunk.rows and len(bad) == chunk.rows:
+            return inputs
+        chosen = tables.choose(model, kind.names(chunk.columns), self.columns, self.text)
+        for given, (_, names) in zip(model.inputs, chosen):
+            columns = [(name, kind.column(chunk.columns, name)) for name in names]
+            if self.text is not None and given.dtype != "string":
+                values, found = tables.read_text(*columns[0])
+            else:
+                values, found = tables.read(columns, given)
+            inputs.append(values)
+            for row, reason in found.items():
+                bad.setdefault(row, reason)
+        return inputs
+
+    def _predict(self, inputs, chunk, good, bad):
+        """Outputs of the rows `good` (None: all); those that turn out to be bad are added to `bad`."""
+        if good == [] or chunk.rows == 0:
+            return tables.no_rows(self.model)
+        try:
+            return self._call(inputs, good)
+        except InputError as error:
+            rows = list(range(chunk.rows)) if good is None else good
+            found = {}
+            if self.model._plan.independent:
+                self._search(inputs, rows, found, chunk.start)
+            if not found:
+                # No row is at fault alone: the rows do not fit each other or the options.
+                where = f"{chunk.place(rows[0])} to {chunk.place(rows[-1])}: " if chunk.start or chunk.lines else ""
+                raise InputError(f"{where}{error}") from error
+        if self.on_error == "stop":
+            self._stop(chunk, found)
+        bad.update(found)
+        return self._predict(inputs, chunk, [row for row in rows if row not in found], bad)
+
+    def _search(self, inputs, rows, found, start):
+        """Rows that the model refuses alone, by halving; with on_error="stop" only the first of them."""
+        if found and self.on_error == "stop":
+            return
+        try:
+            self._call(inputs, rows)
+        except InputError as error:
+            if len(rows) == 1:
+                found[rows[0]] = _of_row(error, start + rows[0])
+                return
+            half = len(rows) // 2
+            self._search(inputs, rows[:half], found, start)
+            self._search(inputs, rows[half:], found, start)
+
+    def _call(self, inputs, rows):
+        model = self.model
+        taken = [tables.take(values, rows) for values in inputs]
+        if self.text is not None and model.inputs[0].dtype != "string":
+            result = self._predict_text(inputs[0] if rows is None else [inputs[0][row] for row in rows])
+        else:
+            x = taken[0] if len(taken) == 1 else {given.name: x for given, x in zip(model.inputs, taken)}
+            options = padding_options(model, self.pad, self.maxlen, self.truncating)
+            result = model.predict(x, batch_size=self.batch_size, n_threads=self.n_threads, **options)
+        return tables.output_list(model, result)
+
+    def _predict_text(self, texts):
+        return text_method(self.model)(texts, batch_size=self.batch_size, n_threads=self.n_threads)
+
+    def _label(self, answers, chunk, good, bad):
+        """The labels of the rows `good`; those whose answers are no probabilities (NaN) are added to `bad`."""
+        column = np.empty(len(good), object)
+        try:
+            column[:] = label_answers(answers, self._labels)[0] if len(good) else []
+            return column
+        except InputError:
+            pass
+        for k, row in enumerate(good):
+            try:
+                column[k] = label_answers(answers[k : k + 1], self._labels)[0][0]
+            except InputError as error:
+                bad[row] = _of_row(error, chunk.start + row)
+        if bad and self.on_error == "stop":
+            self._stop(chunk, bad)
+        return column
+
+    def _stop(self, chunk, bad):
+        row = min(bad)
+        raise InputError(f"{chunk.place(row)}: {bad[row]}")
+
+
+def _of_row(error, row):
+    """The message of an error about a batch of one row, with the number that the row has elsewhere."""
+    reason = str(error).replace("in the batch of rows 0 to 0: ", "")
+    return re.sub(r"\b(row |position \()0\b", rf"\g<1>{row}", reason)
+
+
+def text_method(model):
+    """`predict_text` of a model that can take text."""
+    if not any(given.dtype == "string" for given in model.inputs) and getattr(model, "text", None) is None:
+        raise InputError(
+            f"model {model.name!r} takes no text: its file has no tokenizer; bundle one with "
+            "fastbilstm convert --tokenizer FILE"
+        )
+    return model.predict_text
+
+
+def padding_options(model, pad, maxlen, truncating):
+    """The options of `predict` for padding, those that are given; a padded length never depends on a batch."""
+    options = {}
+    if pad is not None:
+        lengths = {given.shape[1] for given in model.inputs if len(given.shape) > 1}
+        if maxlen is None and (None in lengths or len(lengths) != 1):
+            raise InputError(
+                f"pad={pad!r} (--pad) needs maxlen (--maxlen): padded to the longest row of each batch, the answers "
+                "would depend on the batches"
+            )
+        options = {"pad": pad, "maxlen": lengths.pop() if maxlen is None else maxlen}
+    elif maxlen is not None:
+        options = {"maxlen": maxlen}
+    return {**options, "truncating": truncating} if options else {}

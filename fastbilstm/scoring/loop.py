@@ -1,0 +1,152 @@
+"""The loop over chunks: rows of a file or of an iterator, scored a few chunks ahead, in order; `predict_iter`.
+
+Takes a model, and knows neither how it was loaded nor which machine computes.
+"""
+
+import itertools
+import os
+import warnings
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+from ..errors import FastBiLSTMError, InputError
+from . import batch_types, readers
+from .column_scorer import ColumnScorer, padding_options
+from .columns import choose
+
+# Rows of a chunk of a file at most.
+CHUNK_ROWS = 1024
+# Threads that work on chunks of their own: more would only hold more chunks in memory.
+_MAX_WORKERS = 8
+
+
+def share_threads(model, n_threads=None):
+    """(workers, threads of each): how chunks that follow each other are computed.
+
+    Threads with a chunk each wait for nothing but the interpreter; where rows or backend do not allow it, one works.
+    """
+    total = n_threads or model.n_threads
+    if model._plan.stateful or model.backend != "vector":
+        return 1, total
+    workers = min(total, _MAX_WORKERS)
+    return workers, total // workers
+
+
+def run(function, chunks, workers=1):
+    """Call `function` for each of `chunks` in threads; yields the results in order.
+
+    At most `workers` + 2 chunks are taken ahead of the results. An error of a chunk is raised in its turn, and when the
+    caller stops (Ctrl-C, too) chunks that are not begun are dropped.
+    """
+    pool, waiting, chunks = ThreadPoolExecutor(workers, "fastbilstm-chunks"), deque(), iter(chunks)
+    try:
+        while True:
+            for chunk in itertools.islice(chunks, workers + 2 - len(waiting)):
+                waiting.append(pool.submit(function, chunk))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class FileScores:
+    """The rows of a file, scored: what `fastbilstm predict` and `Model.predict_iter` share.
+
+    Parameters
+    ----------
+    predictor : ColumnScorer
+        Its `columns` and `text` are settled by what the file holds.
+    path : str
+    format : str, optional
+        One of `readers.FORMATS`; default: from content and suffix.
+    delimiter : str
+        Between the fields of .csv.
+
+    Attributes
+    ----------
+    reader
+        See `readers.open_input`.
+    """
+
+    def __init__(self, predictor, path, format=None, delimiter=","):
+        self.predictor, model = predictor, predictor.model
+        format = readers.format_of(path, format)
+        if format == "txt" and predictor.columns is None and predictor.text is None:
+            if getattr(model, "text", None) is not None or any(given.dtype == "string" for given in model.inputs):
+                predictor.text = readers.TEXT
+        self.reader = readers.open_input(path, format, model, predictor.columns, delimiter)
+
+    def results(self, start=0, n_threads=None, run_elsewhere=None):
+        """Scored chunks in order, from row `start` on, at which a chunk must begin.
+
+        `run_elsewhere`: a function of predictor and chunks that scores them on other machines, in order.
+        """
+        predictor, model = self.predictor, self.predictor.model
+        # Answers of some models depend on how rows are batched: batches are those of one call of predict.
+        fixed = model.graph.inputs[0].shape[0] if model._plan.stateful else None
+        batch = predictor.batch_size or fixed or 32
+        chunks = self.reader.chunks(max(batch, CHUNK_ROWS // batch * batch), batch)
+        chunks = itertools.dropwhile(lambda chunk: chunk.rows and chunk.start < start, chunks)
+        first = next(chunks, None)
+        if first is None:
+            return iter(())
+        self._settle(first)
+        chunks = itertools.chain([first], chunks)
+        if run_elsewhere is not None:
+            predictor.n_threads = n_threads or 1
+            return run_elsewhere(predictor, chunks)
+        workers, each = share_threads(model, n_threads)
+        if self.reader.total is not None and self.reader.total <= first.rows:
+            workers, each = 1, n_threads
+        predictor.n_threads = each
+        return run(predictor, chunks, workers)
+
+    def _settle(self, chunk):
+        """Which columns are read is decided once, not by the columns that a later chunk happens to have."""
+        predictor = self.predictor
+        if chunk.rows and len(chunk.bad) == chunk.rows:
+            return  # it has no columns
+        names = batch_types.of(chunk.columns).names(chunk.columns)
+        if predictor.text is None:
+            predictor.columns = dict(choose(predictor.model, names, predictor.columns))
+        else:
+            choose(predictor.model, names, predictor.columns, predictor.text)
+
+
+def predict_iter(model, source, batch_size=None, n_threads=None, *, pad=None, maxlen=None, truncating="pre", **options):
+    """See `Model.predict_iter`."""
+    if isinstance(source, (str, os.PathLike)):
+        padding = {"pad": pad, "maxlen": maxlen, "truncating": truncating}
+        scorer = ColumnScorer(model, batch_size=batch_size, n_threads=n_threads, **padding, **options)
+        scorer.in_order = True
+        return _file_batches(FileScores(scorer, os.fsdecode(source)), n_threads)
+    if options:
+        raise InputError(f"{', '.join(options)}: options for files; chunks of arrays have no columns")
+    padding = padding_options(model, pad, maxlen, truncating)
+    workers, each = share_threads(model, n_threads)
+
+    def predict(numbered):
+        number, x = numbered
+        try:
+            return model.predict(x, batch_size=batch_size, n_threads=each, **padding)
+        except FastBiLSTMError as error:
+            raise type(error)(f"chunk {number}: {error}") from error
+
+    return run(predict, enumerate(source), workers)
+
+
+def _file_batches(scores, n_threads):
+    """Batches with the columns that go along and those of the answers; tells of bad rows at the end."""
+    predictor, count, first = scores.predictor, 0, None
+    for chunk in scores.results(n_threads=n_threads):
+        given = chunk.columns if scores.reader.keeps else {}
+        names = batch_types.of(given).names(given)
+        if names:
+            predictor.check_columns(names)
+        if chunk.bad:
+            row = min(chunk.bad)
+            count, first = count + len(chunk.bad), first or f"{chunk.place(row)}: {chunk.bad[row]}"
+        yield predictor.extend(given, chunk)
+    if count:
+        warnings.warn(f"{count} rows have no answer; {first}", RuntimeWarning, stacklevel=2)

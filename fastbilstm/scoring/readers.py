@@ -1,0 +1,376 @@
+"""Readers of files of rows: .npy, .npz, .csv, .jsonl, .txt and Parquet, a chunk of rows at a time, in order.
+
+A row that cannot be read is a row all the same: the chunk holds its number, its line and the reason. What leaves no
+certainty about where rows begin (an open quote, a damaged archive) is an error. Imports NumPy and the standard library;
+pyarrow for Parquet only.
+"""
+
+import csv
+import json
+import os
+import stat
+import zipfile
+
+import numpy as np
+
+from ..errors import FileFormatError, InputError, MissingExtraError
+from . import columns as tables
+from .chunk import Chunk
+
+SUFFIXES = {
+    ".npy": "npy",
+    ".npz": "npz",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".txt": "txt",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+FORMATS = ("npy", "npz", "csv", "jsonl", "txt", "parquet")
+# The column of a .txt file.
+TEXT = "text"
+# Bytes of a chunk, roughly, and of a line or a field of text at most.
+CHUNK_BYTES = 8 * 2**20
+LINE_BYTES = 64 * 2**20
+_MAGIC = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"PAR1": "parquet"}
+
+
+def format_of(path, given=None):
+    """The format of an input: what is given, else what its first bytes tell, else what its suffix does."""
+    if os.path.isdir(path):
+        raise InputError(f"{path}: is a folder; expected a file")
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError(f"{path}: is no regular file (a pipe?); write its rows to a file first")
+        with open(path, "rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    by_suffix = given or SUFFIXES.get(os.path.splitext(path)[1].lower())
+    if not head:
+        raise InputError(f"{path}: is empty; a {'.' + by_suffix if by_suffix else 'file'} without rows has a header")
+    by_magic = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+    if given is None and by_magic is not None:
+        return by_magic
+    if by_suffix is None:
+        raise InputError(f"{path}: its suffix tells no format; give --input-format, one of {', '.join(FORMATS)}")
+    if by_suffix in _MAGIC.values() and by_magic != by_suffix:
+        raise InputError(f"{path}: is no .{by_suffix} file; it begins with {head!r}")
+    return by_suffix
+
+
+def open_input(path, format, model, columns=None, delimiter=","):
+    """A reader of `path`.
+
+    Readers have `names` (columns, or None before they are known), `total` (rows, or None), `keeps` (whether columns go
+    to the output), `chunks(rows, batch)` and `position()`, the part that is read, from 0 to 1.
+    """
+    if format in ("npy", "npz"):
+        return _Arrays(path, format, model, columns)
+    if format == "parquet":
+        return _Parquet(path)
+    return {"csv": _Csv, "jsonl": _JsonLines, "txt": _Text}[format](path, model, delimiter)
+
+
+# ---- arrays ----------------------------------------------------------------------------------------------------------
+
+
+class _Arrays:
+    """A .npy file, or the members of a .npz that the model reads, as arrays of rows; read piece by piece."""
+
+    keeps = False
+
+    def __init__(self, path, format, model, columns):
+        self.path, self.read, self.archive = path, 0, None
+        try:
+            if format == "npy":
+                self.file = open(path, "rb")
+                sizes = {model.inputs[0].name: os.fstat(self.file.fileno()).st_size}
+                files = {model.inputs[0].name: self.file}
+                if len(model.inputs) > 1:
+                    names = ", ".join(given.name for given in model.inputs)
+                    raise InputError(f"{path}: a .npy file holds one input; give a .npz keyed by input name ({names})")
+            else:
+                self.archive = zipfile.ZipFile(path)
+                members = {i.filename.removesuffix(".npy"): i for i in self.archive.infolist()}
+                chosen = tables.choose(model, list(members), columns)
+                wanted = dict.fromkeys(name for _, found in chosen for name in found)
+                sizes = {name: members[name].file_size for name in wanted}
+                files = {name: self.archive.open(members[name]) for name in wanted}
+            self.members = {name: _Member(file, sizes[name], f"{path}, {name}") for name, file in files.items()}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            if isinstance(error, (InputError, FileFormatError)):
+                raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+            names = ", ".join(given.name for given in model.inputs)
+            raise InputError(
+                f"{path}: neither a .npy file nor a .npz keyed by input name ({names}), without pickles ({error})"
+            ) from error
+        self.names = list(self.members)
+        counts = {name: member.rows for name, member in self.members.items()}
+        if len(set(counts.values())) > 1:
+            sizes = ", ".join(f"{name!r}: {count}" for name, count in counts.items())
+            raise InputError(f"{path}: the inputs differ in their number of rows ({sizes})")
+        self.total = next(iter(counts.values()))
+
+    def chunks(self, rows, batch):
+        width = max(1, sum(member.row_bytes for member in self.members.values()))
+        rows = max(batch, min(rows, CHUNK_BYTES // width) // batch * batch)
+        for start in range(0, max(self.total, 1), rows):
+            count = min(rows, self.total - start)
+            try:
+                columns = {name: member.next(count) for name, member in self.members.items()}
+            except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+                raise InputError(
+                    f"{self.path}: cannot be read from row {start} on ({error}); is it damaged?"
+                ) from error
+            self.read = start + count
+            yield Chunk(start, count, columns)
+
+    def position(self):
+        return self.read / max(1, self.total)
+
+
+class _Member:
+    """One array in a stream of bytes."""
+
+    def __init__(self, file, size, label):
+        version = np.lib.format.read_magic(file)
+        if version > (2, 0):
+            raise InputError(f"{label}: an array of version {version} holds no plain numbers or text")
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, self.dtype = read_header(file)
+        if self.dtype.hasobject:
+            raise InputError(f"{label}: holds pickled objects, which are not read; .npy and .npz hold numbers or text")
+        if not shape:
+            raise InputError(f"{label}: holds a single number; expected rows")
+        self.rows, self.shape, self.file = shape[0], shape[1:], file
+        self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+        here, expected = file.tell(), self.row_bytes * self.rows
+        if size - here < expected:
+            raise InputError(
+                f"{label}: is truncated: an array of shape {shape} has {expected} bytes, here are {size - here}"
+            )
+        # Rows of an array in Fortran order are spread over the whole file.
+        self.whole, self.taken = None, 0
+        if fortran and self.row_bytes * self.rows:
+            flat = np.frombuffer(file.read(expected), self.dtype)
+            self.whole = flat.reshape(shape, order="F")
+
+    def next(self, rows):
+        if self.whole is not None:
+            self.taken += rows
+            return self.whole[self.taken - rows : self.taken]
+        content = self.file.read(rows * self.row_bytes)
+        if len(content) != rows * self.row_bytes:
+            raise EOFError("the file ends early")
+        return np.frombuffer(content, self.dtype).reshape(rows, *self.shape)
+
+
+# ---- lines of text ---------------------------------------------------------------------------------------------------
+
+
+class _Lines:
+    """What the formats of text share: lines, decoded one by one, and rows grouped into chunks.
+
+    Subclasses give `rows()`, which yields (line number, row, reason why it is none or None, bytes), and
+    `columns(list of rows)`.
+    """
+
+    keeps, total, names = True, None, None
+
+    def __init__(self, path, model, delimiter):
+        self.path, self.model, self.delimiter = path, model, delimiter
+        self.file = open(path, "rb")
+        self.size = os.fstat(self.file.fileno()).st_size
+        self.line, self.broken, self.read = 0, {}, 0
+
+    def position(self):
+        return min(1.0, self.read / max(1, self.size))
+
+    def lines(self):
+        """Decoded lines; those that are no UTF-8 or hold NUL go to `broken`, by number."""
+        while True:
+            try:
+                line = self.file.readline(LINE_BYTES)
+            except OSError as error:
+                raise InputError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+            if not line:
+                return
+            self.line += 1
+            if len(line) == LINE_BYTES:
+                raise InputError(f"{self.path}: line {self.line} has more than {LINE_BYTES // 2**20} MB")
+            self.read += len(line)
+            if self.line == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                self.broken[self.line] = f"is no UTF-8 (byte 0x{line[error.start]:02x} at {error.start} of the line)"
+                text = line.decode("utf-8", "replace")
+            if "\0" in text:
+                self.broken.setdefault(self.line, "holds a NUL byte")
+                text = text.replace("\0", "\ufffd")
+            yield text
+
+    def chunks(self, rows, batch):
+        start, kept, lines, bad, held = 0, [], [], {}, 0
+        for line, row, reason, size in self.rows():
+            if reason is not None:
+                bad[len(kept)] = reason
+            kept.append(row)
+            lines.append(line)
+            held += size
+            if len(kept) == rows or (held >= CHUNK_BYTES and len(kept) % batch == 0):
+                yield Chunk(start, len(kept), self.columns(kept), lines, bad)
+                start, kept, lines, bad, held = start + len(kept), [], [], {}, 0
+        if kept or not start:
+            yield Chunk(start, len(kept), self.columns(kept), lines, bad)
+
+
+class _Csv(_Lines):
+    """Rows below a header. Lines without anything are rows only where there is one column."""
+
+    def __init__(self, path, model, delimiter):
+        super().__init__(path, model, delimiter)
+        csv.field_size_limit(LINE_BYTES)
+        self.reader = csv.reader(self.lines(), delimiter=delimiter, strict=True)
+        self.names = self._next()
+        if self.broken:
+            raise InputError(f"{path}: the header (line 1) {self.broken[min(self.broken)]}")
+        if not self.names:
+            raise InputError(f"{path}: its first line is empty; expected the names of the columns")
+        doubled = sorted({name for name in self.names if self.names.count(name) > 1})
+        if doubled:
+            raise InputError(f"{path}: the header names {', '.join(map(repr, doubled))} twice")
+
+    def _next(self):
+        before = self.line
+        try:
+            return next(self.reader, None)
+        except csv.Error as error:
+            raise InputError(
+                f"{self.path}: no valid CSV from line {before + 1} to line {self.line} ({error}); where the next row "
+                "begins is uncertain, so nothing after it can be skipped"
+            ) from error
+
+    def rows(self):
+        width = len(self.names)
+        while True:
+            before, read = self.line, self.read
+            row = self._next()
+            if row is None:
+                return
+            reason = None
+            if self.broken:
+                reason = next((why for line, why in self.broken.items() if before < line <= self.line), None)
+                self.broken.clear()
+            if not row:
+                if width > 1:
+                    continue
+                row = [""]
+            if len(row) != width:
+                reason = reason or f"has {len(row)} fields; the header has {width}"
+                row = (row + [""] * width)[:width]
+            yield before + 1, row, reason, self.read - read
+
+    def columns(self, rows):
+        found = zip(*rows) if rows else [()] * len(self.names)
+        return {name: list(column) for name, column in zip(self.names, found)}
+
+
+class _JsonLines(_Lines):
+    """One object a line, or one list, which is then the only column. Empty lines are no rows."""
+
+    def rows(self):
+        name = self.model.inputs[0].name
+        for text in self.lines():
+            if not text.strip():
+                continue
+            reason, row = self.broken.pop(self.line, None), None
+            if reason is None:
+                try:
+                    row = json.loads(text)
+                except (ValueError, RecursionError) as error:
+                    reason = f"is no valid JSON ({error})"
+                if isinstance(row, list):
+                    row = {name: row}
+                elif reason is None and not isinstance(row, dict):
+                    reason, row = f"is JSON of type {type(row).__name__}; expected an object or a list", None
+            yield self.line, row, reason, len(text)
+
+    def columns(self, rows):
+        names = dict.fromkeys(self.names or ())
+        for row in rows:
+            names.update(dict.fromkeys(row or ()))
+        self.names = list(names)
+        return {name: [None if row is None else row.get(name) for row in rows] for name in names}
+
+
+class _Text(_Lines):
+    """One row a line, empty lines too."""
+
+    names = [TEXT]
+
+    def rows(self):
+        for text in self.lines():
+            yield self.line, text.rstrip("\r\n"), self.broken.pop(self.line, None), len(text)
+
+    def columns(self, rows):
+        return {TEXT: rows}
+
+
+# ---- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def import_pyarrow(what):
+    """pyarrow, or the error that tells how to install it."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet", what) from error
+    return pyarrow
+
+
+class _Parquet:
+    """A Parquet file, as record batches."""
+
+    keeps = True
+
+    def __init__(self, path):
+        self.path, self.pa, self.read = path, import_pyarrow(f"{path}: Parquet"), 0
+        self.errors = (self.pa.ArrowException, OSError)
+        try:
+            self.file = self.pa.parquet.ParquetFile(path)
+        except self.errors as error:
+            raise InputError(f"{path}: is no Parquet file that can be read ({error})") from error
+        self.names, self.total = list(self.file.schema_arrow.names), self.file.metadata.num_rows
+        if len(set(self.names)) < len(self.names):
+            raise InputError(f"{path}: two columns have the same name ({', '.join(self.names)})")
+
+    def chunks(self, rows, batch):
+        metadata = self.file.metadata
+        width = max(1, sum(metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups)))
+        rows = max(batch, min(rows, CHUNK_BYTES * max(1, self.total) // width) // batch * batch)
+        try:
+            for found in self.file.iter_batches(batch_size=rows):
+                chunk = Chunk(self.read, found.num_rows, self._plain(found))
+                self.read += found.num_rows
+                yield chunk
+            if not self.read:
+                schema = self.file.schema_arrow
+                none = [self.pa.array([], field.type) for field in schema]
+                yield Chunk(0, 0, self._plain(self.pa.record_batch(none, schema=schema)))
+        except self.errors as error:
+            raise InputError(
+                f"{self.path}: cannot be read from row {self.read} on ({error}); is it damaged?"
+            ) from error
+
+    def _plain(self, batch):
+        """The batch with dictionaries replaced by their values."""
+        arrays = [a.dictionary_decode() if self.pa.types.is_dictionary(a.type) else a for a in batch.columns]
+        return self.pa.record_batch(arrays, names=batch.schema.names)
+
+    def position(self):
+        return self.read / max(1, self.total)

@@ -1,0 +1,286 @@
+"""Writers of answers: .npy, .npz, .csv, .jsonl and Parquet, in pieces that are only ever appended.
+
+A writer makes bytes of a scored chunk, one piece for each of its `parts`, and turns the parts into the file at the end.
+What it must know to go on after an interruption is in `state`, plain JSON. Imports NumPy; pyarrow for Parquet only.
+"""
+
+import csv
+import io
+import json
+import math
+import zipfile
+
+import numpy as np
+
+from ..errors import FastBiLSTMError, InputError
+from . import batch_types
+from .readers import import_pyarrow
+
+FORMATS = ("npy", "npz", "csv", "jsonl", "parquet")
+
+# Bytes of a row group of Parquet, roughly.
+GROUP_BYTES = 32 * 2**20
+
+
+def make_writer(format, predictor, path, keeps, delimiter=","):
+    """A writer of one of FORMATS; `keeps`: whether the columns of the input go along."""
+    from . import columns as tables
+
+    names, model = predictor.output_columns, predictor.model
+    shapes = [tables.shape_of(model, k) for k in range(len(model.outputs))]
+    skip = predictor.on_error == "skip"
+    if format in ("npy", "npz"):
+        if format == "npy" and len(shapes) > 1:
+            raise InputError(f"{path}: the model has {len(shapes)} outputs, and .npy holds one array; write .npz")
+        return _Arrays(format, tables.output_names(model), names, model, path, skip)
+    if format == "parquet":
+        import_pyarrow(f"{path}: Parquet")
+        return _Parquet(names, shapes, keeps, path, skip)
+    return {"csv": _Csv, "jsonl": _JsonLines}[format](names, shapes, keeps, path, skip, delimiter)
+
+
+class _Arrays:
+    """.npy: the answers alone; .npz: an array for each output, by its name."""
+
+    def __init__(self, format, keys, names, model, path, skip):
+        self.format, self.path, self.skip = format, path, skip
+        self.keys, self.names = keys, names[: len(keys)]
+        self.outputs, self.parts = model.outputs, len(keys)
+        self.state = {"rows": 0, "arrays": None}
+
+    def encode(self, chunk):
+        kept = [row for row in range(chunk.rows) if row not in chunk.bad] if self.skip and chunk.bad else None
+        arrays = [self._array(chunk, name, number, kept) for number, name in enumerate(self.names)]
+        found = [[a.dtype.str, list(a.shape[1:])] for a in arrays]
+        pieces = [a.tobytes() for a in arrays]
+        if self.state["arrays"] is None:
+            self.state["arrays"] = found
+            pieces = [self._header(number, 0) + piece for number, piece in enumerate(pieces)]
+        elif len(arrays[0]) and found != self.state["arrays"]:
+            raise InputError(
+                f"{chunk.span()}: the answers are of shape and type {found}, those "
+                f"before them of {self.state['arrays']}; {self.path} holds one array (.jsonl and .parquet hold any)"
+            )
+        self.state["rows"] += len(arrays[0])
+        return pieces
+
+    def _array(self, chunk, name, number, kept):
+        values = chunk.outputs[name]
+        if not isinstance(values, np.ndarray) or values.dtype == object:
+            raise InputError(
+                f"{chunk.span()}: rows have answers of different lengths, which "
+                f"{self.path} cannot hold; write .jsonl or .parquet"
+            )
+        values = values if kept is None else values[kept]
+        # As predict gives it: a column of one number is (rows, 1).
+        return values.reshape(-1, 1) if len(self.outputs[number].shape) == 2 and values.ndim == 1 else values
+
+    def _header(self, number, rows):
+        """The header that np.save writes; NumPy leaves room for any number of rows."""
+        kind, shape = self.state["arrays"][number]
+        header = io.BytesIO()
+        fields = {"descr": kind, "fortran_order": False, "shape": (rows, *shape)}
+        np.lib.format.write_array_header_1_0(header, fields)
+        return header.getvalue()
+
+    def assemble(self, files, path):
+        for number in range(self.parts):
+            header = self._header(number, self.state["rows"])
+            if len(header) != len(self._header(number, 0)):
+                raise FastBiLSTMError(f"{self.path}: this NumPy leaves no room for the number of rows in a .npy header")
+            files[number].seek(0)
+            files[number].write(header)
+            files[number].flush()
+        if self.format == "npy":
+            return False
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for key, file in zip(self.keys, files):
+                file.seek(0)
+                with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
+                    while block := file.read(2**20):
+                        member.write(block)
+        return True
+
+
+class _Rows:
+    """What the formats with columns share."""
+
+    parts = 1
+
+    def __init__(self, names, shapes, keeps, path, skip, delimiter=","):
+        self.names, self.shapes, self.keeps, self.path, self.skip = names, shapes, keeps, path, skip
+        self.delimiter, self.state = delimiter, {}
+
+    def kept(self, chunk):
+        return [row for row in range(chunk.rows) if not (self.skip and row in chunk.bad)]
+
+    def given(self, chunk):
+        """The columns that go along, as lists."""
+        if not self.keeps:
+            return {}
+        return chunk.columns if isinstance(chunk.columns, dict) else chunk.columns.to_pydict()
+
+    def check(self, names):
+        """Refuse columns of the input that are named as columns of the answers."""
+        if taken := [name for name in self.names if name in names]:
+            raise InputError(f"the input has a column {taken[0]!r} already; name another with --output-column")
+
+    def assemble(self, files, path):
+        return False
+
+
+def _plain(value, text):
+    """A number or nested numbers of an output, shortest that reads back the same: strings, or JSON with null."""
+    if isinstance(value, (list, np.ndarray)) and np.ndim(value):
+        return [_plain(item, text) for item in value]
+    if isinstance(value, np.floating):
+        shortest = str(value)
+        return shortest if text else (float(shortest) if math.isfinite(value) else None)
+    value = value.item() if isinstance(value, np.generic) else value
+    return str(value) if text else value
+
+
+def _unknown(value):
+    """For json: what Parquet holds beside JSON's own types."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if type(value).__name__ in ("Decimal", "UUID", "timedelta", "Timedelta"):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    raise InputError(f"a column holds a value of type {type(value).__name__}, which only .parquet can hold")
+
+
+def _json(value):
+    return json.dumps(value, ensure_ascii=False, default=_unknown)
+
+
+class _Csv(_Rows):
+    def encode(self, chunk):
+        given, text = self.given(chunk), io.StringIO()
+        writer = csv.writer(text, delimiter=self.delimiter, lineterminator="\n")
+        if "columns" not in self.state:
+            self.check(given)
+            self.state["columns"] = list(given)
+            writer.writerow([*given, *self.names])
+        names = self.state["columns"]
+        if more := [name for name in given if name not in names]:
+            raise InputError(
+                f"{chunk.span()}: a row has {more[0]!r}, which those before have not, and the "
+                f"header of {self.path} is written; write .jsonl"
+            )
+        columns = [list(map(_cell, given[name])) if name in given else [""] * chunk.rows for name in names]
+        columns += [self._answers(chunk, name, number) for number, name in enumerate(self.names)]
+        rows = list(zip(*columns))
+        writer.writerows(rows if len(kept := self.kept(chunk)) == len(rows) else [rows[row] for row in kept])
+        return [text.getvalue().encode("utf-8", "backslashreplace")]
+
+    def _answers(self, chunk, name, number):
+        values = chunk.outputs[name]
+        if number >= len(self.shapes):
+            column = list(values)
+        elif self.shapes[number] == () and isinstance(values, np.ndarray):
+            column = list(map(str, values))
+        else:
+            column = [_json(_plain(value, False)) for value in values]
+        return ["" if row in chunk.bad else value for row, value in enumerate(column)] if chunk.bad else column
+
+
+def _cell(value):
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(value)
+    found = _json(value)
+    return found[1:-1] if found.startswith('"') else found
+
+
+class _JsonLines(_Rows):
+    def encode(self, chunk):
+        given = self.given(chunk)
+        self.check(given)
+        answers = {
+            name: list(chunk.outputs[name])
+            if number >= len(self.shapes)
+            else [_plain(value, False) for value in chunk.outputs[name]]
+            for number, name in enumerate(self.names)
+        }
+        lines = []
+        for row in self.kept(chunk):
+            found = {name: column[row] for name, column in given.items()}
+            found.update({name: None if row in chunk.bad else column[row] for name, column in answers.items()})
+            lines.append(_json(found) + "\n")
+        return ["".join(lines).encode("utf-8", "backslashreplace")]
+
+
+class _Parquet(_Rows):
+    """The parts are an Arrow stream, which can be appended to; Parquet ends in a table of contents and cannot."""
+
+    def encode(self, chunk):
+        import pyarrow as pa
+
+        rows = chunk.columns if self.keeps else {}
+        self.check(batch_types.of(rows).names(rows))
+        if isinstance(rows, dict):
+            rows = self._batch(pa, rows, chunk)
+        kept = self.kept(chunk)
+        kept = kept if len(kept) < chunk.rows else None
+        found = batch_types.Arrow.extend(rows, chunk.outputs, self.shapes, kept, set(chunk.bad))
+        schema = pa.schema(
+            [pa.field(f.name, pa.string() if pa.types.is_null(f.type) else f.type) for f in found.schema]
+        )
+        head = b""
+        if "schema" not in self.state:
+            head = schema.serialize().to_pybytes()
+            self.state["schema"] = head.hex()
+        schema = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(self.state["schema"])))
+        try:
+            table = pa.Table.from_batches([found]).select(schema.names).cast(schema)
+        except (pa.ArrowException, KeyError) as error:
+            raise InputError(
+                f"{chunk.span()}: the columns or their types differ from those before ({error})"
+            ) from error
+        batches = table.combine_chunks().to_batches()
+        return [head + b"".join(batch.serialize().to_pybytes() for batch in batches if batch.num_rows)]
+
+    def _batch(self, pa, columns, chunk):
+        arrays = []
+        for name, values in columns.items():
+            try:
+                arrays.append(_arrow(pa, values, chunk.bad))
+            except pa.ArrowException as error:
+                raise InputError(
+                    f"{chunk.span()}: column {name!r} holds values of different types, which {self.path} cannot hold "
+                    f"({error}); write .jsonl"
+                ) from error
+        return pa.record_batch(arrays, names=list(columns))
+
+    def assemble(self, files, path):
+        import pyarrow as pa
+
+        import_pyarrow(path)
+        files[0].flush()
+        with pa.OSFile(files[0].name) as source, pa.ipc.open_stream(source) as stream:
+            with pa.parquet.ParquetWriter(path, stream.schema) as writer:
+                group, size = [], 0
+                for batch in stream:
+                    group.append(batch)
+                    size += batch.nbytes
+                    if size >= GROUP_BYTES:
+                        writer.write_table(pa.Table.from_batches(group))
+                        group, size = [], 0
+                if group:
+                    writer.write_table(pa.Table.from_batches(group))
+        return True
+
+
+def _arrow(pa, values, bad):
+    """A column that goes along; what a bad row holds is left out where no type fits it and the others."""
+    try:
+        return pa.array(values)
+    except pa.ArrowException:
+        if not bad:
+            raise
+        return pa.array([None if row in bad else value for row, value in enumerate(values)])
