@@ -1,16 +1,17 @@
 """The rooms of the package import downwards only: no two files import each other, no room imports a higher one.
 
-Reads the imports with `ast`, those inside functions too; an import that is there for a type checker alone counts as
-well. The order is the one that docs/architecture.md draws.
+Imports inside functions count, and so does an import that is there for a type checker alone. tools/make_rooms.py reads
+them and draws docs/figures/rooms.svg of them; the committed figure is that of these imports.
 """
 
-import ast
+import importlib.util
 import itertools
 from pathlib import Path
 
-import fastbilstm
+import pytest
 
-PACKAGE = Path(fastbilstm.__file__).parent
+ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "pyproject.toml").exists())
+PACKAGE = ROOT / "fastbilstm"
 # From the ground up; each name is a folder or a file of the package. A room imports what stands before it.
 ORDER = [
     *("_version", "errors", "record", "checks", "tolerances", "_kernels", "_recurrent"),
@@ -21,40 +22,17 @@ ORDER = [
 MOST_LOOSE_FILES = 14
 
 
-def modules():
-    """{dotted name: path} of every file; the compiled modules by their stubs."""
-    paths = [*PACKAGE.rglob("*.py"), *PACKAGE.glob("*.pyi")]
-    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in paths}
+def load_tool():
+    spec = importlib.util.spec_from_file_location("make_rooms", ROOT / "tools" / "make_rooms.py")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT))  # and take off what the script adds
+        spec.loader.exec_module(module)
+    return module
 
 
-def imports_of(name, path, known):
-    """(line, module) for each module of the package that a file imports, wherever the import stands."""
-    package = name.split(".")[:-1]
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            found = [alias.name for alias in node.names if alias.name.split(".")[0] == "fastbilstm"]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join(["fastbilstm", *package[: len(package) - node.level + 1], *filter(None, [node.module])])
-            found = [f"{base}.{alias.name}" for alias in node.names if base.split(".")[0] == "fastbilstm"]
-        else:
-            continue
-        for full in found:
-            yield node.lineno, resolve(full.split(".")[1:], known)
-
-
-def resolve(parts, known):
-    """The file that a dotted name leads to: a module, a package's __init__, or what holds the name."""
-    for end in range(len(parts), -1, -1):
-        for candidate in (".".join(parts[:end]), ".".join([*parts[:end], "__init__"])):
-            if candidate in known:
-                return candidate
-    raise AssertionError(f"no file for {'.'.join(parts)}")
-
-
-def room(name):
-    return name.split(".")[0]
+make_rooms = load_tool()
+modules, imports_of, room = make_rooms.modules, make_rooms.imports_of, make_rooms.room
 
 
 def test_every_file_stands_in_a_room():
@@ -93,3 +71,27 @@ def test_no_two_files_import_each_other():
 
 def test_few_files_are_loose():
     assert len(list(PACKAGE.glob("*.py"))) <= MOST_LOOSE_FILES
+
+
+# ---- the figure -----------------------------------------------------------------------------------------------------
+
+
+def test_committed_figure_is_that_of_the_imports():
+    assert make_rooms.FIGURE.read_text(encoding="utf-8") == make_rooms.figure(), "run tools/make_rooms.py"
+
+
+def test_figure_follows_the_imports(tmp_path, monkeypatch):
+    """Another import makes another figure; an arrow that follows from others is not drawn."""
+    for name in ("low", "middle", "high"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f'"""The {name} room."""\n')
+    (tmp_path / "middle" / "part.py").write_text('"""A part."""\nfrom ..low import a\n')
+    (tmp_path / "high" / "part.py").write_text('"""A part."""\ndef f():\n    from ..middle.part import b\n')
+    monkeypatch.setattr(make_rooms, "PACKAGE", tmp_path)
+    before = make_rooms.figure()
+    assert before.count('class="edge"') == 2 and "The middle room" in before
+    with (tmp_path / "high" / "part.py").open("a") as file:
+        file.write("from ..low import a\n")
+    assert make_rooms.figure() == before
+    (tmp_path / "middle" / "part.py").write_text('"""A part."""\n')
+    assert make_rooms.figure() != before
