@@ -137,7 +137,7 @@ def spark(tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_on_spark(spark, ids, answers):
-    """The lines of README; the rows are in two partitions, in batches of three."""
+    """The lines of docs/many-machines.md; the rows are in two partitions, in batches of three."""
     rows = [(n, [int(token) for token in row]) for n, row in enumerate(ids)]
     rows[11][1][5] = 9999
     df = spark.createDataFrame(rows, "n long, ids array<int>")

@@ -44,9 +44,10 @@ def test_source_archive_is_complete(tmp_path):
     pytest.importorskip("setuptools", reason="needs setuptools")
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "Makefile"):
+    pages = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "CITATION.cff", "LICENSE"}
+    for name in (*pages, "pyproject.toml", "setup.py", "MANIFEST.in", "Makefile"):
         shutil.copy(ROOT / name, source)
-    for name in ("fastbilstm", "ext"):
+    for name in ("fastbilstm", "ext", "docs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.pyd"))
     command = [sys.executable, "setup.py", "-q", "sdist", "--dist-dir", "dist"]
     done = subprocess.run(command, cwd=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -56,10 +57,11 @@ def test_source_archive_is_complete(tmp_path):
         names = {name.partition("/")[2] for name in opened.getnames()}
     files = {
         path.relative_to(source).as_posix()
-        for folder in ("fastbilstm", "ext")
+        for folder in ("fastbilstm", "ext", "docs")
         for path in (source / folder).rglob("*")
         if path.is_file()
     }
+    files |= pages
     assert files <= names, sorted(files - names)
 
 
