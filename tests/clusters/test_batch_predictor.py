@@ -1,4 +1,4 @@
-"""BatchPredictor and predict_iter: every kind of batch, which columns are read, rows that are refused, pickling.
+"""BatchPredictor: every kind of batch, which columns are read, rows that are refused, pickling.
 
 The demo model's answers for arrays are compared with Keras elsewhere (test_demo, test_golden); here each kind of batch
 must give those bits.
@@ -8,7 +8,6 @@ import json
 import pickle
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from paths import DEMO, FORMAT_V1
 import fastbilstm
 from fastbilstm.clusters import batch_predictor as batches
 from fastbilstm.errors import InputError
-from fastbilstm.scoring import loop as chunks
 
 
 @pytest.fixture(scope="module")
@@ -314,46 +312,3 @@ def test_importing_the_package_imports_no_batches():
     import subprocess
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-# ---- chunk after chunk -----------------------------------------------------------------------------------------------
-
-
-def test_predict_iter_gives_what_predict_gives_in_order(model, ids):
-    sizes = [3, 0, 1, 7, 2]
-    given = [np.resize(ids, (size, 400)) for size in sizes]
-    found = list(model.predict_iter(iter(given), n_threads=3))
-    assert [len(y) for y in found] == sizes
-    assert all(np.array_equal(y, model.predict(x)) for x, y in zip(given, found))
-    assert list(model.predict_iter([])) == []
-
-
-def test_predict_iter_names_the_chunk_and_gives_those_before(model, ids):
-    wrong = ids.copy()
-    wrong[2, 5] = -1
-    results = model.predict_iter([ids, ids, wrong, ids])
-    assert len(next(results)) == 7 and len(next(results)) == 7
-    with pytest.raises(InputError, match=r"chunk 2: .*\(2, 5\)"):
-        next(results)
-
-
-def test_run_keeps_the_order_and_takes_few_chunks_ahead():
-    taken, running = [], []
-
-    def numbers():
-        for number in range(30):
-            taken.append(number)
-            yield number
-
-    def slow(number):
-        running.append(number)
-        time.sleep(0.002 * (3 - number % 3))
-        return number
-
-    results = chunks.run(slow, numbers(), 3)
-    for number in range(10):
-        assert next(results) == number
-        assert len(taken) <= number + 1 + 5
-    results.close()
-    assert max(running) <= 15
-    assert list(chunks.run(lambda x: -x, range(4))) == [0, -1, -2, -3]

@@ -1,4 +1,7 @@
-"""Streams: pieces of a sequence give the rows of the whole one; what cannot be streamed says which layer and why."""
+"""Streams: pieces of a sequence give the rows of the whole one.
+
+What cannot be streamed says which layer and why: more of that is in analysis/test_causality.py.
+"""
 
 import copy
 import pickle
@@ -273,29 +276,6 @@ def test_wrong_pieces_change_nothing():
     for batch in (0, 1.5, True, "a"):
         with pytest.raises(InputError, match="batch is"):
             model.stream(batch)
-
-
-@pytest.mark.parametrize(
-    ("build", "text"),
-    [
-        (lambda n: n.bidirectional("bi", "x"), r"layer 'bi' \(Bidirectional\) reads the sequence backwards, too"),
-        (lambda n: n.lstm("back", "x", go_backwards=True), r"layer 'back' \(LSTM\) reads the sequence backwards"),
-        (lambda n: n.add("GlobalMaxPooling1D", "pool", "x"), r"'pool' .* takes the maximum over all timesteps"),
-        (lambda n: n.add("Permute", "turn", "x", dims=[2, 1]), "'turn' .* moves the time axis"),
-        (lambda n: n.add("Softmax", "s", "x", axis=1), "'s' .* works along the time axis"),
-        (lambda n: n.add("Attention", "att", calls=[["x", "x"]], use_scale=False), "'att' .* looks at all timesteps"),
-        (lambda n: n.add("Reshape", "r", "x", target_shape=[-1, 1]), "'r' .* does not keep the time axis"),
-        (
-            lambda n: n.add("Concatenate", "c", calls=[[n.lstm("l", "x", return_sequences=True), "l"]], axis=1),
-            "'c' .* joins along the time axis",
-        ),
-    ],
-)
-def test_refused(build, text):
-    net = Net()
-    name = build(net)
-    with pytest.raises(InputError, match="the model cannot be streamed: .*" + text):
-        load(net, name).stream()
 
 
 # ---- convolutions, by a stand-in until all of them are layers -------------------------------------------------------

@@ -63,6 +63,13 @@ def write_rows(path, ids, columns=True):
     return path
 
 
+def given_columns(path, rows):
+    """What goes along from a file of `write_rows`."""
+    if path.suffix in (".csv", ".jsonl", ".parquet"):
+        return {"n": list(range(rows)), "note": notes(rows)}
+    return {}
+
+
 def read_rows(path):
     """(columns that went along, answers) of an output."""
     format = path.suffix[1:]
@@ -88,6 +95,10 @@ def read_rows(path):
 
         found = pyarrow.parquet.read_table(path).to_pydict()
     return found, np.array([np.nan if y is None else y for y in found.pop("prediction")], "f4")
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def run(capsys, *args):

@@ -21,11 +21,6 @@ from fastbilstm.scoring import resumable_file as partial
 ROWS, CHUNK = 60, 8
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("model") / "model.fbl")
-
-
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_ROWS", CHUNK)
