@@ -3,7 +3,6 @@
 JSON inside whole-model files, JSON and YAML beside weights. Files are built by hand (make_files.py).
 """
 
-import functools
 import json
 import re
 
@@ -13,11 +12,6 @@ import pytest
 
 import fastbilstm
 from fastbilstm import FileFormatError, MissingExtraError, UnsupportedLayerError
-
-
-@pytest.fixture
-def refused(tmp_path):
-    return functools.partial(mf.assert_refused, tmp_path)
 
 
 def config_attribute(content):

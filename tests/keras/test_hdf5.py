@@ -1,13 +1,7 @@
-"""Malformed Keras files: each is refused with an error of ours that names the file and what is wrong with it.
+"""Malformed HDF5 files: each is refused with an error of ours that names the file and what is wrong with it.
 
-Files are built by hand (make_files.py). Architectures are in test_config.py, converted files in
-test_malformed_fbl_file.py, random damage in test_fuzz.py.
+Groups, attributes, datasets, links; whole models and weights alone. Files are built by hand (make_files.py).
 """
-
-import functools
-import io
-import json
-import zipfile
 
 import h5py
 import make_files as mf
@@ -15,47 +9,6 @@ import numpy as np
 import pytest
 
 import fastbilstm
-
-
-@pytest.fixture
-def refused(tmp_path):
-    return functools.partial(mf.assert_refused, tmp_path)
-
-
-# ---- not a model at all ---------------------------------------------------------------------------------------------
-
-NO_MODEL = {
-    "empty": (b"", "is empty"),
-    "one byte": (b"\x89", "neither a converted model nor a Keras file"),
-    "wrong magic": (b"\x00" * 4096, "neither a converted model nor a Keras file"),
-    "text": (b"epoch,loss\n1,0.5\n", r"neither .* begins with b'epoch,lo'"),
-    "HDF5 magic only": (b"\x89HDF\r\n\x1a\n", "not a readable HDF5 file"),
-    "HDF5 half": (mf.h5()[: len(mf.h5()) // 2], "not a readable HDF5 file"),
-    "HDF5 less one byte": (mf.h5()[:-1], "not a readable HDF5 file"),
-    "zip magic only": (b"PK\x03\x04", "damaged .keras archive"),
-    "zip half": (mf.archive()[: len(mf.archive()) // 2], "damaged .keras archive"),
-    "zip less one byte": (mf.archive()[:-1], "damaged .keras archive"),
-}
-
-
-@pytest.mark.parametrize("case", NO_MODEL)
-def test_no_model(case, refused):
-    refused(*NO_MODEL[case])
-
-
-def test_the_files_these_tests_damage_are_good():
-    expected = fastbilstm.load(mf.h5()).predict(mf.IDS)
-    config = mf.sequential() | {"keras_version": mf.KERAS2}
-    for options in (
-        {"path": mf.h5(mf.functional())},
-        {"path": mf.archive()},
-        {"path": mf.h5(whole=False), "config": config},
-        {"path": mf.weights_h5(), "config": config},
-    ):
-        np.testing.assert_array_equal(fastbilstm.load(**options).predict(mf.IDS), expected)
-
-
-# ---- HDF5: groups, attributes, datasets, links ----------------------------------------------------------------------
 
 LSTM = "model_weights/lstm"
 KERNEL = f"{LSTM}/lstm/lstm_cell/kernel:0"
@@ -194,90 +147,3 @@ def test_weights_h5(case, refused):
     content = mf.weights_h5(edit=edit)
     refused(content, words, "model.weights.h5", config=mf.sequential() | {"keras_version": mf.KERAS2})
     refused(mf.archive(members={"model.weights.h5": content}), words, "model.keras")
-
-
-def test_weights_only_needs_config(refused):
-    refused(mf.h5(whole=False), "holds weights and no architecture; give .* config=", "weights.h5")
-
-
-def test_version_of_weights_h5_is_not_guessed(refused):
-    refused(mf.weights_h5(), "keras_version", "model.weights.h5", config=mf.sequential())
-
-
-@pytest.mark.parametrize("version", ["0.3.3", "4.0.0", "", "latest", "3" * 5000, "-1.0"])
-def test_unknown_keras_version(version, refused):
-    refused(mf.h5(version=version), "keras_version")
-
-
-def test_keras_0(refused):
-    def edit(file):
-        file.attrs["nb_layers"] = 1
-        file["layer_0/param_0"] = np.zeros((2, 2))
-
-    refused(mf.h5(whole=False, edit=edit), "Keras 0.x, which is not supported")
-
-
-# ---- .keras archives ------------------------------------------------------------------------------------------------
-
-
-def repeated(name):
-    content = io.BytesIO(mf.archive())
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(content, "a") as handle:
-        handle.writestr(name, b"{}")
-    return content.getvalue()
-
-
-def flagged(offset_local, offset_central, value):
-    """The archive with a field changed in the headers of its second member, config.json."""
-    content = bytearray(mf.archive())
-    local = content.index(b"config.json") - 30
-    central = content.rindex(b"config.json") - 46
-    content[local + offset_local] = content[central + offset_central] = value
-    return bytes(content)
-
-
-BOMB = json.dumps(mf.sequential()).encode() + b" " * (64 << 20)
-ARCHIVES = {
-    "no config": (lambda: mf.archive({"config.json": None}), "has no config.json"),
-    "no metadata": (lambda: mf.archive({"metadata.json": None}), "has no metadata.json"),
-    "no weights": (lambda: mf.archive({"model.weights.h5": None}), "has no model.weights.h5"),
-    "weights as npz": (
-        lambda: mf.archive({"model.weights.h5": None, "model.weights.npz": b"PK"}),
-        "has no model.weights.h5 .*npz is not supported",
-    ),
-    "metadata is a list": (lambda: mf.archive({"metadata.json": b"[]"}), "metadata.json is no dictionary"),
-    "metadata cut": (lambda: mf.archive({"metadata.json": b"{"}), "metadata.json is not valid JSON"),
-    "metadata without version": (lambda: mf.archive({"metadata.json": b"{}"}), "keras_version"),
-    "weights are text": (lambda: mf.archive({"model.weights.h5": b"text"}), "model.weights.h5: not a readable HDF5"),
-    "weights are empty": (lambda: mf.archive({"model.weights.h5": b""}), "model.weights.h5: not a readable HDF5"),
-    "parent folder": (lambda: mf.archive({"assets/../../x": b""}), "'assets/../../x' leaves the archive"),
-    "backslashes": (lambda: mf.archive({"..\\x": b""}), "leaves the archive"),
-    "absolute path": (lambda: mf.archive({"/etc/x": b""}), "'/etc/x' leaves the archive"),
-    "drive": (lambda: mf.archive({"C:/x": b""}), "'C:/x' leaves the archive"),
-    "config twice": (lambda: repeated("config.json"), "holds a member twice"),
-    "weights twice": (lambda: repeated("model.weights.h5"), "holds a member twice"),
-    "config bomb": (
-        lambda: mf.archive({"config.json": BOMB}, zipfile.ZIP_DEFLATED),
-        "config.json claims .* bytes from .* stored ones; refused",
-    ),
-    "weights bomb": (
-        lambda: mf.archive({"model.weights.h5": bytes(64 << 20)}, zipfile.ZIP_DEFLATED),
-        "model.weights.h5 claims 67108864 bytes from .* stored ones; refused",
-    ),
-    "encrypted": (lambda: flagged(6, 8, 1), "config.json is encrypted"),
-    "bzip2": (lambda: mf.archive(compression=zipfile.ZIP_BZIP2), "config.json has compression method 12"),
-    "lzma": (lambda: mf.archive(compression=zipfile.ZIP_LZMA), "config.json has compression method 14"),
-    "unknown compression": (lambda: flagged(8, 10, 99), "config.json has compression method 99"),
-}
-
-
-@pytest.mark.parametrize("case", ARCHIVES)
-def test_archive(case, refused):
-    build, words = ARCHIVES[case]
-    refused(build(), words, "model.keras")
-
-
-def test_archive_may_be_compressed_and_takes_no_config(refused):
-    packed = mf.archive(compression=zipfile.ZIP_DEFLATED)
-    np.testing.assert_array_equal(fastbilstm.load(packed).predict(mf.IDS), fastbilstm.load(mf.h5()).predict(mf.IDS))
-    refused(packed, "holds its own architecture", "model.keras", config=mf.sequential())

@@ -1,12 +1,10 @@
-"""Precision on disk: half-precision answers, int8, LoRA, sharded weights, and what of them is refused.
+"""Precision on disk: half-precision answers, int8, LoRA, and what of them is refused.
 
-The numbers are those of the golden families "precision" and "sharded"; here are Keras' own half-precision answers, the
-refusals, and the damaged indices.
+The numbers are those of the golden families "precision" and "sharded"; here are Keras' own half-precision answers and
+the refusals.
 """
 
 import io
-import json
-import shutil
 import zipfile
 
 import h5py
@@ -17,7 +15,6 @@ from cases import CASES
 
 import fastbilstm
 from fastbilstm import FileFormatError, UnsupportedLayerError
-from fastbilstm.layers import core, quantized
 from fastbilstm.tolerances import HALF_RELATIVE
 
 PRECISION = {case.name: case for case in CASES if case.pack in ("precision.zip", "sharded.zip")}
@@ -69,30 +66,6 @@ def test_rows_of_int8_models_do_not_depend_on_the_batch(rows):
     model, ids = fastbilstm.load(**case.load_args()), case.inputs[0]
     whole = model.predict(ids)
     np.testing.assert_allclose(np.concatenate([model(ids[i : i + rows]) for i in range(0, 6, rows)]), whole, rtol=1e-6)
-
-
-# ---- rounding -------------------------------------------------------------------------------------------------------
-
-
-def test_rounding_to_bfloat16():
-    """Ties go to the even mantissa; infinities and NaN stay."""
-    one = 1 + 2.0**-8  # halfway between 1 and 1 + 2**-7
-    x = np.array([1.0, one, 1 + 3 * 2.0**-8, -one, 0.1, -0.0, np.inf, -np.inf, np.nan, 3.4e38], np.float32)
-    expected = [1.0, 1.0, 1 + 2.0**-6, -1.0, 0.10009765625, -0.0, np.inf, -np.inf, np.nan, np.inf]
-    for dtype in (np.float32, np.float64):
-        y = core.round_to("bfloat16", x.astype(dtype))
-        assert y.dtype == dtype
-        np.testing.assert_array_equal(y, np.array(expected, dtype))
-    assert core.round_to(None, x) is x
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_quantized_rows(dtype):
-    x = np.array([[0.0, 0.0, 0.0], [1.2, -2.0, 0.5], [1e-9, 0.0, -1e-9]], dtype)
-    whole, scale = quantized.quantize_rows(x, -127, 127, 1e-7)
-    np.testing.assert_array_equal(whole, [[0, 0, 0], [76, -127, 32], [1, 0, -1]])
-    np.testing.assert_allclose(scale[:2, 0], [127e7, 63.5], rtol=1e-6)
-    assert whole.dtype == scale.dtype == dtype
 
 
 # ---- refused: quantization ------------------------------------------------------------------------------------------
@@ -217,100 +190,3 @@ def test_lora_matrices_in_h5_are_refused():
 
     with pytest.raises(FileFormatError, match="layer 'dense' .*LoRA matrices beside its weights"):
         fastbilstm.load(edited("precision-int8_h5-keras3", edit))
-
-
-# ---- refused: sharded weights ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shards(tmp_path):
-    """The arguments of a good sharded file, written to tmp_path."""
-    return PRECISION["sharded-several-keras3"].load_args(tmp_path)
-
-
-def change_index(shards, change):
-    index = json.loads(shards["path"].read_text())
-    change(index["weight_map"])
-    shards["path"].write_text(json.dumps(index))
-
-
-def set_entry(key, value):
-    return lambda entries: entries.update({key: value})
-
-
-DENSE = "/layers/dense/vars"
-INDICES = {
-    "leaves": (set_entry(DENSE, "../model_00000.weights.h5"), "not in the folder of the index"),
-    "absolute": (set_entry(DENSE, "/etc/passwd"), "not in the folder of the index"),
-    "drive": (set_entry(DENSE, "C:x.h5"), "not in the folder of the index"),
-    "backslash": (set_entry(DENSE, "..\\x.h5"), "not in the folder of the index"),
-    "dots": (set_entry(DENSE, ".."), "not in the folder of the index"),
-    "missing": (set_entry(DENSE, "model_00077.weights.h5"), "shard 'model_00077.weights.h5' is missing"),
-    "no list": (set_entry(DENSE, {"a": 1}), "expected names of files"),
-    "empty": (set_entry(DENSE, []), "expected names of files"),
-    "twice": (set_entry(DENSE, ["a.h5", "a.h5"]), "each once"),
-    "object": (set_entry("/layers/../x/vars", "model_00000.weights.h5"), "expected a path"),
-    "no vars": (set_entry("/layers/dense", "model_00000.weights.h5"), "expected a path"),
-    "other shard": (
-        set_entry(DENSE, "model_00000.weights.h5"),
-        "group 'layers/dense/vars' is missing|is missing below",
-    ),
-    "no entry": (lambda entries: entries.pop(DENSE), "dense"),
-}
-
-
-@pytest.mark.parametrize("case", INDICES)
-def test_index_of_shards(case, shards):
-    change, words = INDICES[case]
-    change_index(shards, change)
-    with pytest.raises(FileFormatError, match=words) as raised:
-        fastbilstm.load(**shards)
-    assert str(shards["path"]) in str(raised.value)
-
-
-CONTENTS = {
-    "cut": (b'{"weight_map": {', "begins like JSON and is none"),
-    "no map": (b'{"metadata": {}}', "no weight_map"),
-    "list": (b'{"weight_map": []}', "no weight_map"),
-    "architecture": (b'{"class_name": "Functional", "config": {}}', "an architecture without weights"),
-}
-
-
-@pytest.mark.parametrize("case", CONTENTS)
-def test_json_that_is_no_index(case, shards):
-    content, words = CONTENTS[case]
-    shards["path"].write_bytes(content)
-    with pytest.raises(FileFormatError, match=words):
-        fastbilstm.load(**shards)
-
-
-def test_shards_need_a_path_and_an_architecture(shards):
-    with pytest.raises(FileFormatError, match="give its path"):
-        fastbilstm.load(shards["path"].read_bytes(), config=shards["config"])
-    with pytest.raises(FileFormatError, match="no architecture; give"):
-        fastbilstm.load(shards["path"])
-
-
-def test_shard_that_is_damaged_or_repeats_an_array(shards, tmp_path):
-    names = PRECISION["sharded-several-keras3"].shards
-    assert len(names) > 2
-    entries = json.loads(shards["path"].read_text())["weight_map"]
-    key, files = next((key, files) for key, files in entries.items() if len(files) == 2)
-    with h5py.File(tmp_path / files[1], "r+") as file:
-        file[f"{key}/0"] = np.zeros(3)
-    with pytest.raises(FileFormatError, match="as another shard does"):
-        fastbilstm.load(**shards)
-    (tmp_path / files[1]).write_bytes(b"no HDF5")
-    with pytest.raises(FileFormatError, match=f"shard {files[1]}: not a readable HDF5 file"):
-        fastbilstm.load(**shards)
-
-
-def test_shards_are_found_beside_the_index(shards, tmp_path, monkeypatch):
-    case = PRECISION["sharded-several-keras3"]
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    for file in tmp_path.glob("model*"):
-        shutil.move(file, folder)
-    monkeypatch.chdir(folder)
-    y = fastbilstm.load("model.weights.json", config=case.read(case.config).decode()).predict(case.inputs[0])
-    np.testing.assert_allclose(y, case.expected("float32")[0], rtol=1e-4, atol=1e-6)

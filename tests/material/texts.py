@@ -20,6 +20,7 @@ TEXTS = [
     "the the the cat cat dog " * 20,
     "A,B;c  ,,  d",
 ]
+VOCABULARY = ["the", "cat", "straße", "a", "3", "ab", "é", "the cat", "😀", "it's", "its", "Zebra"]
 UNSEEN = ["the bird sat", "İ ı SS ß", "zzz", "the cat 😀", "3 14"]
 
 
