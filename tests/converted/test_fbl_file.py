@@ -99,7 +99,7 @@ def test_arrays_at_odd_places(offset, path):
 
 # ---- version 1 ------------------------------------------------------------------------------------------------------
 
-# Computed by tf_keras 2.21.0 from the .h5 of tools/make_format_fixture.py.
+# Computed by tf_keras 2.21.0 from the .h5 of tools/golden/make_format_fixture.py.
 V1_OUTPUTS = [
     [[0.801318883895874, 0.2235528528690338], [1.4403963088989258, 2.5703015327453613]],
     [

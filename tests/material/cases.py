@@ -1,8 +1,8 @@
 """THE table of golden cases: Keras files and what Keras answers. The rows are tests/golden/index.json, one a line.
 
-tools/make_golden.py writes the rows, the files and the answers; `derived` rows were worked out by hand because the
-framework that wrote such files no longer installs. Each case is a folder of an archive in tests/golden: the model as
-its framework saved it, config.json or config.yaml where the architecture lies beside the weights, and values.npz.
+tools/golden/make_golden.py writes the rows, the files and the answers; `derived` rows were worked out by hand because
+the framework that wrote such files no longer installs. Each case is a folder of an archive in tests/golden: the model
+as its framework saved it, config.json or config.yaml where the architecture lies beside the weights, and values.npz.
 Imports NumPy only.
 """
 

@@ -53,7 +53,7 @@ def test_decodes_as_recorded(seq2seq, recorded, dtype, backend):
 def test_decodes_as_keras_does(seq2seq, monkeypatch):
     pytest.importorskip("tensorflow", reason="live decoding needs Keras")
     keras = pytest.importorskip("keras")
-    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.syspath_prepend(str(TOOLS / "training"))
     import train_seq2seq
 
     model = keras.models.load_model(SEQ2SEQ)

@@ -1,6 +1,6 @@
 """Train a small seq2seq model in Keras, which reverses strings of digits, and record how Keras decodes with it.
 
-    python tools/train_seq2seq.py [folder]          (one or two minutes; needs TensorFlow; default tests/golden/seq2seq)
+    python tools/training/train_seq2seq.py [folder]    (a minute or two; needs TensorFlow; default tests/golden/seq2seq)
 
 Writes model.keras, the training model: its encoder and decoder are models inside it. Writes decoded.npz: strings, the
 greedy and the beam decodings that Keras gives (with the loops of tools/seq2seq.py) and their log-probabilities.
@@ -14,9 +14,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
-from seq2seq import BEAM, LONGEST, START, STOP, VOCABULARY, Decoder, beam, greedy
 
-FOLDER = Path(__file__).resolve().parents[1] / "tests" / "golden" / "seq2seq"
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+from seq2seq import BEAM, LONGEST, START, STOP, VOCABULARY, Decoder, beam, greedy  # noqa: E402
+
+FOLDER = ROOT / "tests" / "golden" / "seq2seq"
 UNITS = 40
 
 

@@ -1,6 +1,6 @@
-"""Score the nets that tools/train_imdb.py trained, through fastbilstm, and print the table of docs/imdb.md.
+"""Score the nets that train_imdb.py trained, through fastbilstm, and print the table of docs/imdb.md.
 
-    python tools/score_imdb.py trained --reviews imdb_5000.npz
+    python tools/training/score_imdb.py trained --reviews imdb_5000.npz
 
 Reads <net>.h5, <net>_keras_prob.npz and results.jsonl of the folder; needs h5py and no TensorFlow.
 """
@@ -16,7 +16,7 @@ import numpy as np
 try:
     import fastbilstm
 except ModuleNotFoundError:
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     import fastbilstm
 from train_imdb import NETS, load_reviews
 

@@ -1,6 +1,6 @@
 """Train the four nets of the guide on the IMDB reviews and save them as Keras .h5 files (needs TensorFlow).
 
-    python tools/train_imdb.py --out trained lstm64 bilstm64 stack attention
+    python tools/training/train_imdb.py --out trained lstm64 bilstm64 stack attention
 
 The reviews come from --reviews (an .npz as described in --help); without it, from ../shared/imdb if that is
 there, else from keras.datasets.imdb, which downloads. For every net the script writes <net>.h5 (without the

@@ -1,9 +1,10 @@
 """Build tests/golden/demo from a trained net: the Keras file, 200 encoded reviews and Keras' own probabilities.
 
-    python tools/make_demo_data.py trained/bilstm64.h5 trained/bilstm64_keras_prob.npz imdb_5000.npz tests/golden/demo
+    python tools/golden/make_demo_data.py bilstm64.h5 bilstm64_keras_prob.npz imdb_5000.npz tests/golden/demo
 
-The first two files are what tools/train_imdb.py writes; the third holds the encoded reviews, {train,test}_{ids,offsets,
-labels}. Needs NumPy and h5py; no TensorFlow: the probabilities were computed by Keras when the net was trained.
+The first two files are what tools/training/train_imdb.py writes; the third holds the encoded reviews,
+{train,test}_{ids,offsets,labels}. Needs NumPy and h5py; no TensorFlow: the probabilities were computed by Keras when
+the net was trained.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Write the golden cases of tests/golden: small Keras models and what Keras answers (needs TensorFlow).
 
-    python tools/make_golden.py --old-keras old/keras-3.0.5 --old-keras old/keras-3.3.3
+    python tools/golden/make_golden.py --old-keras old/keras-3.0.5 --old-keras old/keras-3.3.3
 
 Models are built, saved and run with the installed `keras` (3.x) and `tf_keras`, each in its own process, and, where
 meanings or files changed, with other versions found in the folders of --old-keras (made by `pip install --no-deps
@@ -22,9 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-TOOLS = Path(__file__).resolve().parent
+TOOLS = Path(__file__).resolve().parents[1]
 GOLDEN = TOOLS.parent / "tests" / "golden"
-sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
+# In the place of this folder, whose modules are those of the package golden.
+sys.path[:1] = [str(TOOLS), str(TOOLS.parent)]
 
 
 def parse_args(argv):

@@ -1,8 +1,8 @@
 """Write tests/golden/format_v1.fbl, the file that proves that every later release still reads format version 1.
 
-Run once for a format version and never again for the same one: `python tools/make_format_fixture.py`. The model is
-small and made of fixed numbers, so that its output can be worked out without this package (test_fbl_file.py
-does): two inputs, an Embedding with a mask, a Bidirectional LSTM with two layers inside, a model inside the model.
+Run once for a format version and never again for the same one: `python tools/golden/make_format_fixture.py`. The model
+is small and made of fixed numbers, so that its output can be worked out without this package (test_fbl_file.py does):
+two inputs, an Embedding with a mask, a Bidirectional LSTM with two layers inside, a model inside the model.
 Imports fastbilstm, h5py and NumPy.
 """
 
@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "material")]
+ROOT = Path(__file__).resolve().parents[2]
+# In the place of this folder, whose modules are those of the package golden.
+sys.path[:1] = [str(ROOT), str(ROOT / "tests" / "material")]
 
 import make_files as mf  # noqa: E402
 
