@@ -3,10 +3,12 @@
 Tells kinds apart by content, never by suffix. Keras files are read by `keras/`, imported only when one is met.
 """
 
+import contextlib
 import os
 
+from .checks import read_file
 from .converted import fbl_file
-from .errors import FastBiLSTMError, FileFormatError, InputError
+from .errors import FastBiLSTMError, FileFormatError, InputError, UnreadableFileError
 from .model import Model
 
 _HEAD = 16
@@ -27,32 +29,30 @@ def _read_source(path):
     except TypeError as error:
         raise TypeError(f"path is of type {type(path).__name__}; expected a path, bytes or a binary file") from error
     name = os.fsdecode(name)
-    if os.path.isdir(name):
-        if os.path.exists(os.path.join(name, "saved_model.pb")):
-            raise FileFormatError(
-                f"{name}: a TensorFlow SavedModel folder, which is not supported: it holds a program, not an "
-                "architecture. Load it in Keras and save it as .keras or .h5"
-            )
-        raise FileFormatError(f"{name}: is a folder; expected a file")
+    if os.path.exists(os.path.join(name, "saved_model.pb")):
+        raise FileFormatError(
+            f"{name}: a TensorFlow SavedModel folder, which is not supported: it holds a program, not an "
+            "architecture. Load it in Keras and save it as .keras or .h5"
+        )
+    return name, read_file(name, _HEAD), name
+
+
+@contextlib.contextmanager
+def _naming(label):
+    """Errors have the name of the file in them; what checks graphs and layers does not know the file."""
     try:
-        with open(name, "rb") as file:
-            return name, file.read(_HEAD), name
-    except (OSError, ValueError) as error:
-        raise FileFormatError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-
-
-def _naming(error, label):
-    """The error with the name of the file in it; what checks graphs and layers does not know the file."""
-    return error if label in str(error) else FileFormatError(f"{label}: {error}")
+        yield
+    except FileFormatError as error:
+        if label in str(error) or isinstance(error, UnreadableFileError):
+            raise
+        raise FileFormatError(f"{label}: {error}") from error
 
 
 def read_model_file(path, config=None, outputs=None):
     """Return (graph, tensors, vector or None, dict of text and labels, label) of a converted or a Keras file."""
     source, head, label = _read_source(path)
-    try:
+    with _naming(label):
         return (*_read(source, head, label, config, outputs), label)
-    except FileFormatError as error:
-        raise _naming(error, label) from error
 
 
 def _read(source, head, label, config, outputs):
@@ -126,14 +126,15 @@ def load(
     Raises
     ------
     FileFormatError
-        If the file is of no known kind, malformed, or contradicts itself.
+        If the file is of no known kind, malformed, or contradicts itself; or cannot be read: then it is a
+        FileNotFoundError, IsADirectoryError or PermissionError, too.
     UnsupportedLayerError
         If the model holds something that is not supported; lists all of it.
     MissingExtraError
         If an optional package is needed and not installed.
     """
     graph, tensors, vector, bundle, label = read_model_file(path, config, outputs)
-    try:
+    with _naming(label):
         model = Model(
             graph,
             tensors,
@@ -147,12 +148,10 @@ def load(
         )
         if vector is not None:
             model.check_vector(vector)
-        if bundle.get("labels") is not None:
-            model.labels = bundle["labels"]
-    except InputError as error:
-        raise FileFormatError(f"{label}: its labels do not fit it: {error}") from error
-    except FileFormatError as error:
-        raise _naming(error, label) from error
+        try:
+            model.labels = bundle.get("labels")
+        except InputError as error:
+            raise FileFormatError(f"{label}: its labels do not fit it: {error}") from error
     if check:
         result = model.self_check()
         if not result:

@@ -1,19 +1,17 @@
-"""From a network of the specification to the steps that the vector engine runs: what is dropped, folded and fused.
+"""From a network of the specification to the steps of a `Network`: what is dropped, folded and fused.
 
-A step calls one layer, of `engine` where there is a kernel, else of the specification. Layers that do nothing at
-inference vanish, an Embedding goes into the recurrent layer after it, BatchNormalization and linear Dense into the
-product beside them, the mean over queries through Attention. Knows nothing of files.
+Layers that do nothing at inference vanish, an Embedding goes into the recurrent layer after it, BatchNormalization and
+linear Dense into the product beside them, the mean over queries through Attention. Knows nothing of files.
 """
 
 import copy
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..activations import kernel_code
 from ..graph import Ref, flatten_refs, map_refs
-from ..layers import Functional, Tensor, activation, core, normalization, quantized, recurrent, reshaping
-from ..layers.functional import Operation, TimeDistributed, autocast, cast_input
+from ..layers import Functional, activation, core, normalization, quantized, recurrent, reshaping
+from ..layers.functional import Operation, TimeDistributed
 from . import vector_layers as engine
 from . import vector_recurrent as engine_recurrent
 from .folding import (
@@ -26,11 +24,11 @@ from .folding import (
     scale_and_offset,
     scaled,
 )
+from .network import Network, Step
 
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
 DENSE = (core.Dense, quantized.Int8WeightsDense)
 EMBEDDING = (core.Embedding, quantized.Int8Embedding)
-NO_KWARGS, MASK_GIVEN = {"mask": False}, {"mask": True}
 
 
 class Budget:
@@ -43,77 +41,6 @@ class Budget:
         fits = self.used + nbytes <= self.limit
         self.used += nbytes if fits else 0
         return fits
-
-
-class Step(NamedTuple):
-    """One call: `refs` where its arguments are plain tensors, else None, and the mask given for the only one of them;
-    the numbers of values to forget afterwards; whether the next step may run at the same time.
-    """
-
-    number: int
-    layer: Any
-    args: tuple
-    kwargs: dict
-    refs: tuple | None
-    mask: Ref | None = None
-    release: tuple = ()
-    beside: bool = False
-
-
-class Network(Functional):
-    """A Functional that runs steps; `labels` says for each layer of the graph what became of it, `into` which others
-    run it now, where they do; by index in the graph.
-    """
-
-    # What a plan needs of the engine, which it does not import.
-    new_scratch, new_context, is_plain = engine.Scratch, engine.Context, staticmethod(engine.is_plain)
-
-    def __init__(self, functional, budget):
-        self.__dict__.update(vars(functional))
-        self.labels, self.into = {}, {}
-        self.steps, self.results = Builder(self, budget).build()
-
-    def call(self, inputs, kwargs, states):
-        values = {
-            number: [Tensor(cast_input(value, given.dtype, self.dtype, self.has_operations), mask)]
-            for number, ((value, mask), given) in enumerate(zip(inputs, self.graph.inputs))
-        }
-        steps = iter(self.steps)
-        for step in steps:
-            if step.beside and states.n_threads > 1 and self.is_worth_two(step, values):
-                other = next(steps)
-                calls = [self.plain_call(each, values) for each in (step, other)]
-                values[step.number], values[other.number] = engine_recurrent.call_together(calls, states)
-                ended = (*step.release, *other.release)
-            else:
-                self.run(step, values, states)
-                ended = step.release
-            for number in ended:
-                del values[number]
-        return [values[ref.node][ref.tensor] for ref in self.results]
-
-    def run(self, step, values, states):
-        layer = step.layer
-        if step.refs is None:
-            args = map_refs(lambda ref: values[ref.node][ref.tensor], step.args)
-            kwargs = map_refs(lambda ref: values[ref.node][ref.tensor], step.kwargs)
-            values[step.number] = self.call_part(layer, args, kwargs, states)
-            return
-        layer, tensors, kwargs = self.plain_call(step, values)
-        values[step.number] = layer.call(tensors, kwargs, states)
-
-    def plain_call(self, step, values):
-        """(layer, tensors, kwargs) of a step whose arguments are plain tensors."""
-        tensors = [values[ref.node][ref.tensor] for ref in step.refs]
-        if step.mask is not None:
-            mask = values[step.mask.node][step.mask.tensor].value
-            tensors = [Tensor(tensors[0].value, mask.astype(bool, copy=False))]
-        return step.layer, autocast(tensors, step.layer, self.dtype), NO_KWARGS if step.mask is None else MASK_GIVEN
-
-    def is_worth_two(self, step, values):
-        ref = step.refs[0]
-        batch, timesteps = values[ref.node][ref.tensor].value.shape[:2]
-        return engine.worth_a_thread(2 * step.layer.work, batch * timesteps)
 
 
 class Call:
@@ -146,15 +73,20 @@ class Call:
         self.args = ([ref, *first[1:]] if isinstance(first, (list, tuple)) else ref, *self.args[1:])
 
 
-class Builder:
-    """Turns the nodes of a Functional into steps."""
+def fuse(functional, budget):
+    """The Network that gives what a Functional gives."""
+    return Builder(functional, budget).build()
 
-    def __init__(self, network, budget):
-        self.network, self.budget = network, budget
+
+class Builder:
+    """Turns the nodes of a Functional into the steps of a Network."""
+
+    def __init__(self, functional, budget):
+        self.network, self.budget = functional, budget
         self.calls, self.alias, self.cache = {}, {}, {}
+        self.labels, self.into = {}, {}
 
     def build(self):
-        """(steps, refs of the results)."""
         network, graph = self.network, self.network.graph
         for number, node in enumerate(graph.nodes, start=len(graph.inputs)):
             layer = network.inner[node.layer]
@@ -162,7 +94,7 @@ class Builder:
             call = Call(layer, node.layer, args, kwargs)
             if call.plain and self.does_nothing(layer):
                 self.alias[Ref(number)] = call.refs[0]
-                network.labels[node.layer] = "dropped"
+                self.labels[node.layer] = "dropped"
             else:
                 self.calls[number] = call
         self.results = [self.resolve(ref) for ref in graph.outputs]
@@ -175,15 +107,15 @@ class Builder:
         for call in self.calls.values():
             if call.engine is None and self.compares_ids(call):
                 call.engine, call.args = engine.NotEqualToZero(call.layer), call.args[:1]
-                network.labels[call.index] = "elementwise"
+                self.labels[call.index] = "elementwise"
             elif call.engine is None:
-                call.engine, network.labels[call.index] = self.convert(call.layer, call)
-        return self.schedule(), self.results
+                call.engine, self.labels[call.index] = self.convert(call.layer, call)
+        return Network(network, self.schedule(), self.results, self.labels, self.into)
 
     def merge(self, call, other, label):
         """Note that a call has gone into another one."""
-        self.network.labels[call.index] = label
-        self.network.into.setdefault(call.index, []).append(other.index)
+        self.labels[call.index] = label
+        self.into.setdefault(call.index, []).append(other.index)
 
     def resolve(self, ref):
         return self.alias.get(ref, ref)
@@ -292,20 +224,20 @@ class Builder:
             fold = self.fold_before(call)
             folds = ([fold] if fold else []) + call.folds
             call.engine = self.cached(layer, lambda: engine.VectorDense(layer, folds), bool(folds))
-            self.network.labels[call.index] = "vector"
+            self.labels[call.index] = "vector"
         elif isinstance(layer, reshaping.GlobalAveragePooling1D) and call.plain and layer.time_axis == 1:
             _, before = self.producer_of_attention(call)
             if before is not None:
                 call.args, call.kwargs = before.args, before.kwargs
                 call.engine = engine.VectorAttention(before.layer, pooling=layer)
-                self.network.labels[call.index] = "vector, mean over queries first"
+                self.labels[call.index] = "vector, mean over queries first"
                 self.merge(before, call, "vector, mean over queries first")
             else:
                 call.engine = engine.VectorAveragePooling(layer)
-                self.network.labels[call.index] = "vector"
+                self.labels[call.index] = "vector"
         elif has_attention_kernel(layer) and call.plain and self.rank(call) == 3:
             call.engine = engine.VectorAttention(layer)
-            self.network.labels[call.index] = "vector"
+            self.labels[call.index] = "vector"
 
     def producer_of_attention(self, call):
         number = call.refs[0].node
@@ -345,12 +277,12 @@ class Builder:
             self.merge(embedding, call, "in a table of projections" if project else "rows read in place")
         else:
             call.engine = self.cached(layer, lambda: engine_recurrent.recurrent(layer, fold), fold is not None)
-        self.network.labels[call.index] = label
+        self.labels[call.index] = label
 
     def convert(self, layer, call=None):
         """(what runs a layer that nothing is fused with, its label)."""
         if isinstance(layer, Functional):
-            network = Network(layer, self.budget)
+            network = fuse(layer, self.budget)
             return network, worst(network.labels.values())
         if isinstance(layer, TimeDistributed):
             wrapper = copy.copy(layer)

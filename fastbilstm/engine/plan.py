@@ -1,6 +1,6 @@
 """compile(graph, tensors, ...) -> Plan: from a description and its weights to something that runs.
 
-Three backends: "vector", steps over the float32 kernels (`fusion`, `engine`); "blas", the specification with its LSTM
+Three backends: "vector", steps over the float32 kernels (`fusion`, `network`); "blas", the specification with its LSTM
 and Dense layers over SciPy's BLAS; "numpy", the specification itself. Imports NumPy; SciPy only if the plan uses it.
 """
 
@@ -250,11 +250,11 @@ def compile(graph, tensors, dtype=None, backend="auto", memory_budget=None):
             elif isinstance(layer, Dense):
                 layer.product = blas.dense
     elif backend == "vector":
-        from .fusion import Budget, Network
+        from .fusion import Budget, fuse
 
         limit = Budget(int(budget))
         with _faults_of(graph):
-            runner = Network(network, limit)
+            runner = fuse(network, limit)
         tables = limit.used
     stateful = tuple(layer for layer in recurrent if layer.stateful)
     work = sum(a.size for layer in found if isinstance(layer, (Recurrent, Cell)) for a in layer.weights.values())

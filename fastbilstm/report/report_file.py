@@ -6,6 +6,7 @@ import sys
 from html import escape
 from typing import NamedTuple
 
+from ..checks import check_not_read
 from ..converted.fbl_file import write_file
 from ..errors import FastBiLSTMError
 from ..loading import load
@@ -109,10 +110,7 @@ def _check_target(target, overwrite, sources):
         raise FastBiLSTMError(f"{target}: the folder {folder} does not exist")
     if os.path.isdir(target):
         raise FastBiLSTMError(f"{target}: is a folder; give the name of a file")
-    for source in sources:
-        if isinstance(source, (str, os.PathLike)) and os.path.exists(source) and os.path.exists(target):
-            if os.path.samefile(source, target):
-                raise FastBiLSTMError(f"{target}: is read as a model; write the report to another file")
+    check_not_read(target, sources)
     if os.path.exists(target) and not overwrite:
         raise FastBiLSTMError(f"{target}: exists already; allow it with overwrite=True (--overwrite) or choose another")
 

@@ -232,7 +232,7 @@ def test_existing_and_impossible_targets(tmp_path, capsys):
     model.write_bytes(DEMO.read_bytes())
     cases = (
         ([model, "-o", page], "exists already.*--overwrite"),
-        ([model, "-o", model, "--overwrite"], "is read as a model"),
+        ([model, "-o", model, "--overwrite"], "is read by this very command"),
         ([model, "-o", tmp_path / "no" / "page.html"], "folder .*no does not exist"),
         ([model, "-o", tmp_path, "--overwrite"], "is a folder"),
         ([model, "-o", tmp_path / "new.html", "--seconds", 0], "seconds is 0.0"),
