@@ -121,6 +121,8 @@ def lstm_loop(
         (("h", h), ("c", c), ("last_output", last_output), ("outputs", outputs)),
         (("x_proj", x_proj), ("recurrent_kernel", recurrent_kernel), ("mask", mask)),
     )
+    if mask is not None:
+        mask = mask.copy()  # each step reads it twice, and another thread may write into it
     if batch == 0 or units == 0:
         return
     z = np.empty((batch, width), dtype)

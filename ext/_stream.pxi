@@ -15,6 +15,7 @@ cdef class StreamStep:
     cdef Recurrent layer
     cdef bint sequences, busy
     cdef bytes format
+    cdef object ids # (B,) int32 of this step, or None: a copy, which no other thread writes into
 
     def __cinit__(self, dict run not None, bint sequences):
         """run: a direction of `run_recurrent` without outputs and with any input of one timestep, (B, 1, F) float32 or (B, 1)
@@ -26,6 +27,8 @@ cdef class StreamStep:
         self.run, self.sequences, self.layer = run, sequences, run["layer"]
         self.set_states(None)
         self.format = b"f" if self.job.ids == NULL else b"i"
+        if self.job.ids != NULL:
+            self.ids = np.empty(self.rows.batch, np.int32)
 
     def set_states(self, initial_state):
         """Go on from (h, c) or (h,), each (B, U), or from zeros (None)."""
@@ -50,9 +53,9 @@ cdef class StreamStep:
         Returns h (B, 1, U) or (B, U), a new array; None, with nothing done, if x is anything else.
         """
         cdef Py_buffer view
-        cdef Py_ssize_t batch = self.rows.batch, last = 1 if self.job.ids != NULL else self.job.features, r
+        cdef Py_ssize_t batch = self.rows.batch
         cdef bint good, timed = False
-        cdef const int32_t* ids
+        cdef int32_t* ids
         if type(x) is not np.ndarray:
             return None
         if self.busy:
@@ -65,7 +68,7 @@ cdef class StreamStep:
             good = strcmp(view.format, self.format) == 0 and view.itemsize == 4 and <size_t> view.buf % 4 == 0
             if self.job.ids == NULL:
                 timed = view.ndim == 3
-                good = good and 2 <= view.ndim <= 3 and view.shape[view.ndim - 1] == last
+                good = good and 2 <= view.ndim <= 3 and view.shape[view.ndim - 1] == self.job.features
             else:
                 timed = view.ndim == 2
                 good = good and 1 <= view.ndim <= 2
@@ -75,10 +78,10 @@ cdef class StreamStep:
             if self.job.ids == NULL:
                 self.job.x = <const float*> view.buf
             else:
-                ids = <const int32_t*> view.buf
-                for r in range(batch):
-                    if not 0 <= ids[r] < self.layer.rows_of_table:
-                        return None
+                ids = <int32_t*> floats(self.ids)
+                memcpy(ids, view.buf, batch * sizeof(int32_t))
+                if not are_below(ids, batch, self.layer.rows_of_table):
+                    return None
                 self.job.ids = ids
             units = self.job.step.units
             out = np.empty((batch, units), np.float32)

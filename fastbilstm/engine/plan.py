@@ -44,6 +44,8 @@ class Plan(Record):
     output_specs : tuple of Spec
     id_limits : tuple
         For each input that an Embedding reads directly, the number of its rows (else None).
+    copied : tuple of bool
+        For each input, whether it is copied before a run: token ids and masks, which are checked first and read again.
     stateful : tuple of Recurrent
     work : int
         Multiplications a row and timestep, roughly.
@@ -60,6 +62,7 @@ class Plan(Record):
     backend: str
     output_specs: tuple
     id_limits: tuple
+    copied: tuple
     stateful: tuple
     work: int
     independent: bool
@@ -69,7 +72,11 @@ class Plan(Record):
     scratches: list
 
     def run(self, arrays, states, n_threads=1):
-        """Arrays in, arrays out, for one batch."""
+        """Arrays in, arrays out, for one batch.
+
+        Another thread or process may write into the arrays meanwhile: what is checked is read once, or is a copy.
+        """
+        arrays = [array.copy() if copied else array for array, copied in zip(arrays, self.copied)]
         context = states
         if self.backend == "vector":
             try:
@@ -256,6 +263,7 @@ def compile(graph, tensors, dtype=None, backend="auto", memory_budget=None):
         with _faults_of(graph):
             runner = Network(network, limit)
         tables = limit.used
+    limits = _id_limits(network)
     stateful = tuple(layer for layer in recurrent if layer.stateful)
     work = sum(a.size for layer in found if isinstance(layer, (Recurrent, Cell)) for a in layer.weights.values())
     work += sum(layer.weights["kernel"].size for layer in found if isinstance(layer, Dense)) // 8
@@ -265,7 +273,11 @@ def compile(graph, tensors, dtype=None, backend="auto", memory_budget=None):
         dtype,
         backend,
         outputs,
-        _id_limits(network),
+        limits,
+        tuple(
+            limit is not None or not given.dtype.startswith(("float", "bfloat", "string"))
+            for given, limit in zip(graph.inputs, limits)
+        ),
         stateful,
         max(work, 1),
         not stateful and padding.rows_are_independent(network),
