@@ -77,25 +77,27 @@ class Plan(Record):
         Another thread or process may write into the arrays meanwhile: what is checked is read once, or is a copy.
         """
         arrays = [array.copy() if copied else array for array, copied in zip(arrays, self.copied)]
-        context = states
+        scratch, new_states = None, dict(states) if self.stateful else states
+        context = new_states
         if self.backend == "vector":
             try:
                 scratch = self.scratches.pop()
             except IndexError:
                 scratch = self.runner.new_scratch()
-            context = self.runner.new_context(states, scratch, n_threads)
-        try:
-            with np.errstate(all="ignore"):
-                outputs = [tensor.value for tensor in self._call(arrays, context)]
-            # Results are the caller's: no buffers, inputs, remembered states, and none of them twice.
-            taken = [*arrays, *(state for pair in states.values() for state in pair)]
-            for k, y in enumerate(outputs):
-                if (context is not states and scratch.owns(y)) or any(np.may_share_memory(y, a) for a in taken):
-                    outputs[k] = np.array(y)
-                taken.append(outputs[k])
-        finally:
-            if self.backend == "vector" and scratch.nbytes <= KEPT_SCRATCH:
-                self.scratches.append(scratch)
+            context = self.runner.new_context(new_states, scratch, n_threads)
+        with np.errstate(all="ignore"):
+            outputs = [tensor.value for tensor in self._call(arrays, context)]
+        # Results are the caller's: no buffers, inputs, remembered states, and none of them twice.
+        taken = [*arrays, *(state for pair in new_states.values() for state in pair)]
+        for k, y in enumerate(outputs):
+            if (scratch is not None and scratch.owns(y)) or any(np.may_share_memory(y, a) for a in taken):
+                outputs[k] = np.array(y)
+            taken.append(outputs[k])
+        # An error leaves the states as they were, and its buffers are dropped: whatever is half done is in them.
+        if self.stateful:
+            states.update(new_states)
+        if scratch is not None and scratch.nbytes <= KEPT_SCRATCH:
+            self.scratches.append(scratch)
         return outputs
 
     def _call(self, arrays, context):

@@ -269,7 +269,11 @@ class VectorEmbedded(Embedding):
             self.tokens_to_read -= ids.size
             if self.tokens_to_read < 0:
                 self.project = False
-                self.layer.project()
+                try:
+                    self.layer.project()
+                except MemoryError:
+                    self.project = True
+                    raise
         try:
             return function([Tensor(ids, mask), *inputs[1:]], kwargs, states)
         except ValueError:
