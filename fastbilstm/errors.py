@@ -17,6 +17,10 @@ class InputError(FastBiLSTMError):
     """The arrays given to predict do not fit the model."""
 
 
+class StreamInUseError(FastBiLSTMError, RuntimeError):
+    """A stream is used by two threads at the same time."""
+
+
 class UnsupportedLayerError(FastBiLSTMError):
     """The model holds layers or options that fastbilstm does not compute.
 

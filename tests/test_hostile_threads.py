@@ -183,6 +183,51 @@ def attack_rows(path):
     assert len(counts) > 1 and 0 <= min(counts) and max(counts) <= 4000
 
 
+def attack_stream(backend):
+    """Push, set and read the state of one stream in four threads: each call answers right or is refused."""
+    sys.setswitchinterval(1e-6)
+    net = Net()
+    net.lstm("one", "x", units=UNITS, return_sequences=True)
+    model = fastbilstm.load(net.content(net.lstm("two", "one", UNITS, UNITS, return_sequences=True)), backend=backend)
+    # As many rows as let a push run for a while without the interpreter's lock.
+    x = np.random.default_rng(0).standard_normal((128, 4, FEATURES)).astype("f4")
+    stream, kept = model.stream(128), []
+    for t in range(3):
+        kept.append(stream.state)
+        stream.push(x[:, t : t + 1])
+    second = x[:, 1].copy()
+    until, counts, wrong = time.monotonic() + 4 * SECONDS, {"done": 0, "refused": 0}, []
+
+    def use():
+        rng = np.random.default_rng(threading.get_ident())
+        while time.monotonic() < until and not wrong:
+            choice = rng.integers(4)
+            try:
+                if choice == 0:
+                    stream.push(second if rng.integers(2) else x[:, 1:3])
+                elif choice == 1:
+                    stream.state = kept[1 + rng.integers(2)]
+                elif choice == 2:
+                    stream.reset()
+                else:
+                    assert np.isfinite([a.sum() for part in stream.state if part for a in part]).all()
+                counts["done"] += 1
+            except fastbilstm.StreamInUseError:
+                counts["refused"] += 1
+            except BaseException as error:
+                wrong.append(error)
+                raise
+
+    workers = [threading.Thread(target=use) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong and min(counts.values()) > 0, (wrong, counts)
+    stream.state = kept[1]
+    assert np.array_equal(stream.push(x[:, 1:]), model.predict(x)[:, 1:])
+
+
 def in_a_process(function, *arguments):
     """Run a function of this file in a process of its own, which ends well."""
     code = f"import faulthandler, test_hostile_threads as t; faulthandler.enable(); t.{function.__name__}{arguments!r}"
@@ -203,3 +248,8 @@ def test_what_changes_during_a_run_is_answered_or_refused(function, backend, wri
 @needs_kernels
 def test_a_mask_that_changes_while_it_is_counted(tmp_path):
     in_a_process(attack_rows, str(tmp_path / "mask"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_stream_in_four_threads(backend):
+    in_a_process(attack_stream, backend)

@@ -10,6 +10,7 @@ import sys
 import make_files as mf
 import numpy as np
 import pytest
+from built_nets import Net
 from test_engine import NETS, inputs, load
 
 import fastbilstm
@@ -134,3 +135,33 @@ def test_states_stay_as_they_were(monkeypatch):
         if failed:
             same(model.predict(second), expected)
         begin()
+
+
+@pytest.mark.parametrize("backend", ["vector", "numpy"])
+def test_a_stream_stands_where_it_stood(backend, monkeypatch):
+    """One timestep fails, which compiled layers answer one after the other, or a piece, or a state that is set."""
+    if (problem := getattr(plan, f"{backend}_problem", lambda: None)()) is not None:
+        pytest.skip(str(problem))
+    net = Net()
+    net.lstm("one", "x", return_sequences=True)
+    net.lstm("two", "one", 3, 9, return_sequences=True)
+    model = fastbilstm.load(net.content(net.dense("head", "two", 9)), backend=backend)
+    x, stream = net.input(rows=2), model.stream(2)
+    whole, second, states = model.predict(x), x[:, 1].copy(), []
+    for t in range(4):
+        stream.push(x[:, t])
+        states.append(stream.state)
+
+    def set_state():
+        stream.state = states[3]
+
+    for timesteps, function in (
+        (2, lambda: stream.push(second)),
+        (5, lambda: stream.push(x[:, 1:5])),
+        (4, set_state),
+    ):
+        stream.state = states[0]
+        for failed in failures(monkeypatch, function):
+            done = 1 if failed else timesteps
+            same(stream.push(x[:, done:]), whole[:, done:])
+            stream.state = states[0]
