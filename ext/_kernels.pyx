@@ -352,10 +352,11 @@ cdef class Scratch:
         """A buffer of at least `size` floats."""
         buffer = self.buffers.get(name)
         if buffer is None or len(buffer) < size or FBL_FENCED:
+            larger = aligned((size,))  # first: where there is no memory for it, all stays as it is
             if buffer is not None:
                 self.nbytes -= buffer.nbytes
                 self.owners.remove(id(buffer.base))
-            buffer = self.buffers[name] = aligned((size,))
+            buffer = self.buffers[name] = larger
             self.nbytes += buffer.nbytes
             self.owners.add(id(buffer.base))
         return buffer

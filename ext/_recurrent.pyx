@@ -122,6 +122,8 @@ def lstm_loop(
     for name, array in (("outputs", outputs), ("last_output", last_output), ("c", c), ("h", h)):
         apart(f"lstm_loop: {name}", array, others)
         others[name] = array
+    if mask is not None:
+        mask = mask.copy()  # each step reads it twice, and another thread may write into it
     if batch == 0 or units == 0:
         return
     z = np.empty((batch, width), dtype)

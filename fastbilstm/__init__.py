@@ -7,7 +7,14 @@ Importing this package imports NumPy and the standard library, nothing else.
 """
 
 from ._version import __version__
-from .errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError, UnsupportedLayerError
+from .errors import (
+    FastBiLSTMError,
+    FileFormatError,
+    InputError,
+    MissingExtraError,
+    StreamInUseError,
+    UnsupportedLayerError,
+)
 from .layers import register_layer
 from .loading import convert, load
 from .model import Model
@@ -20,6 +27,7 @@ __all__ = [
     "MissingExtraError",
     "Model",
     "Stream",
+    "StreamInUseError",
     "UnsupportedLayerError",
     "__version__",
     "convert",

@@ -49,6 +49,10 @@ def unreadable(path, error, name=None):
     return kind(f"{name or path}: {text}", getattr(error, "errno", None), reason, path)
 
 
+class StreamInUseError(FastBiLSTMError, RuntimeError):
+    """A stream is used by two threads at the same time."""
+
+
 class UnsupportedLayerError(FastBiLSTMError):
     """The model holds layers or options that fastbilstm does not compute.
 

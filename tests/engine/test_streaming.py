@@ -199,10 +199,24 @@ def test_compiled_step_checks_what_it_is_given():
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(step.push(x), model.stream(3)._fast.calls[0](x))
     before = step.states()
-    with pytest.raises(ValueError, match=r"a state has shape \(2, 9\); expected \(3, 9\)"):
-        step.set_states((np.zeros((2, 9)), np.zeros((2, 9))))
+    other = _kernels.StreamStep(run, True)
+    fitting, wrong = np.ones((2, 3, 9)), np.ones((2, 2, 9))
+    for given in (wrong, fitting[:1]):
+        with pytest.raises(ValueError, match=r"states have shapes .*; expected 2 of \(3, 9\)"):
+            _kernels.set_states([step, other], [fitting, given])
+    with pytest.raises(ValueError, match="shorter"):
+        _kernels.set_states([step, other], [fitting])
     for a, b in zip(step.states(), before, strict=True):
         np.testing.assert_array_equal(a, b)
+    second = X[:, 1:2].copy()
+    answer = step.push(second)
+    step.go_back()
+    assert step.pushed == 1
+    np.testing.assert_array_equal(step.states(), before)
+    _kernels.set_states([step, other], [fitting, before])
+    np.testing.assert_array_equal(step.states(), fitting)
+    np.testing.assert_array_equal(other.push(second), answer)
+    assert not np.array_equal(step.push(second), answer)
     empty = _kernels.StreamStep(run | {"x": x[:0], "rows": _kernels.Rows(0, 1)}, True)
     assert empty.push(x[:0]).shape == (0, 1, 9)
 
@@ -232,6 +246,68 @@ def test_streams_are_apart_and_state_can_be_kept(net):
     np.testing.assert_array_equal(one.push(x), whole)
     with pytest.raises(InputError, match="no state of a stream of this model with batch 1"):
         two.state = kept
+
+
+@pytest.mark.parametrize(("dtype", "backend"), BACKENDS)
+def test_a_state_is_taken_whole_or_not_at_all(dtype, backend):
+    """The second layer's does not fit."""
+    net = Net()
+    net.lstm("one", "x", return_sequences=True)
+    options = {"filters": 4, "kernel_size": [2], "padding": "causal", "activation": "linear"}
+    net.add("Conv1D", "convolution", "one", weights={"kernel": (2, 3, 4), "bias": (4,)}, **options)
+    model = load(net, net.lstm("two", "convolution", 4, 2, return_sequences=True), dtype=dtype, backend=backend)
+    for stream in (model.stream(3), load(chain(), "head", dtype=dtype, backend=backend).stream(3)):
+        stream.push(X[:, :2])
+        kept, other = stream.state, copy.deepcopy(stream)
+        stream.push(X[:, 2:4])
+        for place in range(len(kept)):
+            for wrong in (
+                kept[place][:-1],
+                tuple(a[:, :-1] for a in kept[place]),
+                tuple(a[:2] for a in kept[place]),
+                ("abc",) * len(kept[place]),
+                5,
+            ):
+                before = stream.state
+                with pytest.raises(InputError, match="this is no state of a stream of this model with batch 3"):
+                    stream.state = [*kept[:place], wrong, *kept[place + 1 :]]
+                for a, b in zip(stream.state, before, strict=True):
+                    for x, y in zip(a, b, strict=True):
+                        np.testing.assert_array_equal(x, y)
+        stream.state = [tuple(a.tolist() for a in part) for part in kept]
+        np.testing.assert_array_equal(stream.push(X[:, 2:]), other.push(X[:, 2:]))
+
+
+@pytest.mark.parametrize(("dtype", "backend"), BACKENDS)
+def test_a_second_thread_is_refused(dtype, backend):
+    stream = load(chain(), "head", dtype=dtype, backend=backend).stream(3)
+    first, kept = stream.push(X[:, 0]), stream.state
+    stream.reset()
+    uses = {
+        "push": lambda: stream.push(X[:, 0]),
+        "push a piece": lambda: stream.push(X[:, :2]),
+        "reset": stream.reset,
+        "state": lambda: stream.state,
+        "set the state": lambda: setattr(stream, "state", kept),
+        "copy": lambda: copy.deepcopy(stream),
+        "pickle": lambda: pickle.dumps(stream),
+    }
+    refused = []
+
+    def use_all():
+        for name, use in uses.items():
+            try:
+                use()
+            except fastbilstm.StreamInUseError as error:
+                assert isinstance(error, RuntimeError) and "used by another thread" in str(error)
+                refused.append(name)
+
+    with stream._lock:  # as `push` does
+        thread = threading.Thread(target=use_all)
+        thread.start()
+        thread.join()
+    assert refused == list(uses)
+    np.testing.assert_array_equal(stream.push(X[:, 0]), first)
 
 
 def test_streams_in_threads():
