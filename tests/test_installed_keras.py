@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import random
+import re
 import sys
 import zipfile
 
@@ -177,8 +178,10 @@ def chosen():
     """All golden cases, or some of each framework, by a seed."""
     if os.environ.get("FASTBILSTM_KERAS_CASES") == "all":
         return list(CASES)
-    by_framework = [[case for case in CASES if framework_of(case) == name] for name in FRAMEWORKS]
-    return [case for cases in by_framework for case in random.Random(13).sample(cases, 24)]
+    found = []
+    for name, count in (("keras", 24), ("tf_keras", 12)):  # tf_keras takes seconds for each
+        found += random.Random(13).sample([case for case in CASES if framework_of(case) == name], count)
+    return found
 
 
 def framework_of(case):
@@ -186,10 +189,12 @@ def framework_of(case):
 
 
 # Parts of the reasons for golden cases that cannot be built, by the beginning of their names.
-CANNOT = {
-    "precision-masking_": "Masking.*compares in b?float16, and Keras is given a model in float32",
-    "normalization-layer_rms": "LayerNormalization.*keras has no option rms_scaling=True",
-}
+CANNOT = {"precision-masking_": "Masking.*compares in b?float16, and Keras is given a model in float32"}
+
+# Files of versions that compute otherwise, and that the installed Keras does not load itself.
+OTHERWISE = re.compile(
+    "derived-keras1_bidirectional_(gru|.*_sequences)|derived-keras2_initial_state_gru(_cell)?_2_2_4|merging-.*-keras3.3"
+)
 
 
 def in_order(model, inputs):
@@ -235,15 +240,17 @@ def test_keras_gives_what_it_gives_for_the_file(case, frameworks, tmp_path):
             rebuilt_in_keras.rebuild(framework, model.graph, model._tensors)
         return
     calls = [in_order(model, inputs) for inputs in case.inputs]
-    found, expected = answers(rebuilt_in_keras.rebuild(framework, model.graph, model._tensors), calls), None
+    found = answers(rebuilt_in_keras.rebuild(framework, model.graph, model._tensors), calls)
     was = list(recorded(case, model))
     assert [[y.shape for y in ours] for ours in found] == [[y.shape for y in theirs] for theirs in was]
     if case.writer.split()[1].split(".")[:2] == framework.__version__.split(".")[:2]:
         expected = was
     else:  # by its version it may differ from what was recorded: it must be what the file itself gives today
-        expected = from_the_file(case, framework, tmp_path, calls)
-        if expected is None:
-            pytest.skip(f"{framework.__name__} {framework.__version__} cannot load a file of {case.writer}")
+        expected = from_the_file(case, framework, tmp_path, calls) or (None if OTHERWISE.fullmatch(case.name) else was)
+    if expected is None:
+        pytest.skip(
+            f"{framework.__name__} {framework.__version__} does not load it, and {case.writer} computed otherwise"
+        )
     for ours, theirs in zip(found, expected, strict=True):
         for y, k in zip(ours, theirs, strict=True):
             result = compare(y, k, model.graph.dtype)
@@ -307,7 +314,7 @@ def test_verify_says_why(frameworks, tmp_path):
     )
     found = verify(path)
     assert found.ok and "not compared with Keras: keras 3" in found.text
-    assert "layer 'lstm' (LSTM): keras has no option time_major=True" in found.text
+    assert re.search(r"layer 'lstm' \(LSTM\): ValueError: Unrecognized keyword .*time_major", found.text)
     fastbilstm.register_layer("Stranger", lambda x, mask, weights, config: 2 * x)
     try:
         path.write_bytes(mf.h5(mf.sequential(shape, mf.layer("Stranger", "own")), {}, mf.KERAS3))

@@ -29,13 +29,11 @@ CLASSES = frozenset(
     ZeroPadding2D
     """.split()
 )
-# Layers whose dtype is that of their result, which follows from their options.
-_OWN_DTYPE = ("CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup", "TextVectorization")
+# Layers that look up or encode: their dtype is that of the result and follows from their options, and what they learned
+# in adapt() is an option, too.
+_LOOKUPS = ("CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup", "TextVectorization")
 # Options that Keras asks for and that count in training alone.
 _TRAINING = {"rate": 0.5, "stddev": 0.5}
-# Options of recurrent layers that are not in their signatures; of time_major, Keras 3 has none.
-_PASSED_ON = {True: ("zero_output_for_mask",), False: ("zero_output_for_mask", "time_major")}
-_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
 # Names of options in tf_keras, where they differ.
 _TF_KERAS_NAMES = {("LeakyReLU", "negative_slope"): "alpha"}
 
@@ -121,7 +119,7 @@ class _Builder:
     def options(self, layer, name, cls):
         """The keyword arguments of a class from our options; CannotRebuild if one that counts has no place there."""
         known = inspect.signature(cls.__init__).parameters
-        found = {} if name in _OWN_DTYPE else {"dtype": self.dtype}
+        found = {} if name in _LOOKUPS else {"dtype": self.dtype}
         found.update({key: value for key, value in _TRAINING.items() if key in known})
         for key, value in layer.config.items():
             option = REGISTRY[layer.class_name].options[key]
@@ -133,13 +131,11 @@ class _Builder:
                     )
             elif option.check is check_activation:
                 found[there] = self.activation(layer, value)
-            elif there in known or (name in _RECURRENT and key in _PASSED_ON[self.version.is_keras3]):
-                if there in known or value:
-                    found[there] = _as_keras(key, value)
-            elif key == "causal":
-                continue  # an argument of the call
-            elif value != option.default and not key.startswith("quantized_"):
-                raise CannotRebuild(_naming(layer, f"{self.framework.__name__} has no option {key}={value!r}"))
+            elif key == "causal" or key.startswith("quantized_"):
+                continue  # an argument of the call; an option of the quantizer
+            elif there in known or value != option.default:
+                # One that is not in the signature is for a base class, or Keras refuses it by its name.
+                found[there] = _as_keras(key, value)
         found.update(self.stored(layer, name))
         return found
 
@@ -195,8 +191,8 @@ class _Builder:
             for part, inner in zip(_parts(made, layer), layer.layers):
                 self.assign(part, inner)
             return
-        if self.stored(layer, layer.class_name):
-            return
+        if layer.class_name in (*_LOOKUPS, "Normalization"):
+            return  # they are options
         left = [(_path(variable), variable) for variable in made.weights]
         left = [(path, variable) for path, variable in left if not path[-1].startswith("rnn_state")]
         for role, tensor in layer.weights.items():
