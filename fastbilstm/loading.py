@@ -167,6 +167,7 @@ def convert(
     outputs=None,
     overwrite=False,
     keras=False,
+    trust=False,
     tokenizer=None,
     tokenizer_type=None,
     num_words=None,
@@ -193,7 +194,10 @@ def convert(
         Whether an existing `target` is replaced.
     keras : bool
         Record the self-check vector with the installed Keras (3, or tf_keras for files of Keras 1 and 2) instead of
-        our float64 specification; `source` must then be a path.
+        our float64 specification. Keras is given a model built from the layers and weights read, never the file.
+    trust : bool
+        With `keras`: hand the file itself to Keras. This runs code from the file, a Lambda's for one, even behind
+        `outputs`: for files that you trust. `source` must then be a path.
     tokenizer : str, PathLike, or Tokenizer, WordIndex, TextVectorization or TextEncoder, optional
         What turned texts into ids at training: an object of `fastbilstm.preprocessing` (or Keras' Tokenizer), or a
         file; see `preprocessing.read_tokenizer`.
@@ -220,6 +224,10 @@ def convert(
     """
     if not overwrite and os.path.exists(target):
         raise FileFormatError(f"{os.fspath(target)}: exists already; allow it with overwrite=True (--overwrite)")
+    if trust and not keras:
+        raise FastBiLSTMError("trust=True (--trust) goes with keras=True (--keras): only Keras runs code from a file")
+    if trust and not isinstance(source, (str, os.PathLike)):
+        raise FastBiLSTMError("trust=True hands a file to Keras; give the path of the source")
     model = load(source, config=config, outputs=outputs)
     given = {"tokenizer": tokenizer, "tokenizer_type": tokenizer_type, "num_words": num_words, "labels": labels}
     given |= {"maxlen": maxlen, "padding": padding, "truncating": truncating, "remove": remove}
@@ -228,20 +236,23 @@ def convert(
 
         text_and_labels.add(model, **given)
     if keras:
-        model.vector = _record_with_keras(source, config, outputs, model)
+        model.vector = _record_with_keras(model, (source, config, outputs) if trust else None)
     model.save(target, overwrite=overwrite)
     return load(target)
 
 
-def _record_with_keras(path, config, outputs, model):
+def _record_with_keras(model, trusted):
     """A self-check vector whose outputs the installed Keras computed; FastBiLSTMError if it cannot."""
     from .converted import self_check  # these serve conversion alone: saves their import at start
     from .keras import installed_keras
 
     inputs = list(self_check.make(model.graph, model._tensors).inputs)
-    outputs = None if outputs is None else [outputs] if isinstance(outputs, str) else list(outputs)
+    if trusted is not None:
+        path, config, outputs = trusted
+        outputs = [outputs] if isinstance(outputs, str) else outputs
+        trusted = installed_keras.TrustedFile(os.fspath(path), config, outputs)
     try:
-        title, results = installed_keras.run(os.fspath(path), config, outputs, model.graph, inputs)
+        title, results = installed_keras.run(model.graph, model._tensors, inputs, trusted)
     except installed_keras.KerasUnavailable as reason:
         raise FastBiLSTMError(f"{model.source}: no vector can be recorded with Keras: {reason}") from reason
     return fbl_file.Vector(tuple(inputs), tuple(results), title)

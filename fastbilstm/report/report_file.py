@@ -9,10 +9,12 @@ from typing import NamedTuple
 from ..checks import check_not_read
 from ..converted.fbl_file import write_file
 from ..errors import FastBiLSTMError
+from ..keras.installed_keras import TrustedFile
 from ..loading import load
 from . import agreement as report_agreement
 from . import measure as report_measure
 from .page import page
+from .verify import as_list
 
 SECONDS = 20.0
 
@@ -33,6 +35,7 @@ def report(
     against=None,
     config=None,
     outputs=None,
+    trust=False,
     dtype=None,
     backend="auto",
     n_threads=None,
@@ -56,6 +59,9 @@ def report(
         For a converted file: the Keras file it came from.
     config, outputs, dtype, backend, n_threads
         See `fastbilstm.load`; with `against`, config and outputs belong to the Keras file.
+    trust : bool
+        Hand the Keras file itself to Keras, instead of a model built from the layers and weights read from it. This
+        runs code from the file, a Lambda's for one, even behind `outputs`: for files that you trust.
     overwrite : bool
         Whether an existing `target` is replaced.
     seconds : float
@@ -77,20 +83,23 @@ def report(
     """
     path, target = os.fspath(path), os.fspath(target)
     against = None if against is None else os.fspath(against)
-    outputs = [outputs] if isinstance(outputs, str) else outputs
+    outputs = as_list(outputs)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
         raise FastBiLSTMError(f"seconds is {seconds!r}; expected a number above 0")
     _check_target(target, overwrite, [path, against, config])
     tell("reading the model")
     of_keras = {"config": config, "outputs": outputs}
     model = load(path, dtype=dtype, backend=backend, n_threads=n_threads, **({} if against else of_keras))
+    source = model if model.vector is None else None
     if against is not None:
-        report_agreement.check_against(against, model, path, **of_keras)
+        source = report_agreement.check_against(against, model, path, **of_keras)
     speed = report_measure.speed(model, seconds, tell)
     tell("comparing with the references")
-    compared, missing = report_agreement.agreements(model, path, against, config, outputs)
+    compared, missing = report_agreement.agreements(
+        model, source, TrustedFile(against or path, config, outputs) if trust else None
+    )
     found = Report(all(one.ok for one in compared), tuple(compared), tuple(missing), speed)
-    command = _command(path, target, against, config, outputs, dtype, backend, n_threads, seconds)
+    command = _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds)
     text = page(model, path, found, command)
     # What Keras and the system say may hold the folders of this machine.
     for name in filter(None, (path, against, config)):
@@ -115,19 +124,20 @@ def _check_target(target, overwrite, sources):
         raise FastBiLSTMError(f"{target}: exists already; allow it with overwrite=True (--overwrite) or choose another")
 
 
-def _command(path, target, against, config, outputs, dtype, backend, n_threads, seconds):
+def _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds):
     """The command that makes this page, with the names of files alone."""
     parts = ["fastbilstm report", os.path.basename(path), "-o", os.path.basename(target)]
     given = {
         "--against": against and os.path.basename(against),
         "--config": config and (os.path.basename(config) if isinstance(config, (str, os.PathLike)) else "..."),
         "--outputs": outputs and ",".join(outputs),
+        "--trust": trust,
         "--dtype": dtype,
         "--backend": None if backend == "auto" else backend,
         "--threads": n_threads,
         "--seconds": None if seconds == SECONDS else f"{seconds:g}",
     }
-    return " ".join([*parts, *(f"{name} {value}" for name, value in given.items() if value)])
+    return " ".join([*parts, *(name if value is True else f"{name} {value}" for name, value in given.items() if value)])
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------
@@ -141,7 +151,8 @@ def run(args, outputs):
         if live:
             print(f"\r\x1b[K{text}", end=" " if text else "", file=sys.stderr, flush=True)
 
-    options = {name: getattr(args, name) for name in ("against", "config", "dtype", "backend", "overwrite", "seconds")}
+    names = ("against", "config", "trust", "dtype", "backend", "overwrite", "seconds")
+    options = {name: getattr(args, name) for name in names}
     try:
         found = report(args.model, args.output, outputs=outputs, n_threads=args.threads, tell=tell, **options)
     finally:

@@ -41,7 +41,7 @@ def test_a_model_that_takes_three_rows_only(monkeypatch):
     case = next(case for case in CASES if case.name == "ops-rows-keras3")
     model = fastbilstm.load(**case.load_args())
     monkeypatch.setattr(model, "vector", self_check.make(model.graph, model._tensors))  # no Keras file
-    found, missing = report_agreement.agreements(model, "model.fbl", None, None, None)
+    found, missing = report_agreement.agreements(model, None)
     assert [one.rows for one in found] == [3, 3] and all(one.ok for one in found)
     assert len(missing) == 1 and "--against" in missing[0]
 
