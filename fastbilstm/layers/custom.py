@@ -4,6 +4,7 @@ Nothing from the file is executed; the function is the caller's own. A registere
 like any other: options, weights, shapes and mask are checked at loading. Imports NumPy; knows nothing of files.
 """
 
+import os
 import threading
 
 import numpy as np
@@ -12,6 +13,8 @@ from ..errors import FastBiLSTMError
 from .base import REGISTRY, REQUIRED, BaseLayer, Option, Spec, Tensor
 
 _LOCK = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 _RESERVED = {"Functional", "Sequential", "Model", "Lambda", "InputLayer"}
 
 

@@ -4,10 +4,14 @@ The demo model's answers for arrays are compared with Keras elsewhere (test_demo
 must give those bits.
 """
 
+import gc
 import json
+import os
 import pickle
 import sys
 import threading
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -300,6 +304,112 @@ def test_it_pickles_small_and_loads_a_file_once(tmp_path, ids, answers, monkeypa
     )
     assert np.array_equal(copies[0]({"ids": ids})["prediction"], answers)  # what it began with
     assert (pickle.loads(content)({"ids": ids})["prediction"] == 0.5).all()
+
+
+@pytest.fixture
+def slow_load(monkeypatch):
+    """Loads that begin and then wait until they may go on: (begun, go_on, list of the paths that were loaded)."""
+    begun, go_on, loads = threading.Event(), threading.Event(), []
+
+    def load(path, **options):
+        loads.append(path)
+        begun.set()
+        assert go_on.wait(30)
+        return fastbilstm.load(path, **options)
+
+    monkeypatch.setattr(batches, "load", load)
+    yield begun, go_on, loads
+    go_on.set()
+
+
+def copies_of(path, folder, names):
+    for name in names:
+        (folder / name).write_bytes(path.read_bytes())
+    return [str(folder / name) for name in names]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_forked_during_a_load_loads_by_itself(tmp_path, slow_load):
+    begun, go_on, _ = slow_load
+    path, known = copies_of(FORMAT_V1, tmp_path, ["model.fbl", "known.fbl"])
+    go_on.set()
+    model = batches._load_once(known, {})
+    go_on.clear()
+    begun.clear()
+    thread = threading.Thread(target=batches._load_once, args=(path, {}))
+    thread.start()
+    assert begun.wait(30)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            batches.load = lambda path, **options: f"loaded {path}"
+            same = batches._load_once(known, {}) is model  # what was loaded before is there
+            code = 0 if same and batches._load_once(path, {}) == f"loaded {path}" else 2
+        finally:
+            os._exit(code)
+    try:
+        deadline = time.monotonic() + 30
+        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if ended[0] == 0:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+        assert ended == (child, 0)
+    finally:
+        go_on.set()
+        thread.join()
+
+
+def test_a_load_holds_up_only_those_who_ask_for_its_file(tmp_path, slow_load):
+    begun, go_on, loads = slow_load
+    path, known = copies_of(FORMAT_V1, tmp_path, ["model.fbl", "known.fbl"])
+    go_on.set()
+    model = batches._load_once(known, {})
+    go_on.clear()
+    begun.clear()
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(batches._load_once(path, {}))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(30)
+    other = threading.Thread(target=lambda: found.append(batches._load_once(known, {})))
+    other.start()
+    other.join(30)
+    assert found == [model]
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert len({id(item) for item in found}) == 2 and loads == [known, path]
+
+
+def test_a_load_that_failed_is_tried_again(tmp_path, monkeypatch):
+    (path,) = copies_of(FORMAT_V1, tmp_path, ["model.fbl"])
+
+    def fail(path):
+        raise MemoryError
+
+    monkeypatch.setattr(batches, "load", fail)
+    with pytest.raises(MemoryError):
+        batches._load_once(path, {})
+    monkeypatch.setattr(batches, "load", fastbilstm.load)
+    assert isinstance(batches._load_once(path, {}), fastbilstm.Model)
+
+
+def test_models_of_replaced_files_and_the_oldest_are_forgotten(tmp_path):
+    paths = copies_of(FORMAT_V1, tmp_path, [f"{k}.fbl" for k in range(batches._KEPT + 1)])
+    models = [weakref.ref(batches._load_once(path, {})) for path in paths[:-1]]
+    assert batches._load_once(paths[0], {}) is models[0]()
+    assert batches._load_once(paths[-1], {}) is not None
+    gc.collect()
+    assert [model() is None for model in models] == [False, True] + [False] * (batches._KEPT - 2)
+    # The same file with other options, before it was replaced.
+    old = [weakref.ref(batches._load_once(paths[0], {"dtype": dtype})) for dtype in ("float32", "float64")]
+    os.utime(paths[0], ns=(1, 1))
+    batches._load_once(paths[0], {})
+    gc.collect()
+    assert [model() for model in [models[0], *old]] == [None] * 3
 
 
 def test_a_model_in_memory_goes_along(model, ids, answers):
