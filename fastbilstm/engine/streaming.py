@@ -172,11 +172,14 @@ class Stream:
 
         After an error the stream stands where it stood before.
         """
+        check_file = self.model._check_file
         with self._alone():
+            check_file()
             fast = self._fast
             if fast is not None:
                 y = fast.push(x)
                 if y is not None:
+                    check_file()
                     return y
             arrays, timed = self._check(x)
             states = self._all_states()

@@ -14,7 +14,7 @@ ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "
 PACKAGE = ROOT / "fastbilstm"
 # From the ground up; each name is a folder or a file of the package. A room imports what stands before it.
 ORDER = [
-    *("_version", "errors", "record", "checks", "tolerances", "_kernels", "_recurrent"),
+    *("_version", "errors", "record", "checks", "safe_files", "tolerances", "_kernels", "_recurrent"),
     *("graph", "activations", "layers", "analysis", "inputs", "keras", "engine", "preprocessing", "converted"),
     *("scoring", "model", "loading", "clusters", "report", "cli"),
     *("batches", "dask", "weights_file", "__init__"),
