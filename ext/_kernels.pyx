@@ -17,7 +17,9 @@ import os
 import numpy as np
 
 from _fbl cimport (
-    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_MUL, FBL_SIGMOID, FBL_STORE, FBL_TANH, fbl_kernels, fbl_recurrent, fbl_prefetch, fbl_table_count, fbl_tables, fbl_usable,
+    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MUL, FBL_SIGMOID, FBL_SOFTMAX,
+    FBL_SPARSEMAX, FBL_STORE, FBL_TANH, fbl_gather_windows, fbl_kernels, fbl_pool_windows, fbl_prefetch, fbl_recurrent,
+    fbl_table_count, fbl_tables, fbl_usable, fbl_windows,
 )
 
 cdef extern from "fbl_fence.h":
@@ -406,6 +408,7 @@ include "_loop.pxi"
 include "_outputs.pxi"
 include "_stream.pxi"
 include "_attention.pxi"
+include "_windows.pxi"
 
 _requested = os.environ.get("FASTBILSTM_ISA")
 if _requested:

@@ -1,4 +1,37 @@
-# What masked timesteps emit, and merge modes over whole outputs, included in _kernels.pyx.
+# What masked timesteps emit, merge modes over whole outputs, rows normalized, included in _kernels.pyx.
+
+
+def normalize(x, gamma, beta, double epsilon, out, bint keep_mean=False, bint about_zero=False):
+    """Each row of x (..., N) with mean 0 and variance 1, times gamma (N,) plus beta (N,), which may be None.
+
+    `keep_mean`: only divided by the deviation; `about_zero`: divided by the root of the mean square. In float64, rounded
+    once.
+    """
+    cdef const float* at = floats(checked("x", x, (None,) * max(1, getattr(x, "ndim", 1))))
+    cdef float* to = floats(checked("out", out, x.shape, True))
+    cdef Py_ssize_t n = x.shape[x.ndim - 1], rows = x.size // n if n else 0, start
+    cdef const float* gamma_at = NULL
+    cdef const float* beta_at = NULL
+    cdef const fbl_kernels* table = _table
+    if table == NULL:
+        raise RuntimeError("this fastbilstm was built without vector kernels")
+    if gamma is not None:
+        gamma_at = floats(checked("gamma", gamma, (n,)))
+    if beta is not None:
+        beta_at = floats(checked("beta", beta, (n,)))
+    apart("out", out, {"x": x, "gamma": gamma, "beta": beta})
+    cdef Py_ssize_t block = max(1, SIGNAL_WORK // (ROW_WORK * max(1, n)))
+    with nogil:
+        start = 0
+        while start < rows:
+            if start:
+                look_for_signals()
+            table.normalize(
+                min(block, rows - start), n, at + start * n, gamma_at, beta_at, epsilon, keep_mean, about_zero,
+                to + start * n,
+            )
+            start += block
+    return out
 
 
 def fill_masked(outputs, mask, str how, initial, bint reverse, bint flip, Py_ssize_t offset, Py_ssize_t units):

@@ -21,11 +21,14 @@ from .folding import (
     cell_of,
     has_attention_kernel,
     has_kernels,
+    has_stack_kernels,
     is_linear,
     row_function,
     scale_and_offset,
     scaled,
 )
+from .vector_normalization import VectorNormalization
+from .vector_windows import WINDOWS
 
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
 DENSE = (core.Dense, quantized.Int8WeightsDense)
@@ -361,6 +364,9 @@ class Builder:
             return self.cached(layer, lambda: engine_recurrent.recurrent(layer)), "vector"
         if type(layer) in DENSE:
             return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
+        make = self.kernels_of(layer)
+        if make is not None:
+            return self.cached(layer, lambda: make(layer)), "vector"
         unmasked = call is not None and call.plain and not any(map(self.is_masked, call.refs))
         function = row_function(layer) if unmasked else None
         if isinstance(layer, activation.Activation):
@@ -369,6 +375,16 @@ class Builder:
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
         return layer, "elementwise" if layer.exact else "numpy"
+
+    def kernels_of(self, layer):
+        """The class over kernels that replaces a layer which nothing is fused with; None if there is none."""
+        if isinstance(layer, normalization.LayerNormalization) and not isinstance(
+            layer, normalization.UnitNormalization
+        ):
+            return VectorNormalization
+        if has_stack_kernels(layer):
+            return engine_recurrent.VectorStacked
+        return next((make for kind, make in WINDOWS.items() if isinstance(layer, kind)), None)
 
     def drop_unread(self):
         """Forget calls that no result needs: an Embedding that went into what read it, say."""
