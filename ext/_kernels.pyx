@@ -131,7 +131,7 @@ def use(name):
 # ---- memory and checks ----------------------------------------------------------------------------------------------
 
 
-cdef inline Py_ssize_t rounded_up(Py_ssize_t n, Py_ssize_t step) noexcept:
+cdef inline Py_ssize_t rounded_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
     return (n + step - 1) // step * step
 
 
@@ -408,6 +408,7 @@ include "_loop.pxi"
 include "_outputs.pxi"
 include "_stream.pxi"
 include "_attention.pxi"
+include "_multihead.pxi"
 include "_windows.pxi"
 
 _requested = os.environ.get("FASTBILSTM_ISA")

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..activations import kernel_code
 from ..graph import Ref, flatten_refs, map_refs
-from ..layers import Functional, Tensor, activation, core, normalization, quantized, recurrent, reshaping
+from ..layers import Functional, Tensor, activation, core, merging, normalization, quantized, recurrent, reshaping
 from ..layers.functional import Operation, TimeDistributed, autocast, cast_input
 from . import vector_layers as engine
 from . import vector_recurrent as engine_recurrent
@@ -27,6 +27,7 @@ from .folding import (
     scale_and_offset,
     scaled,
 )
+from .vector_multihead import VectorMultiHead, VectorScores
 from .vector_normalization import VectorNormalization
 from .vector_windows import WINDOWS
 
@@ -384,6 +385,10 @@ class Builder:
             return VectorNormalization
         if has_stack_kernels(layer):
             return engine_recurrent.VectorStacked
+        if type(layer) in (merging.Attention, merging.AdditiveAttention):
+            return VectorScores
+        if type(layer).__name__ in ("MultiHeadAttention", "GroupQueryAttention"):
+            return VectorMultiHead
         return next((make for kind, make in WINDOWS.items() if isinstance(layer, kind)), None)
 
     def drop_unread(self):
