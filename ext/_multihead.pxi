@@ -115,14 +115,16 @@ cdef int _attend_head(void* argument, Py_ssize_t thread, const volatile int* sto
                         if not kept[t]:
                             block[r * at.stride + t] = 0
             y = at.out + (b * at.queries + start) * out_stride + h * at.width
-            table.gemm(rows, at.values, at.width, block, at.stride, NULL, values, NULL, y, out_stride)
             for r in range(rows):
-                for t in range(at.width):
-                    y[r * out_stride + t] *= share[r]
+                row = block + r * at.stride
+                for t in range(at.values):
+                    row[t] *= share[r]
                 if at.weights != NULL:
-                    row = at.weights + ((b * at.heads + h) * at.queries + start + r) * at.values
-                    for t in range(at.values):
-                        row[t] = block[r * at.stride + t] * share[r]
+                    memcpy(
+                        at.weights + ((b * at.heads + h) * at.queries + start + r) * at.values, row,
+                        at.values * sizeof(float),
+                    )
+            table.gemm(rows, at.values, at.width, block, at.stride, NULL, values, NULL, y, out_stride)
             start += BLOCK
     return 0
 
