@@ -192,4 +192,13 @@ def attend_heads(
     at.size = rounded_up(at.size + (elements((at.values, at.depth)) if additive is not None else 0), 16)
     at.places = scratch.place((name, "heads"), (at.threads, at.size))
     run_parts(_attend_head, &at, at.threads, at.threads)
+    cdef Tape tape = recording()
+    if tape is not None:
+        tape.broken |= mask is not None or at.threads > 1
+        written = (out,) if weights is None else (out, weights)
+        (<Heads*> tape.add(_attend_again, sizeof(Heads), (query, key, value), written, (scratch, additive)))[0] = at
     return out
+
+
+cdef int _attend_again(void* record) except -1 nogil:
+    return _attend_head(record, 0, NULL)

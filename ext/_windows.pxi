@@ -92,7 +92,7 @@ cdef void _place(fbl_windows* at, x, tuple windows) except *:
     at.first_channel = 0
 
 
-cdef _run_slide(Slide* s, x, out, tuple windows, Py_ssize_t columns, Py_ssize_t n_threads):
+cdef _run_slide(Slide* s, x, out, tuple windows, Py_ssize_t columns, Py_ssize_t n_threads, kept):
     counts = tuple(window[0] for window in windows)
     s.x = floats(checked("x", x, (None,) * x.ndim))
     s.out = floats(checked("out", out, (x.shape[0], *counts, columns), True))
@@ -103,7 +103,15 @@ cdef _run_slide(Slide* s, x, out, tuple windows, Py_ssize_t columns, Py_ssize_t 
     s.blocks = (s.windows + WINDOWS - 1) // WINDOWS
     s.threads = max(1, min(n_threads, s.batch * s.blocks))
     run_parts(_slide, s, s.threads, s.threads)
+    cdef Tape tape = recording()
+    if tape is not None:
+        tape.broken |= s.threads > 1
+        (<Slide*> tape.add(_slide_again, sizeof(Slide), (x,), (out,), kept))[0] = s[0]
     return out
+
+
+cdef int _slide_again(void* record) except -1 nogil:
+    return _slide(record, 0, NULL)
 
 
 def convolve(
@@ -150,7 +158,7 @@ def convolve(
         s.code = FBL_LINEAR
     n_threads = max(1, n_threads)
     s.panels = scratch.place((name, "panels"), (n_threads, WINDOWS, s.depth))
-    return _run_slide(&s, x, out, windows, s.groups * s.filters, n_threads)
+    return _run_slide(&s, x, out, windows, s.groups * s.filters, n_threads, (kernels, places, scratch, activation))
 
 
 def pool(x, out, windows, bint mean, Py_ssize_t n_threads=1):
@@ -164,4 +172,4 @@ def pool(x, out, windows, bint mean, Py_ssize_t n_threads=1):
     _place(&s.at, x, windows)
     s.table, s.pools, s.mean = _table, True, mean
     s.groups, s.filters, s.depth = 1, s.at.channels, elements(s.at.taps)
-    return _run_slide(&s, x, out, windows, s.at.channels, n_threads)
+    return _run_slide(&s, x, out, windows, s.at.channels, n_threads, None)

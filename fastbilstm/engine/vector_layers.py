@@ -131,7 +131,7 @@ class VectorActivation:
     def call(self, inputs, kwargs, states):
         x, mask = inputs[0]
         y = states.array(*x.shape)
-        y[...] = x
+        _kernels.concatenate([contiguous(x)], y)
         self.activation.apply(y)
         return [Tensor(y, mask)]
 

@@ -81,6 +81,7 @@ class VectorMultiHead(MultiHeadAttention):
             weights=weights, n_threads=states.n_threads if parallel else 1,
         )  # fmt: skip
         if self.use_gate:
+            _kernels.breaks_tape()  # a step in NumPy, in place
             np.multiply(y, sigmoid(self.project("gate", x, states)), out=y)
         out = self.project("attention_output", y, states)
         out = out.reshape(*x.shape[:2], *self.out_sizes)

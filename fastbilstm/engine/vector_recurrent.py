@@ -197,6 +197,9 @@ class VectorBidirectional(Bidirectional):
         jobs = [part.job(x, rows, states.name(), start) for part, start in zip(self.inner, (first, second))]
         finals = self.run_jobs(jobs, rows, states)
         last = [part.last_output(f[0], mask, rows, part.masked_output) for part, f in zip(self.inner, finals)]
+        if self.merge_mode == "concat":
+            y = states.array(rows.batch, sum(part.packed.units for part in self.inner))
+            return [_kernels.concatenate(last, y)], *finals
         return (last if self.merge_mode is None else [merge(*last, self.merge_mode)]), *finals
 
     def run_sequences(self, x, mask, rows, first, second, states):
