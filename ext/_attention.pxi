@@ -163,7 +163,6 @@ def attention(query, value, key, query_mask, value_mask, float scale, bint poole
         At most; they share the queries of a row.
     """
     cdef Py_ssize_t batch, queries, depth, values, width, b, nq, nv, r, k, lanes, stride
-    breaks_tape()
     batch, queries, depth = checked("query", query, (None, None, None)).shape
     values, width = checked("value", value, (batch, None, None)).shape[1:]
     cdef const float* q_at = floats(query)
@@ -255,7 +254,6 @@ def mean_over_time(x, mask, out, Scratch scratch not None, name):
     Sums of 16 rows in float32, those in float64.
     """
     cdef Py_ssize_t batch, timesteps, width, b, t, k, part, count, block
-    breaks_tape()
     batch, timesteps, width = checked("x", x, (None, None, None)).shape
     cdef const float* x_at = floats(x)
     cdef float* out_at = floats(checked("out", out, (batch, width), True))

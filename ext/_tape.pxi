@@ -1,9 +1,10 @@
 # Tape: the kernels that one prediction called, run again for another input of the same shape without Python, included in
 # _kernels.pyx.
 #
-# While a Tape records, each operation below gives it a copy of its struct: sizes, packed weights, addresses of buffers. What
-# an operation reads must be the input of the tape or what an earlier one wrote; anything else (a NumPy result, a mask)
-# breaks the tape, and the prediction goes on to run in Python. `verify` runs it once over buffers filled with NaN.
+# While a Tape records, each operation gives it a copy of its struct: sizes, packed weights, addresses of buffers. A layer
+# without kernels is a Python step between them, see `step`. What an operation reads must be the input of the tape or what
+# an earlier one wrote; anything else (a mask, say) breaks the tape, and the prediction goes on to run in Python. `verify`
+# runs the tape once over buffers filled with NaN.
 
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdlib cimport free, malloc
@@ -21,7 +22,7 @@ cdef struct Entry:
 cdef class Tape:
     cdef Entry* entries
     cdef Py_ssize_t count, capacity, rows_bytes
-    cdef list kept, written, outputs
+    cdef list kept, written, outputs, steps
     cdef readonly bint broken
     cdef readonly object input
     cdef object shapes
@@ -32,7 +33,7 @@ cdef class Tape:
         """x: an input as `is_plain` takes it, of token ids below `limit` where there is one."""
         self.input = aligned(x.shape, x.dtype)
         self.input[...] = x
-        self.kept, self.written, self.outputs = [], [self.input], []
+        self.kept, self.written, self.outputs, self.steps = [], [self.input], [], []
         self.has_ids = limit is not None
         self.limit = min(limit, INT32_MAX) if limit is not None else 0
 
@@ -68,12 +69,18 @@ cdef class Tape:
 
     cdef bint knows(self, array):
         """Whether an array lies in the input or in what an operation of the tape has written."""
+        if not array.flags.c_contiguous or not array.size:
+            return False
         cdef size_t start = <size_t> floats(array), first
         for other in self.written:
             first = <size_t> floats(other)
             if first <= start and start + <size_t> array.nbytes <= first + <size_t> other.nbytes:
                 return True
         return False
+
+    def breaks(self):
+        """Give up: the answer depends on more than operations and steps."""
+        self.broken = True
 
     cdef void* add(self, Again run, size_t size, tuple reads, tuple writes, keep) except NULL:
         """Room for the record of an operation; the tape is broken if it reads what is not known."""
@@ -98,11 +105,35 @@ cdef class Tape:
         self.kept.append((reads, writes, keep))
         return record
 
+    def step(self, function, reads, results):
+        """A step in Python: `function()` gives the arrays `results` again, of new numbers in the arrays `reads`.
+
+        Returns the arrays that later operations read: those results that are views of what the tape knows, copies of the
+        others.
+        """
+        results = [y if self.knows(y) else np.array(y, order="C") for y in results]
+        copies = [None if self.knows(y) else y for y in results]
+        if any([y is not None for y in copies]):
+            self.add(NULL, 1, tuple(reads), tuple([y for y in copies if y is not None]), None)
+            self.steps.append((function, copies))
+        return results
+
     cdef play(self):
-        cdef Py_ssize_t k
-        with nogil:
-            for k in range(self.count):
-                self.entries[k].run(self.entries[k].record)
+        cdef Py_ssize_t k = 0
+        steps = iter(self.steps)
+        while k < self.count:
+            if self.entries[k].run == NULL:
+                function, copies = next(steps)
+                for copy, y in zip(copies, function()):
+                    if copy is not None and copy.shape != y.shape:
+                        raise RuntimeError(f"a step gave an array of shape {y.shape} where it gave {copy.shape} before")
+                    if copy is not None:
+                        copy[...] = y
+                k += 1
+            with nogil:
+                while k < self.count and self.entries[k].run != NULL:
+                    self.entries[k].run(self.entries[k].record)
+                    k += 1
 
     def run(self, x):
         """The outputs for another input of the same shape and dtype, new arrays; None if a token id is out of range."""
@@ -117,7 +148,7 @@ cdef class Tape:
         self.play()
         found = []
         for y in self.outputs:
-            copy = np.empty(y.shape, np.float32)
+            copy = np.empty(y.shape, y.dtype)
             memcpy(floats(copy), floats(y), copy.nbytes)
             found.append(copy)
         return found
@@ -164,8 +195,12 @@ cdef Tape _recording = None
 cdef unsigned long _recorder = 0
 
 
-cdef inline Tape recording():
+def recorder():
     """The tape that records what this thread calls, or None."""
+    return recording()
+
+
+cdef inline Tape recording():
     return _recording if _recording is not None and PyThread_get_thread_ident() == _recorder else None
 
 

@@ -6,6 +6,7 @@ product beside them, the mean over queries through Attention. Knows nothing of f
 """
 
 import copy
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +70,7 @@ class Network(Functional):
     run it now, where they do; by index in the graph.
     """
 
+    has_kernels = True
     # What a plan needs of the engine, which it does not import.
     new_scratch, new_context, is_plain = engine.Scratch, engine.Context, staticmethod(engine.is_plain)
 
@@ -97,14 +99,16 @@ class Network(Functional):
         return [values[ref.node][ref.tensor] for ref in self.results]
 
     def run(self, step, values, states):
-        layer = step.layer
         if step.refs is None:
             args = map_refs(lambda ref: values[ref.node][ref.tensor], step.args)
             kwargs = map_refs(lambda ref: values[ref.node][ref.tensor], step.kwargs)
-            values[step.number] = self.call_part(layer, args, kwargs, states)
-            return
-        layer, tensors, kwargs = self.plain_call(step, values)
-        values[step.number] = layer.call(tensors, kwargs, states)
+            call = partial(self.call_part, step.layer, args, kwargs)
+        else:
+            call = partial(step.layer.call, *self.plain_call(step, values)[1:])
+        values[step.number] = found = call(states)
+        if (tape := engine.recorder()) is not None and not getattr(step.layer, "has_kernels", False):
+            refs = flatten_refs((step.args, step.kwargs))
+            values[step.number] = noted(tape, call, [values[ref.node][ref.tensor] for ref in refs], found)
 
     def plain_call(self, step, values):
         """(layer, tensors, kwargs) of a step whose arguments are plain tensors."""
@@ -118,6 +122,20 @@ class Network(Functional):
         ref = step.refs[0]
         batch, timesteps = values[ref.node][ref.tensor].value.shape[:2]
         return engine.worth_a_thread(2 * step.layer.work, batch * timesteps)
+
+
+def noted(tape, call, inputs, outputs):
+    """The Tensors of a layer without kernels, which becomes a step of the tape that records."""
+    if any(tensor.mask is not None for tensor in (*inputs, *outputs)):
+        tape.breaks()
+        return outputs
+    scratch = engine.Scratch()
+
+    def again():
+        with np.errstate(all="ignore"):
+            return [y for y, _ in call(engine.Context({}, scratch, 1))]
+
+    return [Tensor(y) for y in tape.step(again, [x for x, _ in inputs], [y for y, _ in outputs])]
 
 
 class Call:
@@ -359,7 +377,7 @@ class Builder:
         if isinstance(layer, TimeDistributed):
             wrapper = copy.copy(layer)
             inner, label = self.convert(layer.inner[0])
-            wrapper.inner = (inner,)
+            wrapper.inner, wrapper.has_kernels = (inner,), getattr(inner, "has_kernels", False)
             return wrapper, label
         if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
             return self.cached(layer, lambda: engine_recurrent.recurrent(layer)), "vector"

@@ -1,8 +1,8 @@
-"""Small predictions without Python: the kernels that one prediction called, run again for inputs of the same shape.
+"""Small predictions without Python: the kernels that one prediction called are run again for inputs of the same shape.
 
-A net whose every step is a kernel, without masks and states, calls the same kernels with the same sizes for every input of
-one shape. The second prediction of a shape is recorded (ext/_tape.pxi); those after it copy their input and run the
-record in one compiled call. What is given then has the same bits: the same kernels read the same weights.
+Without masks and states, a net calls the same kernels with the same sizes for every input of one shape. The second
+prediction of a shape is recorded (ext/_tape.pxi). Those after it copy their input and run the record in one compiled
+call, which calls Python for layers without kernels alone. The bits are the same: the same kernels, the same weights.
 """
 
 import numpy as np

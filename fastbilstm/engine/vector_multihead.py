@@ -75,9 +75,11 @@ class VectorMultiHead(MultiHeadAttention):
         weights = None
         if kwargs.get("return_attention_scores"):
             weights = states.array(len(x), heads, x.shape[1], key.shape[1])
-        parallel = worth_a_thread(heads * (depth + width), x.size // max(1, x.shape[2]) * key.shape[1])
+        steps = len(x) * x.shape[1] * key.shape[1]
+        parallel = worth_a_thread(heads * (depth + width), steps)
+        mask = wide_mask(mask, key.shape[1])
         _kernels.attend_heads(
-            query, key, value, heads, groups, wide_mask(mask, key.shape[1]), masked, zeroes, scale, y, states.scratch, states.name(),
+            query, key, value, heads, groups, mask, masked, zeroes, scale, y, states.scratch, states.name(),
             weights=weights, n_threads=states.n_threads if parallel else 1,
         )  # fmt: skip
         if self.use_gate:
@@ -131,8 +133,9 @@ class VectorScores(Attention):
             weights = states.array(len(query), 1, query.shape[1], key.shape[1])
         depth = query.shape[2]
         parallel = worth_a_thread(depth + value.shape[2], len(query) * query.shape[1] * key.shape[1])
+        keep = wide_mask(keep, key.shape[1])
         _kernels.attend_heads(
-            query, key, value, 1, 1, wide_mask(keep, key.shape[1]), None, False, self.scale, y, states.scratch, states.name(),
+            query, key, value, 1, 1, keep, None, False, self.scale, y, states.scratch, states.name(),
             self.score_matrix(depth), weights, states.n_threads if parallel else 1,
         )  # fmt: skip
         if query_mask is not None:
