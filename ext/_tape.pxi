@@ -154,6 +154,7 @@ cdef class Tape:
         return found
 
 
+@cython.final
 @cython.auto_pickle(False)
 cdef class Tapes:
     """Tapes by the shape of the input; while a thread plays one, it is out of the list."""

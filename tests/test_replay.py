@@ -3,8 +3,6 @@
 A tape is recorded when a shape comes for the second time; the third prediction plays it.
 """
 
-import threading
-
 import numpy as np
 import pytest
 from cases import CASES

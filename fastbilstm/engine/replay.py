@@ -15,25 +15,23 @@ MOST_ROWS, MOST_BYTES = 36, 2**20
 MOST_SHAPES = 16
 
 
-class Replay(_kernels.Tapes):
+class Replay:
     """The tapes of a plan with one input; `id_limit`: how many token ids there are, None for an input of floats."""
 
-    def __new__(cls, id_limit):
-        return super().__new__(cls, id_limit is not None)
-
     def __init__(self, id_limit):
-        self.id_limit, self.seen = id_limit, {}
+        self.id_limit, self.seen, self.tapes = id_limit, {}, _kernels.Tapes(id_limit is not None)
+        self.run = self.tapes.run
         self.kind = np.float32 if id_limit is None else np.int32
 
     def learn(self, plan, x):
         """The outputs of the plan for one chunk on one thread; recorded when its shape comes for the second time."""
         rows = slice(0, len(x))
         small = 0 < len(x) <= MOST_ROWS and x.nbytes <= MOST_BYTES
-        if not small or x.dtype != self.kind or not x.flags.c_contiguous or x.shape in self.by_shape:
+        if not small or x.dtype != self.kind or not x.flags.c_contiguous or x.shape in self.tapes.by_shape:
             return plan.run_chunk([x], rows, {}, 1)
         if x.shape not in self.seen:
             while len(self.seen) >= MOST_SHAPES:
-                self.by_shape.pop(self.seen.pop(next(iter(self.seen))), None)
+                self.tapes.by_shape.pop(self.seen.pop(next(iter(self.seen))), None)
             self.seen[x.shape] = x.shape
             return plan.run_chunk([x], rows, {}, 1)
         tape = _kernels.Tape(x, self.id_limit)
@@ -44,5 +42,5 @@ class Replay(_kernels.Tapes):
         finally:
             tape.end()
         results = [np.array(y) for y in arrays]
-        self.by_shape[x.shape] = [tape] if tape.verify(arrays) else []
+        self.tapes.by_shape[x.shape] = [tape] if tape.verify(arrays) else []
         return results
