@@ -138,7 +138,8 @@ class Plan(Record):
             size = max(1, min(size, -(-rows // n_threads)))
         if cuts is None:
             chunks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
-            if len(chunks) == 1 and n_threads == 1 and self.replay is not None and apart:
+            plain = n_threads == 1 and type(arrays[0]) is np.ndarray
+            if len(chunks) == 1 and plain and apart and self.replay is not None:
                 return self.replay.learn(self, arrays[0])
             if len(chunks) == 1:
                 return self.run_chunk(arrays, chunks[0], states, n_threads)
