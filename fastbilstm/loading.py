@@ -5,6 +5,8 @@ Tells kinds apart by content, never by suffix. Keras files are read by `keras/`,
 
 import os
 
+from . import safe_files
+from .checks import check_not_read
 from .converted import fbl_file
 from .errors import FastBiLSTMError, FileFormatError, InputError
 from .model import Model
@@ -70,14 +72,19 @@ def _read(source, head, label, config, outputs):
         return fbl_file.read(source, label)
     from .keras import reader  # imports h5py, an optional package
 
+    known = None if isinstance(source, bytes) else safe_files.identity(source)
     if head.startswith(reader.ZIP_MAGIC) or reader.is_hdf5(head, source):
-        return (*reader.read_keras(source, head, label, config, outputs), None, {})
-    if head.lstrip().startswith(b"{"):
-        return (*reader.read_sharded(source, label, config, outputs), None, {})
-    raise FileFormatError(
-        f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5, .weights.json); "
-        f"it begins with {head[:8]!r}"
-    )
+        found = reader.read_keras(source, head, label, config, outputs)
+    elif head.lstrip().startswith(b"{"):
+        found = reader.read_sharded(source, label, config, outputs)
+    else:
+        raise FileFormatError(
+            f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5, .weights.json); "
+            f"it begins with {head[:8]!r}"
+        )
+    if known is not None and not safe_files.is_still(source, known):
+        raise FileFormatError(f"{label}: was changed or replaced while it was read; load it again")
+    return (*found, None, {})
 
 
 def load(
@@ -98,6 +105,11 @@ def load(
     path : str, PathLike, bytes or binary file object
         A converted file (.fbl), or a Keras file of any version from 1.0 on: .h5 / .hdf5, .keras, .weights.h5, and
         .weights.json with its shards beside it. The kind is found from the content.
+
+        A converted file of more than 64 MiB stays mapped, and processes share its pages: to replace it rename another
+        file to its name, as `convert` and `save` do. After it was written into where it lies, predictions raise
+        FileFormatError; if it is made shorter while one runs, the system ends the process. Give its bytes to have it
+        in memory. Smaller files are read into memory.
     config : dict, str or PathLike, optional
         For files that hold weights only: the architecture as a dictionary, JSON text, or the path of a JSON or YAML
         file.
@@ -149,6 +161,7 @@ def load(
             model.check_vector(vector)
         if bundle.get("labels") is not None:
             model.labels = bundle["labels"]
+        model._check_file()
     except InputError as error:
         raise FileFormatError(f"{label}: its labels do not fit it: {error}") from error
     except FileFormatError as error:
@@ -217,9 +230,13 @@ def convert(
     FileFormatError, UnsupportedLayerError, MissingExtraError
         See `load`; FileFormatError also if `target` exists and `overwrite` is false.
     InputError
-        If tokenizer or labels do not fit the model: an id beyond its Embedding, a label too many.
+        If tokenizer or labels do not fit the model: an id beyond its Embedding, a label too many; or if `target` is one
+        of the files that are read (a converted `source` may be replaced).
     """
-    if not overwrite and os.path.exists(target):
+    # A converted file may be replaced by itself with texts and labels: it loses nothing.
+    read = [path for path in (source, config, tokenizer, labels) if isinstance(path, (str, os.PathLike))]
+    check_not_read(target, [path for path in read if path is not source or not _is_converted(path)])
+    if not overwrite and os.path.lexists(target):
         raise FileFormatError(f"{os.fspath(target)}: exists already; allow it with overwrite=True (--overwrite)")
     model = load(source, config=config, outputs=outputs)
     given = {"tokenizer": tokenizer, "tokenizer_type": tokenizer_type, "num_words": num_words, "labels": labels}
@@ -232,6 +249,10 @@ def convert(
         model.vector = _record_with_keras(source, config, outputs, model)
     model.save(target, overwrite=overwrite)
     return load(target)
+
+
+def _is_converted(path):
+    return fbl_file.looks_converted(_read_source(path)[1])
 
 
 def _record_with_keras(path, config, outputs, model):

@@ -87,9 +87,10 @@ class Model:
         source="model",
         text=None,
         labels=None,
+        mapped=None,
     ):
         self.graph, self.vector, self.source = graph, vector, source
-        self._tensors = tensors
+        self._tensors, self._mapped = tensors, mapped
         self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
         self._n_threads = check_whole("n_threads", n_threads)
         self._states, self._stream = {}, None
@@ -135,6 +136,7 @@ class Model:
     @property
     def layers(self):
         """List of LayerInfo, in Keras' order; models inside the model hold theirs in `.layers`."""
+        self._check_file()
         return [_layer_info(layer, self._tensors) for layer in _listed(self.graph.layers)]
 
     def get_weights(self):
@@ -154,6 +156,7 @@ class Model:
 
     def __call__(self, x):
         """Compute the outputs for one batch; see `predict`."""
+        self._check_file()
         arrays, rows, cuts = model_input.check(self._plan, x)
         self._check_batch(rows, rows)
         return self._pack(self._plan.predict(arrays, max(rows, 1), self._states, self.n_threads, cuts=cuts))
@@ -213,6 +216,7 @@ class Model:
             If an input has the wrong dtype, rank or size, holds a token id outside its Embedding, or has rows of
             different lengths where padding matters: names the layer.
         """
+        self._check_file()
         arrays, rows, cuts = model_input.check(self._plan, x, model_input.Options(pad, maxlen, truncating, value))
         if batch_size is None:
             fixed = self.graph.inputs[0].shape[0] if self._plan.stateful else None
@@ -278,7 +282,8 @@ class Model:
             raise InputError(f"model {self.name!r} holds no model {name!r}; those inside it: {held}")
         options = {"dtype": self.dtype, "backend": self.backend, "memory_budget": self._plan.memory_budget}
         source = f"{self.source}, {name}"
-        part = Model(models[name].graph, self._tensors, n_threads=self._n_threads, source=source, **options)
+        options |= {"n_threads": self._n_threads, "source": source, "mapped": self._mapped}
+        part = Model(models[name].graph, self._tensors, **options)
         if self._text is not None or self._labels is not None:
             from .converted import text_and_labels
 
@@ -318,8 +323,11 @@ class Model:
         """
         from .converted import self_check
 
+        self._check_file()
         vector = self.vector or self_check.make(self.graph, self._tensors)
-        fbl_file.write(path, self.graph, self._tensors, vector, overwrite, self._stored_text(), self._labels)
+        content = fbl_file.to_bytes(self.graph, self._tensors, vector, self._stored_text(), self._labels)
+        self._check_file()
+        fbl_file.write_file(path, content, overwrite)
 
     def self_check(self):
         """Run the recorded self-check vector (or, for a Keras file, a fresh one) and compare.
@@ -331,14 +339,19 @@ class Model:
         """
         from .converted import self_check
 
+        self._check_file()
         vector = self.vector or self_check.make(self.graph, self._tensors)
         fresh = Model(
             self.graph, self._tensors, dtype=self.dtype, backend=self.backend, memory_budget=self._plan.memory_budget
         )
-        return self_check.check(fresh, vector)
+        result = self_check.check(fresh, vector)
+        self._check_file()
+        return result
 
     def __reduce__(self):
-        tensors = {name: np.asarray(array) for name, array in self._tensors.items()}
+        take = np.asarray if self._mapped is None else np.array
+        tensors = {name: take(array) for name, array in self._tensors.items()}
+        self._check_file()
         options = {
             "dtype": self.dtype,
             "backend": self.backend,
@@ -365,7 +378,14 @@ class Model:
                 f"its self-check vector has {len(vector.outputs)} outputs, the model {len(self.graph.outputs)}"
             )
 
+    def _check_file(self):
+        """Raise FileFormatError if the arrays lie in a mapped file that was written into since."""
+        if self._mapped is not None:
+            self._mapped.check()
+
     def _pack(self, outputs):
+        """The outputs as the Keras model gives them."""
+        self._check_file()
         if (keys := self.graph.output_keys) is not None:
             return dict(zip(keys, outputs))
         if (numbers := self.graph.output_nesting) is not None:
@@ -384,7 +404,7 @@ class Model:
 
     @property
     def text(self):
-        if isinstance(self._text, (bytes, np.ndarray)):
+        if isinstance(self._text, bytes):
             from .converted import text_and_labels
 
             self._text = text_and_labels.opened_text(self, self._text)
@@ -408,8 +428,8 @@ class Model:
 
     def _stored_text(self):
         """The text encoder as files hold it, JSON in bytes, or None; parsed only when it is asked for."""
-        if self._text is None or isinstance(self._text, (bytes, np.ndarray)):
-            return self._text if self._text is None else bytes(self._text)
+        if self._text is None or isinstance(self._text, bytes):
+            return self._text
         return self._text.to_json().encode()
 
     def predict_text(self, texts, batch_size=None, n_threads=None):

@@ -13,7 +13,7 @@ import fastbilstm
 PACKAGE = Path(fastbilstm.__file__).parent
 # From the ground up; each name is a folder or a file of the package. A room imports what stands before it.
 ORDER = [
-    *("_version", "errors", "record", "checks", "tolerances", "_kernels", "_recurrent"),
+    *("_version", "errors", "record", "checks", "safe_files", "tolerances", "_kernels", "_recurrent"),
     *("graph", "activations", "layers", "analysis", "inputs", "keras", "engine", "preprocessing", "converted"),
     *("scoring", "model", "loading", "clusters", "report", "cli"),
     *("batches", "dask", "weights_file", "__init__"),

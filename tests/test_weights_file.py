@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 import fastbilstm
+from fastbilstm.converted import fbl_file
 from fastbilstm.tolerances import compare
 
 V1 = Path(__file__).parent / "golden" / "format_v1.fbl"
@@ -69,7 +70,8 @@ def test_same_model_same_bytes(tmp_path, path):
     assert (tmp_path / "again.fbl").read_bytes() == path.read_bytes()
 
 
-def test_arrays_are_views_of_the_mapped_file(path):
+def test_arrays_of_a_large_file_are_views_of_the_mapped_file(path, monkeypatch):
+    monkeypatch.setattr(fbl_file, "MAPPED_FROM", 100)
     model = fastbilstm.load(path)
     for array in model.get_weights():
         assert not array.flags.writeable and array.flags.aligned and array.flags.c_contiguous
@@ -81,8 +83,10 @@ def test_arrays_are_views_of_the_mapped_file(path):
             array[...] = 0
 
 
-def test_arrays_of_bytes_are_read_only_too(path):
-    assert not any(array.flags.writeable for array in fastbilstm.load(path.read_bytes()).get_weights())
+def test_arrays_of_a_small_file_and_of_bytes_are_read_only_too(path):
+    for source in (path, path.read_bytes()):
+        for array in fastbilstm.load(source).get_weights():
+            assert not array.flags.writeable and array.flags.aligned and array.flags.c_contiguous
 
 
 @pytest.mark.parametrize("offset", range(1, 9))

@@ -157,10 +157,12 @@ class Stream:
         InputError
             If an array does not fit; the stream then stands where it stood before.
         """
-        fast = self._fast
+        fast, check_file = self._fast, self.model._check_file
+        check_file()
         if fast is not None:
             y = fast.push(x)
             if y is not None:
+                check_file()
                 return y
         arrays, timed = self._check(x)
         states = self._all_states()
