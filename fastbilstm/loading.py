@@ -3,6 +3,7 @@
 Tells kinds apart by content, never by suffix. Keras files are read by `keras/`, imported only when one is met.
 """
 
+import contextlib
 import os
 
 from . import safe_files
@@ -43,18 +44,22 @@ def _read_source(path):
         raise FileFormatError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _naming(error, label):
-    """The error with the name of the file in it; what checks graphs and layers does not know the file."""
-    return error if label in str(error) else FileFormatError(f"{label}: {error}")
+@contextlib.contextmanager
+def _naming(label):
+    """Errors get the name of the file; what checks graphs and layers does not know it."""
+    try:
+        yield
+    except FileFormatError as error:
+        if label in str(error):
+            raise
+        raise FileFormatError(f"{label}: {error}") from error
 
 
 def read_model_file(path, config=None, outputs=None):
     """Return (graph, tensors, vector or None, dict of text and labels, label) of a converted or a Keras file."""
     source, head, label = _read_source(path)
-    try:
+    with _naming(label):
         return (*_read(source, head, label, config, outputs), label)
-    except FileFormatError as error:
-        raise _naming(error, label) from error
 
 
 def _read(source, head, label, config, outputs):
@@ -145,7 +150,7 @@ def load(
         If an optional package is needed and not installed.
     """
     graph, tensors, vector, bundle, label = read_model_file(path, config, outputs)
-    try:
+    with _naming(label):
         model = Model(
             graph,
             tensors,
@@ -160,12 +165,11 @@ def load(
         if vector is not None:
             model.check_vector(vector)
         if bundle.get("labels") is not None:
-            model.labels = bundle["labels"]
+            try:
+                model.labels = bundle["labels"]
+            except InputError as error:
+                raise FileFormatError(f"{label}: its labels do not fit it: {error}") from error
         model._check_file()
-    except InputError as error:
-        raise FileFormatError(f"{label}: its labels do not fit it: {error}") from error
-    except FileFormatError as error:
-        raise _naming(error, label) from error
     if check:
         result = model.self_check()
         if not result:
