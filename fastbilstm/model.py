@@ -265,6 +265,7 @@ class Model:
         ------
         InputError
             In the turn of a chunk that does not fit the model; names the chunk, counted from 0, or the row of the file.
+            At the end, if the file was changed or replaced meanwhile.
         """
         from .scoring.loop import predict_iter
 

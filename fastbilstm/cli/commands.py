@@ -192,6 +192,9 @@ def run(function, args):
     except (FastBiLSTMError, ImportError) as error:
         print(f"fastbilstm: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"fastbilstm: the memory did not suffice {error}".rstrip(), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("fastbilstm: interrupted", file=sys.stderr)
         return 130

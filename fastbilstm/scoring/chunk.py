@@ -17,6 +17,8 @@ class Chunk:
         The line of the file that each row begins at, from 1.
     bad : dict of int to str
         Rows (within the chunk) without an answer, and the reasons.
+    read : int
+        Bytes of the file, from its beginning, that hold all rows up to the last of these.
     outputs : dict of str to array or None
         Columns of the answers, a value for each row; rows of `bad` hold nothing of meaning.
     """
@@ -26,6 +28,7 @@ class Chunk:
     columns: object
     lines: list | None = None
     bad: dict = dataclasses.field(default_factory=dict)
+    read: int = 0
     outputs: dict | None = None
 
     def place(self, row):

@@ -12,6 +12,7 @@ import zipfile
 
 import numpy as np
 
+from .. import safe_files
 from ..checks import read_file
 from ..errors import FileFormatError, InputError, MissingExtraError, unreadable
 from . import columns as tables
@@ -34,6 +35,14 @@ TEXT = "text"
 CHUNK_BYTES = 8 * 2**20
 LINE_BYTES = 64 * 2**20
 _MAGIC = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"PAR1": "parquet"}
+
+
+def identity_of(path):
+    """See `safe_files.identity`."""
+    try:
+        return safe_files.identity(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def format_of(path, given=None):
@@ -60,11 +69,14 @@ def open_input(path, format, model, columns=None, delimiter=","):
     Readers have `names` (columns, or None before they are known), `total` (rows, or None), `keeps` (whether columns go
     to the output), `chunks(rows, batch)` and `position()`, the part that is read, from 0 to 1.
     """
-    if format in ("npy", "npz"):
-        return _Arrays(path, format, model, columns)
-    if format == "parquet":
-        return _Parquet(path)
-    return {"csv": _Csv, "jsonl": _JsonLines, "txt": _Text}[format](path, model, delimiter)
+    try:
+        if format in ("npy", "npz"):
+            return _Arrays(path, format, model, columns)
+        if format == "parquet":
+            return _Parquet(path)
+        return {"csv": _Csv, "jsonl": _JsonLines, "txt": _Text}[format](path, model, delimiter)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------
@@ -76,11 +88,11 @@ class _Arrays:
     keeps = False
 
     def __init__(self, path, format, model, columns):
-        self.path, self.read, self.archive = path, 0, None
+        self.path, self.read, self.archive, self.size = path, 0, None, os.path.getsize(path)
         try:
             if format == "npy":
                 self.file = open(path, "rb")
-                sizes = {model.inputs[0].name: os.fstat(self.file.fileno()).st_size}
+                sizes = {model.inputs[0].name: self.size}
                 files = {model.inputs[0].name: self.file}
                 if len(model.inputs) > 1:
                     names = ", ".join(given.name for given in model.inputs)
@@ -119,7 +131,12 @@ class _Arrays:
                     f"{self.path}: cannot be read from row {start} on ({error}); is it damaged?"
                 ) from error
             self.read = start + count
-            yield Chunk(start, count, columns)
+            yield Chunk(start, count, columns, read=self._bytes_read())
+
+    def _bytes_read(self):
+        """An archive counts as a whole: its arrays lie one after the other, and are read beside each other."""
+        (member,) = self.members.values() if self.archive is None else [None]
+        return self.size if member is None or member.whole is not None else member.file.tell()
 
     def position(self):
         return self.read / max(1, self.total)
@@ -216,10 +233,10 @@ class _Lines:
             lines.append(line)
             held += size
             if len(kept) == rows or (held >= CHUNK_BYTES and len(kept) % batch == 0):
-                yield Chunk(start, len(kept), self.columns(kept), lines, bad)
+                yield Chunk(start, len(kept), self.columns(kept), lines, bad, self.read)
                 start, kept, lines, bad, held = start + len(kept), [], [], {}, 0
         if kept or not start:
-            yield Chunk(start, len(kept), self.columns(kept), lines, bad)
+            yield Chunk(start, len(kept), self.columns(kept), lines, bad, self.read)
 
 
 class _Csv(_Lines):
@@ -335,6 +352,7 @@ class _Parquet:
     def __init__(self, path):
         self.path, self.pa, self.read = path, import_pyarrow(f"{path}: Parquet"), 0
         self.errors = (self.pa.ArrowException, OSError)
+        self.group = self.group_rows = self.group_end = 0
         try:
             self.file = self.pa.parquet.ParquetFile(path)
         except self.errors as error:
@@ -349,9 +367,8 @@ class _Parquet:
         rows = max(batch, min(rows, CHUNK_BYTES * max(1, self.total) // width) // batch * batch)
         try:
             for found in self.file.iter_batches(batch_size=rows):
-                chunk = Chunk(self.read, found.num_rows, self._plain(found))
-                self.read += found.num_rows
-                yield chunk
+                start, self.read = self.read, self.read + found.num_rows
+                yield Chunk(start, found.num_rows, self._plain(found), read=self._bytes_read())
             if not self.read:
                 schema = self.file.schema_arrow
                 none = [self.pa.array([], field.type) for field in schema]
@@ -360,6 +377,18 @@ class _Parquet:
             raise InputError(
                 f"{self.path}: cannot be read from row {self.read} on ({error}); is it damaged?"
             ) from error
+
+    def _bytes_read(self):
+        """The end of the row group that was read last, and of those before it."""
+        metadata = self.file.metadata
+        while self.group < metadata.num_row_groups and self.group_rows < self.read:
+            group = metadata.row_group(self.group)
+            for column in map(group.column, range(group.num_columns)):
+                pages = (column.dictionary_page_offset, column.data_page_offset)
+                begin = min(offset for offset in pages if offset is not None)
+                self.group_end = max(self.group_end, begin + column.total_compressed_size)
+            self.group, self.group_rows = self.group + 1, self.group_rows + group.num_rows
+        return self.group_end
 
     def _plain(self, batch):
         """The batch with dictionaries replaced by their values."""
