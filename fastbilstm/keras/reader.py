@@ -11,7 +11,7 @@ from ..layers.quantized import PREFIX
 from .archive import read_archive
 from .assets import with_vocabularies
 from .config import MODELS, ConfigReader, split_config
-from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file
+from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file, size_of
 from .nodes import RECURRENT
 from .sharded import open_sharded
 from .weights import read_groups, read_paths
@@ -124,7 +124,7 @@ def read_keras(source, head, label, config=None, outputs=None):
             raise FileFormatError(f"{label}: metadata.json is no dictionary with a keras_version")
         version = KerasVersion.parse(metadata["keras_version"])
         inside = f"{label}: model.weights.h5"
-        with open_file(weights, inside) as file:
+        with open_file(weights, inside, size_of(source)) as file:
             read = lambda *a: read_paths(file, *a[:2], inside, a[2])  # noqa: E731
             return _assemble(model, version, label, outputs, read, vocabularies)
     with open_file(source, label) as file:

@@ -7,6 +7,7 @@ pyarrow for Parquet only.
 
 import csv
 import json
+import math
 import os
 import stat
 import zipfile
@@ -33,6 +34,9 @@ TEXT = "text"
 # Bytes of a chunk, roughly, and of a line or a field of text at most.
 CHUNK_BYTES = 8 * 2**20
 LINE_BYTES = 64 * 2**20
+# What a compressed array may take in memory at once, for each byte stored, from a size on that does no harm.
+MAX_RATIO = 100
+FREE_BYTES = 2**20
 _MAGIC = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"PAR1": "parquet"}
 
 
@@ -87,7 +91,7 @@ class _Arrays:
             if format == "npy":
                 self.file = open(path, "rb")
                 sizes = {model.inputs[0].name: os.fstat(self.file.fileno()).st_size}
-                files = {model.inputs[0].name: self.file}
+                files, stored = {model.inputs[0].name: self.file}, sizes
                 if len(model.inputs) > 1:
                     names = ", ".join(given.name for given in model.inputs)
                     raise InputError(f"{path}: a .npy file holds one input; give a .npz keyed by input name ({names})")
@@ -98,10 +102,16 @@ class _Arrays:
                 wanted = dict.fromkeys(name for _, found in chosen for name in found)
                 sizes = {name: members[name].file_size for name in wanted}
                 files = {name: self.archive.open(members[name]) for name in wanted}
-            self.members = {name: _Member(file, sizes[name], f"{path}, {name}") for name, file in files.items()}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-            if isinstance(error, (InputError, FileFormatError)):
-                raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+                size = os.path.getsize(path)
+                stored = {name: min(members[name].compress_size, size) for name in wanted}
+            self.members = {
+                name: _Member(file, sizes[name], stored[name], f"{path}, {name}") for name, file in files.items()
+            }
+        except (InputError, FileFormatError) as error:
+            raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # of zipfile, zlib, struct, tokenize and ast, from any damaged byte
             names = ", ".join(given.name for given in model.inputs)
             raise InputError(
                 f"{path}: neither a .npy file nor a .npz keyed by input name ({names}), without pickles ({error})"
@@ -120,7 +130,9 @@ class _Arrays:
             count = min(rows, self.total - start)
             try:
                 columns = {name: member.next(count) for name, member in self.members.items()}
-            except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            except (InputError, MemoryError):
+                raise
+            except Exception as error:  # of zipfile and zlib
                 raise InputError(
                     f"{self.path}: cannot be read from row {start} on ({error}); is it damaged?"
                 ) from error
@@ -134,7 +146,7 @@ class _Arrays:
 class _Member:
     """One array in a stream of bytes."""
 
-    def __init__(self, file, size, label):
+    def __init__(self, file, size, stored, label):
         version = np.lib.format.read_magic(file)
         if version > (2, 0):
             raise InputError(f"{label}: an array of version {version} holds no plain numbers or text")
@@ -144,8 +156,11 @@ class _Member:
             raise InputError(f"{label}: holds pickled objects, which are not read; .npy and .npz hold numbers or text")
         if not shape:
             raise InputError(f"{label}: holds a single number; expected rows")
+        if not all(0 <= length < 2**63 for length in shape):
+            raise InputError(f"{label}: has the shape {str(shape)[:80]}")
         self.rows, self.shape, self.file = shape[0], shape[1:], file
-        self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+        self.stored, self.label = stored, label
+        self.row_bytes = self.dtype.itemsize * math.prod(self.shape)
         here, expected = file.tell(), self.row_bytes * self.rows
         if size - here < expected:
             raise InputError(
@@ -154,13 +169,20 @@ class _Member:
         # Rows of an array in Fortran order are spread over the whole file.
         self.whole, self.taken = None, 0
         if fortran and self.row_bytes * self.rows:
+            self.check_size(expected)
             flat = np.frombuffer(file.read(expected), self.dtype)
             self.whole = flat.reshape(shape, order="F")
+
+    def check_size(self, size):
+        """Refuse to unpack so many bytes at once from far fewer."""
+        if size > max(FREE_BYTES, MAX_RATIO * self.stored):
+            raise InputError(f"{self.label}: claims {size} bytes where the file stores {self.stored}; refused")
 
     def next(self, rows):
         if self.whole is not None:
             self.taken += rows
             return self.whole[self.taken - rows : self.taken]
+        self.check_size(rows * self.row_bytes - CHUNK_BYTES)
         content = self.file.read(rows * self.row_bytes)
         if len(content) != rows * self.row_bytes:
             raise EOFError("the file ends early")
