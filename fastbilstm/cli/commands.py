@@ -178,6 +178,9 @@ def run(function, args):
     except (FastBiLSTMError, ImportError) as error:
         print(f"fastbilstm: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"fastbilstm: there is not enough memory ({error})", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("fastbilstm: interrupted", file=sys.stderr)
         return 130

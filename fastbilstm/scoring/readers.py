@@ -5,12 +5,14 @@ certainty about where rows begin (an open quote, a damaged archive) is an error.
 pyarrow for Parquet only.
 """
 
+import contextlib
 import csv
 import json
 import math
 import os
 import stat
 import zipfile
+from collections import Counter
 
 import numpy as np
 
@@ -34,6 +36,8 @@ TEXT = "text"
 # Bytes of a chunk, roughly, and of a line or a field of text at most.
 CHUNK_BYTES = 8 * 2**20
 LINE_BYTES = 64 * 2**20
+# Cells of a chunk of .jsonl: where all rows have the same keys, bytes give fewer.
+MAX_CELLS = 2 * CHUNK_BYTES
 # What a compressed array may take in memory at once, for each byte stored, from a size on that does no harm.
 MAX_RATIO = 100
 FREE_BYTES = 2**20
@@ -262,7 +266,7 @@ class _Csv(_Lines):
             raise InputError(f"{path}: the header (line 1) {self.broken[min(self.broken)]}")
         if not self.names:
             raise InputError(f"{path}: its first line is empty; expected the names of the columns")
-        doubled = sorted({name for name in self.names if self.names.count(name) > 1})
+        doubled = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if doubled:
             raise InputError(f"{path}: the header names {', '.join(map(repr, doubled))} twice")
 
@@ -326,6 +330,11 @@ class _JsonLines(_Lines):
         for row in rows:
             names.update(dict.fromkeys(row or ()))
         self.names = list(names)
+        if len(rows) * len(names) > MAX_CELLS:
+            raise InputError(
+                f"{self.path}: the rows up to line {self.line} have {len(names)} different keys, far more than a row "
+                "has; expected columns"
+            )
         return {name: [None if row is None else row.get(name) for row in rows] for name in names}
 
 
@@ -362,29 +371,46 @@ class _Parquet:
 
     def __init__(self, path):
         self.path, self.pa, self.read = path, import_pyarrow(f"{path}: Parquet"), 0
-        self.errors = (self.pa.ArrowException, OSError)
         try:
             self.file = self.pa.parquet.ParquetFile(path)
-        except self.errors as error:
+            self.names, self.total = list(self.file.schema_arrow.names), self.file.metadata.num_rows
+        except MemoryError:
+            raise
+        except Exception as error:  # of Arrow, from any damaged byte
             raise InputError(f"{path}: is no Parquet file that can be read ({error})") from error
-        self.names, self.total = list(self.file.schema_arrow.names), self.file.metadata.num_rows
         if len(set(self.names)) < len(self.names):
             raise InputError(f"{path}: two columns have the same name ({', '.join(self.names)})")
 
     def chunks(self, rows, batch):
-        metadata = self.file.metadata
-        width = max(1, sum(metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups)))
-        rows = max(batch, min(rows, CHUNK_BYTES * max(1, self.total) // width) // batch * batch)
-        try:
-            for found in self.file.iter_batches(batch_size=rows):
+        with self._naming():
+            metadata = self.file.metadata
+            width = max(1, sum(metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups)))
+            rows = max(batch, min(rows, CHUNK_BYTES * max(1, self.total) // width) // batch * batch)
+            batches = self.file.iter_batches(batch_size=rows)
+        while True:
+            with self._naming():
+                found = next(batches, None)
+                if found is None:
+                    break
+                found.validate(full=True)
                 chunk = Chunk(self.read, found.num_rows, self._plain(found))
-                self.read += found.num_rows
-                yield chunk
-            if not self.read:
+            self.read += found.num_rows
+            yield chunk
+        if not self.read:
+            with self._naming():
                 schema = self.file.schema_arrow
                 none = [self.pa.array([], field.type) for field in schema]
-                yield Chunk(0, 0, self._plain(self.pa.record_batch(none, schema=schema)))
-        except self.errors as error:
+                chunk = Chunk(0, 0, self._plain(self.pa.record_batch(none, schema=schema)))
+            yield chunk
+
+    @contextlib.contextmanager
+    def _naming(self):
+        """Errors name the file and the row."""
+        try:
+            yield
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # of Arrow, from any damaged byte
             raise InputError(
                 f"{self.path}: cannot be read from row {self.read} on ({error}); is it damaged?"
             ) from error
