@@ -193,7 +193,7 @@ def run(function, args):
         print(f"fastbilstm: {error}", file=sys.stderr)
         return 2
     except MemoryError as error:
-        print(f"fastbilstm: the memory did not suffice {error}".rstrip(), file=sys.stderr)
+        print(f"fastbilstm: there is not enough memory ({error})", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("fastbilstm: interrupted", file=sys.stderr)

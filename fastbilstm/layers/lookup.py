@@ -74,8 +74,9 @@ class Vocabulary:
     def __init__(self, tokens, mask_token, oov_token, has_mask_index, num_oov_indices):
         self.first_oov = 1 if has_mask_index else 0
         self.start = self.first_oov + num_oov_indices
-        special = [mask_token] * self.first_oov + [oov_token] * num_oov_indices
-        self.holds_special = tokens[: self.start] == special
+        front = tokens[: self.start]
+        special = [mask_token] * self.first_oov + [oov_token] * (len(front) - self.first_oov)
+        self.holds_special = len(front) == self.start and front == special
         self.tokens = tokens[self.start :] if self.holds_special else list(tokens)
         self.index = {token: number for number, token in enumerate(self.tokens, start=self.start)}
         self.size = self.start + len(self.tokens)

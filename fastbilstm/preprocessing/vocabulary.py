@@ -161,7 +161,12 @@ class TextVectorization:
             vocabulary = read_vocabulary(vocabulary)
         given = {key: value for key, value in locals().items() if key in Specification.options}
         given["vocabulary"] = [str(word) for word in vocabulary]
-        given["idf_weights"] = None if idf_weights is None else [float(weight) for weight in idf_weights]
+        for number, word in enumerate(given["vocabulary"]):
+            utf8(word, f"TextVectorization: word {number} of the vocabulary")
+        try:
+            given["idf_weights"] = None if idf_weights is None else [float(weight) for weight in idf_weights]
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InputError(f"TextVectorization: idf_weights are no numbers ({error})") from error
         config = {}
         for option, value in given.items():
             try:

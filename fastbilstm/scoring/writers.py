@@ -177,7 +177,8 @@ class _Csv(_Rows):
             self.state["columns"] = list(given)
             head = [[*given, *self.names]]
         names = self.state["columns"]
-        if more := [name for name in given if name not in names]:
+        known = set(names)
+        if more := [name for name in given if name not in known]:
             raise InputError(
                 f"{chunk.span()}: a row has {more[0]!r}, which those before have not, and the "
                 f"header of {self.path} is written; write .jsonl"
