@@ -128,6 +128,7 @@ class Plan(Record):
         output with the timesteps of an input becomes a list of arrays.
         """
         rows = len(arrays[0])
+        n_threads = min(n_threads, threads.cores())
         size = max(1, min(batch_size, rows))
         steps = max(array.shape[1] if array.ndim > 1 else 1 for array in arrays)
         apart = self.independent and self.backend == "vector"

@@ -10,6 +10,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import safe_files
+from ..engine import threads
 from ..errors import FastBiLSTMError, InputError
 from . import batch_types, readers
 from .column_scorer import ColumnScorer, padding_options
@@ -26,7 +27,7 @@ def share_threads(model, n_threads=None):
 
     Threads with a chunk each wait for nothing but the interpreter; where rows or backend do not allow it, one works.
     """
-    total = n_threads or model.n_threads
+    total = min(n_threads or model.n_threads, threads.cores())
     if model._plan.stateful or model.backend != "vector":
         return 1, total
     workers = min(total, _MAX_WORKERS)
