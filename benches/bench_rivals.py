@@ -2,6 +2,8 @@
 
     python benches/bench_rivals.py [--quick] [--cells NAME...] [--threads 1 2] ...
 
+It needs no file from outside the repository: weights are random by a seed, those of the call with all reviews are of
+the demo's model. Of the 25,000 reviews 200 are of IMDB, the others are made of their lengths and ids (`cells.reviews`).
 This process builds the nets (`keras_nets`, `handmade`) and writes the report; what is measured runs in child processes
 (`worker`, `start`, `sweeps`), each with its own cores and number of threads. Nothing is asserted about times. An engine
 that is missing, fails or answers wrong is a row that says so. pytest collects this file and finds no test in it; what
@@ -52,7 +54,7 @@ def build(names, folder):
         net = NETS[name]
         weights = random_weights(net)
         if net.trained:
-            weights = named_weights(net, fastbilstm.load(cells.SHARED / net.trained).get_weights())
+            weights = named_weights(net, fastbilstm.load(cells.DEMO / net.trained).get_weights())
         save_weights(folder / f"{name}.npz", weights)
         (folder / f"{name}.h5").write_bytes(keras_file(net, weights))
         try:
@@ -205,26 +207,17 @@ def measure(given, folder):
     names = {cell: cell for cell in given.cells if cell in CELLS} | {START_CELL: "bilstm64"}
     if REVIEWS_CELL in given.cells:
         names[REVIEWS_CELL] = "bilstm64_imdb"
-    rows, work = [], []
-    for cell, net in names.items():
-        batches = [given.reviews] if cell == REVIEWS_CELL else given.batches
-        if problem := cells.missing_data(net):
-            missing = {"engine": "all", "form": "", "status": "missing", "reason": problem}
-            rows += [{"cell": cell, "batch": b, "threads": t, **missing} for t in given.threads for b in batches]
-        elif cell != START_CELL:
-            work += [[cell, batch] for batch in batches]
-    built = sorted({net for net in names.values() if not cells.missing_data(net)})
-    problems = build(built, folder)
+    problems = build(sorted(set(names.values())), folder)
     job = {"folder": str(folder), "problems": problems, "rounds": given.rounds, "budget": given.budget}
-    points, memory = [], []
+    rows, points, memory = [], [], []
     for threads in given.threads:
         say(f"measuring on {threads} thread{'s' * (threads > 1)}")
         with Interleaved(job, threads, given.rivals) as interleaved:
-            for cell, batch in work:
+            for cell in names:
                 if cell == REVIEWS_CELL:
                     rows += interleaved.reviews(names[cell], given.reviews, given.review_rounds)
-                else:
-                    rows += interleaved.cell(cell, batch)
+                elif cell != START_CELL:
+                    rows += [row for batch in given.batches for row in interleaved.cell(cell, batch)]
         if START_CELL in given.cells:
             rows += measure_starts(folder, threads, 5 if given.quick else 11, problems["bilstm64"])
     if SWEEPS in given.cells:

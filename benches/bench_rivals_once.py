@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import report
 from bench_rivals import read_arguments
-from cells import CELLS, HAND_MADE, cell_input, missing_data
+from cells import CELLS, HAND_MADE, PADDED, REAL_REVIEWS, cell_input, pad, reviews
 from engines import CANDIDATES, OURS
 from interleave import Interleaved
 from nets import NETS, Net, keras_file, load_weights, named_weights, random_weights, save_weights
@@ -102,11 +102,23 @@ def bench_torch_once(name):
 def bench_cells_once():
     assert {candidate.engine for candidate in CANDIDATES} >= {OURS, "ONNX Runtime", "OpenVINO", "PyTorch"}
     for cell in CELLS.values():
-        if not missing_data(cell.name):
-            x = cell_input(cell, 32)
-            assert x.shape[:2] == (32, cell.timesteps)
-            assert NETS[cell.name].features == (x.shape[2] if x.ndim == 3 else None)
+        x = cell_input(cell, 32)
+        assert x.shape[:2] == (32, cell.timesteps)
+        assert NETS[cell.name].features == (x.shape[2] if x.ndim == 3 else None)
     assert read_arguments(["--quick"]).rounds < read_arguments([]).rounds
+
+
+def bench_reviews_once():
+    """Made reviews have the lengths and ids of the committed ones, and are the same in every run."""
+    real, rows = reviews(REAL_REVIEWS), reviews(1000)
+    for again, row in zip(real + reviews(1000)[REAL_REVIEWS:], rows, strict=True):
+        assert np.array_equal(again, row)
+    lengths, ids = {len(row) for row in real}, {int(k) for row in real for k in row}
+    for row in rows[REAL_REVIEWS:]:
+        assert len(row) in lengths and ids.issuperset(row.tolist()) and list(np.flatnonzero(row == 1)) == [0]
+    padded = pad(rows)
+    mean, *means = ((part != 0).sum(axis=1).mean() for part in np.split(padded, 5))
+    assert padded.shape == (1000, PADDED) and 0.9 < min(means) / mean and max(means) / mean < 1.1
 
 
 def bench_worker_once(tmp_path):

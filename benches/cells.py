@@ -1,20 +1,20 @@
 """What is measured: the cells of the table, with the ratios to reach, and the inputs they are measured on.
 
-Real reviews come from the shared folder (FASTBILSTM_SHARED, by default ../shared beside the project). Imports NumPy.
-Knows nothing of engines.
+Reviews are the 200 of IMDB that tests/golden/demo holds as token ids. Where more are needed, the others are made of
+these by a seed: each has the length of one of them, and ids drawn from all of theirs. Imports NumPy. Knows nothing of
+engines.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from nets import NETS, VOCABULARY
 
-SHARED = Path(os.environ.get("FASTBILSTM_SHARED") or Path(__file__).resolve().parents[2] / "shared")
-REVIEWS = SHARED / "imdb" / "imdb_5000.npz"
+DEMO = Path(__file__).resolve().parents[1] / "tests" / "golden" / "demo"
 BATCHES = (1, 32)
 PADDED = 400
+START = 1  # the token id that each review begins with
 
 AS_CONVERTED, HAND_MADE, ANY = "as converted", "hand-made", "any"
 
@@ -52,40 +52,43 @@ CELLS = {
         Cell("tagger", "300 floats, BiLSTM(256) x 2, Dense(17)", (10, 185), _ratio((1, 1), (1.3, 1)), timesteps=100),
     )
 }
-REVIEWS_CELL, START_CELL = "reviews", "start"
+REVIEWS_CELL, START_CELL, REAL_REVIEWS = "reviews", "start", 200
 REVIEWS_RATIO, START_RATIO, MEMORY_RATIO = 3, 1.2, 1.5
 
 
-def missing_data(net):
-    """Why the cell of that net cannot be measured here, or None."""
-    needed = [SHARED / NETS[net].trained, REVIEWS] if NETS[net].trained else []
-    for path in needed:
-        if not path.exists():
-            return f"{path.relative_to(SHARED)} of the shared folder is missing (FASTBILSTM_SHARED)"
-    return None
+def reviews(rows, seed=0):
+    """`rows` lists of token ids (int32 arrays) of 35 to 925 timesteps: the committed reviews, then made ones."""
+    with np.load(DEMO / "reviews.npz") as file:
+        ids, offsets = file["ids"].astype(np.int32), file["offsets"]
+    real = np.split(ids, offsets[1:-1])
+    if rows <= len(real):
+        return real[:rows]
+    rng, words = np.random.default_rng(seed), ids[ids != START]
+    lengths = rng.choice(np.diff(offsets), rows - len(real))
+    made = np.split(rng.choice(words, lengths.sum()), np.cumsum(lengths)[:-1])
+    for review in made:
+        review[0] = START
+    return real + made
 
 
-def read_reviews(rows=None):
-    """The first test reviews as (rows, 400) int32, padded and cut in front, as `pad_sequences(maxlen=400)` does."""
-    with np.load(REVIEWS) as file:
-        ids, offsets = file["test_ids"], file["test_offsets"]
-    count = len(offsets) - 1 if rows is None else min(rows, len(offsets) - 1)
-    padded = np.zeros((count, PADDED), np.int32)
-    for row in range(count):
-        review = ids[offsets[row] : offsets[row + 1]][-PADDED:]
-        padded[row, PADDED - len(review) :] = review
+def pad(rows, width=PADDED):
+    """(rows, width) int32, padded and cut in front, as Keras' `pad_sequences(maxlen=width)` does."""
+    padded = np.zeros((len(rows), width), np.int32)
+    for target, row in zip(padded, rows):
+        row = row[-width:]
+        target[width - len(row) :] = row
     return padded
 
 
 def cell_input(cell, batch, seed=1):
-    """The input of a cell: random ids or floats; of the masked cell real reviews, at batch 1 one of mean length."""
+    """The input of a cell: random ids or floats; of the masked cell reviews, at batch 1 one of mean length."""
     net, rng = NETS[cell.name], np.random.default_rng([seed, batch])
     if cell.real:
-        reviews = read_reviews(1000)
+        rows = pad(reviews(REAL_REVIEWS))
         if batch > 1:
-            return reviews[rng.permutation(len(reviews))[:batch]]
-        lengths = (reviews != 0).sum(axis=1)
-        return reviews[[np.argmin(np.abs(lengths - lengths.mean()))]]
+            return rows[rng.permutation(len(rows))[:batch]]
+        lengths = (rows != 0).sum(axis=1)
+        return rows[[np.argmin(np.abs(lengths - lengths.mean()))]]
     if net.features is None:
         return rng.integers(1, VOCABULARY, (batch, cell.timesteps), dtype=np.int32)
     return rng.standard_normal((batch, cell.timesteps, net.features)).astype(np.float32)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from cells import AS_CONVERTED, CELLS, HAND_MADE, REVIEWS_CELL, cell_input, read_reviews
+from cells import AS_CONVERTED, CELLS, HAND_MADE, REVIEWS_CELL, cell_input, pad, reviews
 from engines import BASELINE, CANDIDATES, OURS, reason
 from timing import summary
 
@@ -159,7 +159,7 @@ class Interleaved:
 
     def reviews(self, net, count, rounds):
         """All reviews in one call; rivals in batches of 32 or 64, whichever is faster on a sample."""
-        x = read_reviews(count)
+        x = pad(reviews(count))
         ready, rows = self.prepare(REVIEWS_CELL, net, x, self.specification(net, x[:64]), False)
         for engine, row in ready:
             if engine.form == BASELINE:

@@ -16,7 +16,7 @@ VOCABULARY, FEATURES = 5000, 128
 
 @dataclass(frozen=True)
 class Net:
-    """`features`: of float input, None for token ids. `trained`: the shared file that the weights come from."""
+    """`features`: of float input, None for token ids. `trained`: the file of tests/golden/demo with its weights."""
 
     layers: tuple
     features: int | None = None
@@ -48,13 +48,12 @@ NETS = {
             ("batchnorm",),
             ("bilstm", 32, False, "ave"),
             SCORE,
-        ),
-        trained="imdb/imdb_masked_stack.h5",
+        )
     ),
     "tagger": Net(
         (("bilstm", 256, True, "concat"), ("bilstm", 256, True, "concat"), ("dense", 17, "softmax")), features=300
     ),
-    "bilstm64_imdb": Net((EMBEDDING, ("bilstm", 64, False, "concat"), SCORE), trained="imdb/imdb_bilstm64.h5"),
+    "bilstm64_imdb": Net((EMBEDDING, ("bilstm", 64, False, "concat"), SCORE), trained="bilstm64.h5"),
 }
 
 
