@@ -1,13 +1,25 @@
 """Checks of what a user gives that several rooms share: whole numbers, texts, targets. Imports the standard
 library."""
 
+from __future__ import annotations
+
 import numbers
 import os
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-def check_whole(name, value, minimum=1, optional=True):
+
+@overload
+def check_whole(name: str, value: Any, minimum: int = 1) -> int | None: ...
+@overload
+def check_whole(name: str, value: Any, minimum: int = 1, *, optional: Literal[False]) -> int: ...
+
+
+def check_whole(name: str, value: Any, minimum: int = 1, optional: bool = True) -> int | None:
     """A whole number as int (or None where it is optional); anything else is refused by the name of the option."""
     if type(value) is int and value >= minimum:
         return value
@@ -18,7 +30,7 @@ def check_whole(name, value, minimum=1, optional=True):
     return int(value)
 
 
-def utf8(text, what):
+def utf8(text: str | bytes, what: str) -> bytes:
     """The bytes of a str; bytes stay. InputError, which begins with `what`, for half of a surrogate pair."""
     if isinstance(text, bytes):
         return text
@@ -28,9 +40,10 @@ def utf8(text, what):
         raise InputError(f"{what}: the text {text[:40]!r} has no UTF-8 form ({error.reason})") from error
 
 
-def check_not_read(target, sources):
+def check_not_read(target: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str] | None]) -> None:
     """InputError if `target`, a file to be written, is one of `sources`, the files that are read (None: no file)."""
     for source in sources:
-        there = source is not None and os.path.exists(target) and os.path.exists(source)
-        if there and os.path.samefile(target, source):
+        if source is None or not os.path.exists(target) or not os.path.exists(source):
+            continue
+        if os.path.samefile(target, source):
             raise InputError(f"{target}: is read by this very command; write to another file")

@@ -1,8 +1,15 @@
-"""Every error that fastbilstm raises on purpose. Imports nothing.
+"""Every error that fastbilstm raises on purpose. Imports nothing of the package.
 
 All of them derive from FastBiLSTMError, which is a ValueError, so a caller that only wants to know "it did not work"
 catches one class.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class FastBiLSTMError(ValueError):
@@ -24,9 +31,14 @@ class UnsupportedLayerError(FastBiLSTMError):
     ----------
     problems : list of str
         All that is unsupported in the model, each with layer name, class, option and value.
+    source : str or None
+        The file that holds the model.
     """
 
-    def __init__(self, problems, source=None):
+    problems: list[str]
+    source: str | None
+
+    def __init__(self, problems: Iterable[str], source: str | None = None) -> None:
         self.problems = list(problems)
         self.source = source
         where = f"{source}: " if source else ""
@@ -36,16 +48,30 @@ class UnsupportedLayerError(FastBiLSTMError):
             "If they come after the part you need, cut the graph: outputs=[...] (--outputs) names the last layers kept."
         )
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problems, self.source)
 
 
 class MissingExtraError(ImportError):
-    """An optional package is needed; the message holds the command that installs it."""
+    """An optional package is needed; the message holds the command that installs it.
 
-    def __init__(self, package, extra, purpose):
+    Attributes
+    ----------
+    package : str
+        The name of the package.
+    extra : str
+        The extra of fastbilstm that installs it.
+    purpose : str
+        What needs it.
+    """
+
+    package: str
+    extra: str
+    purpose: str
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
         self.package, self.extra, self.purpose = package, extra, purpose
         super().__init__(f"{purpose} needs {package}; install it with: pip install 'fastbilstm[{extra}]'")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.package, self.extra, self.purpose)
