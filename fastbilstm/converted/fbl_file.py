@@ -9,10 +9,13 @@ vector, labels (JSON) and text (the name of an array that holds the JSON of a Te
 own error. Imports NumPy; knows nothing of Keras' files.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 import re
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,12 +23,19 @@ from ..errors import FileFormatError
 from ..graph import graph_from_json, graph_to_json
 from ..record import Record
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ..graph import Graph
+
 FORMAT_VERSION = 1
 SUFFIX = ".fbl"
 _MAX_HEADER = 100_000_000
 _VECTOR = "self-check/"
 _TEXT = "text-encoder/json"
-_DTYPES = {
+_DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -43,19 +53,27 @@ _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 
 
 class Vector(Record):
-    """Inputs and outputs recorded at conversion, and what computed the outputs."""
+    """Inputs and outputs recorded at conversion, and what computed the outputs.
 
-    inputs: tuple
-    outputs: tuple
+    Attributes
+    ----------
+    inputs, outputs : tuple of ndarray
+        In the order of the model's.
+    computed_by : str
+        Keras with its version, or the specification of fastbilstm.
+    """
+
+    inputs: tuple[NDArray[Any], ...]
+    outputs: tuple[NDArray[Any], ...]
     computed_by: str
 
 
-def looks_converted(head):
+def looks_converted(head: bytes) -> bool:
     """Whether a file that begins with these bytes may be in safetensors layout."""
     return len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER
 
 
-def _digest(header, data):
+def _digest(header: dict[str, Any], data: Any) -> str:
     """SHA-256 of the arrays and of all the header says, however its JSON is spaced."""
     metadata = {key: value for key, value in header["__metadata__"].items() if key != "sha256"}
     canonical = json.dumps({**header, "__metadata__": metadata}, sort_keys=True, separators=(",", ":"))
@@ -67,7 +85,13 @@ def _digest(header, data):
 # ---- writing --------------------------------------------------------------------------------------------------------
 
 
-def to_bytes(graph, tensors, vector=None, text=None, labels=None):
+def to_bytes(
+    graph: Graph,
+    tensors: Mapping[str, NDArray[Any]],
+    vector: Vector | None = None,
+    text: bytes | None = None,
+    labels: list[str] | None = None,
+) -> bytes:
     """Serialize a model; see `write`."""
     arrays = dict(tensors)
     metadata = {
@@ -89,7 +113,8 @@ def to_bytes(graph, tensors, vector=None, text=None, labels=None):
         arrays[_TEXT] = np.frombuffer(text, np.uint8)
     if labels is not None:
         metadata["labels"] = json.dumps(labels)
-    header, chunks, offset = {"__metadata__": metadata}, [], 0
+    header: dict[str, Any] = {"__metadata__": metadata}
+    chunks, offset = [], 0
     # Wide elements first, so that every array is aligned to its own size.
     for name in sorted(arrays, key=lambda key: (-arrays[key].dtype.itemsize, key)):
         array = np.ascontiguousarray(arrays[name])
@@ -108,13 +133,13 @@ def to_bytes(graph, tensors, vector=None, text=None, labels=None):
     return len(text).to_bytes(8, "little") + text + data
 
 
-def _from_strings(array):
+def _from_strings(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Strings (bytes without NUL) as an array of their bytes, padded with NUL."""
     fixed = np.array(array.ravel().tolist() or [b""], np.bytes_)
     return np.frombuffer(fixed.tobytes(), np.uint8).reshape((*array.shape, fixed.dtype.itemsize or 1))
 
 
-def _to_strings(array):
+def _to_strings(array: NDArray[Any]) -> NDArray[np.object_]:
     """Inverse of `_from_strings`."""
     rows = array.reshape(-1, array.shape[-1])
     strings = np.empty(len(rows), object)
@@ -122,7 +147,15 @@ def _to_strings(array):
     return strings.reshape(array.shape[:-1])
 
 
-def write(path, graph, tensors, vector=None, overwrite=False, text=None, labels=None):
+def write(
+    path: str | os.PathLike[str],
+    graph: Graph,
+    tensors: Mapping[str, NDArray[Any]],
+    vector: Vector | None = None,
+    overwrite: bool = False,
+    text: bytes | None = None,
+    labels: list[str] | None = None,
+) -> None:
     """Write a converted model under a temporary name beside `path` and rename it: whole or not at all.
 
     `text` is the JSON of a TextEncoder in bytes, `labels` a list of str.
@@ -135,7 +168,7 @@ def write(path, graph, tensors, vector=None, overwrite=False, text=None, labels=
     write_file(path, to_bytes(graph, tensors, vector, text, labels), overwrite)
 
 
-def write_file(path, content, overwrite):
+def write_file(path: str | os.PathLike[str], content: bytes, overwrite: bool) -> None:
     """Write bytes under a temporary name, then rename; refuse an existing target unless `overwrite`."""
     import tempfile  # half of the modules that loading a model would import
 
@@ -166,14 +199,14 @@ def write_file(path, content, overwrite):
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
-def _no_duplicates(pairs):
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a name stands twice")
     return result
 
 
-def read(source, label):
+def read(source: str | bytes, label: str) -> tuple[Graph, dict[str, NDArray[Any]], Vector | None, dict[str, Any]]:
     """Read a converted model from a path (memory-mapped) or from bytes.
 
     Returns
@@ -208,7 +241,7 @@ def read(source, label):
     return graph, arrays, vector, _read_bundle(metadata, arrays, label)
 
 
-def _read_header(content, label):
+def _read_header(content: NDArray[np.uint8], label: str) -> tuple[dict[str, Any], int]:
     if len(content) < 8:
         raise FileFormatError(f"{label}: {len(content)} bytes are no converted model (truncated?)")
     length = int.from_bytes(content[:8].tobytes(), "little")
@@ -235,7 +268,7 @@ def _read_header(content, label):
     return header, 8 + length
 
 
-def _read_arrays(header, data, label):
+def _read_arrays(header: dict[str, Any], data: NDArray[np.uint8], label: str) -> dict[str, NDArray[Any]]:
     entries = []
     for name, entry in header.items():
         if name == "__metadata__":
@@ -279,7 +312,7 @@ def _read_arrays(header, data, label):
     return arrays
 
 
-def _read_bundle(metadata, arrays, label):
+def _read_bundle(metadata: dict[str, str], arrays: dict[str, NDArray[Any]], label: str) -> dict[str, Any]:
     text = labels = None
     if "text" in metadata:
         text = arrays.pop(metadata["text"], None)
@@ -295,11 +328,11 @@ def _read_bundle(metadata, arrays, label):
     return {"text": text, "labels": labels}
 
 
-def _is_size(value):
+def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _read_vector(metadata, arrays, label):
+def _read_vector(metadata: dict[str, str], arrays: dict[str, NDArray[Any]], label: str) -> Vector | None:
     if "vector" not in metadata:
         return None
     try:

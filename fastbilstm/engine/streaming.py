@@ -5,7 +5,10 @@ remembers between pieces takes the place of each, and all other layers run as th
 the Stream, so that one model serves many. Imports NumPy; what a layer computes stays in `layers/` and `engine`.
 """
 
+from __future__ import annotations
+
 import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +21,17 @@ from ..layers import Functional, Tensor, core
 from ..layers.base import check_sequence_mask
 from ..layers.core import check_ids
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
-def streamable(network, runner):
+    from numpy.typing import NDArray
+
+    from ..analysis.causality import Place
+    from ..inputs.model_input import ModelInput, Predictions
+    from .plan import Plan
+
+
+def streamable(network: Functional, runner: Any) -> tuple[Any, list[Any]]:
     """(What runs the pieces in place of `runner`, the kinds of its outputs); InputError if a layer prevents it."""
     places, kinds = find_places(network)
     return _with_stand_ins(runner, places), kinds
@@ -28,18 +40,18 @@ def streamable(network, runner):
 # ---- what stands in for a layer -------------------------------------------------------------------------------------
 
 
-def _stand_in(place, runner):
+def _stand_in(place: Place, runner: Any) -> Any:
     if isinstance(place.kind, dict):
         return _with_stand_ins(runner, place.kind)
     if isinstance(runner, core.Embedding) and place.kind == "recurrent":
         # The engine reads the rows of an Embedding in the recurrent layer after it.
-        wrapper = copy.copy(runner)
+        wrapper: Any = copy.copy(runner)
         wrapper.layer = StreamRecurrent(place, runner.layer)
         return wrapper
     return STAND_INS[place.kind](place, runner)
 
 
-def _with_stand_ins(runner, places):
+def _with_stand_ins(runner: Any, places: dict[int, Place]) -> Any:
     """A copy of what runs a model, with the stand-ins of `places` (by node number)."""
     result = copy.copy(runner)
     if hasattr(runner, "steps"):
@@ -65,7 +77,7 @@ def _with_stand_ins(runner, places):
 class StandIn:
     """Called in place of a layer; what it remembers is a tuple of arrays in the Stream's states, by itself."""
 
-    def __init__(self, place, runner):
+    def __init__(self, place: Place, runner: Any) -> None:
         self.layer, self.runner, self.masked = place.layer, runner, place.masked
         self.name, self.class_name = place.layer.name, place.layer.class_name
         self.casts_input, self.n_inputs = runner.casts_input, runner.n_inputs
@@ -74,10 +86,10 @@ class StandIn:
 class StreamRecurrent(StandIn):
     """A recurrent layer that goes on from the states after the piece before, and from what was emitted last."""
 
-    def project(self):
+    def project(self) -> None:
         self.runner.project()
 
-    def call(self, inputs, kwargs, states):
+    def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         (x, given_mask), runner, kept = inputs[0], self.runner, states.get(self)
         mask = check_sequence_mask(runner, x, given_mask)
         start = None if kept is None else kept[:-1]
@@ -96,7 +108,7 @@ class StreamRecurrent(StandIn):
 class StreamConvolution(StandIn):
     """A causal convolution over the last rows of the pieces before and this one; zeros at first, as its padding."""
 
-    def call(self, inputs, kwargs, states):
+    def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         x, mask = inputs[0]
         kept, size = states.get(self), history(self.layer)
         before = np.zeros((len(x), size, *x.shape[2:]), x.dtype) if kept is None else kept[0]
@@ -112,12 +124,16 @@ class StreamConvolution(StandIn):
 class StreamReshape(StandIn):
     """A Reshape that keeps the time axis, whatever the number of timesteps."""
 
-    def call(self, inputs, kwargs, states):
+    def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         x = inputs[0].value
         return [Tensor(np.reshape(x, (*x.shape[:2], *self.layer.target_shape[1:])))]
 
 
-STAND_INS = {"recurrent": StreamRecurrent, "convolution": StreamConvolution, "reshape": StreamReshape}
+STAND_INS: dict[str, type[StandIn]] = {
+    "recurrent": StreamRecurrent,
+    "convolution": StreamConvolution,
+    "reshape": StreamReshape,
+}
 
 
 # ---- the stream -----------------------------------------------------------------------------------------------------
@@ -129,15 +145,25 @@ class Stream:
     Every piece is answered with the rows that the whole sequences would give there. A recurrent layer with
     return_sequences=False, and what comes after it, answers for the sequence so far. Several streams on one model do
     not disturb each other; one stream must not be used by two threads at once. A stream can be pickled or deep-copied.
+
+    Attributes
+    ----------
+    model : Model
+        What answers.
+    batch : int
+        How many sequences there are.
     """
 
-    def __init__(self, model, batch=1):
+    model: Any
+    batch: int
+
+    def __init__(self, model: Any, batch: int = 1) -> None:
         self.model, self.batch = model, check_whole("batch", batch, optional=False)
         self._plan, self._kinds = model._streaming()
-        self._states = {}
+        self._states: dict[Any, tuple[NDArray[Any], ...]] = {}
         self._fast = _fast_chain(self._plan, self.batch) if self._plan.backend == "vector" else None
 
-    def push(self, x):
+    def push(self, x: ModelInput) -> Predictions:
         """Answer the next timesteps.
 
         Parameters
@@ -172,14 +198,14 @@ class Stream:
             outputs = [y[:, 0] if kind == STREAM else y for y, kind in zip(outputs, self._kinds)]
         return self.model._pack(outputs)
 
-    def reset(self):
+    def reset(self) -> None:
         """Begin new sequences, from zeros."""
         self._states = {}
         if self._fast is not None:
             self._fast.set_states({})
 
     @property
-    def state(self):
+    def state(self) -> list[tuple[NDArray[Any], ...] | None]:
         """What is remembered, as a list of tuples of arrays; assign it to this or another stream of the model to go on
         from there (`other.state = stream.state`).
         """
@@ -187,7 +213,7 @@ class Stream:
         return [tuple(a.copy() for a in states[part]) if part in states else None for part in self._parts()]
 
     @state.setter
-    def state(self, value):
+    def state(self, value: Sequence[tuple[NDArray[Any], ...] | None]) -> None:
         parts = self._parts()
         fits = isinstance(value, (list, tuple)) and len(value) == len(parts)
         if not fits or not all(v is None or all(len(a) == self.batch for a in v) for v in value):
@@ -200,25 +226,25 @@ class Stream:
                 raise InputError(f"this is no state of a stream of this model ({error})") from error
         self._states = states
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<fastbilstm.Stream of {self.model.name!r}, batch {self.batch}>"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.model, self.batch, self.state)
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
         return _restore(self.model, self.batch, self.state)
 
-    def _all_states(self):
+    def _all_states(self) -> dict[Any, tuple[NDArray[Any], ...]]:
         states = dict(self._states)
         if self._fast is not None:
             states.update(self._fast.states())
         return states
 
-    def _parts(self):
+    def _parts(self) -> list[Any]:
         return list(_stand_ins(self._plan.runner))
 
-    def _check(self, x):
+    def _check(self, x: Any) -> tuple[list[NDArray[Any]], bool]:
         """The pieces as arrays with a time axis, and whether they had one."""
         given, arrays, timed = self.model.graph.inputs, [], set()
         for number, (values, part) in enumerate(zip(self._by_input(x), given)):
@@ -252,7 +278,7 @@ class Stream:
             raise InputError("the inputs differ in their number of timesteps")
         return arrays, timed.pop()
 
-    def _by_input(self, x):
+    def _by_input(self, x: Any) -> list[Any]:
         inputs = self.model.graph.inputs
         if len(inputs) == 1 and not isinstance(x, dict):
             # A list may be one sequence of numbers, or the list of inputs that Keras takes as well.
@@ -261,13 +287,13 @@ class Stream:
         return by_input(self.model.graph, x)
 
 
-def _restore(model, batch, state):
+def _restore(model: Any, batch: int, state: list[tuple[NDArray[Any], ...] | None]) -> Stream:
     stream = Stream(model, batch)
     stream.state = state
     return stream
 
 
-def _stand_ins(runner):
+def _stand_ins(runner: Any) -> Iterator[Any]:
     """All stand-ins that remember something, in the order of the nodes."""
     for layer in [step.layer for step in runner.steps] if hasattr(runner, "steps") else runner.inner:
         layer = getattr(layer, "layer", layer) if isinstance(layer, core.Embedding) else layer
@@ -280,7 +306,7 @@ def _stand_ins(runner):
 # ---- one timestep without detours -----------------------------------------------------------------------------------
 
 
-def _fast_chain(plan, batch):
+def _fast_chain(plan: Plan, batch: int) -> FastChain | None:
     """A FastChain for a model that is a chain of recurrent and Dense layers without masks on the engine, else None."""
     from .vector_layers import VectorDense
     from .vector_recurrent import VectorEmbedded, VectorRecurrent
@@ -288,7 +314,8 @@ def _fast_chain(plan, batch):
     runner, graph = plan.runner, plan.network.graph
     if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.output_keys is not None:
         return None
-    number, parts = 0, []
+    number = 0
+    parts: list[Any] = []
     for step in runner.steps:
         if step.refs is None or len(step.refs) != 1 or step.refs[0].node != number or step.refs[0].tensor:
             return None
@@ -316,10 +343,11 @@ def _fast_chain(plan, batch):
 class FastChain:
     """One timestep through a chain of layers, each with its states and buffers prepared."""
 
-    def __init__(self, parts, batch):
+    def __init__(self, parts: list[Any], batch: int) -> None:
         from .. import _kernels
 
-        self.steps, self.calls = {}, []
+        self.steps: dict[Any, _kernels.StreamStep] = {}
+        self.calls: list[Callable[[Any], Any]] = []
         for part in parts:
             if isinstance(part, StreamRecurrent):
                 layer = part.runner
@@ -330,31 +358,36 @@ class FastChain:
                 self.calls.append(step.push)
             else:
                 self.calls.append(_dense(part))
-        if len(self.calls) == 1:
-            self.push = self.calls[0]
+        self.push = self.calls[0] if len(self.calls) == 1 else _through(self.calls)
 
-    def push(self, x):
-        for call in self.calls:
-            x = call(x)
-            if x is None:
-                return None
-        return x
-
-    def states(self):
+    def states(self) -> dict[Any, tuple[NDArray[Any], ...]]:
         """What the stand-ins remember: h is also what was emitted last."""
         pairs = ((part, step.states()) for part, step in self.steps.items())
         return {part: (*final, final[0]) for part, final in pairs}
 
-    def set_states(self, states):
+    def set_states(self, states: dict[Any, tuple[NDArray[Any], ...]]) -> None:
         for part, step in self.steps.items():
             kept = states.get(part)
             step.set_states(None if kept is None else kept[:-1])
 
 
-def _dense(layer):
+def _through(calls: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """One call for several, each of what the one before gives; None as soon as one of them gives it."""
+
+    def push(x: Any) -> Any:
+        for call in calls:
+            x = call(x)
+            if x is None:
+                return None
+        return x
+
+    return push
+
+
+def _dense(layer: Any) -> Callable[[Any], Any]:
     product, columns, activation = layer.packed.product, layer.packed.columns, layer.row_activation
 
-    def call(x):
+    def call(x: Any) -> Any:
         y = np.empty((*x.shape[:-1], columns), np.float32)
         if x.ndim == 2:
             product(x, y, activation)

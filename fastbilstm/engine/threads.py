@@ -14,7 +14,7 @@ import os
 import threading
 
 
-def available():
+def available() -> int:
     """How many threads a prediction uses by default.
 
     The cores this process may run on (affinity), its share of them (cgroup CPU quota, rounded up), and OMP_NUM_THREADS

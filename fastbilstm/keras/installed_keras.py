@@ -3,15 +3,23 @@
 Imports Keras inside functions: it is optional, and takes seconds.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import json
 import os
 import tempfile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .reader import read_config
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..graph import Graph
 
 
 class KerasUnavailable(Exception):
@@ -74,7 +82,9 @@ def _load_with_suffix(framework, path, suffix):
         return framework.models.load_model(link, compile=False)
 
 
-def run(path, config, outputs, graph, inputs):
+def run(
+    path: str, config: Any, outputs: list[str] | None, graph: Graph, inputs: list[NDArray[Any]]
+) -> tuple[str, list[NDArray[Any]]]:
     """Load a Keras file in the installed Keras and compute its outputs for `inputs`.
 
     Returns
