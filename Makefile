@@ -79,7 +79,7 @@ test: lint tensorflow spark
 	$(BIN)/python -m pytest
 
 test-random: tensorflow
-	FASTBILSTM_RANDOM=$(N) $(BIN)/python -m pytest tests/test_random.py
+	FASTBILSTM_RANDOM=$(N) $(BIN)/python -m pytest tests/model/test_random_models.py
 
 sanitize: $(VENV)/.stamp-test
 	$(BIN)/python tools/sanitize.py

@@ -59,7 +59,7 @@ MERGES = {None: FBL_STORE, "concat": FBL_STORE, "sum": FBL_ADD, "mul": FBL_MUL, 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
 
-_FLOAT32, _INT32, _BOOL = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.bool_)
+_INT32, _BOOL = np.dtype(np.int32), np.dtype(np.bool_)
 
 cdef const fbl_kernels* _table = NULL
 
@@ -158,21 +158,7 @@ def aligned(shape, dtype=np.float32):
     return buffer[start:stop].view(dtype).reshape(shape)
 
 
-cdef object checked(str what, array, tuple shape, bint written=False, dtype=_FLOAT32):
-    """The array, if it is C-contiguous, aligned and of this shape (None: any size) and dtype."""
-    cdef bint good = isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == len(shape)
-    if good:
-        flags = array.flags
-        good = flags.c_contiguous and flags.aligned and (flags.writeable or not written)
-        for size, expected in zip(array.shape, shape):
-            good = good and (expected is None or size == expected)
-    if not good:
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(
-            f"{what} must be a C-contiguous {'writable ' if written else ''}{dtype} array of shape "
-            f"{shape}, got {found}"
-        )
-    return array
+include "_checks.pxi"
 
 
 def is_plain(x, str dtype not None, tuple shape not None, limit):
@@ -213,20 +199,9 @@ cdef bint are_below(const int32_t* ids, Py_ssize_t n, Py_ssize_t limit) noexcept
 cdef object matrix_of(str what, array, tuple shape):
     """An array of this shape (None: any size) and any layout, of floats or what can become floats: a weight."""
     array = np.asarray(array)
-    cdef bint good = array.dtype.kind in "fiub" and array.ndim == len(shape)
-    if good:
-        for size, expected in zip(array.shape, shape):
-            good = good and (expected is None or size == expected)
-    if not good:
+    if array.dtype.kind not in "fiub" or not has_shape(array, shape):
         raise ValueError(f"{what} must be an array of numbers of shape {shape}, got {array.dtype} {array.shape}")
     return array
-
-
-cdef apart(str what, array, dict others):
-    """Nothing that is read or written beside a written array may share its memory."""
-    for name, other in others.items():
-        if other is not None and np.may_share_memory(array, other):
-            raise ValueError(f"{what} and {name} share memory")
 
 
 cdef float* floats(array) except? NULL:
@@ -366,22 +341,24 @@ cdef class Matrix:
 cdef class Scratch:
     """Buffers of one running prediction, by name; each grows to the largest size asked for and is used again."""
 
-    cdef dict buffers, owners
+    cdef dict buffers
+    cdef set owners # by id: what the buffers are views of
     cdef readonly Py_ssize_t nbytes
 
     def __cinit__(self):
-        self.buffers, self.owners = {}, {}
+        self.buffers, self.owners = {}, set()
 
     cdef buffer(self, name, size):
         """A buffer of at least `size` floats."""
         buffer = self.buffers.get(name)
         if buffer is None or len(buffer) < size or FBL_FENCED:
+            larger = aligned((size,))  # first: where there is no memory for it, all stays as it is
             if buffer is not None:
                 self.nbytes -= buffer.nbytes
-                del self.owners[id(buffer.base)]
-            buffer = self.buffers[name] = aligned((size,))
+                self.owners.remove(id(buffer.base))
+            buffer = self.buffers[name] = larger
             self.nbytes += buffer.nbytes
-            self.owners[id(buffer.base)] = name
+            self.owners.add(id(buffer.base))
         return buffer
 
     cdef float* place(self, name, tuple shape) except? NULL:

@@ -45,10 +45,10 @@ cdef class Rows:
         self.at.batch, self.at.timesteps = batch, timesteps
         if mask is not None and (matrix_of("mask", mask, (batch, timesteps)) is not mask or mask.dtype != np.bool_):
             raise ValueError(f"mask must be a bool array, got {type(mask).__name__}")
-        self.at.masked = mask is not None and self.read(np.ascontiguousarray(mask))
+        self.at.masked = mask is not None and self.read(np.array(mask, order="C"))
 
     cdef bint read(self, mask) except -1:
-        """Number the kept timesteps of a contiguous mask; False if it keeps all."""
+        """Number the kept timesteps of a contiguous mask that no one else writes into; False if it keeps all."""
         cdef const uint8_t* keep = <const uint8_t*> floats(mask)
         cdef Py_ssize_t batch = self.at.batch, timesteps = self.at.timesteps, size = batch * timesteps, total = 0, b, t
         for t in range(size):

@@ -9,36 +9,50 @@ cdef class StreamStep:
 
     cdef Job job
     cdef Rows rows
-    cdef Scratch scratch
-    cdef dict run
-    cdef object kept
+    cdef object kept # what the Job points into
     cdef Recurrent layer
-    cdef bint sequences, busy
+    cdef bint sequences
     cdef bytes format
+    cdef object ids # (B,) int32 of this step, or None: a copy, which no other thread writes into
+    cdef object kept_before
+    cdef float* before # h and c before the last step
+    cdef readonly Py_ssize_t pushed # timesteps so far
 
     def __cinit__(self, dict run not None, bint sequences):
         """run: a direction of `run_recurrent` without outputs and with any input of one timestep, (B, 1, F) float32 or (B, 1)
-        int32; sequences: whether what `push` returns has a time axis where its input has one.
+        int32; sequences: whether what `push` returns has a time axis where its input has one. One thread at a time.
         """
         if run["reverse"] or run["outputs"] is not None or run["merge"] != FBL_STORE:
             raise ValueError("a stream runs forwards, into outputs of its own")
-        self.rows, self.scratch = run["rows"], Scratch()
-        self.run, self.sequences, self.layer = run, sequences, run["layer"]
-        self.set_states(None)
+        cdef Scratch scratch = Scratch()
+        self.rows, self.sequences, self.layer = run["rows"], sequences, run["layer"]
+        self.kept = scratch, run["x"], _prepare(&self.job, run, scratch)
+        self.job.step.out_stride = self.job.step.units
         self.format = b"f" if self.job.ids == NULL else b"i"
+        if self.job.ids != NULL:
+            self.ids = np.empty(self.rows.batch, np.int32)
+        self.kept_before = aligned((2, self.rows.batch, self.layer.units_padded))
+        self.before = floats(self.kept_before)
 
-    def set_states(self, initial_state):
-        """Go on from (h, c) or (h,), each (B, U), or from zeros (None)."""
-        if self.busy:
-            raise RuntimeError("another thread is pushing into this stream")
-        shape = self.rows.batch, self.layer.units
-        for state in initial_state or ():
-            if np.shape(state) != shape:
-                raise ValueError(f"a state has shape {np.shape(state)}; expected {shape}")
-        cdef Job job  # so that an error leaves the one in use as it is
-        kept = _prepare(&job, {**self.run, "initial_state": initial_state}, self.scratch)
-        job.step.out_stride = job.step.units
-        self.job, self.kept = job, kept
+    cdef fitting(self, given):
+        """(states, B, U) float32 of (h, c) or (h,), each (B, U), or None for zeros."""
+        shape = self.layer.n_states, self.rows.batch, self.layer.units
+        if given is None:
+            return np.zeros(shape, np.float32)
+        if [np.shape(state) for state in given] != [shape[1:]] * shape[0]:
+            raise ValueError(f"states have shapes {[np.shape(s) for s in given]}; expected {shape[0]} of {shape[1:]}")
+        return np.array(given, np.float32, order="C")
+
+    cdef put(self, states):
+        """Go on from states that fit."""
+        cdef const float* given = floats(states)
+        cdef Py_ssize_t units = self.job.step.units, padded = self.job.step.units_padded, batch = self.rows.at.batch, b
+        cdef Py_ssize_t size = batch * padded
+        for b in range(batch):
+            memcpy(self.job.states + b * padded, given + b * units, units * sizeof(float))
+            if self.layer.n_states == 2:
+                memcpy(self.job.step.c + b * padded, given + (batch + b) * units, units * sizeof(float))
+        memcpy(self.job.states + size, self.job.states, size * sizeof(float))
 
     def states(self):
         """The states after the last step, each (B, U)."""
@@ -50,13 +64,11 @@ cdef class StreamStep:
         Returns h (B, 1, U) or (B, U), a new array; None, with nothing done, if x is anything else.
         """
         cdef Py_buffer view
-        cdef Py_ssize_t batch = self.rows.batch, last = 1 if self.job.ids != NULL else self.job.features, r
+        cdef Py_ssize_t batch = self.rows.batch
         cdef bint good, timed = False
-        cdef const int32_t* ids
+        cdef int32_t* ids
         if type(x) is not np.ndarray:
             return None
-        if self.busy:
-            raise RuntimeError("another thread is pushing into this stream")
         try:
             PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         except (ValueError, BufferError):
@@ -65,36 +77,57 @@ cdef class StreamStep:
             good = strcmp(view.format, self.format) == 0 and view.itemsize == 4 and <size_t> view.buf % 4 == 0
             if self.job.ids == NULL:
                 timed = view.ndim == 3
-                good = good and 2 <= view.ndim <= 3 and view.shape[view.ndim - 1] == last
+                good = good and 2 <= view.ndim <= 3 and view.shape[view.ndim - 1] == self.job.features
             else:
                 timed = view.ndim == 2
                 good = good and 1 <= view.ndim <= 2
             good = good and view.shape[0] == batch and (not timed or view.shape[1] == 1)
             if not good:
                 return None
-            if self.job.ids == NULL:
-                self.job.x = <const float*> view.buf
-            else:
-                ids = <const int32_t*> view.buf
-                for r in range(batch):
-                    if not 0 <= ids[r] < self.layer.rows_of_table:
-                        return None
+            if self.job.ids != NULL:
+                ids = <int32_t*> floats(self.ids)
+                memcpy(ids, view.buf, batch * sizeof(int32_t))
+                if not are_below(ids, batch, self.layer.rows_of_table):
+                    return None
                 self.job.ids = ids
             units = self.job.step.units
             out = np.empty((batch, units), np.float32)
             self.job.step.out = floats(out)
-            self.busy = True
+            answer = out[:, np.newaxis] if timed and self.sequences else out
+            if self.job.ids == NULL:
+                self.job.x = <const float*> view.buf
             with nogil:
                 self.advance()
-            self.busy = False
-            return out[:, np.newaxis] if timed and self.sequences else out
+            self.pushed += 1
+            return answer
         finally:
             PyBuffer_Release(&view)
+
+    def go_back(self):
+        """Take the last timestep back, once."""
+        cdef Job* job = &self.job
+        cdef Py_ssize_t size = self.rows.at.batch * job.step.units_padded
+        memcpy(job.states, self.before, size * sizeof(float))
+        memcpy(job.states + size, self.before, size * sizeof(float))
+        memcpy(job.step.c, self.before + size, size * sizeof(float))
+        self.pushed -= 1
 
     cdef void advance(self) noexcept nogil:
         cdef Job* job = &self.job
         cdef Py_ssize_t size = self.rows.at.batch * job.step.units_padded
+        memcpy(self.before, job.states, size * sizeof(float))
+        memcpy(self.before + size, job.step.c, size * sizeof(float))
         job.begin = job.filled = 0
         _step(job, 0, self.rows.at.batch)
         # Step 0 reads the first buffer of h and writes the second.
         memcpy(job.states, job.states + size, size * sizeof(float))
+
+
+def set_states(list steps not None, list states not None):
+    """Let each StreamStep go on from its states, (h, c) or (h,), each (B, U), or from zeros (None): all of them, or none
+    if there is an error.
+    """
+    cdef Py_ssize_t k
+    cdef list ready = [(<StreamStep?> step).fitting(given) for step, given in zip(steps, states, strict=True)]
+    for k in range(len(ready)):
+        (<StreamStep> steps[k]).put(ready[k])

@@ -9,7 +9,14 @@ Importing this package imports NumPy and the standard library, nothing else.
 from typing import TYPE_CHECKING
 
 from ._version import __version__
-from .errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError, UnsupportedLayerError
+from .errors import (
+    FastBiLSTMError,
+    FileFormatError,
+    InputError,
+    MissingExtraError,
+    StreamInUseError,
+    UnsupportedLayerError,
+)
 from .layers import register_layer
 from .loading import convert, load
 from .model import Model
@@ -22,6 +29,7 @@ __all__ = [
     "MissingExtraError",
     "Model",
     "Stream",
+    "StreamInUseError",
     "UnsupportedLayerError",
     "__version__",
     "convert",

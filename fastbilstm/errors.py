@@ -24,6 +24,44 @@ class InputError(FastBiLSTMError):
     """The arrays given to predict do not fit the model."""
 
 
+class UnreadableFileError(FileFormatError, InputError, OSError):
+    """The system does not let a file be read, of a model or of rows; `errno`, `strerror` and `filename` say why."""
+
+    def __init__(
+        self, message: str, errno: int | None = None, strerror: str | None = None, filename: Any = None
+    ) -> None:
+        super().__init__(message, errno, strerror, filename)
+        self.errno, self.strerror, self.filename = errno, strerror, filename
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class MissingFileError(UnreadableFileError, FileNotFoundError):
+    """A file is not there."""
+
+
+class FolderError(UnreadableFileError, IsADirectoryError):
+    """There is a folder where a file is expected."""
+
+
+class FilePermissionError(UnreadableFileError, PermissionError):
+    """A file may not be read."""
+
+
+def unreadable(path: Any, error: Exception, name: str | None = None) -> UnreadableFileError:
+    """The UnreadableFileError for what the system raised at a path; `name`: what the message calls the file."""
+    kinds = {FileNotFoundError: MissingFileError, IsADirectoryError: FolderError, PermissionError: FilePermissionError}
+    kind = next((ours for theirs, ours in kinds.items() if isinstance(error, theirs)), UnreadableFileError)
+    reason = getattr(error, "strerror", None) or str(error)
+    text = "is a folder; expected a file" if kind is FolderError else f"cannot be read ({reason})"
+    return kind(f"{name or path}: {text}", getattr(error, "errno", None), reason, path)
+
+
+class StreamInUseError(FastBiLSTMError, RuntimeError):
+    """A stream is used by two threads at the same time."""
+
+
 class UnsupportedLayerError(FastBiLSTMError):
     """The model holds layers or options that fastbilstm does not compute.
 

@@ -108,11 +108,12 @@ class Model:
         n_threads: int | None = None,
         vector: fbl_file.Vector | None = None,
         source: str = "model",
-        text: TextEncoder | bytes | NDArray[np.uint8] | None = None,
+        text: TextEncoder | bytes | None = None,
         labels: list[str] | None = None,
+        mapped: fbl_file.Mapped | None = None,
     ) -> None:
         self.graph, self.vector, self.source = graph, vector, source
-        self._tensors = tensors
+        self._tensors, self._mapped = tensors, mapped
         self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
         self._n_threads = check_whole("n_threads", n_threads)
         self._states: dict[Any, Any] = {}
@@ -160,6 +161,7 @@ class Model:
     @property
     def layers(self) -> list[LayerInfo]:
         """List of LayerInfo, in Keras' order; models inside the model hold theirs in `.layers`."""
+        self._check_file()
         return [_layer_info(layer, self._tensors) for layer in _listed(self.graph.layers)]
 
     def get_weights(self) -> list[NDArray[Any]]:
@@ -179,6 +181,7 @@ class Model:
 
     def __call__(self, x: ModelInput) -> Predictions:
         """Compute the outputs for one batch; see `predict`."""
+        self._check_file()
         arrays, rows, cuts = model_input.check(self._plan, x)
         self._check_batch(rows, rows)
         return self._pack(self._plan.predict(arrays, max(rows, 1), self._states, self.n_threads, cuts=cuts))
@@ -239,6 +242,7 @@ class Model:
             If an input has the wrong dtype, rank or size, holds a token id outside its Embedding, or has rows of
             different lengths where padding matters: names the layer.
         """
+        self._check_file()
         arrays, rows, cuts = model_input.check(self._plan, x, model_input.Options(pad, maxlen, truncating, value))
         if batch_size is None:
             fixed = self.inputs[0].shape[0] if self._plan.stateful else None
@@ -319,6 +323,7 @@ class Model:
             memory_budget=self._plan.memory_budget,
             n_threads=self._n_threads,
             source=f"{self.source}, {name}",
+            mapped=self._mapped,
         )
         if self._text is not None or self._labels is not None:
             from .converted import text_and_labels
@@ -359,8 +364,11 @@ class Model:
         """
         from .converted import self_check
 
+        self._check_file()
         vector = self.vector or self_check.make(self.graph, self._tensors)
-        fbl_file.write(path, self.graph, self._tensors, vector, overwrite, self._stored_text(), self._labels)
+        content = fbl_file.to_bytes(self.graph, self._tensors, vector, self._stored_text(), self._labels)
+        self._check_file()
+        fbl_file.write_file(path, content, overwrite)
 
     def self_check(self) -> Check:
         """Run the recorded self-check vector (or, for a Keras file, a fresh one) and compare.
@@ -372,14 +380,19 @@ class Model:
         """
         from .converted import self_check
 
+        self._check_file()
         vector = self.vector or self_check.make(self.graph, self._tensors)
         fresh = Model(
             self.graph, self._tensors, dtype=self.dtype, backend=self.backend, memory_budget=self._plan.memory_budget
         )
-        return self_check.check(fresh, vector)
+        result = self_check.check(fresh, vector)
+        self._check_file()
+        return result
 
     def __reduce__(self) -> tuple[Any, ...]:
-        tensors = {name: np.asarray(array) for name, array in self._tensors.items()}
+        take = np.asarray if self._mapped is None else np.array
+        tensors = {name: take(array) for name, array in self._tensors.items()}
+        self._check_file()
         options = {
             "dtype": self.dtype,
             "backend": self.backend,
@@ -406,7 +419,14 @@ class Model:
                 f"its self-check vector has {len(vector.outputs)} outputs, the model {len(self.graph.outputs)}"
             )
 
+    def _check_file(self) -> None:
+        """Raise FileFormatError if the arrays lie in a mapped file that was written into since."""
+        if self._mapped is not None:
+            self._mapped.check()
+
     def _pack(self, outputs: list[Any]) -> Predictions:
+        """The outputs as the Keras model gives them."""
+        self._check_file()
         if (keys := self.graph.output_keys) is not None:
             return dict(zip(keys, outputs))
         if (numbers := self.graph.output_nesting) is not None:
@@ -425,7 +445,7 @@ class Model:
 
     @property
     def text(self) -> TextEncoder | None:
-        if isinstance(self._text, (bytes, np.ndarray)):
+        if isinstance(self._text, bytes):
             from .converted import text_and_labels
 
             self._text = text_and_labels.opened_text(self, self._text)
@@ -449,8 +469,8 @@ class Model:
 
     def _stored_text(self) -> bytes | None:
         """The text encoder as files hold it, JSON in bytes, or None; parsed only when it is asked for."""
-        if self._text is None or isinstance(self._text, (bytes, np.ndarray)):
-            return self._text if self._text is None else bytes(self._text)
+        if self._text is None or isinstance(self._text, bytes):
+            return self._text
         return self._text.to_json().encode()
 
     def predict_text(

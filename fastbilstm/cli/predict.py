@@ -13,6 +13,7 @@ import time
 import numpy as np
 
 from .._version import __version__
+from ..checks import check_not_read, is_same_file
 from ..errors import FastBiLSTMError, InputError
 
 # Bad rows that are told one by one.
@@ -92,21 +93,16 @@ def _output_format(args):
 
 
 def _check_paths(args):
-    folder = os.path.dirname(os.path.abspath(args.output))
-    if not os.path.isdir(folder):
-        raise InputError(f"{args.output}: the folder {folder} does not exist")
-    targets = [path for path in (args.output, args.errors) if path is not None]
-    for path in targets:
-        for source in (args.input, args.model):
-            if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
-                raise InputError(f"{path}: is read by this very command; write to another file")
+    for path in filter(None, (args.output, args.errors)):
+        folder = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(folder):
+            raise InputError(f"{path}: the folder {folder} does not exist")
+        check_not_read(path, (args.input, args.model, args.config))
     if args.errors is not None:
-        if os.path.abspath(args.errors) == os.path.abspath(args.output):
+        if is_same_file(args.errors, args.output):
             raise InputError(f"--errors {args.errors}: is the output; write the bad rows to another file")
         if os.path.exists(args.errors) and not (args.overwrite or args.resume):
             raise InputError(f"{args.errors}: exists already; allow it with --overwrite or choose another")
-        if not os.path.isdir(os.path.dirname(os.path.abspath(args.errors))):
-            raise InputError(f"{args.errors}: its folder does not exist")
 
 
 def _columns(args):

@@ -123,8 +123,34 @@ class BatchPredictor(ColumnScorer):
 
 # ---- models of this process ------------------------------------------------------------------------------------------
 
-_models: dict[tuple[str, str], tuple[Any, Model]] = {}
-_models_lock = threading.Lock()
+# Models that are kept, the least recently used first. A model may take gigabytes, and few processes serve many.
+_KEPT = 4
+
+
+class _Entry:
+    """The model of a file in one state; it is loaded under the lock of the entry, which others of the file wait for."""
+
+    def __init__(self, stamp: tuple[int, int, int] | None) -> None:
+        self.stamp, self.lock = stamp, threading.Lock()
+        self.model: Model | None = None
+
+
+_entries: dict[tuple[str, str], _Entry] = {}
+_entries_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """In the child no other thread goes on: locks are free, and what was being loaded is loaded anew."""
+    global _entries, _entries_lock
+    kept, _entries, _entries_lock = _entries, {}, threading.Lock()
+    for key, entry in kept.items():
+        if entry.model is not None:
+            _entries[key] = fresh = _Entry(entry.stamp)
+            fresh.model = entry.model
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:
@@ -137,10 +163,16 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
 
 
 def _load_once(path: str, options: LoadOptions) -> Model:
-    """The model of a file, loaded once a process as long as the file stays the same."""
+    """The model of a file, loaded once a process as long as the file stays the same and is among the last used."""
     stamp, key = _stamp(path), (path, repr(sorted(options.items())))
-    with _models_lock:
-        known = _models.get(key)
-        if known is None or known[0] != stamp:
-            _models[key] = known = (stamp, load(path, **options))
-        return known[1]
+    with _entries_lock:
+        for other in [other for other, entry in _entries.items() if other[0] == path and entry.stamp != stamp]:
+            del _entries[other]
+        entry = _entries.pop(key, None) or _Entry(stamp)
+        _entries[key] = entry
+        while len(_entries) > _KEPT:
+            del _entries[next(iter(_entries))]
+    with entry.lock:
+        if entry.model is None:
+            entry.model = load(path, **options)
+        return entry.model

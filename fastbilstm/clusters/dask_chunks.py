@@ -139,7 +139,8 @@ def naming_worker(error: Exception) -> Exception:
     except ValueError:  # no worker: another of Dask's schedulers runs the task
         return error
     if isinstance(error, FileFormatError):
-        return FileFormatError(f"on the Dask worker {address}: {error} (every worker reads the model from its file)")
+        text = f"on the Dask worker {address}: {error} (every worker reads the model from its file)"
+        return type(error)(text, *error.args[1:])
     if isinstance(error, MissingExtraError):
         return MissingExtraError(error.package, error.extra, f"on the Dask worker {address}: {error.purpose}")
     return error

@@ -164,10 +164,10 @@ def _score(predictor: BatchPredictor, chunk: Chunk, where: str) -> Chunk:
     """On a worker: the answers of a partition; errors and warnings say where its rows are."""
     try:
         done = predictor(chunk)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
     except (FileFormatError, MissingExtraError) as error:
         raise naming_worker(error) from error
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     if done.bad:
         text = f"{where}: {len(done.bad)} of {done.rows} rows have no answer"
         text += f"; {done.place(min(done.bad))}: {done.bad[min(done.bad)]}"

@@ -74,7 +74,7 @@ def checked_labels(model: Any, labels: Any) -> list[str]:
 def opened_text(model: Any, stored: Any) -> TextEncoder:
     """The TextEncoder of the JSON that a file holds."""
     try:
-        return checked_text(model, TextEncoder.from_json(bytes(stored).decode("utf-8")))
+        return checked_text(model, TextEncoder.from_json(stored.decode("utf-8")))
     except (FileFormatError, InputError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{model.source}: its text encoder is malformed or does not fit: {error}") from error
 

@@ -1,6 +1,6 @@
 """compile(graph, tensors, ...) -> Plan: from a description and its weights to something that runs.
 
-Three backends: "vector", steps over the float32 kernels (`fusion`, `engine`); "blas", the specification with its LSTM
+Three backends: "vector", steps over the float32 kernels (`fusion`, `network`); "blas", the specification with its LSTM
 and Dense layers over SciPy's BLAS; "numpy", the specification itself. Imports NumPy; SciPy only if the plan uses it.
 """
 
@@ -54,6 +54,8 @@ class Plan(Record):
     output_specs : tuple of Spec
     id_limits : tuple
         For each input that an Embedding reads directly, the number of its rows (else None).
+    copied : tuple of bool
+        For each input, whether it is copied before a run: token ids and masks, which are checked first and read again.
     stateful : tuple of Recurrent
     work : int
         Multiplications a row and timestep, roughly.
@@ -70,6 +72,7 @@ class Plan(Record):
     backend: Literal["vector", "blas", "numpy"]
     output_specs: tuple[Spec, ...]
     id_limits: tuple[int | None, ...]
+    copied: tuple[bool, ...]
     stateful: tuple[Recurrent, ...]
     work: int
     independent: bool
@@ -79,26 +82,32 @@ class Plan(Record):
     scratches: list[Any]
 
     def run(self, arrays: Sequence[Any], states: dict[Any, Any], n_threads: int = 1) -> list[NDArray[Any]]:
-        """Arrays in, arrays out, for one batch."""
-        context = states
+        """Arrays in, arrays out, for one batch.
+
+        Another thread or process may write into the arrays meanwhile: what is checked is read once, or is a copy.
+        """
+        arrays = [array.copy() if copied else array for array, copied in zip(arrays, self.copied)]
+        scratch, new_states = None, dict(states) if self.stateful else states
+        context = new_states
         if self.backend == "vector":
             try:
                 scratch = self.scratches.pop()
             except IndexError:
                 scratch = self.runner.new_scratch()
-            context = self.runner.new_context(states, scratch, n_threads)
-        try:
-            with np.errstate(all="ignore"):
-                outputs = [tensor.value for tensor in self._call(arrays, context)]
-            # Results are the caller's: no buffers, inputs, remembered states, and none of them twice.
-            taken = [*arrays, *(state for pair in states.values() for state in pair)]
-            for k, y in enumerate(outputs):
-                if (context is not states and scratch.owns(y)) or any(np.may_share_memory(y, a) for a in taken):
-                    outputs[k] = np.array(y)
-                taken.append(outputs[k])
-        finally:
-            if self.backend == "vector" and scratch.nbytes <= KEPT_SCRATCH:
-                self.scratches.append(scratch)
+            context = self.runner.new_context(new_states, scratch, n_threads)
+        with np.errstate(all="ignore"):
+            outputs = [tensor.value for tensor in self._call(arrays, context)]
+        # Results are the caller's: no buffers, inputs, remembered states, and none of them twice.
+        taken = [*arrays, *(state for pair in new_states.values() for state in pair)]
+        for k, y in enumerate(outputs):
+            if (scratch is not None and scratch.owns(y)) or any(np.may_share_memory(y, a) for a in taken):
+                outputs[k] = np.array(y)
+            taken.append(outputs[k])
+        # An error leaves the states as they were, and its buffers are dropped: whatever is half done is in them.
+        if self.stateful:
+            states.update(new_states)
+        if scratch is not None and scratch.nbytes <= KEPT_SCRATCH:
+            self.scratches.append(scratch)
         return outputs
 
     def _call(self, arrays, context):
@@ -274,12 +283,13 @@ def compile(
             elif isinstance(layer, Dense):
                 layer.product = blas.dense
     elif backend == "vector":
-        from .fusion import Budget, Network
+        from .fusion import Budget, fuse
 
         limit = Budget(int(budget))
         with _faults_of(graph):
-            runner = Network(network, limit)
+            runner = fuse(network, limit)
         tables = limit.used
+    limits = _id_limits(network)
     stateful = tuple(layer for layer in recurrent if layer.stateful)
     work = sum(a.size for layer in found if isinstance(layer, (Recurrent, Cell)) for a in layer.weights.values())
     work += sum(layer.weights["kernel"].size for layer in found if isinstance(layer, Dense)) // 8
@@ -289,7 +299,11 @@ def compile(
         dtype,
         backend,
         outputs,
-        _id_limits(network),
+        limits,
+        tuple(
+            limit is not None or not given.dtype.startswith(("float", "bfloat", "string"))
+            for given, limit in zip(graph.inputs, limits)
+        ),
         stateful,
         max(work, 1),
         not stateful and padding.rows_are_independent(network),

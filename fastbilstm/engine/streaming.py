@@ -8,13 +8,14 @@ the Stream, so that one model serves many. Imports NumPy; what a layer computes 
 from __future__ import annotations
 
 import copy
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..analysis.causality import STREAM, find_places, history
 from ..checks import check_whole
-from ..errors import InputError
+from ..errors import InputError, StreamInUseError
 from ..graph import Node
 from ..inputs.model_input import by_input
 from ..layers import Functional, Tensor, core
@@ -89,6 +90,11 @@ class StreamRecurrent(StandIn):
     def project(self) -> None:
         self.runner.project()
 
+    def remembers(self, arrays: Sequence[NDArray[Any]], batch: int) -> bool:
+        """Whether arrays can be what it remembers: the states of the cell, and what was emitted last."""
+        sizes = [*self.layer.state_sizes, self.layer.units]
+        return [a.shape for a in arrays] == [(batch, size) for size in sizes]
+
     def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         (x, given_mask), runner, kept = inputs[0], self.runner, states.get(self)
         mask = check_sequence_mask(runner, x, given_mask)
@@ -107,6 +113,9 @@ class StreamRecurrent(StandIn):
 
 class StreamConvolution(StandIn):
     """A causal convolution over the last rows of the pieces before and this one; zeros at first, as its padding."""
+
+    def remembers(self, arrays: Sequence[NDArray[Any]], batch: int) -> bool:
+        return [a.shape[:2] for a in arrays] == [(batch, history(self.layer))]
 
     def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         x, mask = inputs[0]
@@ -144,7 +153,8 @@ class Stream:
 
     Every piece is answered with the rows that the whole sequences would give there. A recurrent layer with
     return_sequences=False, and what comes after it, answers for the sequence so far. Several streams on one model do
-    not disturb each other; one stream must not be used by two threads at once. A stream can be pickled or deep-copied.
+    not disturb each other. One stream is for one thread at a time: StreamInUseError, with nothing done, where another
+    thread is pushing, or is reading or setting the state. A stream can be pickled or deep-copied.
 
     Attributes
     ----------
@@ -160,6 +170,7 @@ class Stream:
     def __init__(self, model: Any, batch: int = 1) -> None:
         self.model, self.batch = model, check_whole("batch", batch, optional=False)
         self._plan, self._kinds = model._streaming()
+        self._lock = threading.Lock()
         self._states: dict[Any, tuple[NDArray[Any], ...]] = {}
         self._fast = _fast_chain(self._plan, self.batch) if self._plan.backend == "vector" else None
 
@@ -181,50 +192,56 @@ class Stream:
         Raises
         ------
         InputError
-            If an array does not fit; the stream then stands where it stood before.
+            If an array does not fit.
+        StreamInUseError
+            If another thread uses the stream.
+
+        After an error the stream stands where it stood before.
         """
-        fast = self._fast
-        if fast is not None:
-            y = fast.push(x)
-            if y is not None:
-                return y
-        arrays, timed = self._check(x)
-        states = self._all_states()
-        outputs = self._plan.run(arrays, states)
-        if fast is not None:
-            fast.set_states(states)
-        self._states = states
-        if not timed:
-            outputs = [y[:, 0] if kind == STREAM else y for y, kind in zip(outputs, self._kinds)]
-        return self.model._pack(outputs)
+        check_file = self.model._check_file
+        with self._alone():
+            check_file()
+            fast = self._fast
+            if fast is not None:
+                y = fast.push(x)
+                if y is not None:
+                    check_file()
+                    return y
+            arrays, timed = self._check(x)
+            states = self._all_states()
+            outputs = self._plan.run(arrays, states)
+            if not timed:
+                outputs = [y[:, 0] if kind == STREAM else y for y, kind in zip(outputs, self._kinds)]
+            answer = self.model._pack(outputs)
+            self._begin(states)
+            return answer
 
     def reset(self) -> None:
         """Begin new sequences, from zeros."""
-        self._states = {}
-        if self._fast is not None:
-            self._fast.set_states({})
+        with self._alone():
+            self._begin({})
 
     @property
     def state(self) -> list[tuple[NDArray[Any], ...] | None]:
         """What is remembered, as a list of tuples of arrays; assign it to this or another stream of the model to go on
         from there (`other.state = stream.state`).
         """
-        states = self._all_states()
+        with self._alone():
+            states = self._all_states()
         return [tuple(a.copy() for a in states[part]) if part in states else None for part in self._parts()]
 
     @state.setter
     def state(self, value: Sequence[tuple[NDArray[Any], ...] | None]) -> None:
         parts = self._parts()
-        fits = isinstance(value, (list, tuple)) and len(value) == len(parts)
-        if not fits or not all(v is None or all(len(a) == self.batch for a in v) for v in value):
+        try:
+            kept = [None if v is None else tuple(np.array(a, self._plan.dtype) for a in v) for v in value]
+            states = {part: arrays for part, arrays in zip(parts, kept, strict=True) if arrays is not None}
+        except (TypeError, ValueError):
+            states = None
+        if states is None or not all(part.remembers(arrays, self.batch) for part, arrays in states.items()):
             raise InputError(f"this is no state of a stream of this model with batch {self.batch}")
-        states = {part: tuple(np.array(a) for a in v) for part, v in zip(parts, value) if v is not None}
-        if self._fast is not None:
-            try:
-                self._fast.set_states(states)
-            except ValueError as error:
-                raise InputError(f"this is no state of a stream of this model ({error})") from error
-        self._states = states
+        with self._alone():
+            self._begin(states)
 
     def __repr__(self) -> str:
         return f"<fastbilstm.Stream of {self.model.name!r}, batch {self.batch}>"
@@ -234,6 +251,18 @@ class Stream:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
         return _restore(self.model, self.batch, self.state)
+
+    def _alone(self) -> threading.Lock:
+        """The lock of the stream, for `with`; StreamInUseError if another thread holds it."""
+        if self._lock.locked():
+            raise StreamInUseError("this stream is used by another thread at the same time; give each thread its own")
+        return self._lock
+
+    def _begin(self, states: dict[Any, tuple[NDArray[Any], ...]]) -> None:
+        """Go on from these states: all of them, or none if there is an error."""
+        if self._fast is not None:
+            self._fast.set_states(states)
+        self._states = states
 
     def _all_states(self) -> dict[Any, tuple[NDArray[Any], ...]]:
         states = dict(self._states)
@@ -346,19 +375,36 @@ class FastChain:
     def __init__(self, parts: list[Any], batch: int) -> None:
         from .. import _kernels
 
+        self.put_states = _kernels.set_states
         self.steps: dict[Any, _kernels.StreamStep] = {}
         self.calls: list[Callable[[Any], Any]] = []
+        self.pushed = 0
         for part in parts:
             if isinstance(part, StreamRecurrent):
                 layer = part.runner
                 ids = layer.input_dtype == np.int32
                 x = np.zeros((batch, 1) if ids else (batch, 1, layer.packed.features), layer.input_dtype)
-                step = _kernels.StreamStep(layer.job(x, _kernels.Rows(len(x), 1), 0, None), layer.return_sequences)
+                step = _kernels.StreamStep(layer.job(x, _kernels.Rows(batch, 1), 0, None), layer.return_sequences)
                 self.steps[part] = step
                 self.calls.append(step.push)
             else:
                 self.calls.append(_dense(part))
-        self.push = self.calls[0] if len(self.calls) == 1 else _through(self.calls)
+        if len(self.calls) == 1:
+            self.__dict__["push"] = self.calls[0]  # one call needs no loop around it
+
+    def push(self, x: Any) -> Any:
+        try:
+            for call in self.calls:
+                x = call(x)
+                if x is None:
+                    return None
+            self.pushed += 1
+            return x
+        except BaseException:
+            for step in self.steps.values():
+                if step.pushed > self.pushed:
+                    step.go_back()
+            raise
 
     def states(self) -> dict[Any, tuple[NDArray[Any], ...]]:
         """What the stand-ins remember: h is also what was emitted last."""
@@ -366,22 +412,8 @@ class FastChain:
         return {part: (*final, final[0]) for part, final in pairs}
 
     def set_states(self, states: dict[Any, tuple[NDArray[Any], ...]]) -> None:
-        for part, step in self.steps.items():
-            kept = states.get(part)
-            step.set_states(None if kept is None else kept[:-1])
-
-
-def _through(calls: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    """One call for several, each of what the one before gives; None as soon as one of them gives it."""
-
-    def push(x: Any) -> Any:
-        for call in calls:
-            x = call(x)
-            if x is None:
-                return None
-        return x
-
-    return push
+        kept = [states.get(part) for part in self.steps]
+        self.put_states(list(self.steps.values()), [None if arrays is None else arrays[:-1] for arrays in kept])
 
 
 def _dense(layer: Any) -> Callable[[Any], Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from .. import _kernels
 from ..layers import Tensor
 from ..layers.cells import GRUCell, LSTMCell, SimpleRNNCell
-from ..layers.core import Embedding, check_ids
+from ..layers.core import Embedding, check_ids, own_ids
 from ..layers.recurrent import GRU, LSTM, Bidirectional, Recurrent, SimpleRNN, merge
 from .folding import cell_of
 from .vector_layers import adopt, contiguous, contiguous_mask, row_activation, worth_a_thread
@@ -259,7 +259,7 @@ class VectorEmbedded(Embedding):
 
     def checked(self, function, inputs, kwargs, states):
         """Give token ids and their mask to the layer."""
-        ids, mask = inputs[0]
+        ids, mask = own_ids(inputs[0].value), inputs[0].mask
         if not kwargs.get("mask"):
             # From the ids as given, as Embedding does.
             mask = ids != 0 if self.mask_zero else None
@@ -269,7 +269,11 @@ class VectorEmbedded(Embedding):
             self.tokens_to_read -= ids.size
             if self.tokens_to_read < 0:
                 self.project = False
-                self.layer.project()
+                try:
+                    self.layer.project()
+                except MemoryError:
+                    self.project = True
+                    raise
         try:
             return function([Tensor(ids, mask), *inputs[1:]], kwargs, states)
         except ValueError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import read_file
 from ..errors import FileFormatError, MissingExtraError, UnsupportedLayerError
 from ..graph import KerasVersion
 from ..layers.quantized import PREFIX
@@ -54,11 +55,7 @@ def read_config(config, label):
     text = os.fspath(config) if isinstance(config, (str, os.PathLike)) else config
     if isinstance(text, str) and not text.lstrip().startswith("{"):
         label = text if len(text) < 300 else f"{text[:100]}..."
-        try:
-            with open(text, "rb") as file:
-                text = file.read()
-        except (OSError, ValueError) as error:
-            raise FileFormatError(f"config {label}: cannot be read ({error})") from error
+        text = read_file(text, name=f"config {label}")
     if not isinstance(text, (str, bytes)):
         raise TypeError(f"config is of type {type(config).__name__}; expected a dict, JSON text or a path")
     if isinstance(text, bytes):

@@ -51,6 +51,14 @@ def check_ids(
     return ids if kind in "iu" else ids.astype(np.int64)
 
 
+def own_ids(ids):
+    """Token ids that no other thread writes into: what is checked is what is looked up.
+
+    Inputs of whole numbers have been copied before the run; one of floats may be the caller's memory.
+    """
+    return ids if ids.dtype.kind in "iu" else ids.copy()
+
+
 def half_precision(dtype):
     """'float16' or 'bfloat16' if Keras computes with this dtype policy in one of them, else None."""
     name = (dtype.get("config") or {}).get("name") if isinstance(dtype, dict) else dtype
@@ -121,7 +129,7 @@ class Embedding(BaseLayer):
         return [Spec((*inputs[0].shape, self.output_dim), self.mask_zero)]
 
     def call(self, inputs, kwargs, states):
-        ids = inputs[0].value
+        ids = own_ids(inputs[0].value)
         try:
             rows = embedding(ids, self.weights["embeddings"])
         except InputError as error:

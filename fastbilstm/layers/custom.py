@@ -6,6 +6,7 @@ like any other: options, weights, shapes and mask are checked at loading. Import
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LOCK = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 _RESERVED = {"Functional", "Sequential", "Model", "Lambda", "InputLayer"}
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..checks import check_whole
+from ..checks import check_whole, read_file
 from ..errors import FileFormatError, InputError
 from .sequences import check_side, check_texts, pad_sequences
 from .tokenizer import PICKLE_HELP, Tokenizer, tokenizer_from_entry
-from .vocabulary import TextVectorization, WordIndex, parse_json, read_bytes, read_text, read_vocabulary
+from .vocabulary import TextVectorization, WordIndex, parse_json, read_text, read_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -228,7 +228,7 @@ def read_tokenizer(
     """
     if kind is not None and kind not in TYPES:
         raise InputError(f"the type of tokenizer is {kind!r}; expected one of {', '.join(map(repr, TYPES))}")
-    head = read_bytes(path)[:200]
+    head = read_file(path, 200)
     if head[:1] == b"\x80" or (b"keras" in head and head[:1] in (b"c", b"(")):
         raise FileFormatError(f"{path}: {PICKLE_HELP}")
     if kind == "vocabulary":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..checks import check_whole, utf8
+from ..checks import check_whole, read_file, utf8
 from ..errors import FileFormatError, InputError
 from .sequences import check_texts
 from .tokenizer import check_ids
@@ -274,19 +274,10 @@ class TextVectorization:
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except (OSError, ValueError) as error:
-        raise FileFormatError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-
-
 def read_text(path: str | os.PathLike[str]) -> str:
     """The text of a UTF-8 file."""
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        return read_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path}: is no UTF-8 text ({error})") from error
 

@@ -8,12 +8,15 @@ import sys
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ..checks import check_not_read
 from ..converted.fbl_file import write_file
 from ..errors import FastBiLSTMError
+from ..keras.installed_keras import TrustedFile
 from ..loading import load
 from . import agreement as report_agreement
 from . import measure as report_measure
 from .page import page
+from .verify import as_list
 
 if TYPE_CHECKING:
     import argparse
@@ -50,6 +53,7 @@ def report(
     against: str | os.PathLike[str] | None = None,
     config: dict[str, Any] | str | os.PathLike[str] | None = None,
     outputs: str | Sequence[str] | None = None,
+    trust: bool = False,
     dtype: Literal["float32", "float64"] | None = None,
     backend: Literal["auto", "vector", "blas", "numpy"] = "auto",
     n_threads: int | None = None,
@@ -73,6 +77,9 @@ def report(
         For a converted file: the Keras file it came from.
     config, outputs, dtype, backend, n_threads
         See `fastbilstm.load`; with `against`, config and outputs belong to the Keras file.
+    trust : bool
+        Hand the Keras file itself to Keras, instead of a model built from the layers and weights read from it. This
+        runs code from the file, a Lambda's for one, even behind `outputs`: for files that you trust.
     overwrite : bool
         Whether an existing `target` is replaced.
     seconds : float
@@ -94,20 +101,23 @@ def report(
     """
     path, target = os.fspath(path), os.fspath(target)
     against = None if against is None else os.fspath(against)
-    outputs = [outputs] if isinstance(outputs, str) else outputs
+    outputs = as_list(outputs)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
         raise FastBiLSTMError(f"seconds is {seconds!r}; expected a number above 0")
     _check_target(target, overwrite, [path, against, config])
     tell("reading the model")
     of_keras: dict[str, Any] = {"config": config, "outputs": outputs}
     model = load(path, dtype=dtype, backend=backend, n_threads=n_threads, **({} if against else of_keras))
+    source = model if model.vector is None else None
     if against is not None:
-        report_agreement.check_against(against, model, path, **of_keras)
+        source = report_agreement.check_against(against, model, path, **of_keras)
     speed = report_measure.speed(model, seconds, tell)
     tell("comparing with the references")
-    compared, missing = report_agreement.agreements(model, path, against, config, outputs)
+    compared, missing = report_agreement.agreements(
+        model, source, TrustedFile(against or path, config, outputs) if trust else None
+    )
     found = Report(all(one.ok for one in compared), tuple(compared), tuple(missing), speed)
-    command = _command(path, target, against, config, outputs, dtype, backend, n_threads, seconds)
+    command = _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds)
     text = page(model, path, found, command)
     # What Keras and the system say may hold the folders of this machine.
     for name in filter(None, (path, against, config)):
@@ -127,10 +137,7 @@ def _check_target(target: str, overwrite: bool, sources: Iterable[Any]) -> None:
         raise FastBiLSTMError(f"{target}: the folder {folder} does not exist")
     if os.path.isdir(target):
         raise FastBiLSTMError(f"{target}: is a folder; give the name of a file")
-    for source in sources:
-        if isinstance(source, (str, os.PathLike)) and os.path.exists(source) and os.path.exists(target):
-            if os.path.samefile(source, target):
-                raise FastBiLSTMError(f"{target}: is read as a model; write the report to another file")
+    check_not_read(target, sources)
     if os.path.exists(target) and not overwrite:
         raise FastBiLSTMError(f"{target}: exists already; allow it with overwrite=True (--overwrite) or choose another")
 
@@ -141,6 +148,7 @@ def _command(
     against: str | None,
     config: Any,
     outputs: Sequence[str] | None,
+    trust: bool,
     dtype: str | None,
     backend: str,
     n_threads: int | None,
@@ -152,12 +160,13 @@ def _command(
         "--against": against and os.path.basename(against),
         "--config": config and (os.path.basename(config) if isinstance(config, (str, os.PathLike)) else "..."),
         "--outputs": outputs and ",".join(outputs),
+        "--trust": trust,
         "--dtype": dtype,
         "--backend": None if backend == "auto" else backend,
         "--threads": n_threads,
         "--seconds": None if seconds == SECONDS else f"{seconds:g}",
     }
-    return " ".join([*parts, *(f"{name} {value}" for name, value in given.items() if value)])
+    return " ".join([*parts, *(name if value is True else f"{name} {value}" for name, value in given.items() if value)])
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------
@@ -171,7 +180,8 @@ def run(args: argparse.Namespace, outputs: list[str] | None) -> int:
         if live:
             print(f"\r\x1b[K{text}", end=" " if text else "", file=sys.stderr, flush=True)
 
-    options = {name: getattr(args, name) for name in ("against", "config", "dtype", "backend", "overwrite", "seconds")}
+    names = ("against", "config", "trust", "dtype", "backend", "overwrite", "seconds")
+    options = {name: getattr(args, name) for name in names}
     try:
         found = report(args.model, args.output, outputs=outputs, n_threads=args.threads, tell=tell, **options)
     finally:

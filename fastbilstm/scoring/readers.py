@@ -8,12 +8,12 @@ pyarrow for Parquet only.
 import csv
 import json
 import os
-import stat
 import zipfile
 
 import numpy as np
 
-from ..errors import FileFormatError, InputError, MissingExtraError
+from ..checks import read_file
+from ..errors import FileFormatError, InputError, MissingExtraError, unreadable
 from . import columns as tables
 from .chunk import Chunk
 
@@ -38,15 +38,9 @@ _MAGIC = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"PAR
 
 def format_of(path, given=None):
     """The format of an input: what is given, else what its first bytes tell, else what its suffix does."""
-    if os.path.isdir(path):
-        raise InputError(f"{path}: is a folder; expected a file")
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise InputError(f"{path}: is no regular file (a pipe?); write its rows to a file first")
-        with open(path, "rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
+        raise InputError(f"{path}: is no regular file (a pipe?); write its rows to a file first")
+    head = read_file(path, 8)
     by_suffix = given or SUFFIXES.get(os.path.splitext(path)[1].lower())
     if not head:
         raise InputError(f"{path}: is empty; a {'.' + by_suffix if by_suffix else 'file'} without rows has a header")
@@ -194,7 +188,7 @@ class _Lines:
             try:
                 line = self.file.readline(LINE_BYTES)
             except OSError as error:
-                raise InputError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+                raise unreadable(self.path, error) from error
             if not line:
                 return
             self.line += 1
