@@ -17,7 +17,9 @@ import os
 import numpy as np
 
 from _fbl cimport (
-    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_MUL, FBL_SIGMOID, FBL_STORE, FBL_TANH, fbl_kernels, fbl_recurrent, fbl_prefetch, fbl_table_count, fbl_tables, fbl_usable,
+    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MUL, FBL_SIGMOID, FBL_SOFTMAX,
+    FBL_SPARSEMAX, FBL_STORE, FBL_TANH, fbl_gather_windows, fbl_kernels, fbl_pool_windows, fbl_prefetch, fbl_recurrent,
+    fbl_table_count, fbl_tables, fbl_usable, fbl_windows,
 )
 
 cdef extern from "fbl_fence.h":
@@ -129,7 +131,7 @@ def use(name):
 # ---- memory and checks ----------------------------------------------------------------------------------------------
 
 
-cdef inline Py_ssize_t rounded_up(Py_ssize_t n, Py_ssize_t step) noexcept:
+cdef inline Py_ssize_t rounded_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
     return (n + step - 1) // step * step
 
 
@@ -217,6 +219,9 @@ cdef Py_ssize_t* sizes(array) except? NULL:
     return <Py_ssize_t*> floats(array)
 
 
+include "_tape.pxi"
+
+
 cdef int look_for_signals() except -1 with gil:
     """Leave a long loop by an exception: in the main thread after Ctrl-C, in others when their work is in vain."""
     PyErr_CheckSignals()
@@ -263,19 +268,32 @@ cdef class Activation:
 
     def apply(self, x):
         """Activate each row (the last axis) of a contiguous float32 array in place."""
-        cdef float* at = floats(checked("x", x, (None,) * max(1, getattr(x, "ndim", 1)), True))
-        cdef Py_ssize_t n = x.shape[x.ndim - 1], rows = x.size // n if n else 0, work = 0, r
-        cdef const fbl_kernels* table = _table
-        if table == NULL:
+        cdef Product p
+        p.out = floats(checked("x", x, (None,) * max(1, getattr(x, "ndim", 1)), True))
+        p.columns, p.table, p.code, p.parameters = x.shape[x.ndim - 1], _table, self.code, self.parameters
+        p.rows = x.size // p.columns if p.columns else 0
+        if _table == NULL:
             raise RuntimeError("this fastbilstm was built without vector kernels")
-        if self.code != FBL_LINEAR:
-            with nogil:
-                for r in range(rows):
-                    work += n * ROW_WORK
-                    if work >= SIGNAL_WORK:
-                        look_for_signals()
-                        work = 0
-                    table.activate(at + r * n, n, self.code, self.parameters)
+        if self.code == FBL_LINEAR:
+            return
+        with nogil:
+            _activate(&p)
+        cdef Tape tape = recording()
+        if tape is not None:
+            (<Product*> tape.add(_activate, sizeof(Product), (x,), (), self))[0] = p
+
+
+cdef int _activate(void* record) except -1 nogil:
+    """Activate the rows of what a Product wrote."""
+    cdef const Product* p = <const Product*> record
+    cdef Py_ssize_t work = 0, r
+    for r in range(p.rows):
+        work += p.columns * ROW_WORK
+        if work >= SIGNAL_WORK:
+            look_for_signals()
+            work = 0
+        p.table.activate(p.out + r * p.columns, p.columns, p.code, p.parameters)
+    return 0
 
 
 @cython.final
@@ -311,29 +329,51 @@ cdef class Matrix:
 
     def product(self, x, out, Activation activation=None):
         """out = activation(x.K + b), row by row; x (..., K) and out (..., N) float32, contiguous."""
-        cdef const float* x_at = floats(checked("x", x, (None,) * (getattr(x, "ndim", 2) - 1) + (self.depth,)))
-        cdef float* out_at = floats(checked("out", out, x.shape[:x.ndim - 1] + (self.columns,), True))
-        cdef Py_ssize_t rows, work = 0, r, start, stop
+        cdef Product p
+        p.x = floats(checked("x", x, (None,) * (getattr(x, "ndim", 2) - 1) + (self.depth,)))
+        p.out = floats(checked("out", out, x.shape[:x.ndim - 1] + (self.columns,), True))
         apart("out", out, {"x": x})
         if out.size == 0:
             return out
-        rows = out.size // self.columns
-        cdef int code = FBL_LINEAR if activation is None else activation.code
+        p.table, p.depth, p.columns, p.packed, p.bias = self.table, self.depth, self.columns, self.packed_at, self.bias_at
+        p.rows = out.size // self.columns
+        p.code, p.parameters = FBL_LINEAR, NULL
+        if activation is not None:
+            p.code, p.parameters = activation.code, activation.parameters
         with nogil:
-            for start in range(0, rows, 96):
-                stop = min(start + 96, rows)
-                work += (stop - start) * (self.depth + ROW_WORK) * self.columns
-                if work >= SIGNAL_WORK:
-                    look_for_signals()
-                    work = 0
-                self.table.gemm(
-                    stop - start, self.depth, self.columns, x_at + start * self.depth, self.depth, NULL,
-                    self.packed_at, self.bias_at, out_at + start * self.columns, self.columns,
-                )
-                if code != FBL_LINEAR:
-                    for r in range(start, stop):
-                        self.table.activate(out_at + r * self.columns, self.columns, code, activation.parameters)
+            _product(&p)
+        cdef Tape tape = recording()
+        if tape is not None:
+            (<Product*> tape.add(_product, sizeof(Product), (x,), (out,), (self, activation)))[0] = p
         return out
+
+
+cdef struct Product:
+    const fbl_kernels* table
+    Py_ssize_t rows, depth, columns
+    const float* x
+    const float* packed
+    const float* bias
+    float* out
+    int code
+    const float* parameters
+
+
+cdef int _product(void* record) except -1 nogil:
+    cdef const Product* p = <const Product*> record
+    cdef Py_ssize_t start = 0, work = 0, stop, r
+    while start < p.rows:
+        stop = min(start + 96, p.rows)
+        work += (stop - start) * (p.depth + ROW_WORK) * p.columns
+        if work >= SIGNAL_WORK:
+            look_for_signals()
+            work = 0
+        p.table.gemm(
+            stop - start, p.depth, p.columns, p.x + start * p.depth, p.depth, NULL, p.packed, p.bias,
+            p.out + start * p.columns, p.columns,
+        )
+        start = stop
+    return 0 if p.code == FBL_LINEAR else _activate(record)
 
 
 @cython.final
@@ -383,6 +423,8 @@ include "_loop.pxi"
 include "_outputs.pxi"
 include "_stream.pxi"
 include "_attention.pxi"
+include "_multihead.pxi"
+include "_windows.pxi"
 
 _requested = os.environ.get("FASTBILSTM_ISA")
 if _requested:

@@ -364,6 +364,51 @@ static void add_rows(ptrdiff_t rows, ptrdiff_t n, const float *weights, const fl
     }
 }
 
+/* The sum of (x - mean) or of its square over n elements, in double: one sum for each of 16 places, added at the end. */
+FBL_INLINE double moment(const float *x, ptrdiff_t n, double mean, int square)
+{
+    double sums[16] = {0}, total = 0;
+    ptrdiff_t k = 0;
+    for (; k + 16 <= n; k += 16)
+        for (int j = 0; j < 16; j++) {
+            const double d = (double)x[k + j] - mean;
+            sums[j] += square ? d * d : d;
+        }
+    for (int j = 0; k + j < n; j++) {
+        const double d = (double)x[k + j] - mean;
+        sums[j] += square ? d * d : d;
+    }
+    for (int j = 0; j < 16; j++)
+        total += sums[j];
+    return total;
+}
+
+static void normalize(ptrdiff_t rows, ptrdiff_t n, const float *x, const float *gamma, const float *beta, double epsilon,
+                      int keep_mean, int about_zero, float *y)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, x += n, y += n) {
+        const double mean = about_zero ? 0 : moment(x, n, 0, 0) / (double)n;
+        const double inverse = 1 / __builtin_sqrt(moment(x, n, mean, 1) / (double)n + epsilon);
+        const double shift = keep_mean ? 0 : mean;
+        for (ptrdiff_t k = 0; k < n; k++) {
+            const double scale = gamma ? inverse * (double)gamma[k] : inverse;
+            y[k] = (float)((double)x[k] * scale + ((beta ? (double)beta[k] : 0) - shift * scale));
+        }
+    }
+}
+
+static void max_rows(ptrdiff_t rows, ptrdiff_t n, const float *x, ptrdiff_t stride, float *y)
+{
+    for (ptrdiff_t k = 0; k < n; k += L) {
+        vf most = vload_n(y + k, n - k);
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            vf other = vload_n(x + r * stride + k, n - k);
+            most = vselect(other > most, other, most);
+        }
+        vstore_n(y + k, most, n - k);
+    }
+}
+
 const fbl_kernels FBL_SYMBOL(table) = {
     .isa = FBL_ISA_NAME,
     .lanes = L,
@@ -379,4 +424,6 @@ const fbl_kernels FBL_SYMBOL(table) = {
     .transpose = transpose,
     .softmax = softmax,
     .add_rows = add_rows,
+    .normalize = normalize,
+    .max_rows = max_rows,
 };

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..activations import kernel_code
 from ..graph import Ref, flatten_refs, map_refs
-from ..layers import Functional, activation, core, normalization, quantized, recurrent, reshaping
+from ..layers import Functional, activation, core, merging, normalization, quantized, recurrent, reshaping
 from ..layers.functional import Operation, TimeDistributed
 from . import vector_layers as engine
 from . import vector_recurrent as engine_recurrent
@@ -20,12 +20,16 @@ from .folding import (
     cell_of,
     has_attention_kernel,
     has_kernels,
+    has_stack_kernels,
     is_linear,
     row_function,
     scale_and_offset,
     scaled,
 )
 from .network import Network, Step
+from .vector_multihead import VectorMultiHead, VectorScores
+from .vector_normalization import VectorNormalization
+from .vector_windows import WINDOWS
 
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
 DENSE = (core.Dense, quantized.Int8WeightsDense)
@@ -307,12 +311,15 @@ class Builder:
         if isinstance(layer, TimeDistributed):
             wrapper = copy.copy(layer)
             inner, label = self.convert(layer.inner[0])
-            wrapper.inner = (inner,)
+            wrapper.inner, wrapper.has_kernels = (inner,), getattr(inner, "has_kernels", False)
             return wrapper, label
         if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
             return self.cached(layer, lambda: engine_recurrent.recurrent(layer)), "vector"
         if type(layer) in DENSE:
             return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
+        make = self.kernels_of(layer)
+        if make is not None:
+            return self.cached(layer, lambda: make(layer)), "vector"
         unmasked = call is not None and call.plain and not any(map(self.is_masked, call.refs))
         function = row_function(layer) if unmasked else None
         if isinstance(layer, activation.Activation):
@@ -321,6 +328,20 @@ class Builder:
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
         return layer, "elementwise" if layer.exact else "numpy"
+
+    def kernels_of(self, layer):
+        """The class over kernels that replaces a layer which nothing is fused with; None if there is none."""
+        if isinstance(layer, normalization.LayerNormalization) and not isinstance(
+            layer, normalization.UnitNormalization
+        ):
+            return VectorNormalization
+        if has_stack_kernels(layer):
+            return engine_recurrent.VectorStacked
+        if type(layer) in (merging.Attention, merging.AdditiveAttention):
+            return VectorScores
+        if type(layer).__name__ in ("MultiHeadAttention", "GroupQueryAttention"):
+            return VectorMultiHead
+        return next((make for kind, make in WINDOWS.items() if isinstance(layer, kind)), None)
 
     def drop_unread(self):
         """Forget calls that no result needs: an Embedding that went into what read it, say."""

@@ -4,9 +4,12 @@ A step calls one layer, over kernels where there is one, else of the specificati
 other may run at the same time. Knows nothing of files.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
-from ..graph import Ref, map_refs
+import numpy as np
+
+from ..graph import Ref, flatten_refs, map_refs
 from ..layers import Functional, Tensor
 from ..layers.functional import autocast, cast_input
 from . import vector_layers as engine
@@ -35,6 +38,7 @@ class Network(Functional):
     graph what became of it, `into` which others run it, where they do; by index in the graph.
     """
 
+    has_kernels = True
     # What a plan needs of the engine, which it does not import.
     new_scratch, new_context, is_plain = engine.Scratch, engine.Context, staticmethod(engine.is_plain)
 
@@ -65,10 +69,15 @@ class Network(Functional):
         if step.refs is None:
             args = map_refs(lambda ref: values[ref.node][ref.tensor], step.args)
             kwargs = map_refs(lambda ref: values[ref.node][ref.tensor], step.kwargs)
-            values[step.number] = self.call_part(step.layer, args, kwargs, states)
+            call = partial(self.call_part, step.layer, args, kwargs)
         else:
             layer, tensors, kwargs = self.plain_call(step, values)
-            values[step.number] = layer.call(tensors, kwargs, states)
+            call = partial(layer.call, tensors, kwargs)
+        values[step.number] = found = call(states)
+        tape = engine.recorder()
+        if tape is not None and not getattr(step.layer, "has_kernels", False):
+            refs = flatten_refs((step.args, step.kwargs))
+            values[step.number] = noted(tape, call, [values[ref.node][ref.tensor] for ref in refs], found)
 
     def plain_call(self, step, values):
         """(layer, tensors, kwargs) of a step whose arguments are plain tensors."""
@@ -82,3 +91,17 @@ class Network(Functional):
         ref = step.refs[0]
         batch, timesteps = values[ref.node][ref.tensor].value.shape[:2]
         return engine.worth_a_thread(2 * step.layer.work, batch * timesteps)
+
+
+def noted(tape, call, inputs, outputs):
+    """The Tensors of a layer without kernels, which becomes a step of the tape that records."""
+    if any(tensor.mask is not None for tensor in (*inputs, *outputs)):
+        tape.breaks()
+        return outputs
+    scratch = engine.Scratch()
+
+    def again():
+        with np.errstate(all="ignore"):
+            return [y for y, _ in call(engine.Context({}, scratch, 1))]
+
+    return [Tensor(y) for y in tape.step(again, [x for x, _ in inputs], [y for y, _ in outputs])]

@@ -64,6 +64,8 @@ class Plan(Record):
     padding : padding.Padding
         Whether the answer depends on the amount of masked padding, where any input may be padded.
     table_bytes, memory_budget : int
+    replay : Replay or None
+        What runs small predictions of backend "vector" again without Python.
     """
 
     network: Functional
@@ -80,6 +82,7 @@ class Plan(Record):
     table_bytes: int
     memory_budget: int
     scratches: list[Any]
+    replay: Any
 
     def run(self, arrays: Sequence[Any], states: dict[Any, Any], n_threads: int = 1) -> list[NDArray[Any]]:
         """Arrays in, arrays out, for one batch.
@@ -95,8 +98,7 @@ class Plan(Record):
             except IndexError:
                 scratch = self.runner.new_scratch()
             context = self.runner.new_context(new_states, scratch, n_threads)
-        with np.errstate(all="ignore"):
-            outputs = [tensor.value for tensor in self._call(arrays, context)]
+        outputs = self.call(arrays, context)
         # Results are the caller's: no buffers, inputs, remembered states, and none of them twice.
         taken = [*arrays, *(state for pair in new_states.values() for state in pair)]
         for k, y in enumerate(outputs):
@@ -110,9 +112,11 @@ class Plan(Record):
             self.scratches.append(scratch)
         return outputs
 
-    def _call(self, arrays, context):
+    def call(self, arrays, context):
+        """What the runner gives, arrays that may lie in its buffers."""
         try:
-            return self.runner.call([Tensor(array) for array in arrays], {}, context)
+            with np.errstate(all="ignore"):
+                return [y for y, _ in self.runner.call([Tensor(array) for array in arrays], {}, context)]
         except FileFormatError as error:
             # A layer that checks sizes which the model leaves free: it is the input that does not fit.
             raise InputError(str(error)) from error
@@ -152,8 +156,10 @@ class Plan(Record):
             size = max(1, min(size, -(-rows // n_threads)))
         if cuts is None:
             chunks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
+            if len(chunks) == 1 and n_threads == 1 and self.replay is not None and apart:
+                return self.replay.learn(self, arrays[0])
             if len(chunks) == 1:
-                return self._run_chunk(arrays, chunks[0], states, n_threads)
+                return self.run_chunk(arrays, chunks[0], states, n_threads)
         else:
             from ..inputs.ragged import groups
 
@@ -163,7 +169,8 @@ class Plan(Record):
         threads.run_together([job.work] * workers, job.stop)
         return job.outputs
 
-    def _run_chunk(self, arrays, chunk, states, n_threads):
+    def run_chunk(self, arrays, chunk, states, n_threads):
+        """`run` for the rows of a chunk; an InputError names them."""
         try:
             return self.run([array[chunk] for array in arrays], states, n_threads)
         except InputError as error:
@@ -201,7 +208,7 @@ class _Job:
             if number >= len(self.chunks):
                 return
             chunk = self.chunks[number]
-            parts = self.plan._run_chunk(self.arrays, chunk, self.states, self.n_threads)
+            parts = self.plan.run_chunk(self.arrays, chunk, self.states, self.n_threads)
             cuts = self.cuts or [None] * len(parts)
             with self.lock:
                 if self.outputs is None:
@@ -273,7 +280,7 @@ def compile(
     recurrent = [layer for layer in found if isinstance(layer, Recurrent)]
     products = any(isinstance(layer, (LSTM, Dense)) for layer in found)
     backend = _choose_backend(backend, dtype, products)
-    runner, tables = network, 0
+    runner, tables, limits, replay = network, 0, _id_limits(network), None
     if backend == "blas":
         from . import blas_layers as blas
 
@@ -289,7 +296,10 @@ def compile(
         with _faults_of(graph):
             runner = fuse(network, limit)
         tables = limit.used
-    limits = _id_limits(network)
+        if len(limits) == 1 and graph.inputs[0].dtype != "string":
+            from .replay import Replay  # over kernels, as fusion
+
+            replay = Replay(limits[0])
     stateful = tuple(layer for layer in recurrent if layer.stateful)
     work = sum(a.size for layer in found if isinstance(layer, (Recurrent, Cell)) for a in layer.weights.values())
     work += sum(layer.weights["kernel"].size for layer in found if isinstance(layer, Dense)) // 8
@@ -311,6 +321,7 @@ def compile(
         tables,
         int(budget),
         [],
+        replay,
     )
 
 

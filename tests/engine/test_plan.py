@@ -127,9 +127,9 @@ def test_what_is_exempt_is_marked():
     layers = [
         *embedding()[0],
         lstm("lstm", 4, ["embedding"]),
-        mf.layer("LayerNormalization", "norm", ["lstm"], axis=[-1]),
+        mf.layer("UnitNormalization", "norm", ["lstm"], axis=[-1]),
     ]
-    shapes = {**embedding()[1], **one("lstm", 5, 4), "norm": {"gamma": (4,), "beta": (4,)}}
+    shapes = {**embedding()[1], **one("lstm", 5, 4)}
     content = mf.h5(mf.functional(*layers, outputs=["norm"]), mf.weights_of(**shapes))
     text = []
     fastbilstm.load(content).summary(text.append)

@@ -266,7 +266,7 @@ def test_rows_have_the_same_bits_in_any_batch(name, options):
     """What `summary()` calls elementwise."""
     x = np.random.default_rng(0).standard_normal((17, 9, 5)[: 1 + rank_of(name)] + (3,)).astype(np.float32)
     net = fastbilstm.load(model(name, (None, *x.shape[1:]), **options), backend="vector")
-    assert list(net._plan.runner.labels.values()) == ["elementwise"]
+    assert list(net._plan.runner.labels.values()) in (["elementwise"], ["vector"])
     y = net.predict(x)
     for rows in (1, 2, 5):
         assert np.array_equal(net.predict(x, batch_size=rows), y)
