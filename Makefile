@@ -25,11 +25,11 @@ export CUDA_VISIBLE_DEVICES := -1
 
 help:
 	@echo "make demo               convert a trained Keras file, verify it, predict 200 reviews; no TensorFlow"
-	@echo "make test               linters, type stubs and all tests, with TensorFlow where it has a wheel"
+	@echo "make test               linters, types and all tests, with TensorFlow where it has a wheel"
 	@echo "make test-random N=300  N further random models against live Keras"
 	@echo "make bench              time kernels and nets, then the rivals (an hour; BENCH=--quick takes 5 minutes)"
 	@echo "make sanitize           the tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer"
-	@echo "make lint               linters and type stubs alone"
+	@echo "make lint               linters and types alone"
 	@echo "make clean              remove what was built, and .venv"
 
 $(VENV)/.stamp-venv:
@@ -72,7 +72,7 @@ demo: $(VENV)/.stamp-demo
 lint: $(VENV)/.stamp-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m mypy fastbilstm/_recurrent.pyi fastbilstm/_kernels.pyi
+	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml fastbilstm._recurrent fastbilstm._kernels
 
 test: lint tensorflow spark

@@ -1,14 +1,26 @@
 """Checks of what a user gives that several rooms share: whole numbers, texts, files to read and to write. Imports the
 standard library."""
 
+from __future__ import annotations
+
 import errno
 import numbers
 import os
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .errors import InputError, unreadable
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-def check_whole(name, value, minimum=1, optional=True):
+
+@overload
+def check_whole(name: str, value: Any, minimum: int = 1) -> int | None: ...
+@overload
+def check_whole(name: str, value: Any, minimum: int = 1, *, optional: Literal[False]) -> int: ...
+
+
+def check_whole(name: str, value: Any, minimum: int = 1, optional: bool = True) -> int | None:
     """A whole number as int (or None where it is optional); anything else is refused by the name of the option."""
     if type(value) is int and value >= minimum:
         return value
@@ -19,7 +31,7 @@ def check_whole(name, value, minimum=1, optional=True):
     return int(value)
 
 
-def utf8(text, what):
+def utf8(text: str | bytes, what: str) -> bytes:
     """The bytes of a str; bytes stay. InputError, which begins with `what`, for half of a surrogate pair."""
     if isinstance(text, bytes):
         return text
@@ -29,7 +41,7 @@ def utf8(text, what):
         raise InputError(f"{what}: the text {text[:40]!r} has no UTF-8 form ({error.reason})") from error
 
 
-def read_file(path, size=-1, name=None):
+def read_file(path: str | os.PathLike[str], size: int = -1, name: str | None = None) -> bytes:
     """The content of a file, or its first bytes; `name`: what messages call it.
 
     Raises
@@ -47,7 +59,7 @@ def read_file(path, size=-1, name=None):
         raise unreadable(path, error, name) from None
 
 
-def is_same_file(path, other):
+def is_same_file(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
     """Whether two paths lead to one file, through links of any kind, or would once it is there."""
     try:
         return os.path.realpath(path) == os.path.realpath(other) or os.path.samefile(path, other)
@@ -55,7 +67,7 @@ def is_same_file(path, other):
         return False
 
 
-def check_not_read(target, sources):
+def check_not_read(target: str | os.PathLike[str], sources: Iterable[Any]) -> None:
     """InputError if `target`, a file to be written, is one of `sources`; those that are no paths are passed over."""
     for source in sources:
         if isinstance(source, (str, os.PathLike)) and is_same_file(target, source):

@@ -3,8 +3,11 @@
 Tells kinds apart by content, never by suffix. Keras files are read by `keras/`, imported only when one is met.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import safe_files
 from .checks import check_not_read, read_file
@@ -12,10 +15,30 @@ from .converted import fbl_file
 from .errors import FastBiLSTMError, FileFormatError, InputError, UnreadableFileError
 from .model import Model
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Protocol, TypeAlias
+
+    from _typeshed import SupportsRead
+    from numpy.typing import NDArray
+
+    from .graph import Graph
+    from .preprocessing import TextEncoder, TextVectorization, Tokenizer, WordIndex
+
+    class KerasTokenizer(Protocol):
+        """Keras' own Tokenizer, as far as it is read."""
+
+        word_index: Any
+
+        def to_json(self) -> str: ...
+
+    ModelSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | SupportsRead[bytes]
+    AnyTokenizer: TypeAlias = Tokenizer | WordIndex | TextVectorization | TextEncoder | KerasTokenizer
+
 _HEAD = 16
 
 
-def _read_source(path):
+def _read_source(path: Any) -> tuple[str | bytes, bytes, str]:
     """Return (path or bytes, first bytes, label for errors)."""
     if isinstance(path, (bytes, bytearray, memoryview)):
         content = bytes(path)
@@ -39,7 +62,7 @@ def _read_source(path):
 
 
 @contextlib.contextmanager
-def _naming(label):
+def _naming(label: str) -> Iterator[None]:
     """Errors have the name of the file in them; what checks graphs and layers does not know the file."""
     try:
         yield
@@ -49,14 +72,18 @@ def _naming(label):
         raise FileFormatError(f"{label}: {error}") from error
 
 
-def read_model_file(path, config=None, outputs=None):
+def read_model_file(
+    path: Any, config: Any = None, outputs: Any = None
+) -> tuple[Graph, dict[str, NDArray[Any]], fbl_file.Vector | None, dict[str, Any], str]:
     """Return (graph, tensors, vector or None, dict of text and labels, label) of a converted or a Keras file."""
     source, head, label = _read_source(path)
     with _naming(label):
         return (*_read(source, head, label, config, outputs), label)
 
 
-def _read(source, head, label, config, outputs):
+def _read(
+    source: str | bytes, head: bytes, label: str, config: Any, outputs: Any
+) -> tuple[Graph, dict[str, NDArray[Any]], fbl_file.Vector | None, dict[str, Any]]:
     if outputs is not None:
         outputs = [outputs] if isinstance(outputs, str) else list(outputs)
         if not outputs:
@@ -81,22 +108,22 @@ def _read(source, head, label, config, outputs):
             f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5, .weights.json); "
             f"it begins with {head[:8]!r}"
         )
-    if known is not None and not safe_files.is_still(source, known):
+    if not isinstance(source, bytes) and known is not None and not safe_files.is_still(source, known):
         raise FileFormatError(f"{label}: was changed or replaced while it was read; load it again")
     return (*found, None, {})
 
 
 def load(
-    path,
+    path: ModelSource,
     *,
-    config=None,
-    outputs=None,
-    dtype=None,
-    check=False,
-    backend="auto",
-    n_threads=None,
-    memory_budget=None,
-):
+    config: dict[str, Any] | str | os.PathLike[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
+    dtype: Literal["float32", "float64"] | None = None,
+    check: bool = False,
+    backend: Literal["auto", "vector", "blas", "numpy"] = "auto",
+    n_threads: int | None = None,
+    memory_budget: int | None = None,
+) -> Model:
     """Load a converted model or a Keras file.
 
     Parameters
@@ -172,23 +199,23 @@ def load(
 
 
 def convert(
-    source,
-    target,
+    source: ModelSource,
+    target: str | os.PathLike[str],
     *,
-    config=None,
-    outputs=None,
-    overwrite=False,
-    keras=False,
-    trust=False,
-    tokenizer=None,
-    tokenizer_type=None,
-    num_words=None,
-    labels=None,
-    maxlen=None,
-    padding=None,
-    truncating=None,
-    remove=None,
-):
+    config: dict[str, Any] | str | os.PathLike[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
+    overwrite: bool = False,
+    keras: bool = False,
+    trust: bool = False,
+    tokenizer: str | os.PathLike[str] | AnyTokenizer | None = None,
+    tokenizer_type: Literal["tokenizer", "word_index", "imdb", "vocabulary"] | None = None,
+    num_words: int | None = None,
+    labels: str | os.PathLike[str] | Sequence[str] | None = None,
+    maxlen: int | None = None,
+    padding: Literal["pre", "post"] | None = None,
+    truncating: Literal["pre", "post"] | None = None,
+    remove: Sequence[str] | None = None,
+) -> Model:
     """Convert a Keras file to one file that loads with NumPy alone.
 
     With a tokenizer and labels the file takes texts (`Model.predict_text`) and names its answers. They can be added to
@@ -257,11 +284,11 @@ def convert(
     return load(target)
 
 
-def _is_converted(path):
+def _is_converted(path: Any) -> bool:
     return fbl_file.looks_converted(_read_source(path)[1])
 
 
-def _record_with_keras(model, trusted):
+def _record_with_keras(model: Model, trusted: Any) -> fbl_file.Vector:
     """A self-check vector whose outputs the installed Keras computed; FastBiLSTMError if it cannot."""
     from .converted import self_check  # these serve conversion alone: saves their import at start
     from .keras import installed_keras

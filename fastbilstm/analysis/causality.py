@@ -49,7 +49,7 @@ class Place(NamedTuple):
     masked: bool = False
 
 
-def find_places(network):
+def find_places(network: Functional) -> tuple[dict[int, Place], list[Any]]:
     """What must remember something, as Places by node number, and the kinds of the outputs."""
     given = [(STREAM, Spec(i.shape)) for i in network.graph.inputs]
     for part, (_, spec) in zip(network.graph.inputs, given):
@@ -192,7 +192,7 @@ def _whole(value):
     return int(value[0]) if isinstance(value, (list, tuple)) else int(value)
 
 
-def history(layer):
+def history(layer: Any) -> int:
     """How many earlier timesteps a causal convolution reads."""
     return (_whole(layer.config["kernel_size"]) - 1) * _whole(layer.config.get("dilation_rate", 1))
 

@@ -3,13 +3,35 @@
 It is what `fastbilstm predict`, Dask, Ray Data's `map_batches` and Spark's `mapInArrow` call. Imports NumPy.
 """
 
+from __future__ import annotations
+
 import os
 import threading
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InputError
 from ..loading import load
 from ..model import Model
 from ..scoring.column_scorer import ColumnScorer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypedDict
+
+    from typing_extensions import Unpack
+
+    from ..scoring.column_scorer import Columns
+
+    class LoadOptions(TypedDict, total=False):
+        """The options of `load` that a BatchPredictor takes."""
+
+        config: dict[str, Any] | str | os.PathLike[str] | None
+        outputs: str | Sequence[str] | None
+        dtype: Literal["float32", "float64"] | None
+        backend: Literal["auto", "vector", "blas", "numpy"]
+        memory_budget: int | None
+        check: bool
+
 
 _LOAD_OPTIONS = {"config", "outputs", "dtype", "backend", "memory_budget", "check"}
 
@@ -26,23 +48,32 @@ class BatchPredictor(ColumnScorer):
         See `ColumnScorer`.
     **load_options
         `config`, `outputs`, `dtype`, `backend`, `memory_budget`, `check` of `fastbilstm.load`.
+
+    Attributes
+    ----------
+    load_options : dict
+        Those that were given.
+    source, bad_rows, in_order, model, output_columns
+        See `ColumnScorer`.
     """
+
+    load_options: LoadOptions
 
     def __init__(
         self,
-        model,
+        model: str | os.PathLike[str] | Model,
         *,
-        columns=None,
-        text=None,
-        output="prediction",
-        batch_size=None,
-        n_threads=None,
-        on_error="stop",
-        pad=None,
-        maxlen=None,
-        truncating="pre",
-        **load_options,
-    ):
+        columns: Columns | None = None,
+        text: str | None = None,
+        output: str = "prediction",
+        batch_size: int | None = None,
+        n_threads: int | None = None,
+        on_error: Literal["stop", "skip", "null"] = "stop",
+        pad: Literal["pre", "post"] | None = None,
+        maxlen: int | None = None,
+        truncating: Literal["pre", "post"] = "pre",
+        **load_options: Unpack[LoadOptions],
+    ) -> None:
         unknown = sorted(set(load_options) - _LOAD_OPTIONS)
         if unknown:
             raise TypeError(
@@ -67,20 +98,26 @@ class BatchPredictor(ColumnScorer):
         )
         self.load_options = load_options
 
-    def __getstate__(self):
+    @property
+    def model(self) -> Model:
+        """The Model, loaded and checked against the options when it is first asked for."""
+        model: Model = super().model
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_model": None, "bad_rows": []}
 
-    def __dask_tokenize__(self):
+    def __dask_tokenize__(self) -> Any:
         """What Dask names tasks by: the options, and the state of the file or the Model."""
         from dask.base import normalize_token  # an optional package
 
         stamp = None if isinstance(self.source, Model) else _stamp(self.source)
         return normalize_token((type(self).__name__, stamp, self.__getstate__()))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<fastbilstm.BatchPredictor of {self.source}>"
 
-    def _open(self):
+    def _open(self) -> Model:
         return self.source if isinstance(self.source, Model) else _load_once(self.source, self.load_options)
 
 
@@ -93,14 +130,16 @@ _KEPT = 4
 class _Entry:
     """The model of a file in one state; it is loaded under the lock of the entry, which others of the file wait for."""
 
-    def __init__(self, stamp):
-        self.stamp, self.lock, self.model = stamp, threading.Lock(), None
+    def __init__(self, stamp: tuple[int, int, int] | None) -> None:
+        self.stamp, self.lock = stamp, threading.Lock()
+        self.model: Model | None = None
 
 
-_entries, _entries_lock = {}, threading.Lock()
+_entries: dict[tuple[str, str], _Entry] = {}
+_entries_lock = threading.Lock()
 
 
-def _after_fork():
+def _after_fork() -> None:
     """In the child no other thread goes on: locks are free, and what was being loaded is loaded anew."""
     global _entries, _entries_lock
     kept, _entries, _entries_lock = _entries, {}, threading.Lock()
@@ -114,7 +153,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _stamp(path):
+def _stamp(path: str) -> tuple[int, int, int] | None:
     """What changes when a file is replaced."""
     try:
         state = os.stat(path)
@@ -123,7 +162,7 @@ def _stamp(path):
         return None  # load tells what is wrong
 
 
-def _load_once(path, options):
+def _load_once(path: str, options: LoadOptions) -> Model:
     """The model of a file, loaded once a process as long as the file stays the same and is among the last used."""
     stamp, key = _stamp(path), (path, repr(sorted(options.items())))
     with _entries_lock:

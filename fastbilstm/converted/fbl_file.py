@@ -9,11 +9,14 @@ vector, labels (JSON) and text (the name of an array that holds the JSON of a Te
 own error. Imports NumPy; knows nothing of Keras' files.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 import re
 import weakref
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -21,6 +24,13 @@ from .. import safe_files
 from ..errors import FileFormatError
 from ..graph import graph_from_json, graph_to_json
 from ..record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ..graph import Graph
 
 FORMAT_VERSION = 1
 SUFFIX = ".fbl"
@@ -35,7 +45,7 @@ _MAX_AXES = 64
 MAPPED_FROM = 64 * 2**20
 _VECTOR = "self-check/"
 _TEXT = "text-encoder/json"
-_DTYPES = {
+_DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -53,19 +63,27 @@ _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 
 
 class Vector(Record):
-    """Inputs and outputs recorded at conversion, and what computed the outputs."""
+    """Inputs and outputs recorded at conversion, and what computed the outputs.
 
-    inputs: tuple
-    outputs: tuple
+    Attributes
+    ----------
+    inputs, outputs : tuple of ndarray
+        In the order of the model's.
+    computed_by : str
+        Keras with its version, or the specification of fastbilstm.
+    """
+
+    inputs: tuple[NDArray[Any], ...]
+    outputs: tuple[NDArray[Any], ...]
     computed_by: str
 
 
-def looks_converted(head):
+def looks_converted(head: bytes) -> bool:
     """Whether a file that begins with these bytes may be in safetensors layout."""
     return len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER
 
 
-def _digest(header, data):
+def _digest(header: dict[str, Any], data: Any) -> str:
     """SHA-256 of the arrays and of all the header says, however its JSON is spaced."""
     metadata = {key: value for key, value in header["__metadata__"].items() if key != "sha256"}
     canonical = json.dumps({**header, "__metadata__": metadata}, sort_keys=True, separators=(",", ":"))
@@ -77,7 +95,13 @@ def _digest(header, data):
 # ---- writing --------------------------------------------------------------------------------------------------------
 
 
-def to_bytes(graph, tensors, vector=None, text=None, labels=None):
+def to_bytes(
+    graph: Graph,
+    tensors: Mapping[str, NDArray[Any]],
+    vector: Vector | None = None,
+    text: bytes | None = None,
+    labels: list[str] | None = None,
+) -> bytes:
     """The content of a converted file; `text` is the JSON of a TextEncoder in bytes, `labels` a list of str."""
     arrays = dict(tensors)
     metadata = {
@@ -99,7 +123,8 @@ def to_bytes(graph, tensors, vector=None, text=None, labels=None):
         arrays[_TEXT] = np.frombuffer(text, np.uint8)
     if labels is not None:
         metadata["labels"] = json.dumps(labels)
-    header, chunks, offset = {"__metadata__": metadata}, [], 0
+    header: dict[str, Any] = {"__metadata__": metadata}
+    chunks, offset = [], 0
     # Wide elements first, so that every array is aligned to its own size.
     for name in sorted(arrays, key=lambda key: (-arrays[key].dtype.itemsize, key)):
         array = np.ascontiguousarray(arrays[name])
@@ -118,13 +143,13 @@ def to_bytes(graph, tensors, vector=None, text=None, labels=None):
     return len(text).to_bytes(8, "little") + text + data
 
 
-def _from_strings(array):
+def _from_strings(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Strings (bytes without NUL) as an array of their bytes, padded with NUL."""
     fixed = np.array(array.ravel().tolist() or [b""], np.bytes_)
     return np.frombuffer(fixed.tobytes(), np.uint8).reshape((*array.shape, fixed.dtype.itemsize or 1))
 
 
-def _to_strings(array):
+def _to_strings(array: NDArray[Any]) -> NDArray[np.object_]:
     """Inverse of `_from_strings`."""
     rows = array.reshape(-1, array.shape[-1])
     strings = np.empty(len(rows), object)
@@ -132,7 +157,7 @@ def _to_strings(array):
     return strings.reshape(array.shape[:-1])
 
 
-def write_file(path, content, overwrite):
+def write_file(path: str | os.PathLike[str], content: bytes, overwrite: bool) -> None:
     """Write bytes under a temporary name beside `path` and rename it: whole or not at all.
 
     Raises
@@ -159,7 +184,7 @@ def write_file(path, content, overwrite):
             safe_files.remove(temporary)
 
 
-def _refuse_existing(path, overwrite):
+def _refuse_existing(path: str, overwrite: bool) -> None:
     if os.path.lexists(path) and not overwrite:
         raise FileFormatError(f"{path}: exists already; allow it with overwrite=True (--overwrite) or choose another")
 
@@ -167,14 +192,14 @@ def _refuse_existing(path, overwrite):
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
-def _number(digits):
+def _number(digits: str) -> int:
     """A whole number of JSON; one of millions of digits would take minutes, and no size or option has so many."""
     if len(digits) > _MAX_DIGITS:
         raise ValueError(f"a number of {len(digits)} digits")
     return int(digits)
 
 
-def _no_duplicates(pairs):
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a name stands twice")
@@ -186,14 +211,14 @@ class Mapped:
     them. `content` holds its bytes; `check` refuses a file that was changed since.
     """
 
-    def __init__(self, file, label):
+    def __init__(self, file: BinaryIO, label: str) -> None:
         self.content, self.label = np.memmap(file, np.uint8, "r"), label
         # The file itself, whatever becomes of its name: a file that is replaced by a rename stays as it is.
         self._descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._descriptor)
         self._identity = safe_files.identity(self._descriptor)
 
-    def check(self):
+    def check(self) -> None:
         if safe_files.identity(self._descriptor) != self._identity:
             raise FileFormatError(
                 f"{self.label}: was written into after it was loaded, and a file of this size is read where it lies: "
@@ -201,7 +226,7 @@ class Mapped:
             )
 
 
-def _content_of(source, label):
+def _content_of(source: str | bytes, label: str) -> tuple[NDArray[np.uint8], Mapped | None]:
     """The bytes of a path or of bytes, as an array, and the Mapped they belong to or None."""
     if isinstance(source, bytes):
         return np.frombuffer(source, np.uint8), None
@@ -212,14 +237,14 @@ def _content_of(source, label):
                 mapped = Mapped(file, label)
                 return mapped.content, mapped
             content = np.empty(size, np.uint8)
-            content = content[: file.readinto(content)]
+            content = content[: file.readinto(content.data)]
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{label}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     content.flags.writeable = False
     return content, None
 
 
-def read(source, label):
+def read(source: str | bytes, label: str) -> tuple[Graph, dict[str, NDArray[Any]], Vector | None, dict[str, Any]]:
     """Read a converted model from a path or from bytes.
 
     A file of at most MAPPED_FROM bytes is read into memory: what its SHA-256 was taken of is what runs, whatever
@@ -252,7 +277,7 @@ def read(source, label):
     return graph, arrays, vector, {**_read_bundle(metadata, arrays, label), "mapped": mapped}
 
 
-def _read_header(content, label):
+def _read_header(content: NDArray[np.uint8], label: str) -> tuple[dict[str, Any], int]:
     if len(content) < 8:
         raise FileFormatError(f"{label}: {len(content)} bytes are no converted model (truncated?)")
     length = int.from_bytes(content[:8].tobytes(), "little")
@@ -280,7 +305,7 @@ def _read_header(content, label):
     return header, 8 + length
 
 
-def _read_arrays(header, data, label):
+def _read_arrays(header: dict[str, Any], data: NDArray[np.uint8], label: str) -> dict[str, NDArray[Any]]:
     entries = []
     for name, entry in header.items():
         if name == "__metadata__":
@@ -325,13 +350,13 @@ def _read_arrays(header, data, label):
     return arrays
 
 
-def _read_bundle(metadata, arrays, label):
+def _read_bundle(metadata: dict[str, str], arrays: dict[str, NDArray[Any]], label: str) -> dict[str, Any]:
     text = labels = None
     if "text" in metadata:
-        text = arrays.pop(metadata["text"], None)
-        if text is None or text.dtype != np.uint8 or text.ndim != 1:
+        stored = arrays.pop(metadata["text"], None)
+        if stored is None or stored.dtype != np.uint8 or stored.ndim != 1:
             raise FileFormatError(f"{label}: its text encoder {metadata['text'][:40]!r} is no array of bytes in it")
-        text = text.tobytes()
+        text = stored.tobytes()
     if "labels" in metadata:
         from ..preprocessing.labels import check_labels
 
@@ -342,11 +367,11 @@ def _read_bundle(metadata, arrays, label):
     return {"text": text, "labels": labels}
 
 
-def _is_size(value):
+def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _read_vector(metadata, arrays, label):
+def _read_vector(metadata: dict[str, str], arrays: dict[str, NDArray[Any]], label: str) -> Vector | None:
     if "vector" not in metadata:
         return None
     try:

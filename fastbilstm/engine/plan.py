@@ -4,11 +4,13 @@ Three backends: "vector", steps over the float32 kernels (`fusion`, `network`); 
 and Dense layers over SciPy's BLAS; "numpy", the specification itself. Imports NumPy; SciPy only if the plan uses it.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import itertools
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,6 +24,14 @@ from ..layers.functional import TimeDistributed
 from ..layers.recurrent import LSTM, Recurrent
 from ..record import Record
 from . import threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..graph import Graph
+    from ..layers import BaseLayer
 
 BACKENDS = ("auto", "vector", "blas", "numpy")
 # Bytes of tables of projected embeddings.
@@ -59,22 +69,22 @@ class Plan(Record):
     """
 
     network: Functional
-    runner: Functional
-    dtype: np.dtype
-    backend: str
-    output_specs: tuple
-    id_limits: tuple
-    copied: tuple
-    stateful: tuple
+    runner: Any
+    dtype: np.dtype[Any]
+    backend: Literal["vector", "blas", "numpy"]
+    output_specs: tuple[Spec, ...]
+    id_limits: tuple[int | None, ...]
+    copied: tuple[bool, ...]
+    stateful: tuple[Recurrent, ...]
     work: int
     independent: bool
     padding: padding.Padding
     table_bytes: int
     memory_budget: int
-    scratches: list
+    scratches: list[Any]
     replay: Any
 
-    def run(self, arrays, states, n_threads=1):
+    def run(self, arrays: Sequence[Any], states: dict[Any, Any], n_threads: int = 1) -> list[NDArray[Any]]:
         """Arrays in, arrays out, for one batch.
 
         Another thread or process may write into the arrays meanwhile: what is checked is read once, or is a copy.
@@ -121,7 +131,15 @@ class Plan(Record):
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise InputError(f"inputs of shapes {shapes} do not fit each other or the weights ({error})") from error
 
-    def predict(self, arrays, batch_size, states, n_threads, update=None, cuts=None):
+    def predict(
+        self,
+        arrays: Sequence[Any],
+        batch_size: int,
+        states: dict[Any, Any],
+        n_threads: int,
+        update: Callable[[int], None] | None = None,
+        cuts: Sequence[NDArray[Any] | None] | None = None,
+    ) -> list[Any]:
         """`run` for batch after batch, in several threads where rows are independent; `update(rows done)`.
 
         `cuts`, from `model_input.check`: rows have lengths of their own, and batches are groups of similar ones; an
@@ -215,14 +233,20 @@ class _Job:
         return np.empty((rows, *part.shape[1:]), part.dtype) if cut is None else [None] * rows
 
 
-def layers_of(network):
+def layers_of(network: BaseLayer) -> Iterator[BaseLayer]:
     """All layer objects inside a network, at every depth."""
     for layer in network.inner:
         yield layer
         yield from layers_of(layer)
 
 
-def compile(graph, tensors, dtype=None, backend="auto", memory_budget=None):
+def compile(
+    graph: Graph,
+    tensors: Mapping[str, NDArray[Any]],
+    dtype: str | None = None,
+    backend: str = "auto",
+    memory_budget: int | None = None,
+) -> Plan:
     """Make a Plan.
 
     Parameters

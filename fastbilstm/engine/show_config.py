@@ -1,16 +1,22 @@
 """show_config(): what this installation can do. Imports nothing outside the standard library and NumPy."""
 
+from __future__ import annotations
+
 import platform
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._version import __version__
 from . import plan, threads
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _EXTRAS = {"h5py": "reads Keras files", "PyYAML": "reads YAML architectures", "scipy": "backend blas"}
 
 
-def show_config(print_fn=print):
+def show_config(print_fn: Callable[[str], Any] = print) -> None:
     """Print the version, the platform, the backends and the optional packages that are installed."""
     import importlib.metadata  # imports half of the standard library
 

@@ -2,7 +2,7 @@
 outside the package.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class LayerRow(NamedTuple):
@@ -75,7 +75,7 @@ def describe(layer):
     return f"{layer.class_name}({size})" if size else layer.class_name
 
 
-def summary_text(model):
+def summary_text(model: Any) -> str:
     """The table of a Model as text."""
     header = ("layer", "class", "output shape", "parameters", "mask", "runs", "ignored at inference")
     rows = layer_rows(model)

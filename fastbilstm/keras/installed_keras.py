@@ -6,17 +6,26 @@ run the code that a Lambda in the file holds. Only a file that the user trusts i
 Imports Keras inside functions: it is optional, and takes seconds.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import json
 import os
 import tempfile
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .reader import read_config
 from .rebuilt_in_keras import CannotRebuild, flat, reason_of, rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ..graph import Graph
 
 
 class KerasUnavailable(Exception):
@@ -31,7 +40,12 @@ class TrustedFile(NamedTuple):
     outputs: Any = None
 
 
-def run(graph, tensors, inputs, trusted=None):
+def run(
+    graph: Graph,
+    tensors: Mapping[str, NDArray[Any]],
+    inputs: list[NDArray[Any]],
+    trusted: TrustedFile | None = None,
+) -> tuple[str, list[NDArray[Any]]]:
     """Compute the outputs of a model in the installed Keras for `inputs`, a list of arrays.
 
     Parameters

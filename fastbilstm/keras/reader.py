@@ -1,7 +1,10 @@
 """Any Keras file -> (Graph, tensors): tells kinds apart, finds the version, joins architecture and weights."""
 
+from __future__ import annotations
+
 import json
 import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +20,11 @@ from .nodes import RECURRENT
 from .sharded import open_sharded
 from .weights import read_groups, read_paths
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..graph import Graph
+
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK\x03\x04"
 # Values in a YAML architecture with its aliases written out; the largest known models have some thousands.
@@ -27,7 +35,7 @@ _MAX_DIGITS = 100
 _UNKNOWN_KERAS3 = (3, 15)
 
 
-def is_hdf5(head, source):
+def is_hdf5(head: bytes, source: str | bytes) -> bool:
     """HDF5 has its signature at byte 0, 512, 1024, 2048, ..."""
     if head.startswith(HDF5_MAGIC):
         return True
@@ -120,7 +128,9 @@ def _check_yaml(node, label):
             stack += parts if item.id == "sequence" else [part for pair in parts for part in pair]
 
 
-def read_keras(source, head, label, config=None, outputs=None):
+def read_keras(
+    source: str | bytes, head: bytes, label: str, config: Any = None, outputs: list[str] | None = None
+) -> tuple[Graph, dict[str, NDArray[Any]]]:
     """Read a Keras file.
 
     Parameters
@@ -176,7 +186,9 @@ def read_keras(source, head, label, config=None, outputs=None):
         raise FileFormatError(f"{label}: an HDF5 file without Keras weights (no layer_names, no group 'layers')")
 
 
-def read_sharded(source, label, config=None, outputs=None):
+def read_sharded(
+    source: str | bytes, label: str, config: Any = None, outputs: list[str] | None = None
+) -> tuple[Graph, dict[str, NDArray[Any]]]:
     """Read the index of sharded weights (`.weights.json`); like `read_keras`."""
     if isinstance(source, bytes):
         raise FileFormatError(f"{label}: JSON, which names other files if it is an index of shards; give its path")

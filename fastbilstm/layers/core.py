@@ -3,11 +3,20 @@
 The specification, in NumPy. Imports NumPy; knows nothing of files.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..activations import linear
 from ..errors import InputError
 from .base import REGISTRY, BaseLayer, Option, Spec, Tensor, activation, boolean, choice, integer, real, register
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 
 def dense(x, kernel, bias=None, activation=linear):
@@ -21,7 +30,9 @@ def embedding(ids, embeddings):
     return embeddings[check_ids(ids, len(embeddings))]
 
 
-def check_ids(ids, size, what="token id", place=None):
+def check_ids(
+    ids: NDArray[Any], size: int, what: str = "token id", place: Callable[[tuple[int, ...]], Any] | None = None
+) -> NDArray[Any]:
     """Return `ids` as integers below `size`, truncating floats as Keras does; raise InputError for any other.
 
     `place` maps a position in `ids` to the one that the user knows.

@@ -4,13 +4,19 @@ Strings are NumPy arrays of `bytes` objects in UTF-8, as in TensorFlow. What is 
 vocabulary (OOV). Imports NumPy; knows nothing of files.
 """
 
+from __future__ import annotations
+
 import itertools
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
 from .base import BaseLayer, Option, Spec, Tensor, boolean, choice, integer, optional, register
 from .encoding import MODES, encode, encoded_shape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 OUTPUT_MODES = ("int", *MODES, "tf_idf", "binary", "tf-idf")
 
@@ -71,7 +77,9 @@ class Vocabulary:
     num_oov_indices : int
     """
 
-    def __init__(self, tokens, mask_token, oov_token, has_mask_index, num_oov_indices):
+    def __init__(
+        self, tokens: list[Any], mask_token: Any, oov_token: Any, has_mask_index: bool, num_oov_indices: int
+    ) -> None:
         self.first_oov = 1 if has_mask_index else 0
         self.start = self.first_oov + num_oov_indices
         front = tokens[: self.start]
@@ -109,7 +117,7 @@ class Lookup(BaseLayer):
         if config["pad_to_max_tokens"] and not config["max_tokens"]:
             yield "pad_to_max_tokens", True, "needs max_tokens"
 
-    def table(self):
+    def table(self) -> Vocabulary:
         """The Vocabulary; made once."""
         if "_table" not in self.__dict__:
             if self.vocabulary is None:
@@ -124,7 +132,7 @@ class Lookup(BaseLayer):
         return self.__dict__["_table"]
 
     @property
-    def depth(self):
+    def depth(self) -> int:
         """Columns of an encoded output."""
         return self.max_tokens if self.pad_to_max_tokens else self.table().size
 
@@ -149,7 +157,7 @@ class Lookup(BaseLayer):
         self.table()
         return [Spec(shape if self.output_mode == "int" else encoded_shape(self, shape, self.output_mode, self.depth))]
 
-    def indices(self, keys):
+    def indices(self, keys: list[Any]) -> NDArray[np.int64]:
         """Keys in a flat sequence -> their indices, int64."""
         table = self.table()
         found = np.fromiter(map(table.index.get, keys, itertools.repeat(-1)), np.int64, len(keys))

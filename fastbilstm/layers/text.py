@@ -4,7 +4,10 @@ Text is UTF-8 in `bytes`, and everything but splitting into characters works on 
 A to Z alone, whitespace is space, \\t, \\n, \\v, \\f and \\r. Imports NumPy; knows nothing of files.
 """
 
+from __future__ import annotations
+
 import string
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +15,11 @@ from ..errors import InputError
 from .base import Option, Spec, Tensor, choice, integer, optional, register
 from .encoding import count
 from .lookup import Lookup, StringLookup, mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..graph import KerasVersion
 
 PUNCTUATION = string.punctuation.encode()
 STANDARDIZE = ("lower_and_strip_punctuation", "lower", "strip_punctuation", None)
@@ -73,7 +81,7 @@ class TextVectorization(StringLookup):
     mask_token, oov_token, num_oov_indices, invert = "", "[UNK]", 1, False
 
     @classmethod
-    def check_config(cls, config, version):
+    def check_config(cls, config: dict[str, Any], version: KerasVersion) -> Iterator[tuple[str, Any, str]]:
         if config["pad_to_max_tokens"] and not config["max_tokens"]:
             yield "pad_to_max_tokens", True, "needs max_tokens"
         if config["output_mode"] == "one_hot" and config["split"]:
@@ -88,7 +96,7 @@ class TextVectorization(StringLookup):
         """Not where rows are padded to the longest one of the batch."""
         return self.output_mode != "int" or self.output_sequence_length is not None or self.split is None
 
-    def infer(self, inputs, kwargs):
+    def infer(self, inputs: list[Spec], kwargs: dict[str, Any]) -> list[Spec]:
         shape = inputs[0].shape
         if len(shape) > 2 or (self.split and len(shape) == 2 and shape[1] != 1):
             self.fail(f"its input has shape {shape}; expected one text a row")
@@ -105,7 +113,7 @@ class TextVectorization(StringLookup):
         self.table()
         return [Spec((shape[0], self.output_sequence_length if self.output_mode == "int" else self.depth))]
 
-    def tokens(self, row):
+    def tokens(self, row: list[bytes]) -> list[bytes]:
         """The tokens of one row: a list of texts, of one text where they are split."""
         row = [standardize(text, self.standardize) for text in row]
         if self.split == "whitespace":
@@ -114,7 +122,7 @@ class TextVectorization(StringLookup):
             row = characters(row[0])
         return row if self.ngrams is None else ngrams(row, self.widths)
 
-    def call(self, inputs, kwargs, states):
+    def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         x = inputs[0].value
         self.keys(x)
         rows = [self.tokens(row) for row in (x if x.ndim > 1 else x[:, np.newaxis]).tolist()]

@@ -3,10 +3,12 @@
 Imports Keras only to compare, and only where it is installed.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,9 +52,9 @@ class Agreement:
     reference: str
     rows: int
     ok: bool
-    outputs: tuple
-    edges: tuple
-    counts: tuple
+    outputs: tuple[Outcome, ...]
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
     equal: int
     special: int
     largest: float
@@ -60,7 +62,9 @@ class Agreement:
     remark: str = ""
 
 
-def agreements(model, source, trusted=None):
+def agreements(
+    model: Model, source: Model | None, trusted: installed_keras.TrustedFile | None = None
+) -> tuple[list[Agreement], list[str]]:
     """Compare with all references there are: (list of Agreement, list of sentences on what could not be compared).
 
     `source` is the Model read from the Keras file, or None; `trusted` names the file if Keras may have it itself.
@@ -106,7 +110,7 @@ def _made(model):
         return vectors.make(model.graph, model._tensors, exact=True)
 
 
-def check_against(against, model, path, **options):
+def check_against(against: str, model: Model, path: str, **options: Any) -> Model:
     """The Model of the Keras file that a converted model came from; refuse any other."""
     if model.vector is None:
         raise FastBiLSTMError(f"{path}: is a Keras file itself; --against goes with a converted model")

@@ -1,10 +1,12 @@
 """`report`: measure a model and write one self-contained HTML page about it."""
 
+from __future__ import annotations
+
 import math
 import os
 import sys
 from html import escape
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..checks import check_not_read
 from ..converted.fbl_file import write_file
@@ -16,33 +18,49 @@ from . import measure as report_measure
 from .page import page
 from .verify import as_list
 
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable, Sequence
+
 SECONDS = 20.0
 
 
 class Report(NamedTuple):
-    """What a page says. `ok`: no comparison is out of tolerance; `missing`: what could not be compared, and why."""
+    """What a page says.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether no comparison is out of tolerance.
+    agreements : tuple of Agreement
+        The outputs against each reference.
+    missing : tuple of str
+        What could not be compared, and why.
+    speed : Speed
+        All timings.
+    """
 
     ok: bool
-    agreements: tuple
-    missing: tuple
+    agreements: tuple[report_agreement.Agreement, ...]
+    missing: tuple[str, ...]
     speed: report_measure.Speed
 
 
 def report(
-    path,
-    target,
+    path: str | os.PathLike[str],
+    target: str | os.PathLike[str],
     *,
-    against=None,
-    config=None,
-    outputs=None,
-    trust=False,
-    dtype=None,
-    backend="auto",
-    n_threads=None,
-    overwrite=False,
-    seconds=SECONDS,
-    tell=lambda text: None,
-):
+    against: str | os.PathLike[str] | None = None,
+    config: dict[str, Any] | str | os.PathLike[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
+    trust: bool = False,
+    dtype: Literal["float32", "float64"] | None = None,
+    backend: Literal["auto", "vector", "blas", "numpy"] = "auto",
+    n_threads: int | None = None,
+    overwrite: bool = False,
+    seconds: float = SECONDS,
+    tell: Callable[[str], Any] = lambda text: None,
+) -> Report:
     """Measure a model and write one self-contained HTML page about it.
 
     The page holds the graph, the table of layers, the agreement with Keras (where it is installed and there is a Keras
@@ -88,7 +106,7 @@ def report(
         raise FastBiLSTMError(f"seconds is {seconds!r}; expected a number above 0")
     _check_target(target, overwrite, [path, against, config])
     tell("reading the model")
-    of_keras = {"config": config, "outputs": outputs}
+    of_keras: dict[str, Any] = {"config": config, "outputs": outputs}
     model = load(path, dtype=dtype, backend=backend, n_threads=n_threads, **({} if against else of_keras))
     source = model if model.vector is None else None
     if against is not None:
@@ -112,7 +130,7 @@ def report(
     return found
 
 
-def _check_target(target, overwrite, sources):
+def _check_target(target: str, overwrite: bool, sources: Iterable[Any]) -> None:
     """Refuse a target before anything is measured: the same conditions hold when it is written."""
     folder = os.path.dirname(os.path.abspath(target))
     if not os.path.isdir(folder):
@@ -124,7 +142,18 @@ def _check_target(target, overwrite, sources):
         raise FastBiLSTMError(f"{target}: exists already; allow it with overwrite=True (--overwrite) or choose another")
 
 
-def _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds):
+def _command(
+    path: str,
+    target: str,
+    against: str | None,
+    config: Any,
+    outputs: Sequence[str] | None,
+    trust: bool,
+    dtype: str | None,
+    backend: str,
+    n_threads: int | None,
+    seconds: float,
+) -> str:
     """The command that makes this page, with the names of files alone."""
     parts = ["fastbilstm report", os.path.basename(path), "-o", os.path.basename(target)]
     given = {
@@ -143,11 +172,11 @@ def _command(path, target, against, config, outputs, trust, dtype, backend, n_th
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
-def run(args, outputs):
+def run(args: argparse.Namespace, outputs: list[str] | None) -> int:
     """`fastbilstm report`: returns its exit code."""
     live = not args.quiet and sys.stderr.isatty()
 
-    def tell(text):
+    def tell(text: str) -> None:
         if live:
             print(f"\r\x1b[K{text}", end=" " if text else "", file=sys.stderr, flush=True)
 

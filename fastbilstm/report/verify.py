@@ -6,6 +6,7 @@ says that the file is trusted.
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def same_model(first, second):
     return len(mine) == len(other) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(mine, other))
 
 
-def as_list(outputs):
+def as_list(outputs: Any) -> Any:
     """`outputs` as `fastbilstm.load` takes it, as a list or None."""
     return [outputs] if isinstance(outputs, str) else outputs
 

@@ -1,6 +1,9 @@
 """Chunk: rows of a file in order, and what became of them. Imports the standard library."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass
@@ -25,17 +28,17 @@ class Chunk:
 
     start: int
     rows: int
-    columns: object
-    lines: list | None = None
-    bad: dict = dataclasses.field(default_factory=dict)
+    columns: Any
+    lines: list[int] | None = None
+    bad: dict[int, str] = dataclasses.field(default_factory=dict)
     read: int = 0
-    outputs: dict | None = None
+    outputs: dict[str, Any] | None = None
 
-    def place(self, row):
+    def place(self, row: int) -> str:
         """Where a row is, in words."""
         line = f" (line {self.lines[row]})" if self.lines else ""
         return f"row {self.start + row}{line}"
 
-    def span(self):
+    def span(self) -> str:
         """All of its rows, in words."""
         return f"{self.place(0)} to {self.place(self.rows - 1)}"

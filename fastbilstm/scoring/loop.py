@@ -3,11 +3,14 @@
 Takes a model, and knows neither how it was loaded nor which machine computes.
 """
 
+from __future__ import annotations
+
 import itertools
 import os
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from .. import safe_files
 from ..engine import threads
@@ -15,6 +18,9 @@ from ..errors import FastBiLSTMError, InputError
 from . import batch_types, readers
 from .column_scorer import ColumnScorer, padding_options
 from .columns import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Rows of a chunk of a file at most.
 CHUNK_ROWS = 1024
@@ -123,7 +129,17 @@ class FileScores:
             choose(predictor.model, names, predictor.columns, predictor.text)
 
 
-def predict_iter(model, source, batch_size=None, n_threads=None, *, pad=None, maxlen=None, truncating="pre", **options):
+def predict_iter(
+    model: Any,
+    source: Any,
+    batch_size: int | None = None,
+    n_threads: int | None = None,
+    *,
+    pad: Any = None,
+    maxlen: int | None = None,
+    truncating: Any = "pre",
+    **options: Any,
+) -> Iterator[Any]:
     """See `Model.predict_iter`."""
     if isinstance(source, (str, os.PathLike)):
         padding = {"pad": pad, "maxlen": maxlen, "truncating": truncating}
