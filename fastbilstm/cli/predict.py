@@ -85,7 +85,7 @@ def run_predict(args, outputs):
 
 
 def _output_format(args):
-    from ..scoring.readers import SUFFIXES
+    from ..scoring.readers import SUFFIXES  # saves time where it is not needed
     from ..scoring.writers import FORMATS
 
     suffix = os.path.splitext(args.output)[1].lower()
@@ -133,7 +133,7 @@ def _columns(args):
 
 
 def _predictor(args, outputs, columns, text):
-    from ..clusters.batch_predictor import BatchPredictor
+    from ..clusters.batch_predictor import BatchPredictor  # saves time where it is not needed
 
     padding = {"pad": args.pad, "maxlen": args.maxlen, "truncating": args.truncating}
     predictor = BatchPredictor(
@@ -163,7 +163,7 @@ def _predict_texts(args, outputs):
     found = predictor({"text": args.text})
     names = predictor.output_columns
     if predictor._labels:
-        from ..preprocessing import label_answers
+        from ..preprocessing import label_answers  # saves time where it is not needed
 
         for label, probability in zip(*label_answers(_rows(found[names[0]]), predictor._labels)):
             print(f"{label}\t{probability:.6g}")
@@ -182,7 +182,7 @@ class _Job:
     """One run over one input."""
 
     def __init__(self, args, outputs, output_format):
-        from ..scoring.loop import FileScores
+        from ..scoring.loop import FileScores  # saves time where it is not needed
 
         self.args, self.output_format = args, output_format
         # What is loaded must be what the journal names.
@@ -198,12 +198,12 @@ class _Job:
 
     def identity(self):
         """What the bytes of the output depend on, in words."""
-        from ..engine.plan import vector_problem
+        from ..engine.plan import vector_problem  # saves time where it is not needed
         from ..scoring.resumable_file import file_identity
 
         isa = "none"
         if vector_problem() is None:
-            from .. import _kernels
+            from .. import _kernels  # not every build has it
 
             isa = str(_kernels.isa())
         args = self.args
@@ -225,7 +225,7 @@ class _Job:
         return {**found, "format of the output": self.output_format}
 
     def run(self):
-        from ..scoring.resumable_file import Partial, PrefixDigest
+        from ..scoring.resumable_file import Partial, PrefixDigest  # saves time where it is not needed
         from ..scoring.writers import make_writer
 
         args = self.args

@@ -358,7 +358,7 @@ def _read_bundle(metadata: dict[str, str], arrays: dict[str, NDArray[Any]], labe
             raise FileFormatError(f"{label}: its text encoder {metadata['text'][:40]!r} is no array of bytes in it")
         text = stored.tobytes()
     if "labels" in metadata:
-        from ..preprocessing.labels import check_labels
+        from ..preprocessing.labels import check_labels  # few files hold labels: saves time at start
 
         try:
             labels = check_labels(json.loads(metadata["labels"], parse_int=_number))

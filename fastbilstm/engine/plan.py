@@ -163,7 +163,7 @@ class Plan(Record):
             if len(chunks) == 1:
                 return self.run_chunk(arrays, chunks[0], states, n_threads)
         else:
-            from ..inputs.ragged import groups
+            from ..inputs.ragged import groups  # for rows of different lengths alone: saves time at start
 
             chunks = groups(arrays, size, n_threads if apart else 1)
         workers = min(n_threads, len(chunks)) if apart else 1
@@ -284,7 +284,7 @@ def compile(
     backend = _choose_backend(backend, dtype, products)
     runner, tables, limits, replay = network, 0, _id_limits(network), None
     if backend == "blas":
-        from . import blas_layers as blas
+        from . import blas_layers as blas  # imports SciPy
 
         for layer in found:
             if isinstance(layer, LSTM):
@@ -292,7 +292,7 @@ def compile(
             elif isinstance(layer, Dense):
                 layer.product = blas.dense
     elif backend == "vector":
-        from .fusion import Budget, fuse
+        from .fusion import Budget, fuse  # imports the kernels
 
         limit = Budget(int(budget))
         with _faults_of(graph):

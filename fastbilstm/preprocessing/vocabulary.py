@@ -181,9 +181,9 @@ class TextVectorization:
         encoding: str = "utf-8",
         name: str = "text_vectorization",
     ) -> None:
-        from ..graph import KerasVersion, Layer
+        from ..graph import KerasVersion, Layer  # no other class here needs a layer
         from ..layers.base import Spec
-        from ..layers.text import TextVectorization as Specification
+        from ..layers.text import TextVectorization as Specification  # no other class here needs a layer
 
         if vocabulary is None:
             raise InputError("vocabulary is None; give the words, or the file that holds them")
@@ -232,7 +232,7 @@ class TextVectorization:
         InputError
             If `texts` is no list of str or bytes; names the row.
         """
-        from ..layers.base import Tensor
+        from ..layers.base import Tensor  # no other class here needs a layer
 
         found: NDArray[Any] = self._layer.call([Tensor(self._bytes(texts))], {}, {})[0].value
         return found

@@ -31,7 +31,7 @@ def make_writer(format, predictor, path, keeps, delimiter=",", escape_formulas=F
 
     `escape_formulas`, for csv: an apostrophe before texts that a spreadsheet would compute.
     """
-    from . import columns as tables
+    from . import columns as tables  # saves time at start
 
     names, model = predictor.output_columns, predictor.model
     shapes = [tables.shape_of(model, k) for k in range(len(model.outputs))]
