@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from test_engine import load
+from engine_nets import load
 
 from fastbilstm import _kernels
 from fastbilstm.activations import kernel_code, sigmoid, tanh

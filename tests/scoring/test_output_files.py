@@ -99,7 +99,7 @@ def two(tmp_path):
     """A command whose output has two arrays, and the errors beside it."""
     import shutil
 
-    from test_batches import TWO
+    from paths import FORMAT_V1 as TWO
 
     shutil.copy(TWO, tmp_path / "model.fbl")
     lines = [{"ids": [1, 2, 3], "extra": [0.5, k]} for k in range(20)]
