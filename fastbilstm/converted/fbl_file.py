@@ -199,6 +199,13 @@ def _number(digits: str) -> int:
     return int(digits)
 
 
+def _option(digits: str) -> int:
+    """A whole number of the graph, which NumPy must be able to hold."""
+    if not -(2**63) <= (value := _number(digits)) < 2**63:
+        raise ValueError(f"the number {digits} is beyond 64 bits")
+    return value
+
+
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -269,7 +276,7 @@ def read(source: str | bytes, label: str) -> tuple[Graph, dict[str, NDArray[Any]
     if _digest(header, content[start:]) != metadata.get("sha256"):
         raise FileFormatError(f"{label}: its SHA-256 does not match: the file was damaged or changed; convert it again")
     try:
-        entry = json.loads(metadata["graph"], parse_int=_number)
+        entry = json.loads(metadata["graph"], parse_int=_option)
     except (KeyError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{label}: its graph is missing or no valid JSON ({error})") from error
     graph = graph_from_json(entry)

@@ -258,7 +258,21 @@ def _entry_class(entry):
     return name
 
 
+def _check_numbers(model, label):
+    """Refuse whole numbers that NumPy cannot hold, wherever they stand in an architecture."""
+    stack = [model]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+        elif isinstance(item, int) and not -(2**63) <= item < 2**63:
+            raise FileFormatError(f"{label}: the architecture holds a whole number beyond 64 bits")
+
+
 def _assemble(model, version, label, outputs, read_weights, vocabularies=None):
+    _check_numbers(model, label)
     reader = ConfigReader(version, label)
     class_name, config = split_config(model, label)
     try:

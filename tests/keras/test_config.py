@@ -133,6 +133,20 @@ def test_option_is_refused_by_name_and_value(option, value, refused):
     refused(mf.h5(with_lstm(**{option: value})), words, error=UnsupportedLayerError)
 
 
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**30])
+def test_whole_numbers_beyond_64_bits(value, refused):
+    config = mf.sequential(mf.input_layer(), mf.embedding(), mf.layer("ZeroPadding1D", "pad", padding=[value, 1]))
+    weights = mf.weights_of(embedding={"embeddings": (7, 4)})
+    refused(mf.h5(config, weights), "a whole number beyond 64 bits")
+    config["config"]["layers"][2]["config"]["padding"] = [1, 1]
+
+    def edit(graph):
+        graph["layers"][1]["config"]["padding"] = [1, value]
+
+    content = mf.edit_fbl(mf.converted(mf.h5(config, weights)), edit_graph=edit)
+    refused(content, f"graph .*{value} is beyond 64 bits", "model.fbl")
+
+
 def test_all_that_is_unsupported_is_listed(refused):
     config = mf.sequential(
         mf.input_layer(),

@@ -19,7 +19,7 @@ from small_files import FORMATS_IN, make_ids, run, save_model, write_rows
 import fastbilstm
 from fastbilstm import preprocessing
 
-COUNT = int(os.environ.get("FASTBILSTM_FUZZ", "60"))
+COUNT = int(os.environ.get("FASTBILSTM_FUZZ", "45"))
 # What replaces a value of JSON.
 VALUES = [
     None, True, -1, 0, 2, 2**31, 2**63, 10**30, 10**400, 1e308, float("nan"), float("inf"), "", "a",
