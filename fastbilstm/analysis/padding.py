@@ -29,7 +29,7 @@ def rows_are_independent(network):
             # Inputs of two axes attend across the batch.
             if len(specs[0].shape) < 3:
                 return False
-        elif not layer.apart:
+        elif not layer.rows_independent:
             return False
     return True
 

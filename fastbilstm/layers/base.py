@@ -137,7 +137,7 @@ class BaseLayer:
     exact : bool
         Whether it copies, compares, or computes each element by itself with + - * / and comparisons: then NumPy gives
         the same bits wherever a row stands.
-    apart : bool
+    rows_independent : bool
         Whether each row of the result depends on the same row of the inputs alone.
     """
 
@@ -148,7 +148,7 @@ class BaseLayer:
     n_inputs: int | None = 1
     dtype: Any = None
     exact = False
-    apart = True
+    rows_independent = True
 
     def __init__(self, layer: Layer, version: KerasVersion, inner: Iterable[BaseLayer] = ()) -> None:
         self.name, self.config, self.version, self.inner = layer.name, layer.config, version, tuple(inner)

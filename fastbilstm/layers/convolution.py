@@ -96,20 +96,20 @@ class Convolution(Spatial):
 
     Attributes
     ----------
-    steps_apart : bool
+    allows_dilated_strides : bool
         Whether strides and dilation may both be above 1.
     """
 
     # A file with LoRA holds the merged kernel.
     ignored = ("input_dim", "lora_rank", "lora_alpha")
-    steps_apart = last_is_free = False
+    allows_dilated_strides = last_is_free = False
 
     @classmethod
     def check_config(cls, config, version):
         yield from super().check_config(config, version)
         if config["activation"] == "glu":
             yield "activation", "glu", "halves the number of filters, which is not supported"
-        if max(config["strides"]) > 1 and max(config["dilation_rate"]) > 1 and not cls.steps_apart:
+        if max(config["strides"]) > 1 and max(config["dilation_rate"]) > 1 and not cls.allows_dilated_strides:
             yield "dilation_rate", config["dilation_rate"], "with strides above 1 is nothing Keras computes"
         if is_foreign(version):
             yield "padding", config["padding"], f"was computed by {version.backend}, which is not supported"
@@ -189,7 +189,7 @@ class Conv(Convolution):
 class DepthwiseConv(Convolution):
     """Kernel (*taps, C, depth_multiplier); Keras 3 from 3.15 on strides over dilated windows, too."""
 
-    steps_apart = True
+    allows_dilated_strides = True
 
     @property
     def role(self):
@@ -210,7 +210,7 @@ class DepthwiseConv(Convolution):
 class SeparableConv(Convolution):
     """A depthwise convolution, then one with kernels of size 1: (*taps, C, M) and (1, C * M, F)."""
 
-    steps_apart = True
+    allows_dilated_strides = True
 
     @classmethod
     def check_config(cls, config, version):

@@ -30,7 +30,7 @@ _RESERVED = {"Functional", "Sequential", "Model", "Lambda", "InputLayer"}
 class CustomLayer(BaseLayer):
     """What a registered class inherits; its attributes are set by `register_layer`."""
 
-    casts_input = apart = False  # its function may do anything
+    casts_input = rows_independent = False  # its function may do anything
     ignored = ("autocast",)
     function: Any = None
     shape_rule: Any = None
