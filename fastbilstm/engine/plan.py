@@ -100,11 +100,11 @@ class Plan(Record):
             context = self.runner.new_context(new_states, scratch, n_threads)
         outputs = self.call(arrays, context)
         # Results are the caller's: no buffers, inputs, remembered states, and none of them twice.
-        taken = [*arrays, *(state for pair in new_states.values() for state in pair)]
+        arrays_in_use = [*arrays, *(state for pair in new_states.values() for state in pair)]
         for k, y in enumerate(outputs):
-            if (scratch is not None and scratch.owns(y)) or any(np.may_share_memory(y, a) for a in taken):
+            if (scratch is not None and scratch.owns(y)) or any(np.may_share_memory(y, a) for a in arrays_in_use):
                 outputs[k] = np.array(y)
-            taken.append(outputs[k])
+            arrays_in_use.append(outputs[k])
         # An error leaves the states as they were, and its buffers are dropped: whatever is half done is in them.
         if self.stateful:
             states.update(new_states)
