@@ -92,7 +92,7 @@ class TextVectorization(StringLookup):
         return range(1, self.ngrams + 1) if isinstance(self.ngrams, int) else self.ngrams
 
     @property
-    def apart(self):
+    def rows_independent(self):
         """Not where rows are padded to the longest one of the batch."""
         return self.output_mode != "int" or self.output_sequence_length is not None or self.split is None
 
