@@ -27,7 +27,7 @@ help:
 	@echo "make demo               convert a trained Keras file, verify it, predict 200 reviews; no TensorFlow"
 	@echo "make test               linters, types and all tests, with TensorFlow where it has a wheel"
 	@echo "make test-random N=300  N further random models against live Keras"
-	@echo "make bench              time kernels and nets, then the rivals (25 minutes; BENCH=--quick takes 3)"
+	@echo "make bench              time kernels and nets, then the rivals (an hour; BENCH=--quick takes 5 minutes)"
 	@echo "make sanitize           the tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make lint               linters and types alone"
 	@echo "make clean              remove what was built, and .venv"

@@ -55,15 +55,15 @@ else:
 
             return importlib.import_module(f".{name}", __name__)
         if name == "BatchPredictor":
-            from .clusters.batch_predictor import BatchPredictor
+            from .clusters.batch_predictor import BatchPredictor  # saves time at start
 
             return BatchPredictor
         if name == "show_config":
-            from .engine.show_config import show_config
+            from .engine.show_config import show_config  # saves time at start
 
             return show_config
         if name == "Stream":
-            from .engine.streaming import Stream
+            from .engine.streaming import Stream  # saves time at start
 
             return Stream
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -118,6 +118,7 @@ class Model:
         self._n_threads = check_whole("n_threads", n_threads)
         self._states: dict[Any, Any] = {}
         self._stream: tuple[planning.Plan, Any] | None = None
+        self._states_lock = threads.fork_safe_lock()
         self._text, self._labels = text, labels
 
     # ---- what it is -------------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ class Model:
             return self._pack(outputs)
         arrays, rows, cuts = model_input.check(self._plan, x)
         self._check_batch(rows, rows)
-        return self._pack(self._plan.predict(arrays, max(rows, 1), self._states, self.n_threads, cuts=cuts))
+        return self._pack(self._run(arrays, max(rows, 1), self.n_threads, None, cuts))
 
     def predict(
         self,
@@ -202,6 +203,9 @@ class Model:
     ) -> Predictions:
         """Compute the outputs for `x`, batch after batch.
 
+        Several threads may call it at the same time. Calls for a stateful model, and `reset_states`, wait for each
+        other.
+
         Parameters
         ----------
         x : array_like, list or dict
@@ -216,8 +220,8 @@ class Model:
         verbose : {0, 1, 2, "auto"}
             1 or "auto": a progress line on standard error if that is a terminal; 0 and 2: nothing.
         n_threads : int, optional
-            Threads at most; default those given to `load`. They share rows, or for a single row the directions of
-            Bidirectional layers; too little work runs on one.
+            Threads at most, and no more than the machine has cores; default those given to `load`. They share rows, or
+            for a single row the directions of Bidirectional layers; too little work runs on one.
         pad : {None, "pre", "post"}
             Where rows get padding, as `keras.utils.pad_sequences(x, maxlen, padding=pad)` pads: up to `maxlen`, else to
             the timesteps that the model fixes, else to the longest row of `x`; the dtype stays. None: a row is answered
@@ -259,7 +263,7 @@ class Model:
         n_threads = check_whole("n_threads", n_threads) or self.n_threads
         progress = _Progress(rows) if verbose in (1, "auto") else None
         update = progress.update if progress else None
-        return self._pack(self._plan.predict(arrays, batch_size, self._states, n_threads, update, cuts))
+        return self._pack(self._run(arrays, batch_size, n_threads, update, cuts))
 
     def predict_iter(
         self,
@@ -299,6 +303,7 @@ class Model:
         ------
         InputError
             In the turn of a chunk that does not fit the model; names the chunk, counted from 0, or the row of the file.
+            At the end, if the file was changed or replaced meanwhile.
         """
         from .scoring.loop import predict_iter
 
@@ -307,8 +312,12 @@ class Model:
         )
 
     def reset_states(self) -> None:
-        """Forget what stateful layers remember, so that the next batch starts from zeros."""
-        self._states.clear()
+        """Forget what stateful layers remember, so that the next batch starts from zeros.
+
+        Waits for a prediction that another thread has begun.
+        """
+        with self._states_lock:
+            self._states.clear()
 
     def part(self, name: str) -> Model:
         """A model inside this one, on its own: the encoder of a seq2seq model, say. It shares the arrays.
@@ -430,6 +439,13 @@ class Model:
         """Raise FileFormatError if the arrays lie in a mapped file that was written into since."""
         if self._mapped is not None:
             self._mapped.check()
+
+    def _run(self, arrays: Any, batch_size: int, n_threads: int, update: Any, cuts: Any) -> Any:
+        """`Plan.predict`, one call at a time where layers remember states."""
+        if not self._plan.stateful:
+            return self._plan.predict(arrays, batch_size, self._states, n_threads, update, cuts)
+        with self._states_lock:
+            return self._plan.predict(arrays, batch_size, self._states, n_threads, update, cuts)
 
     def _pack(self, outputs: list[Any]) -> Predictions:
         """The outputs as the Keras model gives them."""

@@ -110,7 +110,7 @@ def run_inspect(args):
 
 
 def run_verify(args):
-    from ..report.verify import verify
+    from ..report.verify import verify  # saves time where it is not needed
 
     options = {name: getattr(args, name) for name in ("against", "config", "dtype", "trust")}
     report = verify(args.model, outputs=_outputs(args), **options)
@@ -123,7 +123,7 @@ def run_predict(args):
 
 
 def run_report(args):
-    from ..report.report_file import run
+    from ..report.report_file import run  # saves time where it is not needed
 
     return run(args, _outputs(args))
 
@@ -191,6 +191,9 @@ def run(function, args):
         return function(args)
     except (FastBiLSTMError, ImportError) as error:
         print(f"fastbilstm: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"fastbilstm: there is not enough memory ({error})", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("fastbilstm: interrupted", file=sys.stderr)

@@ -42,8 +42,8 @@ class BatchPredictor(ColumnScorer):
     Parameters
     ----------
     model : str, PathLike or Model
-        A file as `fastbilstm.load` takes it, loaded once in each process when the first batch comes (converted files
-        are memory-mapped), or a Model, which is pickled whole.
+        A file as `fastbilstm.load` takes it, loaded once in each process when the first batch comes (processes share
+        the pages of large converted files), or a Model, which is pickled whole.
     columns, text, output, batch_size, n_threads, on_error, pad, maxlen, truncating
         See `ColumnScorer`.
     **load_options

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 SUFFIX = ".fbl"
 _MAX_HEADER = 100_000_000
+_MAX_DIGITS = 100
+# NumPy has no array of more axes.
+_MAX_AXES = 64
 # Bytes of a file that is read into memory at most; a larger one is mapped. Processes share mapped pages, and have what
 # they read alone: of models of 3, 30, 100 and 300 MB each process has 3, 27, 100 and 290 MB more of its own, beside 18
 # to 23 MB for Python, NumPy and packed weights. To load they take less than 1, 5, 15 and 50 ms more, of 18, 40, 80 and
@@ -189,6 +192,13 @@ def _refuse_existing(path: str, overwrite: bool) -> None:
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
+def _number(digits: str) -> int:
+    """A whole number of JSON; one of millions of digits would take minutes, and no size or option has so many."""
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -259,7 +269,7 @@ def read(source: str | bytes, label: str) -> tuple[Graph, dict[str, NDArray[Any]
     if _digest(header, content[start:]) != metadata.get("sha256"):
         raise FileFormatError(f"{label}: its SHA-256 does not match: the file was damaged or changed; convert it again")
     try:
-        entry = json.loads(metadata["graph"])
+        entry = json.loads(metadata["graph"], parse_int=_number)
     except (KeyError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{label}: its graph is missing or no valid JSON ({error})") from error
     graph = graph_from_json(entry)
@@ -276,7 +286,8 @@ def _read_header(content: NDArray[np.uint8], label: str) -> tuple[dict[str, Any]
     if 8 + length > len(content):
         raise FileFormatError(f"{label}: claims a header of {length} bytes, the file has {len(content)} (truncated?)")
     try:
-        header = json.loads(content[8 : 8 + length].tobytes().decode("utf-8"), object_pairs_hook=_no_duplicates)
+        text = content[8 : 8 + length].tobytes().decode("utf-8")
+        header = json.loads(text, object_pairs_hook=_no_duplicates, parse_int=_number)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{label}: its header is no valid JSON ({error})") from error
     if not isinstance(header, dict):
@@ -305,10 +316,11 @@ def _read_arrays(header: dict[str, Any], data: NDArray[np.uint8], label: str) ->
         if dtype is None:
             raise FileFormatError(f"{label}: array {name!r} has dtype {entry['dtype']!r}, which is not supported")
         shape, offsets = entry["shape"], entry["data_offsets"]
-        if not isinstance(shape, list) or not all(_is_size(size) for size in shape):
-            raise FileFormatError(f"{label}: array {name!r} has shape {shape!r}")
+        sized = isinstance(shape, list) and len(shape) <= _MAX_AXES
+        if not sized or not all(_is_size(size) and size < 2**63 for size in shape):
+            raise FileFormatError(f"{label}: array {name!r} has shape {str(shape)[:80]}")
         if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(size) for size in offsets):
-            raise FileFormatError(f"{label}: array {name!r} has data_offsets {offsets!r}")
+            raise FileFormatError(f"{label}: array {name!r} has data_offsets {str(offsets)[:80]}")
         begin, end = offsets
         if not begin <= end <= len(data):
             raise FileFormatError(f"{label}: array {name!r} lies at {begin}..{end}, the data has {len(data)} bytes")
@@ -346,10 +358,10 @@ def _read_bundle(metadata: dict[str, str], arrays: dict[str, NDArray[Any]], labe
             raise FileFormatError(f"{label}: its text encoder {metadata['text'][:40]!r} is no array of bytes in it")
         text = stored.tobytes()
     if "labels" in metadata:
-        from ..preprocessing.labels import check_labels
+        from ..preprocessing.labels import check_labels  # few files hold labels: saves time at start
 
         try:
-            labels = check_labels(json.loads(metadata["labels"]))
+            labels = check_labels(json.loads(metadata["labels"], parse_int=_number))
         except (ValueError, RecursionError) as error:
             raise FileFormatError(f"{label}: its labels are malformed ({error})") from error
     return {"text": text, "labels": labels}
@@ -363,7 +375,7 @@ def _read_vector(metadata: dict[str, str], arrays: dict[str, NDArray[Any]], labe
     if "vector" not in metadata:
         return None
     try:
-        entry = json.loads(metadata["vector"])
+        entry = json.loads(metadata["vector"], parse_int=_number)
         for name in entry.get("strings", ()):
             arrays[_VECTOR + name] = _to_strings(arrays[_VECTOR + name])
         return Vector(
@@ -371,5 +383,5 @@ def _read_vector(metadata: dict[str, str], arrays: dict[str, NDArray[Any]], labe
             tuple(np.array(arrays.pop(f"{_VECTOR}output/{k}")) for k in range(entry["outputs"])),
             str(entry["computed_by"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise FileFormatError(f"{label}: its self-check vector is malformed ({error})") from error

@@ -146,6 +146,7 @@ class Plan(Record):
         output with the timesteps of an input becomes a list of arrays.
         """
         rows = len(arrays[0])
+        n_threads = min(n_threads, threads.cores())
         size = max(1, min(batch_size, rows))
         steps = max(array.shape[1] if array.ndim > 1 else 1 for array in arrays)
         apart = self.independent and self.backend == "vector"
@@ -156,12 +157,13 @@ class Plan(Record):
             size = max(1, min(size, -(-rows // n_threads)))
         if cuts is None:
             chunks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
-            if len(chunks) == 1 and n_threads == 1 and self.replay is not None and apart:
+            plain = n_threads == 1 and type(arrays[0]) is np.ndarray
+            if len(chunks) == 1 and plain and apart and self.replay is not None:
                 return self.replay.learn(self, arrays[0])
             if len(chunks) == 1:
                 return self.run_chunk(arrays, chunks[0], states, n_threads)
         else:
-            from ..inputs.ragged import groups
+            from ..inputs.ragged import groups  # for rows of different lengths alone: saves time at start
 
             chunks = groups(arrays, size, n_threads if apart else 1)
         workers = min(n_threads, len(chunks)) if apart else 1
@@ -282,7 +284,7 @@ def compile(
     backend = _choose_backend(backend, dtype, products)
     runner, tables, limits, replay = network, 0, _id_limits(network), None
     if backend == "blas":
-        from . import blas_layers as blas
+        from . import blas_layers as blas  # imports SciPy
 
         for layer in found:
             if isinstance(layer, LSTM):
@@ -290,7 +292,7 @@ def compile(
             elif isinstance(layer, Dense):
                 layer.product = blas.dense
     elif backend == "vector":
-        from .fusion import Budget, fuse
+        from .fusion import Budget, fuse  # imports the kernels
 
         limit = Budget(int(budget))
         with _faults_of(graph):

@@ -25,7 +25,7 @@ def show_config(print_fn: Callable[[str], Any] = print) -> None:
     ]
     problem = plan.vector_problem()
     if problem is None:
-        from .. import _kernels
+        from .. import _kernels  # not every build has it
 
         here, built = _kernels.isas(), _kernels.isas(usable=False)
         lines.append(f"backend vector: available, instruction set {_kernels.isa()} (FASTBILSTM_ISA: {', '.join(here)})")

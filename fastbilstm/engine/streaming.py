@@ -337,7 +337,7 @@ def _stand_ins(runner: Any) -> Iterator[Any]:
 
 def _fast_chain(plan: Plan, batch: int) -> FastChain | None:
     """A FastChain for a model that is a chain of recurrent and Dense layers without masks on the engine, else None."""
-    from .vector_layers import VectorDense
+    from .vector_layers import VectorDense  # imports the kernels
     from .vector_recurrent import VectorEmbedded, VectorRecurrent
 
     runner, graph = plan.runner, plan.network.graph
@@ -373,7 +373,7 @@ class FastChain:
     """One timestep through a chain of layers, each with its states and buffers prepared."""
 
     def __init__(self, parts: list[Any], batch: int) -> None:
-        from .. import _kernels
+        from .. import _kernels  # not every build has it
 
         self.put_states = _kernels.set_states
         self.steps: dict[Any, _kernels.StreamStep] = {}

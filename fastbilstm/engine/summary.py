@@ -121,7 +121,7 @@ def _threads(model):
 
 def _engine_lines(plan, rows):
     """What the vector engine did with the layers, and what its promises do not cover."""
-    from .. import _kernels
+    from .. import _kernels  # not every build has it
 
     if plan.table_bytes:
         size = f"{plan.table_bytes / 1e6:.2f} MB of {plan.memory_budget / 1e6:.2f} allowed"

@@ -1,17 +1,19 @@
 """Threads for compiled code that releases the GIL: how many, and a pool that sleeps when idle.
 
-The pool starts no thread before one is needed, starts anew after a fork, and may be used from many threads at once. It
-has workers for Python functions, where who waits for a task that no worker has begun runs it, and helpers for parts of
-compiled loops (ext/_helpers.pxi), where who finds none free does all parts. Where the system lets us choose (Linux), a
-thread is kept off the core that its caller runs on: a scheduler that wakes a thread beside the one that woke it leaves
-both there for many milliseconds, longer than most predictions. Who waits for a task under way looks for its end for
-some 50 microseconds before it goes to sleep: waking up takes half of that. Imports the standard library and, when a
-task runs, `_kernels`, which gets from here what it needs of threads.
+The pool starts no thread before one is needed, starts anew after a fork, and may be used from many threads at once.
+Callers ask for no more threads than the machine has cores. The pool has workers for Python functions, where who waits
+for a task that no worker has begun runs it, and helpers for parts of compiled loops (ext/_helpers.pxi), where who
+finds none free does all parts. Where the system lets us choose (Linux), a thread is kept off the core that its caller
+runs on: a scheduler that wakes a thread beside the one that woke it leaves both there for many milliseconds, longer
+than most predictions. Who waits for a task under way looks for its end for some 50 microseconds before it goes to
+sleep: waking up takes half of that. Imports the standard library and, when a task runs, `_kernels`, which gets from
+here what it needs of threads.
 """
 
 import functools
 import os
 import threading
+import weakref
 
 
 def available() -> int:
@@ -29,6 +31,12 @@ def available() -> int:
     if threads.isdecimal() and int(threads) > 0:
         limits.append(int(threads))
     return max(1, min(limits))
+
+
+@functools.lru_cache(maxsize=1)
+def cores():
+    """Cores of the machine: more threads than these gain nothing, whatever is asked for."""
+    return os.cpu_count() or 1
 
 
 @functools.lru_cache(maxsize=1)
@@ -258,12 +266,22 @@ class _Pool:
 
 
 _pool = _Pool()
+_locks = weakref.WeakSet()
+
+
+def fork_safe_lock() -> threading.RLock:
+    """A lock that the child of a fork finds free, whoever held it in the parent."""
+    lock = threading.RLock()
+    _locks.add(lock)
+    return lock
 
 
 def _forget():
-    """In the child of a fork there are no workers."""
+    """In the child of a fork there are no workers, and no thread that would release a lock."""
     global _pool
     _pool = _Pool()
+    for lock in _locks:
+        lock._at_fork_reinit()
 
 
 if hasattr(os, "register_at_fork"):

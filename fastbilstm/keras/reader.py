@@ -15,7 +15,7 @@ from ..layers.quantized import PREFIX
 from .archive import read_archive
 from .assets import with_vocabularies
 from .config import MODELS, ConfigReader, split_config
-from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file
+from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file, size_of
 from .nodes import RECURRENT
 from .sharded import open_sharded
 from .weights import read_groups, read_paths
@@ -29,6 +29,8 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK\x03\x04"
 # Values in a YAML architecture with its aliases written out; the largest known models have some thousands.
 _MAX_YAML = 1_000_000
+# Characters of a YAML number: sexagesimal ones take time that grows with their square.
+_MAX_DIGITS = 100
 # A Keras 3 architecture without weights or metadata does not say its version.
 _UNKNOWN_KERAS3 = (3, 15)
 
@@ -88,17 +90,42 @@ def _read_yaml(text, label):
 
     Loader.add_constructor("tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node))
     try:
-        value = yaml.load(text, Loader=Loader)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        loader = Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_yaml(node, label)
+        return loader.construct_document(node)
+    except FileFormatError:
+        raise
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         # PyYAML lets errors of int(), datetime() and others through.
         raise FileFormatError(f"config {label}: neither valid JSON nor YAML ({str(error)[:200]})") from error
-    stack, count = [value], 0
+
+
+def _check_yaml(node, label):
+    """Refuse, before any value is made, what takes more than its text: aliases of aliases, merge keys, long numbers."""
+    stack, count = [node], 0
     while stack:
         item, count = stack.pop(), count + 1
         if count > _MAX_YAML:
             raise FileFormatError(f"config {label}: its aliases expand to more than {_MAX_YAML} values; refused")
-        stack += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-    return value
+        if item.tag == "tag:yaml.org,2002:merge":
+            raise FileFormatError(f"config {label}: has a merge key (<<), which Keras does not write; refused")
+        if item.id == "scalar":
+            if len(item.value) > _MAX_DIGITS and item.tag.endswith((":int", ":float")):
+                raise FileFormatError(f"config {label}: has a number of {len(item.value)} characters; refused")
+        else:
+            parts = item.value
+            stack += parts if item.id == "sequence" else [part for pair in parts for part in pair]
 
 
 def read_keras(
@@ -131,7 +158,7 @@ def read_keras(
             raise FileFormatError(f"{label}: metadata.json is no dictionary with a keras_version")
         version = KerasVersion.parse(metadata["keras_version"])
         inside = f"{label}: model.weights.h5"
-        with open_file(weights, inside) as file:
+        with open_file(weights, inside, size_of(source)) as file:
             read = lambda *a: read_paths(file, *a[:2], inside, a[2])  # noqa: E731
             return _assemble(model, version, label, outputs, read, vocabularies)
     with open_file(source, label) as file:

@@ -45,12 +45,17 @@ def keeps_masks(part):
     return isinstance(part, Functional) and part.version.is_keras3
 
 
+def given_masks(mask, kind):
+    """The mask given in a call as a list: one, of tensors of this kind, or a list of them and None."""
+    return list(mask) if isinstance(mask, (list, tuple)) and not isinstance(mask, kind) else [mask]
+
+
 def explicit_masks(inputs, mask, keep=False):
     """Replace the masks of `inputs` by the ones given in the call (an array, or one for each input).
 
     `keep`: where None is given, a tensor keeps the mask it has.
     """
-    masks = mask if isinstance(mask, (list, tuple)) else [mask]
+    masks = given_masks(mask, Tensor)
     masks = [m.value if isinstance(m, Tensor) else m for m in masks]
     masks = [None if m is None else np.asarray(m).astype(bool, copy=False) for m in masks]
     masks += [None] * (len(inputs) - len(masks))
@@ -132,7 +137,9 @@ class Functional(BaseLayer):
             else:
                 call_inputs = self.call_inputs(part, args, kwargs, Spec)
                 if kwargs.get("mask") is not None:
-                    masks = kwargs["mask"] if isinstance(kwargs["mask"], (list, tuple)) else [kwargs["mask"]]
+                    masks = given_masks(kwargs["mask"], Spec)
+                    if not all(mask is None or isinstance(mask, Spec) for mask in masks):
+                        part.fail(f"it is called with mask={str(kwargs['mask'])[:60]}; expected a tensor of the model")
                     flags = [m is not None for m in masks] + [False] * len(call_inputs)
                     keep = keeps_masks(part)
                     call_inputs = [Spec(s.shape, flag or (keep and s.masked)) for s, flag in zip(call_inputs, flags)]

@@ -82,8 +82,9 @@ class Vocabulary:
     ) -> None:
         self.first_oov = 1 if has_mask_index else 0
         self.start = self.first_oov + num_oov_indices
-        special = [mask_token] * self.first_oov + [oov_token] * num_oov_indices
-        self.holds_special = tokens[: self.start] == special
+        front = tokens[: self.start]
+        special = [mask_token] * self.first_oov + [oov_token] * (len(front) - self.first_oov)
+        self.holds_special = len(front) == self.start and front == special
         self.tokens = tokens[self.start :] if self.holds_special else list(tokens)
         self.index = {token: number for number, token in enumerate(self.tokens, start=self.start)}
         self.size = self.start + len(self.tokens)

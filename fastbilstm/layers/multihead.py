@@ -12,6 +12,9 @@ from ..errors import InputError
 from .activation import masked_softmax
 from .base import BaseLayer, Option, Spec, Tensor, boolean, integer, integers, optional, real, register, same_size
 
+# The arguments of a call that are masks.
+MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
+
 
 def multihead_attention(query, value, key, scale, weigh):
     """softmax(scale * Q K^T) V for every head, and the weights.
@@ -118,6 +121,9 @@ class MultiHeadAttention(BaseLayer):
         return super().checked_infer(inputs, kwargs)
 
     def infer(self, inputs, kwargs):
+        for name in MASKS:
+            if not isinstance(kwargs.get(name), (Spec, type(None))):
+                self.fail(f"it is called with {name}={str(kwargs[name])[:60]}; expected a tensor of the model")
         query, value, key = inputs[0].shape, inputs[1].shape, inputs[-1].shape
         axes = self.axes(len(query))
         free = [axis for axis in range(1, len(query) - 1) if axis not in axes]

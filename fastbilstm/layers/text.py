@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PUNCTUATION = string.punctuation.encode()
 STANDARDIZE = ("lower_and_strip_punctuation", "lower", "strip_punctuation", None)
 SPLIT = ("whitespace", "character", None)
+MAX_NGRAMS = 100
 
 
 def standardize(text, how):
@@ -45,11 +46,20 @@ def ngrams(tokens, widths):
     return [b" ".join(tokens[k : k + n]) for n in widths for k in range(len(tokens) - n + 1)]
 
 
+def width(value):
+    """One of `ngrams`: all widths up to 1,000 would take gigabytes for a text of 1,000 words."""
+    if integer(1)(value) > MAX_NGRAMS:
+        raise ValueError(f"expected at most {MAX_NGRAMS}")
+    return value
+
+
 def width_list(value):
     """`ngrams`: a number n for all widths up to n, or a list of widths."""
     if isinstance(value, (list, tuple)):
-        return [integer(1)(width) for width in value]
-    return integer(1)(value)
+        if len(value) > MAX_NGRAMS:
+            raise ValueError(f"expected at most {MAX_NGRAMS} widths")
+        return [width(number) for number in value]
+    return width(value)
 
 
 @register

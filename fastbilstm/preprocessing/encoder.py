@@ -185,7 +185,7 @@ class TextEncoder:
             return cls(tokenizer, **config)
         except InputError as error:
             raise FileFormatError(f"the text encoder is malformed: {error}") from error
-        except (KeyError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise FileFormatError(f"the text encoder is malformed ({type(error).__name__}: {error})") from error
 
 
@@ -228,6 +228,17 @@ def read_tokenizer(
     """
     if kind is not None and kind not in TYPES:
         raise InputError(f"the type of tokenizer is {kind!r}; expected one of {', '.join(map(repr, TYPES))}")
+    try:
+        return _read_tokenizer(path, kind)
+    except (FileFormatError, InputError) as error:
+        if str(path) in str(error):
+            raise
+        raise FileFormatError(f"{path}: {error}") from error
+
+
+def _read_tokenizer(
+    path: str | os.PathLike[str], kind: str | None
+) -> Tokenizer | WordIndex | TextVectorization | TextEncoder:
     head = read_file(path, 200)
     if head[:1] == b"\x80" or (b"keras" in head and head[:1] in (b"c", b"(")):
         raise FileFormatError(f"{path}: {PICKLE_HELP}")
@@ -244,20 +255,13 @@ def read_tokenizer(
         entry = None
     if kind in ("word_index", "imdb") or (isinstance(entry, dict) and "class_name" not in entry):
         return _from_numbers(entry, path, kind)
-    try:
-        if isinstance(entry, dict) and kind is None and entry["class_name"] == "TextEncoder":
-            return TextEncoder._from_entry(entry)
-        if isinstance(entry, dict):
-            return tokenizer_from_entry(entry)
-    except FileFormatError as error:
-        raise FileFormatError(f"{path}: {error}") from error
+    if isinstance(entry, dict) and kind is None and entry["class_name"] == "TextEncoder":
+        return TextEncoder._from_entry(entry)
+    if isinstance(entry, dict):
+        return tokenizer_from_entry(entry)
     if kind is not None:
         raise FileFormatError(f"{path}: is not {TYPES[kind]}")
-    words = entry if isinstance(entry, list) else read_vocabulary(path)
-    try:
-        return TextVectorization(vocabulary=words)
-    except InputError as error:
-        raise FileFormatError(f"{path}: {error}") from error
+    return TextVectorization(vocabulary=entry if isinstance(entry, list) else read_vocabulary(path))
 
 
 def _from_numbers(entry: Any, path: str | os.PathLike[str], kind: str | None) -> Tokenizer | WordIndex:

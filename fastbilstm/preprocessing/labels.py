@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import utf8
 from ..errors import FileFormatError, InputError
 from .vocabulary import parse_json, read_text
 
@@ -29,6 +30,7 @@ def check_labels(labels: Any) -> list[str]:
     for number, label in enumerate(labels):
         if not isinstance(label, str) or not label:
             raise InputError(f"label {number} is {label!r}; expected a text (str)")
+        utf8(label, f"label {number}")
         if label in seen:
             raise InputError(f"label {label!r} stands twice, as numbers {seen[label]} and {number}")
         seen[label] = number
@@ -73,7 +75,7 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
 def _by_number(entry: dict[str, Any], path: str | os.PathLike[str]) -> list[str]:
     """The labels of {label: number} or {number in text: label}, in order."""
     pairs = list(entry.items())
-    if all(isinstance(value, str) and key.isdecimal() for key, value in pairs):
+    if all(isinstance(value, str) and key.isdecimal() and len(key) < 10 for key, value in pairs):
         pairs = [(value, int(key)) for key, value in pairs]
     found = {number: label for label, number in pairs if isinstance(number, int) and not isinstance(number, bool)}
     if sorted(found) != list(range(len(pairs))):

@@ -181,9 +181,9 @@ class TextVectorization:
         encoding: str = "utf-8",
         name: str = "text_vectorization",
     ) -> None:
-        from ..graph import KerasVersion, Layer
+        from ..graph import KerasVersion, Layer  # no other class here needs a layer
         from ..layers.base import Spec
-        from ..layers.text import TextVectorization as Specification
+        from ..layers.text import TextVectorization as Specification  # no other class here needs a layer
 
         if vocabulary is None:
             raise InputError("vocabulary is None; give the words, or the file that holds them")
@@ -191,7 +191,12 @@ class TextVectorization:
             vocabulary = read_vocabulary(vocabulary)
         given = {key: value for key, value in locals().items() if key in Specification.options}
         given["vocabulary"] = [str(word) for word in vocabulary]
-        given["idf_weights"] = None if idf_weights is None else [float(weight) for weight in idf_weights]
+        for number, word in enumerate(given["vocabulary"]):
+            utf8(word, f"TextVectorization: word {number} of the vocabulary")
+        try:
+            given["idf_weights"] = None if idf_weights is None else [float(weight) for weight in idf_weights]
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InputError(f"TextVectorization: idf_weights are no numbers ({error})") from error
         config: dict[str, Any] = {}
         for option, value in given.items():
             try:
@@ -227,7 +232,7 @@ class TextVectorization:
         InputError
             If `texts` is no list of str or bytes; names the row.
         """
-        from ..layers.base import Tensor
+        from ..layers.base import Tensor  # no other class here needs a layer
 
         found: NDArray[Any] = self._layer.call([Tensor(self._bytes(texts))], {}, {})[0].value
         return found

@@ -21,6 +21,8 @@ FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 def separator(filters: str | list[str], split: str) -> Callable[[str], str]:
     """The function that turns each character of `filters` in a text into `split`."""
     try:
+        if not all(isinstance(character, str) for character in filters):
+            raise TypeError
         table = str.maketrans(dict.fromkeys(filters, split))
     except (TypeError, ValueError):
         raise InputError(f"filters is {filters!r}; expected a text or a list of single characters") from None

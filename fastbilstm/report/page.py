@@ -122,7 +122,7 @@ def _header(model, path, found):
     parameters, nbytes = _weights(model)
     isa = ""
     if model.backend == "vector":
-        from .. import _kernels
+        from .. import _kernels  # not every build has it
 
         isa = f", {_kernels.isa()}"
     told = ", ".join(one.reference for one in found.agreements)

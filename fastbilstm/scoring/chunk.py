@@ -20,6 +20,8 @@ class Chunk:
         The line of the file that each row begins at, from 1.
     bad : dict of int to str
         Rows (within the chunk) without an answer, and the reasons.
+    read : int
+        Bytes of the file, from its beginning, that hold all rows up to the last of these.
     outputs : dict of str to array or None
         Columns of the answers, a value for each row; rows of `bad` hold nothing of meaning.
     """
@@ -29,6 +31,7 @@ class Chunk:
     columns: Any
     lines: list[int] | None = None
     bad: dict[int, str] = dataclasses.field(default_factory=dict)
+    read: int = 0
     outputs: dict[str, Any] | None = None
 
     def place(self, row: int) -> str:

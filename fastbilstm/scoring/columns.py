@@ -94,9 +94,9 @@ def _by_name(model, inputs, names):
 
 def _present(wanted, names):
     """The columns that `wanted` (a name, a pattern with *, or a list of them) stands for, checked."""
-    found = []
+    found, known = [], set(names)
     for name in [wanted] if isinstance(wanted, str) else list(wanted):
-        matching = [name] if name in names else []
+        matching = [name] if name in known else []
         if not matching and "*" in str(name):
             matching = [column for column in names if fnmatch.fnmatchcase(str(column), name)]
         if not matching:

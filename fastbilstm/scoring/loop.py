@@ -12,6 +12,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from .. import safe_files
+from ..engine import threads
 from ..errors import FastBiLSTMError, InputError
 from . import batch_types, readers
 from .column_scorer import ColumnScorer, padding_options
@@ -31,7 +33,7 @@ def share_threads(model, n_threads=None):
 
     Threads with a chunk each wait for nothing but the interpreter; where rows or backend do not allow it, one works.
     """
-    total = n_threads or model.n_threads
+    total = min(n_threads or model.n_threads, threads.cores())
     if model._plan.stateful or model.backend != "vector":
         return 1, total
     workers = min(total, _MAX_WORKERS)
@@ -76,7 +78,8 @@ class FileScores:
     """
 
     def __init__(self, predictor, path, format=None, delimiter=","):
-        self.predictor, model = predictor, predictor.model
+        self.predictor, self.path, model = predictor, path, predictor.model
+        self._identity = readers.identity_of(path)
         format = readers.format_of(path, format)
         if format == "txt" and predictor.columns is None and predictor.text is None:
             if getattr(model, "text", None) is not None or any(given.dtype == "string" for given in model.inputs):
@@ -86,8 +89,14 @@ class FileScores:
     def results(self, start=0, n_threads=None, run_elsewhere=None):
         """Scored chunks in order, from row `start` on, at which a chunk must begin.
 
-        `run_elsewhere`: a function of predictor and chunks that scores them on other machines, in order.
+        `run_elsewhere`: a function of predictor and chunks that scores them on other machines, in order. At the end,
+        InputError if the file is another one than at the beginning: the rows may be of both.
         """
+        yield from self._results(start, n_threads, run_elsewhere)
+        if not safe_files.is_still(self.path, self._identity):
+            raise InputError(f"{self.path}: was changed or replaced while its rows were read; begin anew")
+
+    def _results(self, start, n_threads, run_elsewhere):
         predictor, model = self.predictor, self.predictor.model
         # Answers of some models depend on how rows are batched: batches are those of one call of predict.
         fixed = model.graph.inputs[0].shape[0] if model._plan.stateful else None

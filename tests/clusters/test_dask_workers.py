@@ -26,7 +26,9 @@ pytest.importorskip("dask.dataframe", reason="needs Dask's DataFrame")
 
 def count_loads():
     from fastbilstm.clusters import batch_predictor as batches
+    from fastbilstm.converted import fbl_file
 
+    fbl_file.MAPPED_FROM = 100
     load, batches.loads = batches.load, []
     batches.load = lambda *args, **options: batches.loads.append(args[0]) or load(*args, **options)
 
@@ -40,7 +42,7 @@ def what_a_worker_has(path):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="reads /proc")
-def test_each_worker_maps_the_file_once_and_starts_no_threads(client, path, ids, answers):
+def test_each_worker_maps_a_large_file_once_and_starts_no_threads(client, path, ids, answers):
     client.run(count_loads)
     many, expected = np.tile(ids, (8, 1)), np.tile(answers, (8, 1))
     y = engine.predict(path, da.from_array(many, chunks=(10, 400)))

@@ -1,10 +1,10 @@
-"""Files that change while they are used: a converted file under its model, an input under `predict`, names beside it.
+"""Files that change while they are used: a converted file under its model, an input under `predict`.
 
-Whatever is written into a file that is in use, no process ends, no answer is another one, and nothing of the user's is
-written over.
+Whatever is written into a file that is in use, no process ends and no answer is another one.
 """
 
 import io
+import json
 import os
 import pickle
 import subprocess
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_files import make_ids, save_model
+from small_files import FORMATS_IN, contents, interrupt, make_ids, run, save_model, write_old, write_rows
 
 import fastbilstm
-from fastbilstm import loading, safe_files
 from fastbilstm.converted import fbl_file
 from fastbilstm.keras import reader
+from fastbilstm.scoring import loop, readers, resumable_file
 
 ROOT = Path(fastbilstm.__file__).parents[1]
 MAPPED_MESSAGE = r"model\.fbl: was written into after it was loaded"
@@ -191,60 +191,107 @@ def test_a_keras_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
         fastbilstm.load(tmp_path / "net.h5")
 
 
-# ---- a file that is written ------------------------------------------------------------------------------------------
+@pytest.fixture
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(loop, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(resumable_file, "INTERVAL", 0)
 
 
-def test_convert_never_writes_over_what_it_reads(tmp_path):
-    import make_files as mf
+# ---- an input that changes -------------------------------------------------------------------------------------------
 
-    source, labels = tmp_path / "net.h5", tmp_path / "labels.txt"
-    source.write_bytes(mf.h5())
-    labels.write_text("a\nb\n")
-    os.link(source, tmp_path / "other name.h5")
-    for target in (source, tmp_path / "other name.h5", labels):
-        with pytest.raises(fastbilstm.InputError, match="is read by this very command"):
-            fastbilstm.convert(source, target, labels=labels, overwrite=True)
-    assert source.read_bytes() == mf.h5() and labels.read_text() == "a\nb\n"
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs permissions and links")
-def test_permissions_of_converted_files(tmp_path):
-    import make_files as mf
-
-    target = tmp_path / "net.fbl"
-    before = os.umask(0o027)
-    try:
-        fastbilstm.convert(mf.h5(), target)
-        assert target.stat().st_mode & 0o777 == 0o640
-        for mode in (0o600, 0o664):
-            target.chmod(mode)
-            fastbilstm.convert(mf.h5(), target, overwrite=True)
-            assert target.stat().st_mode & 0o777 == mode
-    finally:
-        os.umask(before)
+EDITS = {
+    "in place": lambda path: write_into(path, b" ", at=path.stat().st_size - 1),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\n"),
+    "replaced": lambda path: (
+        path.with_name("new").write_bytes(path.read_bytes()),
+        path.with_name("new").replace(path),
+    ),
+    "removed": lambda path: path.unlink(),
+}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs permissions and links")
-def test_a_link_without_a_file_is_an_existing_target(tmp_path):
-    import make_files as mf
+@pytest.mark.skipif(sys.platform == "win32", reason="a file in use cannot be changed")
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("source", FORMATS_IN)
+def test_an_input_that_changes_during_the_run(source, edit, path, tmp_path, capsys, monkeypatch, small_chunks):
+    given, append = write_old(tmp_path / f"in.{source}"), resumable_file.Partial.append
+    options = ["--columns", "x"] if source in ("csv", "jsonl", "parquet") else []
 
-    (tmp_path / "net.fbl").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(fastbilstm.FileFormatError, match="exists already"):
-        fastbilstm.convert(mf.h5(), tmp_path / "net.fbl")
-    fastbilstm.convert(mf.h5(), tmp_path / "net.fbl", overwrite=True)
-    assert not (tmp_path / "net.fbl").is_symlink() and not (tmp_path / "elsewhere").exists()
+    def change(self, pieces):
+        append(self, pieces)
+        if given.exists() and given.stat().st_mtime == 1_000_000_000:
+            EDITS[edit](given)
+
+    monkeypatch.setattr(resumable_file.Partial, "append", change)
+    line = ["predict", path, given, "-o", tmp_path / "out.csv", "--batch-size", 4, *options]
+    code, err = run(capsys, *line)
+    assert code == 2 and given.name in err, err
+    # What is read after the change may be refused for itself.
+    damaged = [("in place", "npz"), ("in place", "parquet"), ("longer", "txt")]
+    assert "was changed or replaced" in err or (edit, source) in damaged, err
+    assert sorted(contents(tmp_path)) == sorted(["model.fbl", *([given.name] if given.exists() else [])])
 
 
-def test_a_target_that_appears_while_its_content_is_written(path, monkeypatch):
-    to_disk, target = safe_files.to_disk, path.with_name("again.fbl")
+def test_rows_of_a_file_that_changes_in_python(path, tmp_path, small_chunks):
+    given = write_old(tmp_path / "in.txt")
+    batches = fastbilstm.load(path).predict_iter(given, batch_size=4)
+    next(batches)
+    os.utime(given, (2, 2))
+    with pytest.raises(fastbilstm.InputError, match=r"in\.txt: was changed or replaced while its rows were read"):
+        list(batches)
 
-    def appear(file):
-        to_disk(file)
-        target.write_text("mine")
 
-    model = loading.load(path)
-    monkeypatch.setattr(safe_files, "to_disk", appear)
-    with pytest.raises(fastbilstm.FileFormatError, match=r"again\.fbl: exists already"):
-        model.save(target)
-    assert target.read_text() == "mine"
-    assert sorted(p.name for p in path.parent.iterdir()) == ["again.fbl", "model.fbl"]
+@pytest.mark.parametrize("source", FORMATS_IN)
+def test_another_input_of_the_same_size_and_time_is_not_gone_on_with(
+    source, path, tmp_path, capsys, monkeypatch, small_chunks
+):
+    given = write_old(tmp_path / f"in.{source}")
+    options = ["--columns", "x"] if source in ("csv", "jsonl", "parquet") else []
+    line = ["predict", path, given, "-o", tmp_path / "out.csv", "--batch-size", 4, *options]
+    interrupt(monkeypatch, capsys, line)
+    content = given.read_bytes()
+
+    left = {name: held for name, held in contents(tmp_path).items() if name != given.name}
+    if source == "npz":  # with its own checksum right
+        ids = make_ids(60)
+        ids[3, 2] += 1
+        write_rows(given, ids)
+        assert len(content) == given.stat().st_size
+    else:
+        write_into(given, bytes([content[len(content) // 8] ^ 1]), at=len(content) // 8)
+    os.utime(given, (1_000_000_000, 1_000_000_000))
+    code, err = run(capsys, *line, "--resume")
+    assert code == 2 and f"{given.name}: --resume: its first" in err and "--overwrite" in err, err
+    assert {name: held for name, held in contents(tmp_path).items() if name != given.name} == left
+    given.write_bytes(content)
+    os.utime(given, (1_000_000_000, 1_000_000_000))
+    code, err = run(capsys, *line, "--resume")
+    assert code == 0 and "going on after 16 rows" in err
+    resumed = (tmp_path / "out.csv").read_bytes()
+    assert run(capsys, *line, "--overwrite") == (0, "") and (tmp_path / "out.csv").read_bytes() == resumed
+
+
+def test_a_large_input_is_read_once_more_up_to_the_rows_done(path, tmp_path, capsys, monkeypatch, small_chunks):
+    """What a run notes of its input is the bytes of the rows done, no more; of Parquet those of whole row groups."""
+    for source in ("npy", "jsonl", "txt", "csv", "parquet"):
+        given = write_old(tmp_path / f"in.{source}")
+        options = ["--columns", "x"] if source in ("csv", "jsonl", "parquet") else []
+        line = ["predict", path, given, "-o", tmp_path / f"{source}.npy", "--batch-size", 4, *options]
+        interrupt(monkeypatch, capsys, line)
+        entry = json.loads((tmp_path / f"{source}.npy.partial.journal").read_text().splitlines()[-1])
+        part = entry["read"][0] / given.stat().st_size
+        assert entry["rows"] == 16 and 0.15 < part < 0.45, (source, part)
+
+
+def test_a_model_that_is_replaced_while_the_run_begins(path, tmp_path, capsys, monkeypatch):
+    given = write_old(tmp_path / "in.txt")
+    open_input = readers.open_input
+
+    def replaced(*args):
+        save_model(tmp_path / "new.fbl", units=2).replace(path)
+        return open_input(*args)
+
+    monkeypatch.setattr(readers, "open_input", replaced)
+    code, err = run(capsys, "predict", path, given, "-o", tmp_path / "out.csv")
+    assert code == 2 and "model.fbl: was changed or replaced" in err
+    assert sorted(contents(tmp_path)) == ["in.txt", "model.fbl"]

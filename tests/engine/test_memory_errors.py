@@ -11,7 +11,7 @@ import make_files as mf
 import numpy as np
 import pytest
 from built_nets import Net
-from test_engine import NETS, inputs, load
+from engine_nets import NETS, inputs, load
 
 import fastbilstm
 from fastbilstm.engine import plan

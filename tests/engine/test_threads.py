@@ -10,11 +10,13 @@ import time
 
 import numpy as np
 import pytest
+from engine_nets import load
 
 from fastbilstm import _kernels
 from fastbilstm.activations import kernel_code, sigmoid, tanh
-from fastbilstm.engine import threads
+from fastbilstm.engine import plan, threads
 from fastbilstm.engine.threads import run_together
+from fastbilstm.scoring.loop import share_threads
 
 needs_kernels = pytest.mark.skipif(_kernels.isa() is None, reason="this build has no vector kernels")
 
@@ -109,6 +111,25 @@ def test_cgroup_quota(name, tmp_path):
 
 def test_without_cgroups(tmp_path):
     assert threads._cgroup_limits(str(tmp_path), str(tmp_path / "missing")) == []
+
+
+def test_a_prediction_starts_no_more_threads_than_there_are_cores(pool, monkeypatch):
+    """Whatever is asked for, of rows, of the directions of one row or of chunks."""
+    model = load("tagger", n_threads=10**5)
+    monkeypatch.setattr(plan, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(plan, "CHUNK_ROWS", 1)
+    x = np.ones((2000, 3, 5), np.float32)
+    for cores in (1, 3):
+        monkeypatch.setattr(threads, "cores", lambda cores=cores: cores)
+        before = {thread for thread in threading.enumerate() if thread.name == "fastbilstm"}
+        model.predict(x), model.predict(x, n_threads=10**6), model(x[:1])
+        started = {thread for thread in threading.enumerate() if thread.name == "fastbilstm"} - before
+        assert len(started) == pool.size == cores - 1 and pool.n_helpers <= cores - 1
+        assert share_threads(model)[0] <= cores and share_threads(model, 10**6)[0] <= cores
+
+
+def test_cores():
+    assert threads.cores() == os.cpu_count()
 
 
 # ---- together -------------------------------------------------------------------------------------------------------

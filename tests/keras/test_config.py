@@ -9,6 +9,7 @@ import re
 import make_files as mf
 import numpy as np
 import pytest
+from built_nets import Net
 
 import fastbilstm
 from fastbilstm import FileFormatError, MissingExtraError, UnsupportedLayerError
@@ -162,6 +163,48 @@ def test_all_that_is_unsupported_is_listed(refused):
 
 LAMBDA = mf.layer("Lambda", "loss", ["dense"], function=["4wEAAAA=", None, None])
 ENDS_IN_LAMBDA = mf.functional(*mf.functional()["config"]["layers"], LAMBDA, outputs=("loss",))
+
+
+def called_with(class_name, **kwargs):
+    """A file whose layer 'one' is called with these keyword arguments."""
+    net = Net()
+    if class_name == "LSTM":
+        net.lstm("one", "x")
+    elif class_name == "Bidirectional":
+        net.bidirectional("one", "x")
+    elif class_name == "MultiHeadAttention":
+        inner = {f"{part}/kernel": (5, 2, 3) for part in ("query", "key", "value")}
+        weights = {**inner, "attention_output/kernel": (2, 3, 5)}
+        net.add(class_name, "one", "x", weights=weights, num_heads=2, key_dim=3, use_bias=False)
+        kwargs["value"] = ["x", 0, 0]
+    else:
+        options = {"Attention": {"use_scale": False, "score_mode": "dot"}, "Activation": {"activation": "linear"}}
+        options |= {"GlobalAveragePooling1D": {"keepdims": False}, "Dropout": {"rate": 0.5}}
+        net.add(class_name, "one", *["x"] * (1 + (class_name == "Attention")), **options[class_name])
+    net.layers[1]["inbound_nodes"][0][0][3] = kwargs
+    return net.content("one")
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+@pytest.mark.parametrize("mask", [True, 1, [[True] * 6] * 2, [None, True], "keep"])
+@pytest.mark.parametrize(
+    ("class_name", "option"),
+    [
+        *((name, "mask") for name in ("LSTM", "Bidirectional", "Attention", "GlobalAveragePooling1D")),
+        *((name, "mask") for name in ("Activation", "Dropout")),
+        *(("MultiHeadAttention", f"{part}_mask") for part in ("query", "value", "key", "attention")),
+    ],
+)
+def test_a_constant_as_mask_is_refused(class_name, option, mask, backend, refused):
+    words = rf"layer 'one' \({class_name}\): it is called with {option}={re.escape(str(mask)[:20])}"
+    refused(called_with(class_name, **{option: mask}), words, backend=backend)
+    fastbilstm.load(called_with(class_name, **{option: None}), backend=backend)
+
+    def edit(graph):
+        graph["nodes"][0]["kwargs"][option] = True
+
+    converted = mf.edit_fbl(mf.converted(called_with(class_name)), edit_graph=edit)
+    refused(converted, rf"layer 'one' \({class_name}\): it is called with {option}=True", "model.fbl", backend=backend)
 
 
 def test_cut_before_a_lambda(refused):

@@ -14,8 +14,7 @@ import zipfile
 import make_files as mf
 import numpy as np
 import pytest
-from cases import CASES
-from test_golden import in_dtype
+from cases import CASES, in_dtype
 
 import fastbilstm
 from fastbilstm.cli import commands as cli

@@ -1,6 +1,8 @@
 """A small model over token ids, files of rows for it in every format, and the command line; for tests of files."""
 
+import itertools
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from built_nets import Net
 
 import fastbilstm
 from fastbilstm.cli import commands as cli
+from fastbilstm.scoring import resumable_file
 
 FORMATS_IN = ["npy", "npz", "csv", "jsonl", "txt", "parquet"]
 FORMATS_OUT = ["npy", "npz", "csv", "jsonl", "parquet"]
@@ -108,3 +111,29 @@ def run(capsys, *args):
     except SystemExit as error:
         code = error.code
     return code, capsys.readouterr().err
+
+
+def contents(folder):
+    """{name: bytes} of the files in a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def write_old(path):
+    """60 rows in a file that was last changed in 2001."""
+    write_rows(path, make_ids(60))
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    return path
+
+
+def interrupt(monkeypatch, capsys, line, at=2):
+    """The command, stopped by Ctrl-C at a chunk."""
+    append, calls = resumable_file.Partial.append, itertools.count()
+
+    def stop(self, pieces):
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        append(self, pieces)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resumable_file.Partial, "append", stop)
+        assert run(capsys, *line)[0] == 130

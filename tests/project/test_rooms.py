@@ -4,6 +4,7 @@ Imports inside functions count, and so does an import that is there for a type c
 them and draws docs/figures/rooms.svg of them; the committed figure is that of these imports.
 """
 
+import ast
 import importlib.util
 import itertools
 from pathlib import Path
@@ -95,3 +96,20 @@ def test_figure_follows_the_imports(tmp_path, monkeypatch):
     assert make_rooms.figure() == before
     (tmp_path / "middle" / "part.py").write_text('"""A part."""\n')
     assert make_rooms.figure() != before
+
+
+def test_imports_inside_functions_say_why():
+    """Beside the import, above it, or in the first lines of the file, for all of its imports."""
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        text = path.read_text("utf-8")
+        tree, lines = ast.parse(text), text.splitlines()
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        inside = {node.lineno for function in functions for node in ast.walk(function) if is_own_import(node)}
+        excused = "Imports inside" in (ast.get_docstring(tree) or "")
+        wrong += [f"{path.name}:{n}" for n in inside if not excused and not any("#" in x for x in lines[n - 2 : n])]
+    assert not wrong, wrong
+
+
+def is_own_import(node):
+    return isinstance(node, ast.ImportFrom) and node.level > 0
