@@ -124,10 +124,9 @@ def faults(tmp_path_factory):
     assert done.returncode == 1, done.stdout
     found = {}
     for line in done.stdout.splitlines():
-        if "error:" in line:
-            match = re.fullmatch(r"script\.py:(\d+): error: (.*)", line)
-            assert match, done.stdout
-            found[int(match[1])] = match[2]
+        if match := re.fullmatch(r"(.+?):(\d+): error: (.*)", line):
+            assert match[1] == "script.py", done.stdout
+            found[int(match[2])] = match[3]
     return found
 
 
