@@ -65,9 +65,9 @@ def of(rows, **wanted):
     return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 
-def best_rival(rows, form=None):
+def best_rival(rows, form=None, time="median"):
     rivals = [row for row in rows if row["status"] == "ok" and row["form"] in ([form] if form else _RIVALS)]
-    return min(rivals, key=lambda row: row["median"], default=None)
+    return min(rivals, key=lambda row: row[time], default=None)
 
 
 # ---- ratios --------------------------------------------------------------------------------------------------------
@@ -132,14 +132,16 @@ def ratio_table(rows):
 def small_table(rows):
     """fastbilstm beside the best of few rivals, in columns for a terminal.
 
-    "of smallest": the ratio of the smallest times, which another process on the same cores hardly changes.
+    "of smallest": the ratio of the smallest times, which other processes on the same cores change less.
     """
     lines = [("cell", "batch", "threads", "fastbilstm, ms", "rival, ms", "ratio", "of smallest", "rival")]
     for cell, batch, threads in dict.fromkeys((row["cell"], row["batch"], row["threads"]) for row in rows):
         mine = of(rows, cell=cell, batch=batch, threads=threads)
         ours, rival = next(iter(of(mine, engine=OURS, status="ok")), None), best_rival(mine)
         figures = [spread(row) if row else "-" for row in (ours, rival)]
-        figures += [number(rival[time] / ours[time] if ours and rival else None) for time in ("median", "smallest")]
+        for time in ("median", "smallest"):
+            best = best_rival(mine, time=time)
+            figures.append(number(best[time] / ours[time] if ours and best else None))
         named = f"{rival['engine']} ({rival['form']})" if rival else "none"
         lines.append((cell, batch, threads, *figures, named))
     widths = [max(len(str(line[at])) for line in lines) for at in range(7)]
