@@ -9,8 +9,9 @@ import numpy as np
 
 from .. import _kernels
 
-# Rows and bytes of an input at most: beyond, the time around the kernels does not show.
-MOST_ROWS, MOST_BYTES = 36, 2**20
+# Rows and bytes of an input at most, beyond which the time around the kernels does not show; bytes of the buffers that a
+# tape keeps.
+MOST_ROWS, MOST_BYTES, MOST_BUFFERS = 36, 2**20, 8 * 2**20
 # Shapes whose tapes are kept; the oldest one goes.
 MOST_SHAPES = 16
 
@@ -34,13 +35,14 @@ class Replay:
                 self.tapes.by_shape.pop(self.seen.pop(next(iter(self.seen))), None)
             self.seen[x.shape] = x.shape
             return plan.run_chunk([x], rows, {}, 1)
-        tape = _kernels.Tape(x, self.id_limit)
+        tape, scratch = _kernels.Tape(x, self.id_limit), plan.runner.new_scratch()
         if not tape.begin():
             return plan.run_chunk([x], rows, {}, 1)
         try:
-            arrays = plan.call([tape.input], plan.runner.new_context({}, plan.runner.new_scratch(), 1))
+            arrays = plan.call([tape.input], plan.runner.new_context({}, scratch, 1))
         finally:
             tape.end()
         results = [np.array(y) for y in arrays]
-        self.tapes.by_shape[x.shape] = [tape] if tape.verify(arrays) else []
+        kept = scratch.nbytes <= MOST_BUFFERS and tape.verify(arrays)
+        self.tapes.by_shape[x.shape] = [tape] if kept else []
         return results

@@ -3,13 +3,18 @@
 A tape is recorded when a shape comes for the second time; the third prediction plays it.
 """
 
+import threading
+
 import numpy as np
 import pytest
 from cases import CASES
+from paths import DEMO
 
 import fastbilstm
 
 _kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
+from fastbilstm.engine import replay  # noqa: E402
+
 NETS = [case for case in CASES if not case.derived]
 
 
@@ -49,3 +54,57 @@ def test_a_tape_gives_the_same_bits(case):
         return
     assert same(arrays_of(model.predict(y)), expected)
     assert same(arrays_of(model(x)), first)
+
+
+def test_what_is_kept():
+    """A tape for a small shape that comes twice; the oldest of many goes, and large ones are not kept."""
+    case = next(case for case in NETS if case.name == "lstm-default-keras3")
+    model = fastbilstm.load(**case.load_args(), dtype="float32")
+    tapes, shape = model._plan.replay.tapes.by_shape, model.inputs[0].shape[1:]
+    row = np.zeros((1, *shape), np.float32)
+    model.predict(row)
+    assert not tapes
+    model.predict(row)
+    assert [len(kept) for kept in tapes.values()] == [1]
+    for rows in range(2, 36):
+        x = np.zeros((rows, *shape), np.float32)
+        assert same([model.predict(x)], [model.predict(x)])
+    assert len(tapes) == replay.MOST_SHAPES and row.shape not in tapes
+    large = np.zeros((37, *shape), np.float32)
+    model.predict(large), model.predict(large)
+    assert large.shape not in tapes
+
+
+def test_a_tape_refuses_ids_that_are_out_of_range():
+    model = fastbilstm.load(DEMO)
+    ids = np.random.default_rng(0).integers(0, 5000, (1, 400)).astype(np.int32)
+    for _ in range(3):
+        y = model.predict(ids)
+    for wrong in (-1, 5000, 2**31 - 1):
+        bad = ids.copy()
+        bad[0, 7] = wrong
+        with pytest.raises(fastbilstm.InputError, match="5000"):
+            model.predict(bad)
+    assert np.array_equal(model.predict(ids), y)
+
+
+def test_threads_play_the_same_model():
+    case = next(case for case in NETS if case.name == "lstm-default-keras3")
+    model = fastbilstm.load(**case.load_args(), dtype="float32")
+    xs = [
+        np.random.default_rng(k).standard_normal((2, 5, model.inputs[0].shape[-1])).astype(np.float32) for k in range(8)
+    ]
+    expected = [model.predict(x) for x in xs]
+    wrong = []
+
+    def work(k):
+        for _ in range(300):
+            if not np.array_equal(model.predict(xs[k]), expected[k]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
