@@ -9,8 +9,7 @@ import numpy as np
 
 from .. import _kernels
 
-# Rows and bytes of an input at most, beyond which the time around the kernels does not show; bytes of the buffers that a
-# tape keeps.
+# Rows and bytes of an input, beyond which the time around the kernels does not show; bytes of the buffers of a tape.
 MOST_ROWS, MOST_BYTES, MOST_BUFFERS = 36, 2**20, 8 * 2**20
 # Shapes whose tapes are kept; the oldest one goes.
 MOST_SHAPES = 16
