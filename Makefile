@@ -21,15 +21,17 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 export CUDA_VISIBLE_DEVICES := -1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-random bench sanitize lint clean
+.PHONY: help demo test test-random fuzz soak bench sanitize lint clean
 
 help:
 	@echo "make demo               convert a trained Keras file, verify it, predict 200 reviews; no TensorFlow"
-	@echo "make test               linters, type stubs and all tests, with TensorFlow where it has a wheel"
+	@echo "make test               linters, types and all tests, with TensorFlow where it has a wheel"
 	@echo "make test-random N=300  N further random models against live Keras"
-	@echo "make bench              time kernels and nets, then the rivals (25 minutes; BENCH=--quick takes 3)"
+	@echo "make fuzz N=20000       N mutations of each kind of file"
+	@echo "make soak               threads, forks and failing disks for some minutes"
+	@echo "make bench              time kernels and nets, then the rivals (an hour; BENCH=--quick takes 5 minutes)"
 	@echo "make sanitize           the tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer"
-	@echo "make lint               linters and type stubs alone"
+	@echo "make lint               linters and types alone"
 	@echo "make clean              remove what was built, and .venv"
 
 $(VENV)/.stamp-venv:
@@ -72,14 +74,23 @@ demo: $(VENV)/.stamp-demo
 lint: $(VENV)/.stamp-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m mypy fastbilstm/_recurrent.pyi fastbilstm/_kernels.pyi
+	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml fastbilstm._recurrent fastbilstm._kernels
 
 test: lint tensorflow spark
 	$(BIN)/python -m pytest
 
 test-random: tensorflow
-	FASTBILSTM_RANDOM=$(N) $(BIN)/python -m pytest tests/test_random.py
+	FASTBILSTM_RANDOM=$(N) $(BIN)/python -m pytest tests/model/test_random_models.py
+
+# Mutations of each kind of file, the same seed in every run; `make test` runs a sample of them.
+fuzz: $(VENV)/.stamp-test
+	FASTBILSTM_FUZZ=$(N) $(BIN)/python -m pytest -s tests/model/test_fuzz.py
+
+# What `make test` does for a moment, for longer: many threads, forks, writing threads, failing disks.
+soak: $(VENV)/.stamp-test
+	FASTBILSTM_SOAK=200000 FASTBILSTM_ATTACK=20 FASTBILSTM_FAULTS=all $(BIN)/python -m pytest tests/engine/test_parallel.py \
+	  tests/engine/test_threads.py tests/engine/test_hostile_threads.py tests/scoring/test_fault_injection.py
 
 sanitize: $(VENV)/.stamp-test
 	$(BIN)/python tools/sanitize.py

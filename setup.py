@@ -30,7 +30,12 @@ EXTENSIONS = [
     ),
     Extension(
         "fastbilstm._kernels",
-        ["ext/_kernels.pyx", "ext/fbl_dispatch.c", *(f"ext/fbl_{isa}.c" for isa in ("base", "avx2", "avx512", "neon"))],
+        [
+            "ext/_kernels.pyx",
+            "ext/fbl_dispatch.c",
+            "ext/fbl_windows.c",
+            *(f"ext/fbl_{isa}.c" for isa in ("base", "avx2", "avx512", "neon")),
+        ],
         include_dirs=["ext"],
         define_macros=[("FBL_NO_VECTORS", "1")] if NO_VECTORS else [],
     ),

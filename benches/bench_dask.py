@@ -2,10 +2,10 @@
 
     python benches/bench_dask.py [--rows 25000] [--chunk 500] [--rounds 3]
 
-IMDB test reviews, 400 token ids each, BiLSTM(64). Every answer must have the bits of the local one. Workers are
-processes of one thread on this machine; with few cores they wait for each other, the scheduler and this process.
-"chunks": sent from here, as `fastbilstm predict --dask` does; "array": of a Dask Array that the workers hold already.
-Needs Dask and the shared folder (FASTBILSTM_SHARED).
+Reviews (`cells.reviews`), 400 token ids each, through the demo's BiLSTM(64). Every answer must have the bits of the
+local one. Workers are processes of one thread on this machine; with few cores they wait for each other, the scheduler
+and this process. "chunks": sent from here, as `fastbilstm predict --dask` does; "array": of a Dask Array that the
+workers hold already. Needs Dask.
 """
 
 import argparse
@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from cells import SHARED, read_reviews
+from cells import DEMO, pad, reviews
 
 import fastbilstm
 from fastbilstm.clusters import dask_collections as engine
 
-MODEL = SHARED / "imdb" / "imdb_bilstm64.h5"
+MODEL = DEMO / "bilstm64.h5"
 
 
 def timed(call, expected, rounds):
@@ -62,7 +62,7 @@ def main():
     import dask.array as da
     import distributed
 
-    x = read_reviews(args.rows)
+    x = pad(reviews(args.rows))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bilstm64.fbl"
         model = fastbilstm.convert(MODEL, path)

@@ -2,16 +2,16 @@
 
     python benches/bench_files.py [--rows 25000] [--times 10] [--threads 2]
 
-Runs `fastbilstm predict` in a process of its own over the IMDB test reviews as .csv, and over a file `--times` as long,
-whose peak memory must be the same. The shared folder has the text of the first 1000 reviews; that of the others is made
-of their token ids by the word index (one word that is in no vocabulary stands for all that are in none), so reading and
-encoding cost what they cost for text, less punctuation. Keras scores the ids, padded by its own pad_sequences. Needs
-TensorFlow and the shared folder (FASTBILSTM_SHARED).
+Runs `fastbilstm predict` in a process of its own over reviews as .csv, and over a file `--times` as long, whose peak
+memory must be the same. The ids are those of `cells.reviews`; the text is made of them by a vocabulary of made words,
+as long as English ones of that rank, in sentences, so reading and encoding cost what they cost for text. Keras scores
+the ids, padded by its own pad_sequences. Labels are known of the 200 committed reviews alone. Needs TensorFlow.
 """
 
 import argparse
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -20,14 +20,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from shared import SHARED
+from cells import DEMO, PADDED, reviews
+from nets import VOCABULARY
 
 import fastbilstm
 
-IMDB = SHARED / "imdb"
-MAXLEN, WORDS, REAL = 400, 5000, 1000
+MODEL = DEMO / "bilstm64.h5"
+INDEX_FROM = 3  # the word of rank r has the id r + INDEX_FROM
 # What reads the file and what scores it are one process; this one tells its time and its peak.
 CHILD = """
 import resource, sys, time
@@ -38,38 +37,33 @@ print(code, time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF
 """
 
 
-def reviews(rows):
-    """(ids of each review, texts, labels)."""
-    with np.load(IMDB / "imdb_5000.npz") as npz:
-        ids, offsets, labels = npz["test_ids"], npz["test_offsets"], npz["test_labels"]
-    sequences = [ids[offsets[k] : offsets[k + 1]] for k in range(rows)]
-    index = json.loads((IMDB / "imdb_word_index_5000.json").read_text())
-    words = ["", "", "outofvocabulary", *[""] * WORDS]
-    for word, rank in index.items():
-        if rank + 3 < WORDS:
-            words[rank + 3] = word
-    with open(IMDB / "imdb_test_reviews_1000.jsonl", encoding="utf-8") as file:
-        texts = [json.loads(line)["text"] for line in file][:rows]
-    texts += [" ".join(words[i] for i in sequence[1:].tolist()) for sequence in sequences[REAL:]]
-    return sequences, texts, labels[:rows]
+def word_of(rank):
+    """A word that no other rank has."""
+    letters, number = round(1.2 + 1.55 * math.log10(rank)), rank * 7919
+    return "".join(chr(ord("a") + number // 26**place % 26) for place in range(max(letters, 2)))
+
+
+def text_of(ids, words):
+    """Sentences of 15 words, six in a paragraph."""
+    known = [words.get(i, "notaword") for i in ids[1:].tolist()]
+    sentences = [" ".join(known[at : at + 15]).capitalize() + "." for at in range(0, len(known), 15)]
+    return "<br /><br />".join(" ".join(sentences[at : at + 6]) for at in range(0, len(sentences), 6))
 
 
 def keras_answers(sequences):
     """What Keras' predict gives for the padded ids."""
     import keras
 
-    x = keras.utils.pad_sequences(sequences, maxlen=MAXLEN)
-    return keras.models.load_model(IMDB / "imdb_bilstm64.h5", compile=False).predict(x, batch_size=256, verbose=0)[:, 0]
+    x = keras.utils.pad_sequences(sequences, maxlen=PADDED)
+    return keras.models.load_model(MODEL, compile=False).predict(x, batch_size=256, verbose=0)[:, 0]
 
 
-def write(path, texts, labels, times):
+def write(path, texts, times):
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "review", "label"])
+        writer.writerow(["id", "review"])
         for turn in range(times):
-            writer.writerows(
-                [turn * len(texts) + k, text, int(label)] for k, (text, label) in enumerate(zip(texts, labels))
-            )
+            writer.writerows([turn * len(texts) + k, text] for k, text in enumerate(texts))
 
 
 def score(folder, source, target, threads):
@@ -89,24 +83,29 @@ def main():
     parser.add_argument("--times", type=int, default=10, help="how much longer the second file is")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
-    sequences, texts, labels = reviews(args.rows)
+    ranks = {word_of(rank): rank for rank in range(1, VOCABULARY)}
+    words = {rank + INDEX_FROM: word for word, rank in ranks.items()}
+    sequences = reviews(args.rows)
+    texts = [text_of(ids, words) for ids in sequences]
+    with np.load(DEMO / "reviews.npz") as file:
+        labels = file["labels"][: args.rows]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "labels.txt").write_text("neg\npos\n")
+        (folder / "word_index.json").write_text(json.dumps(ranks))
         fastbilstm.convert(
-            IMDB / "imdb_bilstm64.h5",
+            MODEL,
             folder / "model.fbl",
-            tokenizer=IMDB / "imdb_word_index_5000.json",
+            tokenizer=folder / "word_index.json",
             tokenizer_type="imdb",
-            num_words=WORDS,
+            num_words=VOCABULARY,
             labels=folder / "labels.txt",
-            maxlen=MAXLEN,
+            maxlen=PADDED,
             remove=["<br />"],
         )
-        made = max(0, args.rows - REAL)
-        print(f"{args.rows} reviews, BiLSTM(64), {args.threads} threads; the text of {made} is made of their token ids")
+        print(f"{args.rows} reviews of made words, BiLSTM(64), {args.threads} threads")
         for times in (1, args.times):
-            write(folder / "in.csv", texts, labels, times)
+            write(folder / "in.csv", texts, times)
             size = (folder / "in.csv").stat().st_size / 1e6
             seconds, peak = score(folder, folder / "in.csv", folder / f"out{times}.csv", args.threads)
             rate = times * args.rows / seconds
@@ -126,7 +125,8 @@ def main():
         print(f"Keras from the padded ids: {time.perf_counter() - begun:.2f} s, without reading and encoding text")
     ours = np.array([row["prediction_label"] == "pos" for row in rows])
     error = np.abs(np.array([row["prediction"] for row in rows], "f4") - keras).max()
-    print(f"accuracy {np.mean(ours == labels):.4f}; Keras {np.mean((keras > 0.5) == labels):.4f}")
+    right, theirs = (np.mean(answer[: len(labels)] == labels) for answer in (ours, keras > 0.5))
+    print(f"accuracy on the first {len(labels)} reviews {right:.4f}; Keras {theirs:.4f}")
     print(f"labels as Keras: {np.sum(ours == (keras > 0.5))} of {args.rows}; largest difference {error:.1e}")
 
 

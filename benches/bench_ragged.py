@@ -3,16 +3,15 @@
     python benches/bench_ragged.py [--rows 25000] [--threads 1] [--maxlen 400]     prints times and speed-ups
 
 `make bench` times 512 rows on one thread. Without timing (as in `make test`) each runs once, on few rows. The answers
-are compared first, to the bit, and no time is ever asserted. The reviews are those of the shared folder, where it is;
-else random ids of such lengths. Other arrays than those of the engine are not made: a list of lists goes in.
+are compared first, to the bit, and no time is ever asserted. The rows are `cells.reviews`, cut in front. Other arrays
+than those of the engine are not made: a list of lists goes in.
 """
 
 import argparse
-from itertools import pairwise
 
 import numpy as np
 import pytest
-from cells import REVIEWS
+from cells import PADDED, pad, reviews
 from nets import FEATURES, NETS, SCORE, VOCABULARY, Net, keras_file, random_weights
 from timing import in_turns, summary
 
@@ -21,39 +20,24 @@ from fastbilstm.engine import plan
 
 pytest.importorskip("h5py", reason="the nets are written as Keras files")
 
-MAXLEN = 400
 MASKED = {
     "masked_stack": NETS["masked_stack"],
     "masked_bilstm64": Net((("embedding", VOCABULARY, FEATURES, True), ("bilstm", 64, False, "concat"), SCORE)),
 }
 
 
-def reviews(rows, maxlen):
-    """Lists of token ids, cut in front to `maxlen`; lengths of mean 229 and median 173 before."""
-    if REVIEWS.exists():
-        with np.load(REVIEWS) as file:
-            ids, ends = file["test_ids"], file["test_offsets"]
-        return [ids[start:stop][-maxlen:].tolist() for start, stop in pairwise(ends[: rows + 1])]
-    rng = np.random.default_rng(0)
-    lengths = np.clip(rng.lognormal(np.log(173), 0.75, rows), 10, maxlen).astype(int)
-    return [rng.integers(1, VOCABULARY, length).tolist() for length in lengths]
-
-
-def pad_sequences(rows, maxlen):
-    """As Keras' function of this name, with its defaults."""
-    whole = np.zeros((len(rows), maxlen), np.int32)
-    for target, row in zip(whole, rows):
-        target[maxlen - len(row) :] = row
-    return whole
+def cut_reviews(rows, maxlen):
+    """Lists of token ids."""
+    return [review[-maxlen:].tolist() for review in reviews(rows)]
 
 
 def ways(net, rows, threads, maxlen):
     """{name: what is timed}, which answer alike."""
     model = fastbilstm.load(keras_file(MASKED[net], random_weights(MASKED[net])), n_threads=threads)
-    x = pad_sequences(rows, maxlen)
+    x = pad(rows, maxlen)
     found = {
         "list": lambda: model.predict(rows),
-        "pad_sequences, predict": lambda: model.predict(pad_sequences(rows, maxlen)),
+        "pad_sequences, predict": lambda: model.predict(pad(rows, maxlen)),
         "predict alone": lambda: model.predict(x),
     }
     answers = [call() for call in found.values()]
@@ -67,7 +51,7 @@ def ways(net, rows, threads, maxlen):
 def bench_ragged(benchmark, net, way):
     if problem := plan.vector_problem():
         pytest.skip(str(problem))
-    rows = reviews(512 if benchmark.enabled else 20, MAXLEN if benchmark.enabled else 60)
+    rows = cut_reviews(512 if benchmark.enabled else 20, PADDED if benchmark.enabled else 60)
     benchmark.group = f"predict {len(rows)} reviews, {net}"
     benchmark.name = way
     benchmark(ways(net, rows, 1, max(map(len, rows)))[way])
@@ -77,10 +61,10 @@ def main():
     parser = argparse.ArgumentParser(description="Ragged lists beside padded arrays.")
     parser.add_argument("--rows", type=int, default=25_000)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--maxlen", type=int, default=MAXLEN, help="timesteps kept, and padded to (default 400)")
+    parser.add_argument("--maxlen", type=int, default=PADDED, help="timesteps kept, and padded to (default 400)")
     parser.add_argument("--budget", type=float, default=60, help="seconds for each net (default 60)")
     args = parser.parse_args()
-    rows = reviews(args.rows, args.maxlen)
+    rows = cut_reviews(args.rows, args.maxlen)
     steps = sum(map(len, rows))
     print(f"{len(rows)} reviews, {steps} timesteps of {len(rows) * args.maxlen}; {args.threads} threads")
     for net in MASKED:

@@ -1,7 +1,12 @@
 """fastbilstm beside ONNX Runtime, OpenVINO, PyTorch and TensorFlow, in one run: a table of ratios, RESULTS.md, JSON.
 
-    python benches/bench_rivals.py [--quick] [--cells NAME...] [--threads 1 2] ...
+    python benches/bench_rivals.py [--quick] [--family short|around|long] [--cells NAME...] [--threads 1 2] ...
+    python benches/bench_rivals.py --family around --engines fastbilstm,ort --budget 1 --nets FOLDER
 
+The second is for who works on the engine: two engines, a small table, nets kept in FOLDER for the next run.
+
+It needs no file from outside the repository: weights are random by a seed, those of the call with all reviews are of
+the demo's model. Of the 25,000 reviews 200 are of IMDB, the others are made of their lengths and ids (`cells.reviews`).
 This process builds the nets (`keras_nets`, `handmade`) and writes the report; what is measured runs in child processes
 (`worker`, `start`, `sweeps`), each with its own cores and number of threads. Nothing is asserted about times. An engine
 that is missing, fails or answers wrong is a row that says so. pytest collects this file and finds no test in it; what
@@ -12,6 +17,7 @@ import argparse
 import compileall
 import contextlib
 import datetime
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -28,17 +34,20 @@ import cells
 import handmade
 import report
 from cells import CELLS, REVIEWS_CELL, START_CELL
-from engines import reason
+from engines import ENGINES, reason
 from interleave import HERE, Interleaved, child, say
-from nets import NETS, keras_file, named_weights, random_weights, save_weights
+from nets import AROUND, NETS, keras_file, load_weights, named_weights, random_weights, save_weights
 from timing import summary
 
 import fastbilstm
 
 PACKAGES = ("numpy", "scipy", "onnxruntime", "openvino", "torch", "tensorflow-cpu", "tensorflow", "keras", "tf2onnx")
 SWEEPS, MEMORY = "sweeps", "memory"
-PARTS = (*CELLS, REVIEWS_CELL, START_CELL, SWEEPS, MEMORY)
-QUICK_PARTS = ("bilstm64", "masked_stack", "tagger", START_CELL, SWEEPS, MEMORY)
+FAMILIES = {family: tuple(c.name for c in CELLS.values() if c.family == family) for family in cells.BATCHES}
+FAMILIES["long"] += (REVIEWS_CELL, START_CELL, SWEEPS, MEMORY)
+PARTS = tuple(part for parts in FAMILIES.values() for part in parts)
+QUICK_PARTS = ("bilstm64", "masked_stack", "tagger", "lstm64_60x4", "captcha", START_CELL, SWEEPS, MEMORY)
+BUILDERS = ("nets", "keras_nets", "handmade", "around_nets", "around_torch")  # what the files of nets depend on
 MEMORY_TIMESTEPS = (100, 300, 1000, 3000, 10000)
 
 
@@ -46,13 +55,30 @@ MEMORY_TIMESTEPS = (100, 300, 1000, 3000, 10000)
 
 
 def build(names, folder):
-    """Write the files of the nets; return net -> {kind of file: why it is missing}."""
+    """Write the files of the nets that are not in the folder; return net -> {kind of file: why it is missing}.
+
+    "net" in place of a kind: the net itself is missing.
+    """
+    record = folder / "built.json"
+    sources = b"".join((HERE / f"{name}.py").read_bytes() for name in BUILDERS) + versions().encode()
+    digest = hashlib.sha256(sources).hexdigest()
+    known = json.loads(record.read_text()) if record.exists() else {}
+    problems = known["problems"] if known.get("sources") == digest else {}
+    if missing := [name for name in names if name not in problems]:
+        problems |= build_anew(missing, folder)
+        record.write_text(json.dumps({"sources": digest, "problems": problems}))
+    return problems
+
+
+def build_anew(names, folder):
     problems = {name: {} for name in names}
     for name in names:
+        if name in AROUND:
+            continue
         net = NETS[name]
         weights = random_weights(net)
         if net.trained:
-            weights = named_weights(net, fastbilstm.load(cells.SHARED / net.trained).get_weights())
+            weights = named_weights(net, fastbilstm.load(cells.DEMO / net.trained).get_weights())
         save_weights(folder / f"{name}.npz", weights)
         (folder / f"{name}.h5").write_bytes(keras_file(net, weights))
         try:
@@ -66,11 +92,20 @@ def build(names, folder):
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "Error" in line] or ["no message"]
         for name in names:
-            problems[name] |= dict.fromkeys(("keras", "saved", "converted"), f"Keras: {lines[-1][:150]}")
+            kinds = ["keras", "saved", "converted"] + ["net"] * (name in AROUND)
+            problems[name] |= dict.fromkeys(kinds, f"Keras: {lines[-1][:150]}")
         return problems
     for name, missing in json.loads((folder / "keras_nets.json").read_text()).items():
         missing = {kind: reason(RuntimeError(text), str(folder)) for kind, text in missing.items() if text}
         problems[name] |= missing
+        if name in AROUND:
+            try:
+                import around_torch
+
+                x = cells.as_tuple(cells.cell_input(CELLS[name], 2))
+                around_torch.write_onnx(name, load_weights(folder / f"{name}.npz"), x, folder / f"{name}.onnx")
+            except Exception as error:
+                problems[name]["handmade"] = reason(error, str(folder))
     return problems
 
 
@@ -150,14 +185,18 @@ def measure_memory(folder, timesteps):
 # ---- the run -------------------------------------------------------------------------------------------------------
 
 
+def versions():
+    found = [f"fastbilstm {fastbilstm.__version__}", f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{package} {importlib.metadata.version(package)}")
+    return ", ".join(found)
+
+
 def header():
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         fastbilstm.show_config()
-    versions = []
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions.append(f"{package} {importlib.metadata.version(package)}")
     cpu = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, AttributeError):
         info = Path("/proc/cpuinfo").read_text()
@@ -165,10 +204,10 @@ def header():
         family = re.search(r"cpu family\s*: (\d+)", info)[1], re.search(r"model\s*: (\d+)", info)[1]
         cpu += " (family {}, model {})".format(*family)
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True)
-    arguments = re.sub(r" --output[ =]\S+", "", " ".join(["python benches/bench_rivals.py", *sys.argv[1:]]))
+    arguments = re.sub(r" --(output|nets)[ =]\S+", "", " ".join(["python benches/bench_rivals.py", *sys.argv[1:]]))
     return {
         "CPU": f"{cpu}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores",
-        "versions": f"fastbilstm {fastbilstm.__version__}, Python {platform.python_version()}, {', '.join(versions)}",
+        "versions": versions(),
         "commit": commit.stdout.strip() or "unknown",
         "load before the run": ", ".join(f"{load:.2f}" for load in os.getloadavg())
         if hasattr(os, "getloadavg")
@@ -179,22 +218,37 @@ def header():
     }
 
 
+def engine_names(text):
+    names = text.split(",")
+    if unknown := set(names) - set(ENGINES):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: not of {', '.join(ENGINES)}")
+    return names
+
+
 def read_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=f"parts: {', '.join(PARTS)}")
-    parser.add_argument("--quick", action="store_true", help="about 3 minutes: fewer cells, rounds and points")
+    parser.add_argument("--quick", action="store_true", help="about 5 minutes: fewer cells, rounds and points")
+    parser.add_argument("--family", choices=FAMILIES, help="measure the cells of this family only")
     parser.add_argument("--cells", nargs="+", choices=PARTS, metavar="PART", help="measure these parts only")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N", help="default: 1 2")
-    parser.add_argument(
-        "--batches", nargs="+", type=int, default=list(cells.BATCHES), choices=cells.BATCHES, metavar="N"
-    )
+    sizes = sorted({size for family in cells.BATCHES.values() for size in family})
+    parser.add_argument("--batches", nargs="+", type=int, choices=sizes, metavar="N", help="only these of a family's")
     parser.add_argument("--rounds", type=int, help="rounds of turns in a cell, at most (default 25, quick 7)")
     parser.add_argument("--budget", type=float, help="seconds for a cell beyond which rounds end (default 12, quick 2)")
-    parser.add_argument("--rivals", nargs="+", metavar="ENGINE", help='e.g. "ONNX Runtime" PyTorch; default: all')
+    parser.add_argument(
+        "--engines", type=engine_names, metavar="NAME,...", help=f"of {','.join(ENGINES)}: a small table, nets alone"
+    )
+    parser.add_argument("--nets", type=Path, metavar="FOLDER", help="keep the built nets there, and use those there")
     parser.add_argument("--reviews", type=int, default=25000, help="reviews of the one call (default 25000)")
     parser.add_argument("--review-rounds", type=int, default=3, help="rounds over all reviews (default 3)")
-    parser.add_argument("--output", type=Path, default=HERE, help="folder of RESULTS.md and results.json")
+    parser.add_argument("--output", type=Path, help="folder of RESULTS.md and results.json (default, if no part is "
+                        "left out by --family, --cells or --engines: this one; else they are not written)")  # fmt: skip
     given = parser.parse_args(argv)
-    given.cells = given.cells or (QUICK_PARTS if given.quick else PARTS)
+    if not (given.output or given.family or given.cells or given.engines):
+        given.output = HERE
+    if not given.cells:
+        given.cells = FAMILIES[given.family] if given.family else QUICK_PARTS if given.quick else PARTS
+        given.cells = [part for part in given.cells if part in CELLS or not given.engines]
     given.rounds = given.rounds or (7 if given.quick else 25)
     given.budget = given.budget or (2 if given.quick else 12)
     return given
@@ -202,29 +256,20 @@ def read_arguments(argv=None):
 
 def measure(given, folder):
     """All rows, the points of the sweeps and those of memory."""
-    names = {cell: cell for cell in given.cells if cell in CELLS} | {START_CELL: "bilstm64"}
-    if REVIEWS_CELL in given.cells:
-        names[REVIEWS_CELL] = "bilstm64_imdb"
-    rows, work = [], []
-    for cell, net in names.items():
-        batches = [given.reviews] if cell == REVIEWS_CELL else given.batches
-        if problem := cells.missing_data(net):
-            missing = {"engine": "all", "form": "", "status": "missing", "reason": problem}
-            rows += [{"cell": cell, "batch": b, "threads": t, **missing} for t in given.threads for b in batches]
-        elif cell != START_CELL:
-            work += [[cell, batch] for batch in batches]
-    built = sorted({net for net in names.values() if not cells.missing_data(net)})
-    problems = build(built, folder)
+    special = {REVIEWS_CELL: "bilstm64_imdb", START_CELL: "bilstm64", MEMORY: "bilstm64"}
+    nets = {part: special.get(part, part) for part in given.cells if part in special or part in CELLS}
+    problems = build(sorted(set(nets.values())), folder)
     job = {"folder": str(folder), "problems": problems, "rounds": given.rounds, "budget": given.budget}
-    points, memory = [], []
+    rows, points, memory = [], [], []
     for threads in given.threads:
         say(f"measuring on {threads} thread{'s' * (threads > 1)}")
-        with Interleaved(job, threads, given.rivals) as interleaved:
-            for cell, batch in work:
-                if cell == REVIEWS_CELL:
-                    rows += interleaved.reviews(names[cell], given.reviews, given.review_rounds)
-                else:
-                    rows += interleaved.cell(cell, batch)
+        with Interleaved(job, threads, given.engines or ENGINES) as interleaved:
+            for part in nets:
+                if part == REVIEWS_CELL:
+                    rows += interleaved.reviews(nets[part], given.reviews, given.review_rounds)
+                elif part in CELLS:
+                    batches = [b for b in cells.BATCHES[CELLS[part].family] if b in (given.batches or [b])]
+                    rows += [row for batch in batches for row in interleaved.cell(part, batch)]
         if START_CELL in given.cells:
             rows += measure_starts(folder, threads, 5 if given.quick else 11, problems["bilstm64"])
     if SWEEPS in given.cells:
@@ -244,12 +289,19 @@ def main(argv=None):
     given = read_arguments(argv)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="fastbilstm-") as folder:
-        results = {"header": header(), **measure(given, Path(folder))}
-    results["ratios"] = report.ratios(results["rows"])
-    text, data = report.write(results, given.output)
-    print(report.ratio_table(results["rows"]))
-    print(report.absent(results["rows"]))
-    say(f"wrote {text.name} and {data.name} after {(time.perf_counter() - start) / 60:.1f} minutes")
+        folder = given.nets or Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        results = {"header": header(), **measure(given, folder)}
+    rows = results["rows"]
+    results["ratios"] = report.ratios(rows)
+    print(report.small_table(rows) if given.engines else report.ratio_table(rows))
+    print(report.absent(rows))
+    if given.output:
+        text, data = report.write(results, given.output)
+        say(f"wrote {text.name} and {data.name}")
+    elif not given.engines:
+        print(f"\n{report.detail_tables(rows)}")
+    say(f"{(time.perf_counter() - start) / 60:.1f} minutes")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,21 @@ import handmade
 import numpy as np
 import pytest
 import report
-from bench_rivals import read_arguments
-from cells import CELLS, HAND_MADE, cell_input, missing_data
-from engines import CANDIDATES, OURS
+from bench_rivals import build, read_arguments
+from cells import CELLS, HAND_MADE, PADDED, REAL_REVIEWS, as_tuple, cell_input, pad, reviews
+from engines import CANDIDATES, OURS, chosen
 from interleave import Interleaved
-from nets import NETS, Net, keras_file, load_weights, named_weights, random_weights, save_weights
+from nets import (
+    AROUND,
+    NETS,
+    Net,
+    input_names,
+    keras_file,
+    load_weights,
+    named_weights,
+    random_weights,
+    save_weights,
+)
 from timing import in_turns, summary
 
 import fastbilstm
@@ -29,6 +39,7 @@ SMALL = {
     "attention": Net((EMBEDDING, ("bilstm", 4, True, "concat"), ("attention_mean",), SCORE)),
     "masked": Net(MASKED),
     "tagger": Net((("bilstm", 4, True, "concat"), ("bilstm", 2, True, "concat"), SCORE), features=3),
+    "short": Net((("gru", 4), ("dense", 1, "linear")), features=3),
 }
 
 
@@ -102,11 +113,79 @@ def bench_torch_once(name):
 def bench_cells_once():
     assert {candidate.engine for candidate in CANDIDATES} >= {OURS, "ONNX Runtime", "OpenVINO", "PyTorch"}
     for cell in CELLS.values():
-        if not missing_data(cell.name):
-            x = cell_input(cell, 32)
+        x = cell_input(cell, 32)
+        if cell.name in AROUND:
+            assert [part.shape for part in as_tuple(x)] == [(32, *one.shape) for one in AROUND[cell.name]]
+        else:
             assert x.shape[:2] == (32, cell.timesteps)
             assert NETS[cell.name].features == (x.shape[2] if x.ndim == 3 else None)
     assert read_arguments(["--quick"]).rounds < read_arguments([]).rounds
+    assert set(CELLS) < set(read_arguments([]).cells) and read_arguments([]).output is not None
+    small = read_arguments(["--family", "short", "--engines", "fastbilstm,ort"])
+    assert {CELLS[name].family for name in small.cells} == {"short"} and small.output is None
+    assert {candidate.engine.partition(",")[0] for candidate in chosen(small.engines)} == {OURS, "ONNX Runtime"}
+    with pytest.raises(SystemExit):
+        read_arguments(["--engines", "fastbilstm,nothing"])
+
+
+@pytest.fixture(scope="module", params=AROUND)
+def around(request, tmp_path_factory):
+    """(name, path of the Keras file, weights, input, what Keras answers) of a net of the family "around"."""
+    keras = pytest.importorskip("keras", reason="the nets are built in Keras")
+    import around_nets
+
+    name, path = request.param, tmp_path_factory.mktemp("around") / "net.keras"
+    model, x = around_nets.build(name), as_tuple(cell_input(CELLS[name], 2))
+    model.save(path)
+    weights = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    return name, path, weights, x, keras.ops.convert_to_numpy(model(list(x) if len(x) > 1 else x[0]))
+
+
+def bench_around_once(around):
+    _, path, _, x, expected = around
+    given = list(x) if len(x) > 1 else x[0]
+    exact = fastbilstm.load(path, backend="numpy", dtype="float64").predict(given)
+    assert len(np.unique(np.round(exact, 4))) > 1, "the inputs make no difference"
+    for answer in (expected, fastbilstm.load(path).predict(given)):
+        np.testing.assert_allclose(answer, exact, rtol=0, atol=1e-6)
+
+
+def bench_around_torch_once(around, tmp_path):
+    torch = pytest.importorskip("torch")
+    import around_torch
+
+    name, _, weights, x, expected = around
+    answer = around_torch.torch_net(name, weights)(*map(torch.from_numpy, x))
+    np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-6)
+    runtime = pytest.importorskip("onnxruntime")
+    around_torch.write_onnx(name, weights, x, tmp_path / "net.onnx")
+    session = runtime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    rows = {label: np.tile(part, (2,) + (1,) * (part.ndim - 1)) for label, part in zip(input_names(name), x)}
+    np.testing.assert_allclose(session.run(None, rows)[0][2:], expected, rtol=0, atol=1e-6)
+
+
+def bench_build_once(tmp_path, monkeypatch):
+    """Nets that lie in the folder are not built again, unless a package has another version."""
+    asked = []
+    monkeypatch.setattr("bench_rivals.build_anew", lambda names, _: asked.append(names) or {name: {} for name in names})
+    build(["one"], tmp_path)
+    assert build(["one", "two"], tmp_path) == {"one": {}, "two": {}}
+    monkeypatch.setattr("bench_rivals.versions", lambda: "others")
+    build(["two"], tmp_path)
+    assert asked == [["one"], ["two"], ["two"]]
+
+
+def bench_reviews_once():
+    """Made reviews have the lengths and ids of the committed ones, and are the same in every run."""
+    real, rows = reviews(REAL_REVIEWS), reviews(1000)
+    for again, row in zip(real + reviews(1000)[REAL_REVIEWS:], rows, strict=True):
+        assert np.array_equal(again, row)
+    lengths, ids = {len(row) for row in real}, {int(k) for row in real for k in row}
+    for row in rows[REAL_REVIEWS:]:
+        assert len(row) in lengths and ids.issuperset(row.tolist()) and list(np.flatnonzero(row == 1)) == [0]
+    padded = pad(rows)
+    mean, *means = ((part != 0).sum(axis=1).mean() for part in np.split(padded, 5))
+    assert padded.shape == (1000, PADDED) and 0.9 < min(means) / mean and max(means) / mean < 1.1
 
 
 def bench_worker_once(tmp_path):
@@ -115,12 +194,12 @@ def bench_worker_once(tmp_path):
     weights = random_weights(net)
     (tmp_path / "lstm64.h5").write_bytes(keras_file(net, weights))
     job = {"folder": str(tmp_path), "problems": {"lstm64": {"keras": "is not installed"}}, "rounds": 2, "budget": 1}
-    with Interleaved(job, 1, rivals=[]) as interleaved:
+    with Interleaved(job, 1, engines=["fastbilstm"]) as interleaved:
         x = small_input(net)
-        ready, rows = interleaved.prepare("lstm64", "lstm64", x, specification(net, weights), False)
+        ready, rows = interleaved.prepare("lstm64", "lstm64", x, specification(net, weights))
         assert (OURS, "ok") in [(row["engine"], row["status"]) for _, row in ready], rows
         assert all(seconds > 0 for engine, _ in ready for seconds in engine.ask("turn")["seconds"])
-        wrong, rows = interleaved.prepare("lstm64", "lstm64", x, specification(net, weights) + 1, False)
+        wrong, rows = interleaved.prepare("lstm64", "lstm64", x, specification(net, weights) + 1)
         assert not wrong and {row["status"] for row in rows} == {"wrong"}
 
 
@@ -142,5 +221,6 @@ def bench_report_once(tmp_path):
     report.write(results, tmp_path)
     assert text.read_text(encoding="utf-8").endswith("kept by hand\n")
     assert json.loads(data.read_text(encoding="utf-8"))["rows"] == rows
+    assert "3.00" in report.small_table(rows) and "PyTorch (hand-made)" in report.small_table(rows)
     (line,) = report.ratios(rows)
     assert line["ratio"] == pytest.approx(3) and line["reached"] and line["rival"] == "PyTorch (hand-made)"

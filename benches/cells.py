@@ -1,42 +1,60 @@
-"""What is measured: the cells of the table, with the ratios to reach, and the inputs they are measured on.
+"""What is measured: the cells of the table in three families, ratios to reach, and the inputs they are measured on.
 
-Real reviews come from the shared folder (FASTBILSTM_SHARED, by default ../shared beside the project). Imports NumPy.
-Knows nothing of engines.
+Reviews are the 200 of IMDB that tests/golden/demo holds as token ids. Where more are needed, the others are made of
+these by a seed: each has the length of one of them, and ids drawn from all of theirs. Imports NumPy. Knows nothing of
+engines.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nets import NETS, VOCABULARY
+from nets import AROUND, NETS, SHORT, VOCABULARY, Input
 
-SHARED = Path(os.environ.get("FASTBILSTM_SHARED") or Path(__file__).resolve().parents[2] / "shared")
-REVIEWS = SHARED / "imdb" / "imdb_5000.npz"
-BATCHES = (1, 32)
+DEMO = Path(__file__).resolve().parents[1] / "tests" / "golden" / "demo"
+BATCHES = {"long": (1, 32), "short": (1, 8), "around": (1, 8, 32)}  # of each family
 PADDED = 400
+START = 1  # the token id that each review begins with
 
 AS_CONVERTED, HAND_MADE, ANY = "as converted", "hand-made", "any"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`floor`: ms on one thread at batch 1 and 32, where known. `ratio`: form of the rival -> threads -> what to reach
-    at both.
+    """`floor`: ms on one thread at each batch of the family, where known. `ratio`: form of the rival -> threads -> what
+    to reach at each batch, where an aim is set.
     """
 
     name: str
     title: str
-    floor: tuple | None
-    ratio: dict
+    floor: tuple | None = None
+    ratio: dict | None = None
     timesteps: int = 400
     real: bool = False
+    family: str = "long"
 
 
 def _ratio(one, two):
     return {ANY: {1: one, 2: two}}
 
 
+def _short(kind, units, timesteps, features):
+    title = f"{kind.upper()}({units}) on {timesteps} x {features}, Dense"
+    return Cell(f"{kind}{units}_{timesteps}x{features}", title, timesteps=timesteps, family="short")
+
+
+_AROUND_TITLES = {
+    "captcha": "captcha 200 x 50: two Conv2D and MaxPooling2D, Dense, BiLSTM(128), BiLSTM(64), Dense",
+    "conv_lstm": "400 tokens: Embedding, Conv1D(64, 5), MaxPooling1D(4), LSTM(70), Dense",
+    "activity": "128 x 9: two Conv1D(64), MaxPooling1D, BatchNormalization, LSTM(100), two Dense",
+    "transformer": "100 tokens: MultiHeadAttention(4, 16), Dense(128), LayerNormalization, BiLSTM(64), Dense",
+    "stacked_cells": "100 x 16: RNN of two LSTMCell(64), Dense",
+    "lstm_norm": "100 x 16: LSTM(64) and LayerNormalization twice, Dense",
+    "pictures": "32 x 32 x 3: Conv2D(32), Conv2D(64), Conv2D(64), MaxPooling2D, two Dense",
+    "entities": "50 words of 12 characters: TimeDistributed Conv1D(30), BiLSTM(100), Dense",
+    "autoencoder": "60 x 8: LSTM(64), RepeatVector, LSTM(64), Dense",
+    "translation": "16 x 71 and 59 x 93: LSTM(256), its states to another LSTM(256), Dense",
+}
 _MASKED = {AS_CONVERTED: {1: (25, 6), 2: (25, 6)}, HAND_MADE: {1: (2, 2), 2: (2, 2)}}
 CELLS = {
     cell.name: cell
@@ -50,42 +68,70 @@ CELLS = {
         Cell("bigru64", "BiGRU(64)", None, _ratio((2, 2), (2, 2))),
         Cell("masked_stack", "mask_zero stack, real lengths, pre-padded", (0.6, 14), _MASKED, real=True),
         Cell("tagger", "300 floats, BiLSTM(256) x 2, Dense(17)", (10, 185), _ratio((1, 1), (1.3, 1)), timesteps=100),
+        *(_short(kind, *sizes) for kind in ("lstm", "gru") for sizes in SHORT),
+        *(Cell(name, title, family="around") for name, title in _AROUND_TITLES.items()),
     )
 }
-REVIEWS_CELL, START_CELL = "reviews", "start"
+REVIEWS_CELL, START_CELL, REAL_REVIEWS = "reviews", "start", 200
 REVIEWS_RATIO, START_RATIO, MEMORY_RATIO = 3, 1.2, 1.5
 
 
-def missing_data(net):
-    """Why the cell of that net cannot be measured here, or None."""
-    needed = [SHARED / NETS[net].trained, REVIEWS] if NETS[net].trained else []
-    for path in needed:
-        if not path.exists():
-            return f"{path.relative_to(SHARED)} of the shared folder is missing (FASTBILSTM_SHARED)"
-    return None
+def reviews(rows, seed=0):
+    """`rows` lists of token ids (int32 arrays) of 35 to 925 timesteps: the committed reviews, then made ones."""
+    with np.load(DEMO / "reviews.npz") as file:
+        ids, offsets = file["ids"].astype(np.int32), file["offsets"]
+    real = np.split(ids, offsets[1:-1])
+    if rows <= len(real):
+        return real[:rows]
+    rng, words = np.random.default_rng(seed), ids[ids != START]
+    lengths = rng.choice(np.diff(offsets), rows - len(real))
+    made = np.split(rng.choice(words, lengths.sum()), np.cumsum(lengths)[:-1])
+    for review in made:
+        review[0] = START
+    return real + made
 
 
-def read_reviews(rows=None):
-    """The first test reviews as (rows, 400) int32, padded and cut in front, as `pad_sequences(maxlen=400)` does."""
-    with np.load(REVIEWS) as file:
-        ids, offsets = file["test_ids"], file["test_offsets"]
-    count = len(offsets) - 1 if rows is None else min(rows, len(offsets) - 1)
-    padded = np.zeros((count, PADDED), np.int32)
-    for row in range(count):
-        review = ids[offsets[row] : offsets[row + 1]][-PADDED:]
-        padded[row, PADDED - len(review) :] = review
+def pad(rows, width=PADDED):
+    """(rows, width) int32, padded and cut in front, as Keras' `pad_sequences(maxlen=width)` does."""
+    padded = np.zeros((len(rows), width), np.int32)
+    for target, row in zip(padded, rows):
+        row = row[-width:]
+        target[width - len(row) :] = row
     return padded
 
 
+def as_tuple(x):
+    """The arrays of an input: `x` is one, or a tuple of them for a net with several inputs."""
+    return x if isinstance(x, tuple) else (x,)
+
+
+def first_rows(x, rows):
+    return tuple(array[:rows] for array in x) if isinstance(x, tuple) else x[:rows]
+
+
+def write_input(path, x):
+    with open(path, "wb") as file:
+        np.savez(file, *as_tuple(x))
+
+
+def read_input(path):
+    with np.load(path) as file:
+        x = tuple(file.values())
+    return x if len(x) > 1 else x[0]
+
+
 def cell_input(cell, batch, seed=1):
-    """The input of a cell: random ids or floats; of the masked cell real reviews, at batch 1 one of mean length."""
-    net, rng = NETS[cell.name], np.random.default_rng([seed, batch])
+    """The input of a cell: random ids or floats; of the masked cell reviews, at batch 1 one of mean length."""
+    rng = np.random.default_rng([seed, batch])
     if cell.real:
-        reviews = read_reviews(1000)
+        rows = pad(reviews(REAL_REVIEWS))
         if batch > 1:
-            return reviews[rng.permutation(len(reviews))[:batch]]
-        lengths = (reviews != 0).sum(axis=1)
-        return reviews[[np.argmin(np.abs(lengths - lengths.mean()))]]
-    if net.features is None:
-        return rng.integers(1, VOCABULARY, (batch, cell.timesteps), dtype=np.int32)
-    return rng.standard_normal((batch, cell.timesteps, net.features)).astype(np.float32)
+            return rows[rng.permutation(len(rows))[:batch]]
+        lengths = (rows != 0).sum(axis=1)
+        return rows[[np.argmin(np.abs(lengths - lengths.mean()))]]
+    if cell.name in AROUND:
+        x = tuple(one.random(rng, batch) for one in AROUND[cell.name])
+        return x if len(x) > 1 else x[0]
+    features = NETS[cell.name].features
+    one = Input((cell.timesteps, features)) if features else Input((cell.timesteps,), VOCABULARY)
+    return one.random(rng, batch)

@@ -13,10 +13,20 @@ from functools import partial
 
 import handmade
 import numpy as np
-from cells import AS_CONVERTED, HAND_MADE
-from nets import NETS, load_weights
+from cells import AS_CONVERTED, HAND_MADE, as_tuple
+from nets import AROUND, NETS, input_names, load_weights
 
 OURS, BASELINE, ROW_BY_ROW = "fastbilstm", "not counted", "row by row, not counted"
+ONE_THREAD = ", 1 thread"
+ENGINES = {  # the names of the command line
+    "fastbilstm": OURS,
+    "blas": f"{OURS}, backend blas",
+    "ort": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "torch": "PyTorch",
+    "tensorflow": "TensorFlow, SavedModel",
+    "keras": "TensorFlow, Keras predict_on_batch",
+}
 
 
 class Unavailable(Exception):
@@ -51,31 +61,42 @@ class FastBiLSTM:
         self.model = fastbilstm.load(files.path(kind), backend=backend, n_threads=threads)
 
     def arrange(self, x):
-        return x
+        return (list(x), len(x[0])) if isinstance(x, tuple) else (x, len(x))
 
-    def run(self, x):
-        return self.model.predict(x, batch_size=len(x))
+    def run(self, given):
+        return self.model.predict(given[0], batch_size=given[1])
 
     def rows(self, answer, given):
         return answer
 
 
-class _HandMade:
-    """Input as `handmade.arrange` gives it: (x, lengths or None, order)."""
+class _Rival:
+    """Both forms of a net: input arranged by `handmade.arrange` for nets that it makes, as it is for the others."""
 
-    def __init__(self, files):
-        self.net = NETS[files.net]
+    def __init__(self, files, form=HAND_MADE):
+        self.files, self.arranged = files, form == HAND_MADE and files.net not in AROUND
+        self.plain = "converted" if form == AS_CONVERTED else "handmade"
+
+    def inputs(self, x):
+        """(kind of file, {input: array}, order of the rows in it or None)."""
+        if not self.arranged:
+            return self.plain, dict(zip(input_names(self.files.net), as_tuple(x))), None
+        x, lengths, order = handmade.arrange(NETS[self.files.net], x)
+        return ("handmade", {"x": x}, order) if lengths is None else ("lengths", {"x": x, "lengths": lengths}, order)
 
     def rows(self, answer, given):
-        return handmade.restore(np.array(answer), given[-1], handmade.returns_sequences(self.net))
+        order = given[-1]
+        if order is None:
+            return answer
+        return handmade.restore(np.array(answer), order, handmade.returns_sequences(NETS[self.files.net]))
 
 
-class OnnxRuntime(_HandMade):
+class OnnxRuntime(_Rival):
     def __init__(self, files, threads, form):
         import onnxruntime
 
-        super().__init__(files)
-        self.onnxruntime, self.form, self.files, self.sessions = onnxruntime, form, files, {}
+        super().__init__(files, form)
+        self.onnxruntime, self.sessions = onnxruntime, {}
         self.options = onnxruntime.SessionOptions()
         self.options.intra_op_num_threads, self.options.inter_op_num_threads = threads, 1
         self.options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -88,30 +109,22 @@ class OnnxRuntime(_HandMade):
         return self.sessions[kind]
 
     def arrange(self, x):
-        if self.form == AS_CONVERTED:
-            session = self.session("converted")
-            return session, {session.get_inputs()[0].name: x}, None
-        x, lengths, order = handmade.arrange(self.net, x)
-        if lengths is None:
-            return self.session("handmade"), {"x": x}, order
-        return self.session("lengths"), {"x": x, "lengths": lengths}, order
+        kind, feeds, order = self.inputs(x)
+        return self.session(kind), feeds, order
 
     def run(self, given):
         session, feeds, _ = given
         return session.run(None, feeds)[0]
 
-    def rows(self, answer, given):
-        return answer if self.form == AS_CONVERTED else super().rows(answer, given)
 
-
-class OpenVINO(_HandMade):
+class OpenVINO(_Rival):
     """Compiled for each shape it meets, in float32 (its default on newer CPUs is bfloat16)."""
 
     def __init__(self, files, threads, form):
         import openvino
 
-        super().__init__(files)
-        self.openvino, self.form, self.files, self.requests = openvino, form, files, {}
+        super().__init__(files, form)
+        self.openvino, self.requests = openvino, {}
         self.core, self.detail = openvino.Core(), None
         self.options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
         self.options["INFERENCE_PRECISION_HINT"] = "f32"
@@ -120,32 +133,28 @@ class OpenVINO(_HandMade):
                 self.core.read_model(files.path("converted"))
             except RuntimeError:
                 self.core.read_model(files.path("saved"))
+                self.plain = "saved"
                 self.detail = "read from the SavedModel, fails on the ONNX file"
 
-    def request(self, kind, arrays):
-        key = kind, *(array.shape for array in arrays)
+    def request(self, kind, feeds):
+        key = kind, *(array.shape for array in feeds.values())
         if key not in self.requests:
             model = self.core.read_model(self.files.path(kind))
-            model.reshape({port: list(array.shape) for port, array in zip(model.inputs, arrays)})
+            model.reshape({name: list(array.shape) for name, array in feeds.items()})
             self.requests[key] = self.core.compile_model(model, "CPU", self.options).create_infer_request()
         return self.requests[key]
 
     def arrange(self, x):
-        arrays, order, kind = [x], None, "saved" if self.detail else "converted"
-        if self.form == HAND_MADE:
-            x, lengths, order = handmade.arrange(self.net, x)
-            kind, arrays = ("handmade", [x]) if lengths is None else ("lengths", [x, lengths])
-        return self.request(kind, arrays), [self.openvino.Tensor(array) for array in arrays], order
+        kind, feeds, order = self.inputs(x)
+        tensors = {name: self.openvino.Tensor(array) for name, array in feeds.items()}
+        return self.request(kind, feeds), tensors, order
 
     def run(self, given):
         request, tensors, _ = given
-        for port, tensor in enumerate(tensors):
-            request.set_input_tensor(port, tensor)
+        for name, tensor in tensors.items():
+            request.set_tensor(name, tensor)
         request.infer()
         return request.get_output_tensor(0).data.copy()
-
-    def rows(self, answer, given):
-        return answer if self.form == AS_CONVERTED else super().rows(answer, given)
 
 
 class OnnxRuntimeRows(OnnxRuntime):
@@ -161,24 +170,30 @@ class OnnxRuntimeRows(OnnxRuntime):
         return np.concatenate([super(OnnxRuntimeRows, self).rows(*pair) for pair in zip(answer, given)])
 
 
-class PyTorch(_HandMade):
+class PyTorch(_Rival):
     def __init__(self, files, threads):
         import torch
 
         torch.set_num_threads(threads)
         super().__init__(files)
         self.torch = torch
-        self.forward = handmade.torch_net(self.net, load_weights(files.path("npz")))
+        weights = load_weights(files.path("npz"))
+        if files.net in AROUND:
+            import around_torch
+
+            self.forward = around_torch.torch_net(files.net, weights)
+        else:
+            self.forward = handmade.torch_net(NETS[files.net], weights)
 
     def arrange(self, x):
-        x, lengths, order = handmade.arrange(self.net, x)
-        x = self.torch.from_numpy(x)
-        if lengths is not None:
-            x = self.torch.nn.utils.rnn.pack_padded_sequence(x, self.torch.from_numpy(lengths).long())
-        return x, order
+        _, feeds, order = self.inputs(x)
+        tensors = [self.torch.from_numpy(array) for array in feeds.values()]
+        if "lengths" in feeds:
+            tensors = [self.torch.nn.utils.rnn.pack_padded_sequence(tensors[0], tensors[1].long())]
+        return tensors, order
 
     def run(self, given):
-        return self.forward(given[0])
+        return self.forward(*given[0])
 
 
 def _tensorflow(threads):
@@ -201,10 +216,10 @@ class TensorFlowGraph:
         self.tensorflow = _tensorflow(threads)
         self.loaded = self.tensorflow.saved_model.load(files.path("saved"))
         self.function = self.loaded.signatures["serving_default"]
-        self.input = next(iter(self.function.structured_input_signature[1]))
+        self.names = input_names(files.net)
 
     def arrange(self, x):
-        return {self.input: self.tensorflow.constant(x)}
+        return {name: self.tensorflow.constant(array) for name, array in zip(self.names, as_tuple(x))}
 
     def run(self, given):
         return next(iter(self.function(**given).values())).numpy()
@@ -223,7 +238,7 @@ class TensorFlowKeras:
         self.model = keras.models.load_model(files.path("keras"), compile=False)
 
     def arrange(self, x):
-        return x
+        return list(x) if isinstance(x, tuple) else x
 
     def run(self, x):
         return self.model.predict_on_batch(x)
@@ -238,30 +253,45 @@ def one_thread(make):
 
 @dataclass(frozen=True)
 class Candidate:
-    """What can be measured: `make(files, threads)` loads it."""
+    """What can be measured: `make(files, threads)` loads it. `nets`: None for all, "masked" or "around"."""
 
     engine: str
     form: str
     make: Callable
-    masked_only: bool = False
+    nets: str | None = None
     least_threads: int = 1
+
+    def takes(self, net):
+        around = net in AROUND
+        return self.nets is None or (around if self.nets == "around" else not around and NETS[net].masked)
 
 
 CANDIDATES = (
     Candidate(OURS, "", FastBiLSTM),
-    Candidate(f"{OURS}, backend blas", BASELINE, partial(FastBiLSTM, backend="blas")),
+    Candidate(ENGINES["blas"], BASELINE, partial(FastBiLSTM, backend="blas")),
     Candidate("ONNX Runtime", AS_CONVERTED, partial(OnnxRuntime, form=AS_CONVERTED)),
     Candidate("OpenVINO", AS_CONVERTED, partial(OpenVINO, form=AS_CONVERTED)),
-    Candidate("TensorFlow, SavedModel", AS_CONVERTED, TensorFlowGraph),
-    Candidate("TensorFlow, Keras predict_on_batch", AS_CONVERTED, TensorFlowKeras),
+    Candidate(ENGINES["tensorflow"], AS_CONVERTED, TensorFlowGraph),
+    Candidate(ENGINES["keras"], AS_CONVERTED, TensorFlowKeras),
     Candidate("ONNX Runtime", HAND_MADE, partial(OnnxRuntime, form=HAND_MADE)),
     Candidate("OpenVINO", HAND_MADE, partial(OpenVINO, form=HAND_MADE)),
     Candidate("PyTorch", HAND_MADE, PyTorch),
-    Candidate("ONNX Runtime", ROW_BY_ROW, partial(OnnxRuntimeRows, form=HAND_MADE), masked_only=True),
+    Candidate("ONNX Runtime", ROW_BY_ROW, partial(OnnxRuntimeRows, form=HAND_MADE), nets="masked"),
     # Small nets can be slower on two threads than on one.
-    Candidate("ONNX Runtime, 1 thread", HAND_MADE, one_thread(partial(OnnxRuntime, form=HAND_MADE)), least_threads=2),
-    Candidate("PyTorch, 1 thread", HAND_MADE, one_thread(PyTorch), least_threads=2),
+    Candidate(
+        f"ONNX Runtime{ONE_THREAD}", AS_CONVERTED, one_thread(partial(OnnxRuntime, form=AS_CONVERTED)), "around", 2
+    ),
+    Candidate(
+        f"ONNX Runtime{ONE_THREAD}", HAND_MADE, one_thread(partial(OnnxRuntime, form=HAND_MADE)), least_threads=2
+    ),
+    Candidate(f"PyTorch{ONE_THREAD}", HAND_MADE, one_thread(PyTorch), least_threads=2),
 )
+
+
+def chosen(names=ENGINES):
+    """The candidates of these names of the command line."""
+    engines = {ENGINES[name] for name in names}
+    return [candidate for candidate in CANDIDATES if candidate.engine.removesuffix(ONE_THREAD) in engines]
 
 
 def reason(error, folder):

@@ -5,6 +5,8 @@ and cuts the batch at the longest; the engines get the lengths if rows differ in
 `torch` are imported by the functions that need them. Knows nothing of Keras and times.
 """
 
+from functools import partial
+
 import numpy as np
 from nets import layer_parts
 
@@ -141,7 +143,8 @@ def write_onnx(net, weights, path, masked=False):
         else:
             x = graph.add("MatMul", [x, graph.constant(arrays[0])])
             x = graph.add("Add", [x, graph.constant(arrays[1])])
-            x = graph.add("Sigmoid", [x]) if layer[2] == "sigmoid" else graph.add("Softmax", [x], axis=-1)
+            if layer[2] != "linear":
+                x = graph.add("Sigmoid", [x]) if layer[2] == "sigmoid" else graph.add("Softmax", [x], axis=-1)
     output = ["T", "B", net.layers[-1][1]] if returns_sequences(net) else ["B", net.layers[-1][1]]
     graph.add("Identity", [x])
     graph.nodes[-1].output[0] = "y"
@@ -155,26 +158,34 @@ def write_onnx(net, weights, path, masked=False):
 # ---- PyTorch -------------------------------------------------------------------------------------------------------
 
 
+def torch_tensor(array):
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def torch_recurrent(arrays, is_gru=False, **options):
+    """nn.LSTM or nn.GRU of Keras' kernel, recurrent_kernel and bias, of six arrays a bidirectional one."""
+    import torch
+
+    features, units = len(arrays[0]), len(arrays[1])
+    module = (torch.nn.GRU if is_gru else torch.nn.LSTM)(features, units, bidirectional=len(arrays) == 6, **options)
+    state = {}
+    for at, suffix in zip(range(0, len(arrays), 3), ("", "_reverse")):
+        # The gates of an LSTM are in Keras' order; of a GRU they are r z h.
+        kernel, hidden, bias = (_torch_gates(array) if is_gru else array for array in arrays[at : at + 3])
+        state[f"weight_ih_l0{suffix}"], state[f"weight_hh_l0{suffix}"] = torch_tensor(kernel.T), torch_tensor(hidden.T)
+        pair = bias if is_gru else (bias, np.zeros_like(bias))
+        state[f"bias_ih_l0{suffix}"], state[f"bias_hh_l0{suffix}"] = map(torch_tensor, pair)
+    module.load_state_dict(state)
+    module.flatten_parameters()
+    return module.eval().requires_grad_(False)
+
+
 def torch_net(net, weights):
     """A function of (ids or floats (T, B, ...), lengths or None), in the order of `arrange`; packed where masked."""
     import torch
     from torch.nn.utils.rnn import PackedSequence
-
-    def tensor(array):
-        return torch.from_numpy(np.ascontiguousarray(array))
-
-    def recurrent(features, units, arrays, is_gru):
-        module = (torch.nn.GRU if is_gru else torch.nn.LSTM)(features, units, bidirectional=len(arrays) == 6)
-        state = {}
-        for at, suffix in zip(range(0, len(arrays), 3), ("", "_reverse")):
-            # The gates of an LSTM are in Keras' order; of a GRU they are r z h.
-            kernel, hidden, bias = (_torch_gates(array) if is_gru else array for array in arrays[at : at + 3])
-            state[f"weight_ih_l0{suffix}"], state[f"weight_hh_l0{suffix}"] = tensor(kernel.T), tensor(hidden.T)
-            pair = bias if is_gru else (bias, np.zeros_like(bias))
-            state[f"bias_ih_l0{suffix}"], state[f"bias_hh_l0{suffix}"] = map(tensor, pair)
-        module.load_state_dict(state)
-        module.flatten_parameters()
-        return module.eval()
 
     def on_values(function, x):
         return PackedSequence(function(x.data), x.batch_sizes) if isinstance(x, PackedSequence) else function(x)
@@ -185,20 +196,20 @@ def torch_net(net, weights):
         total = y[..., :units] + y[..., units:]
         return total if merge == "sum" else total / 2
 
-    def step(layer, features, arrays):
+    def step(layer, arrays):
         kind = layer[0]
         if kind == "embedding":
-            table = tensor(arrays[0])
+            table = torch_tensor(arrays[0])
             return lambda x: on_values(lambda ids: torch.nn.functional.embedding(ids, table), x)
         if kind in RECURRENT:
-            module = recurrent(features, layer[1], arrays, kind.endswith("gru"))
+            module = torch_recurrent(arrays, kind.endswith("gru"))
             sequences, merge = layer[2:] if kind.startswith("bi") else (False, "concat")
             if sequences:
                 return lambda x: on_values(lambda y: merged(y, layer[1], merge), module(x)[0])
             last = (lambda states: states) if kind.endswith("gru") else (lambda states: states[0])
             return lambda x: merged(torch.cat(tuple(last(module(x)[1])), dim=-1), layer[1], merge)
         if kind == "batchnorm":
-            scale, shift = map(tensor, scale_and_shift(*arrays))
+            scale, shift = map(torch_tensor, scale_and_shift(*arrays))
             return lambda x: on_values(lambda values: torch.addcmul(shift, values, scale), x)
         if kind == "attention_mean":
 
@@ -208,14 +219,11 @@ def torch_net(net, weights):
                 return (scores.mean(dim=1, keepdim=True) @ x)[:, 0]
 
             return attention_mean
-        kernel, bias = tensor(arrays[0].T), tensor(arrays[1])
-        act = torch.sigmoid if layer[2] == "sigmoid" else lambda y: torch.softmax(y, dim=-1)
+        kernel, bias = torch_tensor(arrays[0].T), torch_tensor(arrays[1])
+        act = {"sigmoid": torch.sigmoid, "softmax": partial(torch.softmax, dim=-1), "linear": lambda y: y}[layer[2]]
         return lambda x: act(torch.nn.functional.linear(x, kernel, bias))
 
-    parts = [
-        (layer, before, [a for name, _ in names for a in weights[name]]) for layer, before, names in layer_parts(net)
-    ]
-    steps = [step(*part) for part in parts]
+    steps = [step(layer, [a for name, _ in names for a in weights[name]]) for layer, _, names in layer_parts(net)]
 
     def forward(x):
         with torch.inference_mode():

@@ -8,14 +8,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from cells import AS_CONVERTED, CELLS, HAND_MADE, REVIEWS_CELL, cell_input, read_reviews
-from engines import BASELINE, CANDIDATES, OURS, reason
+from cells import AS_CONVERTED, CELLS, HAND_MADE, REVIEWS_CELL, as_tuple, cell_input, pad, reviews, write_input
+from engines import BASELINE, CANDIDATES, ENGINES, OURS, chosen, reason
 from timing import summary
 
 import fastbilstm
@@ -93,14 +94,16 @@ class Engine:
 
 
 class Interleaved:
-    """The engines on one number of threads; a context manager that ends their processes."""
+    """The engines on one number of threads; a context manager that ends their processes. `engines`: of `ENGINES`."""
 
-    def __init__(self, job, threads, rivals=None):
-        self.folder, self.job, self.threads = Path(job["folder"]), job, threads
-        path = self.folder / f"job{threads}.json"
+    def __init__(self, job, threads, engines=ENGINES):
+        self.job, self.threads = job, threads
+        self.own = tempfile.TemporaryDirectory(prefix="fastbilstm-")  # the nets may lie in a folder that is kept
+        self.folder = Path(self.own.name)
+        path = self.folder / "job.json"
         path.write_text(json.dumps({**job, "threads": threads}))
-        chosen = [c for c in CANDIDATES if rivals is None or c.engine.startswith((OURS, *rivals))]
-        self.engines = [Engine(CANDIDATES.index(c), str(path), threads) for c in chosen if threads >= c.least_threads]
+        fitting = [c for c in chosen(engines) if threads >= c.least_threads]
+        self.engines = [Engine(CANDIDATES.index(c), str(path), threads) for c in fitting]
 
     def __enter__(self):
         return self
@@ -108,6 +111,7 @@ class Interleaved:
     def __exit__(self, *_):
         for engine in self.engines:
             engine.stop()
+        self.own.cleanup()
 
     def say(self, text):
         say(f"  [{self.threads} thread{'s' * (self.threads > 1)}] {text}")
@@ -115,18 +119,20 @@ class Interleaved:
     def specification(self, net, x):
         """What the specification in float64 answers."""
         kind = "h5" if "keras" in self.job["problems"][net] else "keras"
-        return fastbilstm.load(self.folder / f"{net}.{kind}", backend="numpy", dtype="float64").predict(x)
+        path = Path(self.job["folder"]) / f"{net}.{kind}"
+        x = list(x) if isinstance(x, tuple) else x
+        return fastbilstm.load(path, backend="numpy", dtype="float64").predict(x)
 
-    def prepare(self, cell, net, x, expected, masked):
+    def prepare(self, cell, net, x, expected):
         """Return ([(engine, row)] of the engines that answer right, rows of the others)."""
-        paths = {"input": str(self.folder / "x.npy"), "expected": str(self.folder / "expected.npy")}
-        np.save(paths["input"], x)
+        paths = {"input": str(self.folder / "x.npz"), "expected": str(self.folder / "expected.npy")}
+        write_input(paths["input"], x)
         np.save(paths["expected"], expected)
         ready, rows = [], []
         for engine in self.engines:
-            if CANDIDATES[engine.number].masked_only and not masked:
+            if not CANDIDATES[engine.number].takes(net):
                 continue
-            row = {"cell": cell, "batch": len(x), "threads": self.threads, "engine": engine.name, "form": engine.form}
+            row = self.row(cell, x) | {"engine": engine.name, "form": engine.form}
             row |= engine.ask("prepare", net=net, **paths)
             if row["status"] == "ok":
                 ready.append((engine, row))
@@ -134,11 +140,16 @@ class Interleaved:
                 rows.append(row)
         return ready, rows
 
+    def row(self, cell, x):
+        return {"cell": cell, "batch": len(as_tuple(x)[0]), "threads": self.threads}
+
     def cell(self, name, batch):
         """Rows of one cell: rounds of turns until there are enough or the budget is spent."""
         cell, start = CELLS[name], time.perf_counter()
         x = cell_input(cell, batch)
-        ready, rows = self.prepare(name, name, x, self.specification(name, x), cell.real)
+        if problem := self.job["problems"][name].get("net"):
+            return [{**self.row(name, x), "engine": "all", "form": "", "status": "missing", "reason": problem}]
+        ready, rows = self.prepare(name, name, x, self.specification(name, x))
         samples, begin = {engine: [] for engine, _ in ready}, time.perf_counter()
         for number in range(self.job["rounds"]):
             if number >= 3 and time.perf_counter() - begin > self.job["budget"]:
@@ -159,8 +170,8 @@ class Interleaved:
 
     def reviews(self, net, count, rounds):
         """All reviews in one call; rivals in batches of 32 or 64, whichever is faster on a sample."""
-        x = read_reviews(count)
-        ready, rows = self.prepare(REVIEWS_CELL, net, x, self.specification(net, x[:64]), False)
+        x = pad(reviews(count))
+        ready, rows = self.prepare(REVIEWS_CELL, net, x, self.specification(net, x[:64]))
         for engine, row in ready:
             if engine.form == BASELINE:
                 row["status"] = "skipped"

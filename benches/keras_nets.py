@@ -2,9 +2,9 @@
 
     python keras_nets.py FOLDER NAME...
 
-Reads NAME.npz (weights), writes NAME.keras, NAME.saved (a SavedModel) and NAME.converted.onnx (tf2onnx's command line
-on that SavedModel, no edit), and keras_nets.json: NAME -> {"saved": None or the problem, "converted": the same}. A
-process of its own, so that those which measure import only what they measure.
+Reads NAME.npz (weights; of a net of `around_nets` it writes them), writes NAME.keras, NAME.saved (a SavedModel) and
+NAME.converted.onnx (tf2onnx's command line on that SavedModel, no edit), and keras_nets.json: NAME -> {"saved": None or
+the problem, "converted": the same}. A process of its own, so that those which measure import only what they measure.
 """
 
 import importlib.util
@@ -16,9 +16,12 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import around_nets
 import keras
 from keras import layers
-from nets import NETS, layer_parts, load_weights
+from nets import AROUND, NETS, layer_parts, load_weights, save_weights
+
+CONVERSIONS = 2  # at a time: each is a process with TensorFlow
 
 
 def build(net, weights):
@@ -54,10 +57,21 @@ def last_line(text):
 
 
 def main(folder, names):
-    report, conversions = {}, {}
+    report, running = {}, []
+
+    def finish():
+        name, process = running.pop(0)
+        errors = process.communicate()[1]
+        if process.returncode:
+            report[name]["converted"] = f"tf2onnx failed: {last_line(errors)}"
+
     for name in names:
         path = os.path.join(folder, name)
-        model = build(NETS[name], load_weights(f"{path}.npz"))
+        if name in AROUND:
+            model = around_nets.build(name)
+            save_weights(f"{path}.npz", {layer.name: layer.get_weights() for layer in model.layers if layer.weights})
+        else:
+            model = build(NETS[name], load_weights(f"{path}.npz"))
         model.save(f"{path}.keras")
         report[name] = {"saved": None, "converted": None}
         try:
@@ -71,12 +85,12 @@ def main(folder, names):
             continue
         command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", f"{path}.saved", "--opset", "18"]
         command += ["--output", f"{path}.converted.onnx"]
-        conversions[name] = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        print(f"built {name} in Keras", file=sys.stderr, flush=True)
-    for name, process in conversions.items():
-        errors = process.communicate()[1]
-        if process.returncode:
-            report[name]["converted"] = f"tf2onnx failed: {last_line(errors)}"
+        if len(running) == CONVERSIONS:
+            finish()
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        running.append((name, process))
+    while running:
+        finish()
     with open(os.path.join(folder, "keras_nets.json"), "w") as file:
         json.dump(report, file)
 

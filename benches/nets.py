@@ -1,8 +1,9 @@
 """The nets of the benches: what they are made of, random weights for them, and a Keras file that holds them.
 
-A net is a chain of layers written as tuples; `keras_nets` builds it in Keras 3, `handmade` in ONNX and PyTorch, and
-`keras_file` writes the whole-model .h5 that tf.keras 2.15 writes, where no Keras is installed. Imports NumPy; h5py is
-imported by `keras_file` alone. Knows nothing of engines and times.
+A net of NETS is a chain of layers written as tuples; `keras_nets` builds it in Keras 3, `handmade` in ONNX and PyTorch,
+and `keras_file` writes the whole-model .h5 that tf.keras 2.15 writes, where no Keras is installed. Of a net of AROUND
+only the inputs are here: `around_nets` builds it in Keras, `around_torch` in PyTorch. Imports NumPy; h5py is imported
+by `keras_file` alone. Knows nothing of engines and times.
 """
 
 import io
@@ -16,7 +17,7 @@ VOCABULARY, FEATURES = 5000, 128
 
 @dataclass(frozen=True)
 class Net:
-    """`features`: of float input, None for token ids. `trained`: the shared file that the weights come from."""
+    """`features`: of float input, None for token ids. `trained`: the file of tests/golden/demo with its weights."""
 
     layers: tuple
     features: int | None = None
@@ -48,14 +49,59 @@ NETS = {
             ("batchnorm",),
             ("bilstm", 32, False, "ave"),
             SCORE,
-        ),
-        trained="imdb/imdb_masked_stack.h5",
+        )
     ),
     "tagger": Net(
         (("bilstm", 256, True, "concat"), ("bilstm", 256, True, "concat"), ("dense", 17, "softmax")), features=300
     ),
-    "bilstm64_imdb": Net((EMBEDDING, ("bilstm", 64, False, "concat"), SCORE), trained="imdb/imdb_bilstm64.h5"),
+    "bilstm64_imdb": Net((EMBEDDING, ("bilstm", 64, False, "concat"), SCORE), trained="bilstm64.h5"),
 }
+
+
+# The family "short": little work a prediction. (units, timesteps, features)
+SHORT = ((16, 24, 1), (32, 30, 5), (64, 10, 8), (50, 60, 1), (64, 60, 4), (128, 50, 8))
+NETS |= {
+    f"{kind}{units}_{timesteps}x{features}": Net(((kind, units), ("dense", 1, "linear")), features=features)
+    for kind in ("lstm", "gru")
+    for units, timesteps, features in SHORT
+}
+
+
+@dataclass(frozen=True)
+class Input:
+    """`shape`: of one row. `vocabulary`: the ids are below it; None for floats."""
+
+    shape: tuple
+    vocabulary: int | None = None
+    name: str = "x"
+
+    @property
+    def dtype(self):
+        return "int32" if self.vocabulary else "float32"
+
+    def random(self, rng, rows):
+        if self.vocabulary:
+            return rng.integers(1, self.vocabulary, (rows, *self.shape), dtype=np.int32)
+        return rng.standard_normal((rows, *self.shape)).astype(np.float32)
+
+
+# The family "around": what people put around recurrent layers, and nets without any.
+AROUND = {
+    "captcha": (Input((200, 50, 1)),),
+    "conv_lstm": (Input((400,), VOCABULARY),),
+    "activity": (Input((128, 9)),),
+    "transformer": (Input((100,), VOCABULARY),),
+    "stacked_cells": (Input((100, 16)),),
+    "lstm_norm": (Input((100, 16)),),
+    "pictures": (Input((32, 32, 3)),),
+    "entities": (Input((50,), VOCABULARY, "words"), Input((50, 12), 100, "characters")),
+    "autoencoder": (Input((60, 8)),),
+    "translation": (Input((16, 71), name="source"), Input((59, 93), name="target")),
+}
+
+
+def input_names(name):
+    return [one.name for one in AROUND[name]] if name in AROUND else ["x"]
 
 
 # ---- weights -------------------------------------------------------------------------------------------------------

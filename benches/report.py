@@ -7,7 +7,17 @@ the line `<!-- notes -->` of an existing RESULTS.md is kept. Imports nothing but
 import json
 from pathlib import Path
 
-from cells import AS_CONVERTED, CELLS, HAND_MADE, MEMORY_RATIO, REVIEWS_CELL, REVIEWS_RATIO, START_CELL, START_RATIO
+from cells import (
+    AS_CONVERTED,
+    BATCHES,
+    CELLS,
+    HAND_MADE,
+    MEMORY_RATIO,
+    REVIEWS_CELL,
+    REVIEWS_RATIO,
+    START_CELL,
+    START_RATIO,
+)
 
 OURS, BASELINE = "fastbilstm", "not counted"  # as in engines.py
 NOTES = "<!-- notes -->"
@@ -15,16 +25,20 @@ _RIVALS = (AS_CONVERTED, HAND_MADE)
 INTRODUCTION = """\
 Written by `benches/bench_rivals.py`; do not edit above the notes. Times are medians in milliseconds with the quartiles
 in brackets, float32, same weights, same inputs. Every output is compared with the float64 specification before anything
-is timed: hand-made nets within 1e-5, converted ones within 3e-5; an engine that answers wrong is named and not counted.
-Each number of threads has a process of its own, on as many cores. Engines take turns, in an order that rotates; a turn
-begins with calls that do not count.
+is timed: hand-made nets within 1e-5, converted ones within 3e-5, of the largest element if that is above 1; an engine
+that answers wrong is named and not counted. Each number of threads has a process of its own, on as many cores. Engines
+take turns, in an order that rotates; a turn begins with calls that do not count.
 
 - **As converted**: the Keras model saved, exported as SavedModel and put through tf2onnx without an edit, run by ONNX
   Runtime and OpenVINO (which reads the SavedModel where it cannot read the ONNX file), and TensorFlow itself.
 - **Hand-made**: the same weights as ONNX LSTM operators (ONNX Runtime, OpenVINO) and as PyTorch's `nn.LSTM`, with
   time-major input. Where there is a mask, rows are shifted to post-padding, sorted by length and cut at the longest,
   with `sequence_lens` or packed. Shifting, sorting, packing and transposing are not timed for rivals; fastbilstm gets
-  the rows as they come.
+  the rows as they come. Nets with other layers around the recurrent ones, or without recurrent ones, are written in
+  PyTorch, which exports them to ONNX.
+- **Reviews**: the masked net gets reviews of IMDB, of the 200 in tests/golden/demo. The one call gets these 200 and
+  made ones: each has the length of one of the 200, cut at 400, and ids drawn from all of theirs. It runs the demo's
+  trained net; the weights of the other nets are random, by a seed.
 - **Ratio**: the best rival's median over fastbilstm's.
 - **Floor**: the least time that the arithmetic needs on one thread of a Zen 3 server core with AVX2, from FLOPs at that
   core's FMA peak, weights read from cache and vectorised transcendentals. It is no floor of other CPUs."""
@@ -51,9 +65,9 @@ def of(rows, **wanted):
     return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 
-def best_rival(rows, form=None):
+def best_rival(rows, form=None, time="median"):
     rivals = [row for row in rows if row["status"] == "ok" and row["form"] in ([form] if form else _RIVALS)]
-    return min(rivals, key=lambda row: row["median"], default=None)
+    return min(rivals, key=lambda row: row[time], default=None)
 
 
 # ---- ratios --------------------------------------------------------------------------------------------------------
@@ -68,7 +82,7 @@ def _ratio_line(title, batch, threads, rows, required, floor=None, form=None):
     line |= {"rival": rival and f"{rival['engine']} ({rival['form']})", "rival_ms": rival and rival["median"]}
     line["ratio"] = rival["median"] / ours["median"] if ours and rival else None
     line["floor_reached"] = floor / ours["median"] if ours and floor else None
-    line["reached"] = None if line["ratio"] is None else line["ratio"] >= required
+    line["reached"] = None if None in (line["ratio"], required) else line["ratio"] >= required
     if line["ratio"] is None:
         line["why"] = "; ".join(dict.fromkeys(row["reason"] for row in rows if row.get("reason"))) or "not measured"
     return line
@@ -79,18 +93,18 @@ def ratios(rows):
     lines = []
     for cell in CELLS.values():
         for threads in sorted({row["threads"] for row in rows}):
-            for at, batch in enumerate((1, 32)):
+            for at, batch in enumerate(BATCHES[cell.family]):
                 mine = of(rows, cell=cell.name, batch=batch, threads=threads)
                 floor = cell.floor[at] if cell.floor and threads == 1 else None
-                for form, required in cell.ratio.items() if mine else ():
-                    wanted = required[threads][at] if threads in required else required[1][at]
+                for form, required in (cell.ratio or {"any": None}).items() if mine else ():
+                    wanted = required and required.get(threads, required[1])[at]
                     form = None if form == "any" else form
                     lines.append(_ratio_line(cell.title, batch, threads, mine, wanted, floor, form))
     for threads in sorted({row["threads"] for row in rows}):
         reviews = of(rows, cell=REVIEWS_CELL, threads=threads)
         if reviews:
             count = max(row["batch"] for row in reviews)
-            title = f"{count:,} IMDB test reviews, BiLSTM(64), pad 400, one call"
+            title = f"{count:,} reviews, BiLSTM(64), pad 400, one call"
             lines.append(_ratio_line(title, count, threads, reviews, REVIEWS_RATIO))
         start = of(rows, cell=START_CELL, threads=threads)
         if start:
@@ -109,10 +123,29 @@ def ratio_table(rows):
         rival, reached = line["rival"] or f"none: {line['why']}", {True: "yes", False: "no", None: "-"}
         lines.append(
             [line["cell"] + form, line["batch"], line["threads"], line["ours_spread"] or "-", rival]
-            + [number(line["rival_ms"]), number(line["ratio"]), line["required"], reached[line["reached"]]]
+            + [number(line["rival_ms"]), number(line["ratio"]), line["required"] or "-", reached[line["reached"]]]
             + [number(line["floor"]), "-" if line["floor_reached"] is None else f"{line['floor_reached']:.0%}"]
         )
     return table([*head, "floor", "floor / fastbilstm"], lines)
+
+
+def small_table(rows):
+    """fastbilstm beside the best of few rivals, in columns for a terminal.
+
+    "of smallest": the ratio of the smallest times, which other processes on the same cores change less.
+    """
+    lines = [("cell", "batch", "threads", "fastbilstm, ms", "rival, ms", "ratio", "of smallest", "rival")]
+    for cell, batch, threads in dict.fromkeys((row["cell"], row["batch"], row["threads"]) for row in rows):
+        mine = of(rows, cell=cell, batch=batch, threads=threads)
+        ours, rival = next(iter(of(mine, engine=OURS, status="ok")), None), best_rival(mine)
+        figures = [spread(row) if row else "-" for row in (ours, rival)]
+        for time in ("median", "smallest"):
+            best = best_rival(mine, time=time)
+            figures.append(number(best[time] / ours[time] if ours and best else None))
+        named = f"{rival['engine']} ({rival['form']})" if rival else "none"
+        lines.append((cell, batch, threads, *figures, named))
+    widths = [max(len(str(line[at])) for line in lines) for at in range(7)]
+    return "\n".join("  ".join([*(str(text).ljust(w) for text, w in zip(line, widths)), line[-1]]) for line in lines)
 
 
 def absent(rows):

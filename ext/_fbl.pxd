@@ -52,7 +52,25 @@ cdef extern from "fbl_kernels.h":
             Py_ssize_t rows, Py_ssize_t n, const float* weights, const float* x, Py_ssize_t stride, float* y,
         ) noexcept nogil
 
+        void (*normalize)(
+            Py_ssize_t rows, Py_ssize_t n, const float* x, const float* gamma, const float* beta, double epsilon,
+            int keep_mean, int about_zero, float* y,
+        ) noexcept nogil
+        void (*max_rows)(Py_ssize_t rows, Py_ssize_t n, const float* x, Py_ssize_t stride, float* y) noexcept nogil
+
     void fbl_prefetch(const float* x, Py_ssize_t n) noexcept nogil
     const fbl_kernels* fbl_tables[]
     int fbl_table_count
     int fbl_usable(const fbl_kernels* table)
+
+cdef extern from "fbl_windows.h":
+    ctypedef struct fbl_windows:
+        Py_ssize_t[3] size, count, taps, stride, dilation, before
+        Py_ssize_t channels, first_channel, used_channels
+
+    void fbl_gather_windows(
+        const fbl_windows* at, const float* x, Py_ssize_t first, Py_ssize_t n, float* panel,
+    ) noexcept nogil
+    void fbl_pool_windows(
+        const fbl_kernels* table, const fbl_windows* at, const float* x, Py_ssize_t first, Py_ssize_t n, int mean, float* y,
+    ) noexcept nogil

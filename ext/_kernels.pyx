@@ -17,7 +17,9 @@ import os
 import numpy as np
 
 from _fbl cimport (
-    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_MUL, FBL_SIGMOID, FBL_STORE, FBL_TANH, fbl_kernels, fbl_recurrent, fbl_prefetch, fbl_table_count, fbl_tables, fbl_usable,
+    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MUL, FBL_SIGMOID, FBL_SOFTMAX,
+    FBL_SPARSEMAX, FBL_STORE, FBL_TANH, fbl_gather_windows, fbl_kernels, fbl_pool_windows, fbl_prefetch, fbl_recurrent,
+    fbl_table_count, fbl_tables, fbl_usable, fbl_windows,
 )
 
 cdef extern from "fbl_flag.h":
@@ -63,7 +65,7 @@ MERGES = {None: FBL_STORE, "concat": FBL_STORE, "sum": FBL_ADD, "mul": FBL_MUL, 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
 
-_FLOAT32, _INT32, _BOOL = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.bool_)
+_INT32, _BOOL = np.dtype(np.int32), np.dtype(np.bool_)
 
 cdef const fbl_kernels* _table = NULL
 
@@ -143,7 +145,7 @@ def use(name):
 # ---- memory and checks ----------------------------------------------------------------------------------------------
 
 
-cdef inline Py_ssize_t rounded_up(Py_ssize_t n, Py_ssize_t step) noexcept:
+cdef inline Py_ssize_t rounded_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
     return (n + step - 1) // step * step
 
 
@@ -172,21 +174,7 @@ def aligned(shape, dtype=np.float32):
     return buffer[start:stop].view(dtype).reshape(shape)
 
 
-cdef object checked(str what, array, tuple shape, bint written=False, dtype=_FLOAT32):
-    """The array, if it is C-contiguous, aligned and of this shape (None: any size) and dtype."""
-    cdef bint good = isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == len(shape)
-    if good:
-        flags = array.flags
-        good = flags.c_contiguous and flags.aligned and (flags.writeable or not written)
-        for size, expected in zip(array.shape, shape):
-            good = good and (expected is None or size == expected)
-    if not good:
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(
-            f"{what} must be a C-contiguous {'writable ' if written else ''}{dtype} array of shape "
-            f"{shape}, got {found}"
-        )
-    return array
+include "_checks.pxi"
 
 
 def is_plain(x, str dtype not None, tuple shape not None, limit):
@@ -227,20 +215,9 @@ cdef bint are_below(const int32_t* ids, Py_ssize_t n, Py_ssize_t limit) noexcept
 cdef object matrix_of(str what, array, tuple shape):
     """An array of this shape (None: any size) and any layout, of floats or what can become floats: a weight."""
     array = np.asarray(array)
-    cdef bint good = array.dtype.kind in "fiub" and array.ndim == len(shape)
-    if good:
-        for size, expected in zip(array.shape, shape):
-            good = good and (expected is None or size == expected)
-    if not good:
+    if array.dtype.kind not in "fiub" or not has_shape(array, shape):
         raise ValueError(f"{what} must be an array of numbers of shape {shape}, got {array.dtype} {array.shape}")
     return array
-
-
-cdef apart(str what, array, dict others):
-    """Nothing that is read or written beside a written array may share its memory."""
-    for name, other in others.items():
-        if other is not None and np.may_share_memory(array, other):
-            raise ValueError(f"{what} and {name} share memory")
 
 
 cdef float* floats(array) except? NULL:
@@ -254,6 +231,9 @@ cdef float* floats(array) except? NULL:
 
 cdef Py_ssize_t* sizes(array) except? NULL:
     return <Py_ssize_t*> floats(array)
+
+
+include "_tape.pxi"
 
 
 cdef int look_for_signals() except -1 with gil:
@@ -302,19 +282,32 @@ cdef class Activation:
 
     def apply(self, x):
         """Activate each row (the last axis) of a contiguous float32 array in place."""
-        cdef float* at = floats(checked("x", x, (None,) * max(1, getattr(x, "ndim", 1)), True))
-        cdef Py_ssize_t n = x.shape[x.ndim - 1], rows = x.size // n if n else 0, work = 0, r
-        cdef const fbl_kernels* table = _table
-        if table == NULL:
+        cdef Product p
+        p.out = floats(checked("x", x, (None,) * max(1, getattr(x, "ndim", 1)), True))
+        p.columns, p.table, p.code, p.parameters = x.shape[x.ndim - 1], _table, self.code, self.parameters
+        p.rows = x.size // p.columns if p.columns else 0
+        if _table == NULL:
             raise RuntimeError("this fastbilstm was built without vector kernels")
-        if self.code != FBL_LINEAR:
-            with nogil:
-                for r in range(rows):
-                    work += n * ROW_WORK
-                    if work >= SIGNAL_WORK:
-                        look_for_signals()
-                        work = 0
-                    table.activate(at + r * n, n, self.code, self.parameters)
+        if self.code == FBL_LINEAR:
+            return
+        with nogil:
+            _activate(&p)
+        cdef Tape tape = recording()
+        if tape is not None:
+            (<Product*> tape.add(_activate, sizeof(Product), (x,), (), self))[0] = p
+
+
+cdef int _activate(void* record) except -1 nogil:
+    """Activate the rows of what a Product wrote."""
+    cdef const Product* p = <const Product*> record
+    cdef Py_ssize_t work = 0, r
+    for r in range(p.rows):
+        work += p.columns * ROW_WORK
+        if work >= SIGNAL_WORK:
+            look_for_signals()
+            work = 0
+        p.table.activate(p.out + r * p.columns, p.columns, p.code, p.parameters)
+    return 0
 
 
 @cython.final
@@ -350,29 +343,51 @@ cdef class Matrix:
 
     def product(self, x, out, Activation activation=None):
         """out = activation(x.K + b), row by row; x (..., K) and out (..., N) float32, contiguous."""
-        cdef const float* x_at = floats(checked("x", x, (None,) * (getattr(x, "ndim", 2) - 1) + (self.depth,)))
-        cdef float* out_at = floats(checked("out", out, x.shape[:x.ndim - 1] + (self.columns,), True))
-        cdef Py_ssize_t rows, work = 0, r, start, stop
+        cdef Product p
+        p.x = floats(checked("x", x, (None,) * (getattr(x, "ndim", 2) - 1) + (self.depth,)))
+        p.out = floats(checked("out", out, x.shape[:x.ndim - 1] + (self.columns,), True))
         apart("out", out, {"x": x})
         if out.size == 0:
             return out
-        rows = out.size // self.columns
-        cdef int code = FBL_LINEAR if activation is None else activation.code
+        p.table, p.depth, p.columns, p.packed, p.bias = self.table, self.depth, self.columns, self.packed_at, self.bias_at
+        p.rows = out.size // self.columns
+        p.code, p.parameters = FBL_LINEAR, NULL
+        if activation is not None:
+            p.code, p.parameters = activation.code, activation.parameters
         with nogil:
-            for start in range(0, rows, 96):
-                stop = min(start + 96, rows)
-                work += (stop - start) * (self.depth + ROW_WORK) * self.columns
-                if work >= SIGNAL_WORK:
-                    look_for_signals()
-                    work = 0
-                self.table.gemm(
-                    stop - start, self.depth, self.columns, x_at + start * self.depth, self.depth, NULL,
-                    self.packed_at, self.bias_at, out_at + start * self.columns, self.columns,
-                )
-                if code != FBL_LINEAR:
-                    for r in range(start, stop):
-                        self.table.activate(out_at + r * self.columns, self.columns, code, activation.parameters)
+            _product(&p)
+        cdef Tape tape = recording()
+        if tape is not None:
+            (<Product*> tape.add(_product, sizeof(Product), (x,), (out,), (self, activation)))[0] = p
         return out
+
+
+cdef struct Product:
+    const fbl_kernels* table
+    Py_ssize_t rows, depth, columns
+    const float* x
+    const float* packed
+    const float* bias
+    float* out
+    int code
+    const float* parameters
+
+
+cdef int _product(void* record) except -1 nogil:
+    cdef const Product* p = <const Product*> record
+    cdef Py_ssize_t start = 0, work = 0, stop, r
+    while start < p.rows:
+        stop = min(start + 96, p.rows)
+        work += (stop - start) * (p.depth + ROW_WORK) * p.columns
+        if work >= SIGNAL_WORK:
+            look_for_signals()
+            work = 0
+        p.table.gemm(
+            stop - start, p.depth, p.columns, p.x + start * p.depth, p.depth, NULL, p.packed, p.bias,
+            p.out + start * p.columns, p.columns,
+        )
+        start = stop
+    return 0 if p.code == FBL_LINEAR else _activate(record)
 
 
 @cython.final
@@ -380,11 +395,12 @@ cdef class Matrix:
 cdef class Scratch:
     """Buffers of one running prediction, by name; each grows to the largest size asked for and is used again."""
 
-    cdef dict buffers, owners
+    cdef dict buffers
+    cdef set owners # by id: what the buffers are views of
     cdef readonly Py_ssize_t nbytes
 
     def __cinit__(self):
-        self.buffers, self.owners = {}, {}
+        self.buffers, self.owners = {}, set()
 
     cdef buffer(self, name, size):
         """A buffer of at least `size` floats."""
@@ -393,10 +409,10 @@ cdef class Scratch:
             larger = aligned((size,))  # first: where there is no memory for it, all stays as it is
             if buffer is not None:
                 self.nbytes -= buffer.nbytes
-                del self.owners[id(buffer.base)]
+                self.owners.remove(id(buffer.base))
             buffer = self.buffers[name] = larger
             self.nbytes += buffer.nbytes
-            self.owners[id(buffer.base)] = name
+            self.owners.add(id(buffer.base))
         return buffer
 
     cdef float* place(self, name, tuple shape) except? NULL:
@@ -421,6 +437,8 @@ include "_loop.pxi"
 include "_outputs.pxi"
 include "_stream.pxi"
 include "_attention.pxi"
+include "_multihead.pxi"
+include "_windows.pxi"
 
 _requested = os.environ.get("FASTBILSTM_ISA")
 if _requested:

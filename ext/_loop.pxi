@@ -192,9 +192,45 @@ def run_recurrent(list runs not None, Scratch scratch not None, bint together=Fa
     kept = []
     for k in range(count):
         kept.append(_prepare(&jobs[k], runs[k], scratch))
+    cdef Job[2] before
+    for k in range(count):
+        before[k] = jobs[k]
     # In one thread one after the other: in turn, step by step, they would drive each other's weights out of the L1 cache.
     run_parts(_run_job, jobs, count, 2 if together else 1)
-    return [_final_states(&jobs[k], runs[k]["layer"]) for k in range(count)]
+    finals = [_final_states(&jobs[k], runs[k]["layer"]) for k in range(count)]
+    if recording() is not None:
+        for k in range(count):
+            _record_run(&before[k], runs[k], finals[k], (kept[k], scratch))
+    return finals
+
+
+cdef struct JobAgain:
+    Job job
+    float* h
+    float* c
+
+
+cdef int _run_again(void* record) except -1 nogil:
+    cdef const JobAgain* again = <const JobAgain*> record
+    cdef Job job = again.job
+    memset(job.states, 0, 3 * job.rows.batch * job.step.units_padded * sizeof(float))
+    _loop(&job, NULL)
+    _write_states(&job, again.h, again.c)
+    return 0
+
+
+cdef _record_run(const Job* job, dict run, tuple final, kept):
+    """A direction without masks and states given, as an operation of the tape."""
+    cdef Tape tape = recording()
+    cdef JobAgain* again
+    outputs = run["outputs"]
+    writes = final if outputs is None else (*final, outputs)
+    reads = (run["x"],) if run["merge"] == FBL_STORE else (run["x"], outputs)
+    tape.broken |= job.rows.masked or run["initial_state"] is not None
+    again = <JobAgain*> tape.add(_run_again, sizeof(JobAgain), reads, writes, (kept, run["layer"]))
+    again.job, again.h, again.c = job[0], floats(final[0]), NULL
+    if len(final) > 1:
+        again.c = floats(final[1])
 
 
 cdef int _run_job(void* jobs, Py_ssize_t k, const uint8_t* stop) except -1 nogil:
@@ -363,17 +399,18 @@ cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active) noexcept 
 
 cdef _final_states(Job* job, Recurrent layer):
     """(h, c) or (h,) of each row after its last step: h lies in the buffer that an even or an odd number of steps ends in."""
+    shape = job.rows.batch, layer.units
+    h, c = np.empty(shape, np.float32), np.empty(shape, np.float32) if layer.n_states == 2 else None
+    _write_states(job, floats(h), NULL if c is None else floats(c))
+    return (h,) if c is None else (h, c)
+
+
+cdef void _write_states(const Job* job, float* h, float* c) noexcept nogil:
+    """The last h, and c unless it is NULL, of each row (B, U)."""
     cdef const Order* rows = &job.rows
-    cdef Py_ssize_t units = layer.units, padded = layer.units_padded, r, row
-    h, c = np.empty((rows.batch, units), np.float32), None
-    cdef float* h_at = floats(h)
-    cdef float* c_at = NULL
-    if layer.n_states == 2:
-        c = np.empty((rows.batch, units), np.float32)
-        c_at = floats(c)
+    cdef Py_ssize_t units = job.step.units, padded = job.step.units_padded, r, row
     for r in range(rows.batch):
         row = row_at(rows, r)
-        memcpy(h_at + row * units, job.states + ((count_at(rows, r) & 1) * rows.batch + r) * padded, units * sizeof(float))
-        if c_at != NULL:
-            memcpy(c_at + row * units, job.step.c + r * padded, units * sizeof(float))
-    return (h,) if c is None else (h, c)
+        memcpy(h + row * units, job.states + ((count_at(rows, r) & 1) * rows.batch + r) * padded, units * sizeof(float))
+        if c != NULL:
+            memcpy(c + row * units, job.step.c + r * padded, units * sizeof(float))

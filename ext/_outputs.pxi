@@ -1,4 +1,59 @@
-# What masked timesteps emit, and merge modes over whole outputs, included in _kernels.pyx.
+# What masked timesteps emit, merge modes over whole outputs, rows normalized, included in _kernels.pyx.
+
+
+def normalize(x, gamma, beta, double epsilon, out, bint keep_mean=False, bint about_zero=False):
+    """Each row of x (..., N) with mean 0 and variance 1, times gamma (N,) plus beta (N,), which may be None.
+
+    `keep_mean`: only divided by the deviation; `about_zero`: divided by the root of the mean square. In float64, rounded
+    once.
+    """
+    cdef const float* at = floats(checked("x", x, (None,) * max(1, getattr(x, "ndim", 1))))
+    cdef float* to = floats(checked("out", out, x.shape, True))
+    cdef Py_ssize_t n = x.shape[x.ndim - 1], rows = x.size // n if n else 0
+    cdef const float* gamma_at = NULL
+    cdef const float* beta_at = NULL
+    cdef const fbl_kernels* table = _table
+    if table == NULL:
+        raise RuntimeError("this fastbilstm was built without vector kernels")
+    if gamma is not None:
+        gamma_at = floats(checked("gamma", gamma, (n,)))
+    if beta is not None:
+        beta_at = floats(checked("beta", beta, (n,)))
+    apart("out", out, {"x": x, "gamma": gamma, "beta": beta})
+    cdef Normal s
+    s.table, s.rows, s.n, s.x, s.out, s.gamma, s.beta = table, rows, n, at, to, gamma_at, beta_at
+    s.epsilon, s.keep_mean, s.about_zero = epsilon, keep_mean, about_zero
+    with nogil:
+        _normalize(&s)
+    cdef Tape tape = recording()
+    if tape is not None:
+        (<Normal*> tape.add(_normalize, sizeof(Normal), (x,), (out,), (gamma, beta)))[0] = s
+    return out
+
+
+cdef struct Normal:
+    const fbl_kernels* table
+    Py_ssize_t rows, n
+    const float* x
+    const float* gamma
+    const float* beta
+    float* out
+    double epsilon
+    bint keep_mean, about_zero
+
+
+cdef int _normalize(void* record) except -1 nogil:
+    cdef const Normal* s = <const Normal*> record
+    cdef Py_ssize_t block = max(<Py_ssize_t> 1, SIGNAL_WORK // (ROW_WORK * max(<Py_ssize_t> 1, s.n))), start = 0
+    while start < s.rows:
+        if start:
+            look_for_signals()
+        s.table.normalize(
+            min(block, s.rows - start), s.n, s.x + start * s.n, s.gamma, s.beta, s.epsilon, s.keep_mean, s.about_zero,
+            s.out + start * s.n,
+        )
+        start += block
+    return 0
 
 
 def fill_masked(outputs, mask, str how, initial, bint reverse, bint flip, Py_ssize_t offset, Py_ssize_t units):
@@ -7,6 +62,7 @@ def fill_masked(outputs, mask, str how, initial, bint reverse, bint flip, Py_ssi
     `how`: "zero"; "previous", the output of the step before in the order of processing, zero at first; "state", the
     same, `initial` (B, U) or None for zeros at first.
     """
+    breaks_tape()
     cdef Py_ssize_t batch, timesteps, stride, b, k, t, place, row_bytes
     batch, timesteps, stride = checked("outputs", outputs, (None, None, None), True).shape
     if not (0 <= units <= stride and 0 <= offset <= stride - units):
@@ -38,6 +94,7 @@ def fill_masked(outputs, mask, str how, initial, bint reverse, bint flip, Py_ssi
 
 def merge_outputs(outputs, other, merge):
     """outputs (op) other, in place: MERGES of two contiguous float32 arrays of one shape."""
+    breaks_tape()
     cdef float* a = floats(checked("outputs", outputs, (None,) * getattr(outputs, "ndim", 1), True))
     cdef const float* b = floats(checked("other", other, outputs.shape))
     cdef Py_ssize_t n = outputs.size, k

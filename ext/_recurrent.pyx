@@ -22,6 +22,8 @@ from _types cimport EMIT_STATE, EMIT_ZEROS, MASKED_OUTPUT_COUNT, floating
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _UINT8 = np.dtype(np.uint8)
 
+include "_checks.pxi"
+
 
 cdef struct Code:
     int code
@@ -99,7 +101,7 @@ def lstm_loop(
             f"lstm_loop: masked_output is {masked_output}, the codes are 0 to {MASKED_OUTPUT_COUNT - 1}"
         )
     if not isinstance(x_proj, np.ndarray) or x_proj.dtype not in _DTYPES or x_proj.ndim != 3 or x_proj.shape[2] % 4:
-        raise ValueError(f"lstm_loop: x_proj must be a float32 or float64 array (B, T, 4U), got {_describe(x_proj)}")
+        raise ValueError(f"lstm_loop: x_proj must be a float32 or float64 array (B, T, 4U), got {described(x_proj)}")
     batch, timesteps, width = x_proj.shape
     units = width // 4
     if timesteps == 0:
@@ -107,20 +109,19 @@ def lstm_loop(
     if batch > INT_MAX or width > INT_MAX:
         raise ValueError(f"lstm_loop: x_proj {x_proj.shape} is too large: BLAS counts rows and columns up to {INT_MAX}")
     dtype = x_proj.dtype
-    _check_array("lstm_loop", "x_proj", x_proj, (batch, timesteps, width), dtype, False)
-    _check_array("lstm_loop", "recurrent_kernel", recurrent_kernel, (units, width), dtype, False)
-    _check_array("lstm_loop", "h", h, (batch, units), dtype, True)
-    _check_array("lstm_loop", "c", c, (batch, units), dtype, True)
+    checked("lstm_loop: x_proj", x_proj, (batch, timesteps, width), False, dtype)
+    checked("lstm_loop: recurrent_kernel", recurrent_kernel, (units, width), False, dtype)
+    checked("lstm_loop: h", h, (batch, units), True, dtype)
+    checked("lstm_loop: c", c, (batch, units), True, dtype)
     if mask is not None:
-        _check_array("lstm_loop", "mask", mask, (batch, timesteps), _UINT8, False)
+        checked("lstm_loop: mask", mask, (batch, timesteps), False, _UINT8)
     if outputs is not None:
-        _check_array("lstm_loop", "outputs", outputs, (batch, timesteps, units), dtype, True)
-    _check_array("lstm_loop", "last_output", last_output, (batch, units), dtype, True)
-    _check_overlap(
-        "lstm_loop",
-        (("h", h), ("c", c), ("last_output", last_output), ("outputs", outputs)),
-        (("x_proj", x_proj), ("recurrent_kernel", recurrent_kernel), ("mask", mask)),
-    )
+        checked("lstm_loop: outputs", outputs, (batch, timesteps, units), True, dtype)
+    checked("lstm_loop: last_output", last_output, (batch, units), True, dtype)
+    others = {"x_proj": x_proj, "recurrent_kernel": recurrent_kernel, "mask": mask}
+    for name, array in (("outputs", outputs), ("last_output", last_output), ("c", c), ("h", h)):
+        apart(f"lstm_loop: {name}", array, others)
+        others[name] = array
     if mask is not None:
         mask = mask.copy()  # each step reads it twice, and another thread may write into it
     if batch == 0 or units == 0:
@@ -157,20 +158,20 @@ def matmul(a, b, bias, out):
         is longer than BLAS can count. Nothing has been written then.
     """
     if not isinstance(a, np.ndarray) or a.dtype not in _DTYPES or a.ndim != 2:
-        raise ValueError(f"matmul: a must be a float32 or float64 array (M, K), got {_describe(a)}")
+        raise ValueError(f"matmul: a must be a float32 or float64 array (M, K), got {described(a)}")
     if not isinstance(b, np.ndarray) or b.ndim != 2:
-        raise ValueError(f"matmul: b must be an array (K, N), got {_describe(b)}")
+        raise ValueError(f"matmul: b must be an array (K, N), got {described(b)}")
     rows, inner = a.shape
     columns = b.shape[1]
     if max(rows, inner, columns) > INT_MAX:
         raise ValueError(f"matmul: {a.shape} by {b.shape} is too large: BLAS counts rows and columns up to {INT_MAX}")
     dtype = a.dtype
-    _check_array("matmul", "a", a, (rows, inner), dtype, False)
-    _check_array("matmul", "b", b, (inner, columns), dtype, False)
+    checked("matmul: a", a, (rows, inner), False, dtype)
+    checked("matmul: b", b, (inner, columns), False, dtype)
     if bias is not None:
-        _check_array("matmul", "bias", bias, (columns,), dtype, False)
-    _check_array("matmul", "out", out, (rows, columns), dtype, True)
-    _check_overlap("matmul", (("out", out),), (("a", a), ("b", b), ("bias", bias)))
+        checked("matmul: bias", bias, (columns,), False, dtype)
+    checked("matmul: out", out, (rows, columns), True, dtype)
+    apart("matmul: out", out, {"a": a, "b": b, "bias": bias})
     if rows == 0 or columns == 0:
         return
     if dtype == _DTYPES[0]:
@@ -196,8 +197,8 @@ def activate(x, activation):
     """
     cdef Code code = _check_activation("activate", "activation", activation)
     if not isinstance(x, np.ndarray) or x.dtype not in _DTYPES or x.ndim != 2:
-        raise ValueError(f"activate: x must be a float32 or float64 array (M, N), got {_describe(x)}")
-    _check_array("activate", "x", x, x.shape, x.dtype, True)
+        raise ValueError(f"activate: x must be a float32 or float64 array (M, N), got {described(x)}")
+    checked("activate: x", x, x.shape, True, x.dtype)
     if x.size == 0:
         return
     if x.dtype == _DTYPES[0]:
@@ -207,17 +208,6 @@ def activate(x, activation):
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
-
-
-cdef str _describe(array):
-    if not isinstance(array, np.ndarray):
-        return f"{type(array).__name__}"
-    flags = array.flags
-    faults = (
-        (not flags.c_contiguous, "not C-contiguous"), (not flags.aligned, "misaligned"),
-        (not flags.writeable, "read-only"), (not array.dtype.isnative, "foreign byte order"),
-    )
-    return ", ".join([f"{array.dtype.name} {array.shape}"] + [fault for is_so, fault in faults if is_so])
 
 
 cdef Code _check_activation(str caller, str name, value) except *:
@@ -232,28 +222,6 @@ cdef Code _check_activation(str caller, str name, value) except *:
         raise ValueError(f"{caller}: {name} has code {code}, the codes are 0 to {ACTIVATION_COUNT - 1}")
     result.code = code
     return result
-
-
-cdef _check_array(str caller, str name, array, tuple shape, dtype, bint written):
-    if isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape:
-        flags = array.flags
-        if flags.c_contiguous and flags.aligned and (flags.writeable or not written):
-            return
-    raise ValueError(
-        f"{caller}: {name} must be a C-contiguous {'writable ' if written else ''}{dtype.name} array of shape {shape},"
-        f" got {_describe(array)}"
-    )
-
-
-cdef _check_overlap(str caller, tuple written, tuple read):
-    """Refuse a written array that shares memory with any other: the loop would read what it has just overwritten."""
-    for k, (name, array) in enumerate(written):
-        if array is None:
-            continue
-        for other_name, other in written[k + 1:] + read:
-            # The bounds decide: every array here is contiguous.
-            if other is not None and np.may_share_memory(array, other):
-                raise ValueError(f"{caller}: {name} and {other_name} share memory")
 
 
 # ---- work ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@
    loops over linear, tanh, sigmoid, exponential, the relu, elu and hard families are free of branches and calls, so
    that compilers turn them into vector code (GCC needs -fno-math-errno -fno-trapping-math); the others call libm.
 
-   Largest errors in units in the last place over all arguments, as tests/test_activations.py checks:
+   Largest errors in units in the last place over all arguments, as tests/ext/test_activations.py checks:
 
                exp    tanh   sigmoid   e^x - 1 of x <= 0
        float   1.1    1.1    2.5       1.0

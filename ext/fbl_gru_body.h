@@ -13,44 +13,6 @@ FBL_INLINE void fused_gru_cell(const fbl_recurrent *s, ptrdiff_t r, ptrdiff_t un
         emit(s, r, unit, h);
 }
 
-static void gru_step(const fbl_recurrent *s)
-{
-    const ptrdiff_t blocks = s->units_padded / L, block_size = s->units * 3 * L;
-    const tiles parts = cut(s->rows);
-    ptrdiff_t done = 0;
-    if (s->rows == 1)
-        for (; done + 2 <= blocks; done += 2) {
-            const ptrdiff_t block = s->backwards ? blocks - done - 2 : done;
-            const float *from[1] = {s->h_tm1}, *proj = proj_row(s, 0) + block * 3 * L;
-            vf acc[1][6];
-            for (int b = 0; b < 2; b++) {
-                acc[0][3 * b] = vload(proj + 3 * b * L);
-                acc[0][3 * b + 1] = vload(proj + (3 * b + 1) * L);
-                acc[0][3 * b + 2] = vload(s->recurrent_bias + (block + b) * L);
-            }
-            tile_1x3x2(s->units, from, s->recurrent + block * block_size, block_size, acc);
-            for (int b = 0; b < 2; b++)
-                fused_gru_cell(s, 0, (block + b) * L, acc[0] + 3 * b, proj + (3 * b + 2) * L);
-        }
-    for (; done < blocks; done++) {
-        const ptrdiff_t block = s->backwards ? blocks - done - 1 : done;
-        FOR_TILES(parts, 0, s->rows, row, count) {
-            const float *from[FBL_ROWS], *proj[FBL_ROWS];
-            vf acc[FBL_ROWS][3];
-            for (int r = 0; r < count; r++) {
-                proj[r] = proj_row(s, row + r) + block * 3 * L;
-                from[r] = s->h_tm1 + (row + r) * s->units_padded;
-                acc[r][0] = vload(proj[r]);
-                acc[r][1] = vload(proj[r] + L);
-                acc[r][2] = vload(s->recurrent_bias + block * L);
-            }
-            TILE(count, 3, s->units, from, s->recurrent + block * block_size, 0, acc)
-            for (int r = 0; r < count; r++)
-                fused_gru_cell(s, row + r, block * L, acc[r], proj[r] + 2 * L);
-        }
-    }
-}
-
 /* x += y over n floats. */
 FBL_INLINE void add_row(float *x, const float *y, ptrdiff_t n)
 {

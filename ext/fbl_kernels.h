@@ -89,6 +89,15 @@ typedef struct {
 
     /* y[j] += sum over r of weights[r] * x[r * stride + j], j < n, in the order of r. */
     void (*add_rows)(ptrdiff_t rows, ptrdiff_t n, const float *weights, const float *x, ptrdiff_t stride, float *y);
+
+    /* Each of `rows` rows x (n) normalized in double precision, rounded once: y = x scale + offset with
+       scale[k] = gamma[k] / sqrt(variance + epsilon), offset[k] = beta[k] - mean scale[k]; gamma or beta NULL: 1 or 0.
+       keep_mean: the mean stays, offset = beta. about_zero: mean is 0, and variance that of x about 0. */
+    void (*normalize)(ptrdiff_t rows, ptrdiff_t n, const float *x, const float *gamma, const float *beta, double epsilon,
+                      int keep_mean, int about_zero, float *y);
+
+    /* y[j] = the larger of y[j] and all x[r * stride + j], j < n; NaN is never larger. */
+    void (*max_rows)(ptrdiff_t rows, ptrdiff_t n, const float *x, ptrdiff_t stride, float *y);
 } fbl_kernels;
 
 /* Ask for n floats to be brought into the L2 cache. */

@@ -184,48 +184,6 @@ FBL_INLINE const float *proj_row(const fbl_recurrent *s, ptrdiff_t r)
     return s->proj + (s->proj_index ? s->proj_index[r] : r) * s->width;
 }
 
-FBL_INLINE void step(const fbl_recurrent *s, int fused)
-{
-    const ptrdiff_t blocks = s->units_padded / L, block_size = s->units * W;
-    const tiles parts = cut(s->rows);
-    ptrdiff_t done = 0;
-    /* A single row has only 4 sums under way: two blocks at a time keep the multipliers busy. */
-    if (s->rows == 1)
-        for (; done + 2 <= blocks; done += 2) {
-            const ptrdiff_t block = s->backwards ? blocks - done - 2 : done;
-            const float *from[1] = {s->h_tm1}, *proj = proj_row(s, 0) + block * W;
-            vf acc[1][8];
-            FBL_UNROLL for (int v = 0; v < 8; v++) acc[0][v] = vload(proj + v * L);
-            tile_1x4x2(s->units, from, s->recurrent + block * block_size, block_size, acc);
-            for (int b = 0; b < 2; b++)
-                if (fused)
-                    fused_cell(s, 0, (block + b) * L, acc[0] + 4 * b);
-                else
-                    store_gates(s, 0, (block + b) * L, acc[0] + 4 * b);
-        }
-    for (; done < blocks; done++) {
-        const ptrdiff_t block = s->backwards ? blocks - done - 1 : done;
-        FOR_TILES(parts, 0, s->rows, row, count) {
-            const float *from[FBL_ROWS];
-            vf acc[FBL_ROWS][4];
-            for (int r = 0; r < count; r++) {
-                const float *proj = proj_row(s, row + r) + block * W;
-                from[r] = s->h_tm1 + (row + r) * s->units_padded;
-                FBL_UNROLL for (int v = 0; v < 4; v++) acc[r][v] = vload(proj + v * L);
-            }
-            TILE(count, 4, s->units, from, s->recurrent + block * block_size, 0, acc)
-            for (int r = 0; r < count; r++)
-                if (fused)
-                    fused_cell(s, row + r, block * L, acc[r]);
-                else
-                    store_gates(s, row + r, block * L, acc[r]);
-        }
-    }
-}
-
-static void lstm_step(const fbl_recurrent *s) { step(s, 1); }
-static void lstm_gates(const fbl_recurrent *s) { step(s, 0); }
-
 static void activate(float *x, ptrdiff_t n, int code, const float *parameters)
 {
     if (code != FBL_TANH && code != FBL_SIGMOID && code != FBL_EXPONENTIAL) {
@@ -266,6 +224,77 @@ static void lstm_cell(const fbl_recurrent *s)
 }
 
 #include "fbl_gru_body.h"
+
+/* ---- one timestep over all units ---- */
+
+/* What the sums of a block, L units of one row, end in: a cell, or z. A constant of each function made of `step`. */
+enum { FUSED_LSTM, FUSED_GRU, LSTM_GATES };
+
+/* Sums begin with the projection, that of gate h of a GRU with its bias. Written out: GCC keeps fewer constants in
+   registers where a loop over the gates becomes straight code late. */
+FBL_INLINE void begin_sums(const fbl_recurrent *s, int end, const float *proj, ptrdiff_t block, vf *sum)
+{
+    sum[0] = vload(proj);
+    sum[1] = vload(proj + L);
+    sum[2] = vload(end == FUSED_GRU ? s->recurrent_bias + block * L : proj + 2 * L);
+    if (end != FUSED_GRU)
+        sum[3] = vload(proj + 3 * L);
+}
+
+FBL_INLINE void end_sums(const fbl_recurrent *s, int end, ptrdiff_t r, ptrdiff_t block, const vf *sum, const float *proj)
+{
+    if (end == FUSED_LSTM)
+        fused_cell(s, r, block * L, sum);
+    else if (end == LSTM_GATES)
+        store_gates(s, r, block * L, sum);
+    else
+        fused_gru_cell(s, r, block * L, sum, proj + 2 * L);
+}
+
+FBL_INLINE void step(const fbl_recurrent *s, int end)
+{
+    const int gates = end == FUSED_GRU ? 3 : 4;
+    const ptrdiff_t blocks = s->units_padded / L, width = gates * L, block_size = s->units * width;
+    const tiles parts = cut(s->rows);
+    ptrdiff_t done = 0;
+    /* A single row has only 3 or 4 sums under way: two blocks at a time keep the multipliers busy. */
+    if (s->rows == 1)
+        for (; done + 2 <= blocks; done += 2) {
+            const ptrdiff_t block = s->backwards ? blocks - done - 2 : done;
+            const float *from[1] = {s->h_tm1}, *proj = proj_row(s, 0) + block * width;
+            vf sums[2 * 4];
+            FBL_UNROLL for (int b = 0; b < 2; b++)
+                begin_sums(s, end, proj + b * width, block + b, sums + b * gates);
+            if (gates == 3)
+                tile_1x3x2(s->units, from, s->recurrent + block * block_size, block_size, (vf(*)[6])sums);
+            else
+                tile_1x4x2(s->units, from, s->recurrent + block * block_size, block_size, (vf(*)[8])sums);
+            for (int b = 0; b < 2; b++)
+                end_sums(s, end, 0, block + b, sums + b * gates, proj + b * width);
+        }
+    for (; done < blocks; done++) {
+        const ptrdiff_t block = s->backwards ? blocks - done - 1 : done;
+        FOR_TILES(parts, 0, s->rows, row, count) {
+            const float *from[FBL_ROWS], *proj[FBL_ROWS];
+            vf sums[FBL_ROWS * 4];
+            for (int r = 0; r < count; r++) {
+                proj[r] = proj_row(s, row + r) + block * width;
+                from[r] = s->h_tm1 + (row + r) * s->units_padded;
+                begin_sums(s, end, proj[r], block, sums + r * gates);
+            }
+            if (gates == 3)
+                TILE(count, 3, s->units, from, s->recurrent + block * block_size, 0, (vf(*)[3])sums)
+            else
+                TILE(count, 4, s->units, from, s->recurrent + block * block_size, 0, (vf(*)[4])sums)
+            for (int r = 0; r < count; r++)
+                end_sums(s, end, row + r, block, sums + r * gates, proj[r]);
+        }
+    }
+}
+
+static void lstm_step(const fbl_recurrent *s) { step(s, FUSED_LSTM); }
+static void lstm_gates(const fbl_recurrent *s) { step(s, LSTM_GATES); }
+static void gru_step(const fbl_recurrent *s) { step(s, FUSED_GRU); }
 
 /* ---- attention ---- */
 
@@ -335,6 +364,51 @@ static void add_rows(ptrdiff_t rows, ptrdiff_t n, const float *weights, const fl
     }
 }
 
+/* The sum of (x - mean) or of its square over n elements, in double: one sum for each of 16 places, added at the end. */
+FBL_INLINE double moment(const float *x, ptrdiff_t n, double mean, int square)
+{
+    double sums[16] = {0}, total = 0;
+    ptrdiff_t k = 0;
+    for (; k + 16 <= n; k += 16)
+        for (int j = 0; j < 16; j++) {
+            const double d = (double)x[k + j] - mean;
+            sums[j] += square ? d * d : d;
+        }
+    for (int j = 0; k + j < n; j++) {
+        const double d = (double)x[k + j] - mean;
+        sums[j] += square ? d * d : d;
+    }
+    for (int j = 0; j < 16; j++)
+        total += sums[j];
+    return total;
+}
+
+static void normalize(ptrdiff_t rows, ptrdiff_t n, const float *x, const float *gamma, const float *beta, double epsilon,
+                      int keep_mean, int about_zero, float *y)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, x += n, y += n) {
+        const double mean = about_zero ? 0 : moment(x, n, 0, 0) / (double)n;
+        const double inverse = 1 / __builtin_sqrt(moment(x, n, mean, 1) / (double)n + epsilon);
+        const double shift = keep_mean ? 0 : mean;
+        for (ptrdiff_t k = 0; k < n; k++) {
+            const double scale = gamma ? inverse * (double)gamma[k] : inverse;
+            y[k] = (float)((double)x[k] * scale + ((beta ? (double)beta[k] : 0) - shift * scale));
+        }
+    }
+}
+
+static void max_rows(ptrdiff_t rows, ptrdiff_t n, const float *x, ptrdiff_t stride, float *y)
+{
+    for (ptrdiff_t k = 0; k < n; k += L) {
+        vf most = vload_n(y + k, n - k);
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            vf other = vload_n(x + r * stride + k, n - k);
+            most = vselect(other > most, other, most);
+        }
+        vstore_n(y + k, most, n - k);
+    }
+}
+
 const fbl_kernels FBL_SYMBOL(table) = {
     .isa = FBL_ISA_NAME,
     .lanes = L,
@@ -350,4 +424,6 @@ const fbl_kernels FBL_SYMBOL(table) = {
     .transpose = transpose,
     .softmax = softmax,
     .add_rows = add_rows,
+    .normalize = normalize,
+    .max_rows = max_rows,
 };

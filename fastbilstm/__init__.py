@@ -6,6 +6,8 @@
 Importing this package imports NumPy and the standard library, nothing else.
 """
 
+from typing import TYPE_CHECKING
+
 from ._version import __version__
 from .errors import (
     FastBiLSTMError,
@@ -37,23 +39,31 @@ __all__ = [
     "show_config",
 ]
 
+if TYPE_CHECKING:
+    from . import dask as dask
+    from . import preprocessing
+    from . import report as report
+    from .clusters.batch_predictor import BatchPredictor
+    from .engine.show_config import show_config
+    from .engine.streaming import Stream
+else:
 
-def __getattr__(name):
-    """Imported when it is asked for: most processes need no streams, texts, batches of columns or configuration."""
-    if name in ("dask", "preprocessing", "report"):
-        import importlib
+    def __getattr__(name):
+        """Imported when it is asked for: most processes need no streams, texts, batches of columns or configuration."""
+        if name in ("dask", "preprocessing", "report"):
+            import importlib
 
-        return importlib.import_module(f".{name}", __name__)
-    if name == "BatchPredictor":
-        from .clusters.batch_predictor import BatchPredictor
+            return importlib.import_module(f".{name}", __name__)
+        if name == "BatchPredictor":
+            from .clusters.batch_predictor import BatchPredictor  # saves time at start
 
-        return BatchPredictor
-    if name == "show_config":
-        from .engine.show_config import show_config
+            return BatchPredictor
+        if name == "show_config":
+            from .engine.show_config import show_config  # saves time at start
 
-        return show_config
-    if name == "Stream":
-        from .engine.streaming import Stream
+            return show_config
+        if name == "Stream":
+            from .engine.streaming import Stream  # saves time at start
 
-        return Stream
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return Stream
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

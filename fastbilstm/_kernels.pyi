@@ -1,6 +1,6 @@
 """Contract of the float32 engine's compiled part, `ext/_kernels.pyx`. Without GCC or Clang `isa()` is None there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, NoReturn, TypedDict, final
 
 import numpy as np
@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 _Floats = NDArray[np.float32]
 _Mask = NDArray[np.bool_] | None
+# (windows, taps, steps between windows, steps between taps, positions before the input) along an axis
+_Window = tuple[int, int, int, int, int]
 
 LOOKS_BEFORE_SLEEP: Final[int]
 
@@ -158,3 +160,66 @@ def attention(
     n_threads: int = 1,
 ) -> _Floats: ...
 def mean_over_time(x: _Floats, mask: _Mask, out: _Floats, scratch: Scratch, name: object) -> _Floats: ...
+def normalize(
+    x: _Floats,
+    gamma: _Floats | None,
+    beta: _Floats | None,
+    epsilon: float,
+    out: _Floats,
+    keep_mean: bool = False,
+    about_zero: bool = False,
+) -> _Floats: ...
+def concatenate(parts: list[_Floats], out: _Floats) -> _Floats: ...
+def convolve(
+    x: _Floats,
+    kernels: list[Matrix],
+    out: _Floats,
+    windows: Iterable[_Window],
+    scratch: Scratch,
+    name: object,
+    activation: Activation | None = None,
+    n_threads: int = 1,
+) -> _Floats: ...
+def pool(x: _Floats, out: _Floats, windows: Iterable[_Window], mean: bool, n_threads: int = 1) -> _Floats: ...
+def attend_heads(
+    query: _Floats,
+    key: _Floats,
+    value: _Floats,
+    heads: int,
+    groups: int,
+    mask: _Mask,
+    masked: float | None,
+    zeroes: bool,
+    scale: float,
+    out: _Floats,
+    scratch: Scratch,
+    name: object,
+    additive: Matrix | None = None,
+    weights: _Floats | None = None,
+    n_threads: int = 1,
+) -> _Floats: ...
+def recorder() -> Tape | None: ...
+def breaks_tape() -> None: ...
+
+@final
+class Tape:
+    def __new__(cls, x: NDArray[Any], limit: int | None = None) -> Tape: ...
+    @property
+    def broken(self) -> bool: ...
+    @property
+    def input(self) -> NDArray[Any]: ...
+    def begin(self) -> bool: ...
+    def end(self) -> None: ...
+    def breaks(self) -> None: ...
+    def step(
+        self, function: Callable[[], list[NDArray[Any]]], reads: list[NDArray[Any]], results: list[NDArray[Any]]
+    ) -> list[NDArray[Any]]: ...
+    def verify(self, outputs: list[NDArray[Any]]) -> bool: ...
+    def run(self, x: NDArray[Any]) -> list[NDArray[Any]] | None: ...
+
+@final
+class Tapes:
+    def __new__(cls, has_ids: bool) -> Tapes: ...
+    @property
+    def by_shape(self) -> dict[tuple[int, ...], list[Tape]]: ...
+    def run(self, x: object) -> list[NDArray[Any]] | None: ...

@@ -1,8 +1,15 @@
-"""Every error that fastbilstm raises on purpose. Imports nothing.
+"""Every error that fastbilstm raises on purpose. Imports nothing of the package.
 
 All of them derive from FastBiLSTMError, which is a ValueError, so a caller that only wants to know "it did not work"
 catches one class.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class FastBiLSTMError(ValueError):
@@ -17,6 +24,40 @@ class InputError(FastBiLSTMError):
     """The arrays given to predict do not fit the model."""
 
 
+class UnreadableFileError(FileFormatError, InputError, OSError):
+    """The system does not let a file be read, of a model or of rows; `errno`, `strerror` and `filename` say why."""
+
+    def __init__(
+        self, message: str, errno: int | None = None, strerror: str | None = None, filename: Any = None
+    ) -> None:
+        super().__init__(message, errno, strerror, filename)
+        self.errno, self.strerror, self.filename = errno, strerror, filename
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class MissingFileError(UnreadableFileError, FileNotFoundError):
+    """A file is not there."""
+
+
+class FolderError(UnreadableFileError, IsADirectoryError):
+    """There is a folder where a file is expected."""
+
+
+class FilePermissionError(UnreadableFileError, PermissionError):
+    """A file may not be read."""
+
+
+def unreadable(path: Any, error: Exception, name: str | None = None) -> UnreadableFileError:
+    """The UnreadableFileError for what the system raised at a path; `name`: what the message calls the file."""
+    kinds = {FileNotFoundError: MissingFileError, IsADirectoryError: FolderError, PermissionError: FilePermissionError}
+    kind = next((ours for theirs, ours in kinds.items() if isinstance(error, theirs)), UnreadableFileError)
+    reason = getattr(error, "strerror", None) or str(error)
+    text = "is a folder; expected a file" if kind is FolderError else f"cannot be read ({reason})"
+    return kind(f"{name or path}: {text}", getattr(error, "errno", None), reason, path)
+
+
 class StreamInUseError(FastBiLSTMError, RuntimeError):
     """A stream is used by two threads at the same time."""
 
@@ -28,9 +69,14 @@ class UnsupportedLayerError(FastBiLSTMError):
     ----------
     problems : list of str
         All that is unsupported in the model, each with layer name, class, option and value.
+    source : str or None
+        The file that holds the model.
     """
 
-    def __init__(self, problems, source=None):
+    problems: list[str]
+    source: str | None
+
+    def __init__(self, problems: Iterable[str], source: str | None = None) -> None:
         self.problems = list(problems)
         self.source = source
         where = f"{source}: " if source else ""
@@ -40,16 +86,30 @@ class UnsupportedLayerError(FastBiLSTMError):
             "If they come after the part you need, cut the graph: outputs=[...] (--outputs) names the last layers kept."
         )
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problems, self.source)
 
 
 class MissingExtraError(ImportError):
-    """An optional package is needed; the message holds the command that installs it."""
+    """An optional package is needed; the message holds the command that installs it.
 
-    def __init__(self, package, extra, purpose):
+    Attributes
+    ----------
+    package : str
+        The name of the package.
+    extra : str
+        The extra of fastbilstm that installs it.
+    purpose : str
+        What needs it.
+    """
+
+    package: str
+    extra: str
+    purpose: str
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
         self.package, self.extra, self.purpose = package, extra, purpose
         super().__init__(f"{purpose} needs {package}; install it with: pip install 'fastbilstm[{extra}]'")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.package, self.extra, self.purpose)

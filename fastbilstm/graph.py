@@ -5,32 +5,49 @@ models are the same thing with one chain of calls. Layers may hold layers (Bidir
 Graph (a model inside a model). It knows names, options and topology; what a layer computes is in `layers/`.
 """
 
+from __future__ import annotations
+
 import json
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import FileFormatError
 from .record import Record
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
 # Frameworks by the semantics they share: multi-backend Keras 1 and 2, tf.keras (with tf_keras), Keras 3.
 FRAMEWORKS = ("keras1", "keras2", "tf_keras", "keras3")
 
 
 class KerasVersion(Record):
-    """The framework that wrote a file; it decides the semantics where versions differ."""
+    """The framework that wrote a file; it decides the semantics where versions differ.
+
+    Attributes
+    ----------
+    framework : str
+        One of FRAMEWORKS.
+    version : tuple of int
+        Up to three numbers.
+    backend : str
+        What Keras computed with; some layers depend on it.
+    """
 
     framework: str
-    version: tuple
+    version: tuple[int, ...]
     backend: str = "tensorflow"
 
-    def check(self):
+    def check(self) -> None:
         if self.framework not in FRAMEWORKS:
             raise FileFormatError(f"framework {self.framework!r} is unknown; expected one of {FRAMEWORKS}")
 
     @classmethod
-    def parse(cls, text, backend="tensorflow"):
+    def parse(cls, text: str | None, backend: str | None = "tensorflow") -> KerasVersion:
         """Read Keras' `keras_version` attribute, e.g. '1.2.2', '2.2.4-tf', '2.15.0', '3.15.1'; None means Keras 1."""
         text = "1" if text is None else str(text)
         parts = []
@@ -53,16 +70,16 @@ class KerasVersion(Record):
             framework = "tf_keras" if text.endswith("-tf") or version >= (2, 4) else "keras2"
         return cls(framework, version, str(backend or "tensorflow"))
 
-    def __str__(self):
+    def __str__(self) -> str:
         name = "tf_keras" if self.framework == "tf_keras" else "keras"
         return f"{name} {'.'.join(map(str, self.version))}"
 
     @property
-    def is_keras3(self):
+    def is_keras3(self) -> bool:
         return self.framework == "keras3"
 
     @property
-    def is_multi_backend(self):
+    def is_multi_backend(self) -> bool:
         """Keras 1 or 2 as it was before it moved into TensorFlow."""
         return self.framework in ("keras1", "keras2")
 
@@ -84,22 +101,37 @@ class Constant(Record):
     dtype: Any = None
 
     @cached_property
-    def array(self):
+    def array(self) -> NDArray[Any]:
         return np.asarray(self.value, self.dtype)
 
 
 class Layer(Record):
-    """One layer: Keras' class and options, and the names of its weights in Keras' order."""
+    """One layer: Keras' class and options, and the names of its weights in Keras' order.
+
+    Attributes
+    ----------
+    name, class_name : str
+    config : dict
+        The options that matter at inference.
+    weights : dict of str to str
+        From the role of each array in the layer to its name in the model.
+    layers : tuple of Layer
+        Those inside a wrapper, such as Bidirectional.
+    graph : Graph or None
+        Of a model inside the model.
+    ignored : tuple of str
+        Options that Keras stores and inference does not need, in words.
+    """
 
     name: str
     class_name: str
-    config: dict = {}
-    weights: dict = {}
-    layers: tuple = ()
-    graph: Any = None
-    ignored: tuple = ()
+    config: dict[str, Any] = {}
+    weights: dict[str, str] = {}
+    layers: tuple[Layer, ...] = ()
+    graph: Graph | None = None
+    ignored: tuple[str, ...] = ()
 
-    def walk(self, path=()):
+    def walk(self, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Layer]]:
         """Yield (path, layer) for this layer and all inside it."""
         path = (*path, self.name)
         yield path, self
@@ -109,11 +141,13 @@ class Layer(Record):
 
 
 class Node(Record):
-    """One call of a layer. `args` and `kwargs` hold Refs, constants, and lists or dicts of them."""
+    """One call of a layer, by the number of the layer. `args` and `kwargs` hold Refs, constants, and lists or dicts of
+    them.
+    """
 
     layer: int
-    args: tuple
-    kwargs: dict = {}
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = {}
 
 
 class Input(Record):
@@ -123,7 +157,7 @@ class Input(Record):
     """
 
     name: str
-    shape: tuple
+    shape: tuple[int | None, ...] | None
     dtype: str
 
 
@@ -131,21 +165,38 @@ class Graph(Record):
     """A model. Node numbers below len(inputs) are the inputs, the others are `nodes` in the order of execution.
 
     `output_structure`: "single", "list", "dict:" with the keys, or "nested:" with lists of output numbers as JSON.
+
+    Attributes
+    ----------
+    name : str
+    keras : KerasVersion
+    inputs : tuple of Input
+    layers : tuple of Layer
+        Each once, however often it is called.
+    nodes : tuple of Node
+    outputs : tuple of Ref
+    output_names : tuple of str
+    input_structure, output_structure : str
+        How Keras takes the inputs and gives the outputs.
+    dtype : str
+        The precision that the model was made for.
+    notes : tuple of str
+        What was found when the file was read, in sentences.
     """
 
     name: str
     keras: KerasVersion
-    inputs: tuple
-    layers: tuple
-    nodes: tuple
-    outputs: tuple
-    output_names: tuple
+    inputs: tuple[Input, ...]
+    layers: tuple[Layer, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Ref, ...]
+    output_names: tuple[str, ...]
     input_structure: str = "list"
     output_structure: str = "list"
     dtype: str = "float32"
-    notes: tuple = ()
+    notes: tuple[str, ...] = ()
 
-    def check(self):
+    def check(self) -> None:
         count = len(self.inputs)
         if self.dtype not in ("float32", "float64"):
             raise FileFormatError(f"model {self.name!r}: dtype is {self.dtype!r}; expected float32 or float64")
@@ -169,33 +220,36 @@ class Graph(Record):
                 raise FileFormatError(f"model {self.name!r}: {len(self.outputs)} outputs in lists of {numbers}")
 
     @property
-    def input_keys(self):
+    def input_keys(self) -> list[str] | None:
         """The keys of the inputs where they are a dict, in their order; else None."""
         return _keys(self.input_structure)
 
     @property
-    def output_keys(self):
+    def output_keys(self) -> list[str] | None:
         """The keys of the outputs where they are a dict, in their order; else None."""
         return _keys(self.output_structure)
 
     @property
-    def output_nesting(self):
+    def output_nesting(self) -> list[Any] | None:
         """The numbers of the outputs in the lists of lists that Keras returns; None where they are none."""
         kind, _, text = self.output_structure.partition(":")
-        return json.loads(text) if kind == "nested" else None
+        if kind != "nested":
+            return None
+        numbers: list[Any] = json.loads(text)
+        return numbers
 
-    def walk(self):
+    def walk(self) -> Iterator[tuple[tuple[str, ...], Layer]]:
         """Yield (path, layer) for all layers at every depth."""
         for layer in self.layers:
             yield from layer.walk()
 
 
-def _keys(structure):
+def _keys(structure: str) -> list[str] | None:
     kind, _, keys = structure.partition(":")
     return keys.split("\0") if kind == "dict" else None
 
 
-def map_refs(function, value, kind=Ref):
+def map_refs(function: Callable[[Any], Any], value: Any, kind: type = Ref) -> Any:
     """Apply `function` to every reference of a kind inside nested tuples, lists and dicts."""
     if isinstance(value, kind):
         return function(value)
@@ -206,9 +260,9 @@ def map_refs(function, value, kind=Ref):
     return value
 
 
-def flatten_refs(value, kind=Ref):
+def flatten_refs(value: Any, kind: type = Ref) -> list[Any]:
     """List the references of a kind inside nested tuples, lists and dicts, in order."""
-    found = []
+    found: list[Any] = []
     map_refs(found.append, value, kind)
     return found
 
@@ -216,7 +270,7 @@ def flatten_refs(value, kind=Ref):
 # ---- JSON: the form in which a converted file holds the graph -------------------------------------------------------
 
 
-def _value_to_json(value):
+def _value_to_json(value: Any) -> Any:
     if isinstance(value, Ref):
         return {"$ref": [value.node, value.tensor]}
     if isinstance(value, Constant):
@@ -228,7 +282,7 @@ def _value_to_json(value):
     return value
 
 
-def _value_from_json(value):
+def _value_from_json(value: Any) -> Any:
     if isinstance(value, dict) and set(value) == {"$ref"}:
         node, tensor = value["$ref"]
         return Ref(int(node), int(tensor))
@@ -245,8 +299,9 @@ def _value_from_json(value):
     return value
 
 
-def _layer_to_json(layer):
-    entry = {"name": layer.name, "class_name": layer.class_name, "config": layer.config, "weights": layer.weights}
+def _layer_to_json(layer: Layer) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": layer.name, "class_name": layer.class_name}
+    entry |= {"config": layer.config, "weights": layer.weights}
     if layer.layers:
         entry["layers"] = [_layer_to_json(inner) for inner in layer.layers]
     if layer.graph is not None:
@@ -256,7 +311,7 @@ def _layer_to_json(layer):
     return entry
 
 
-def _layer_from_json(entry):
+def _layer_from_json(entry: Any) -> Layer:
     return Layer(
         name=str(entry["name"]),
         class_name=str(entry["class_name"]),
@@ -268,11 +323,11 @@ def _layer_from_json(entry):
     )
 
 
-def _shape_from_json(shape):
+def _shape_from_json(shape: Any) -> tuple[int | None, ...] | None:
     return None if shape is None else tuple(None if size is None else int(size) for size in shape)
 
 
-def _input_from_json(entry):
+def _input_from_json(entry: Any) -> Input:
     given = Input(str(entry["name"]), _shape_from_json(entry["shape"]), str(entry["dtype"]))
     if any(size is not None and size < 0 for size in given.shape or ()):
         raise FileFormatError(f"input {given.name!r} has shape {given.shape}")
@@ -281,7 +336,7 @@ def _input_from_json(entry):
     return given
 
 
-def graph_to_json(graph):
+def graph_to_json(graph: Graph) -> dict[str, Any]:
     """Turn a Graph into plain dicts, lists, strings and numbers."""
     return {
         "name": graph.name,
@@ -303,7 +358,7 @@ def graph_to_json(graph):
     }
 
 
-def graph_from_json(entry):
+def graph_from_json(entry: Any) -> Graph:
     """Inverse of `graph_to_json`; raises FileFormatError on anything malformed."""
     try:
         framework, version, backend = entry["keras"]

@@ -3,16 +3,42 @@
 Tells kinds apart by content, never by suffix. Keras files are read by `keras/`, imported only when one is met.
 """
 
-import os
+from __future__ import annotations
 
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import safe_files
+from .checks import check_not_read, read_file
 from .converted import fbl_file
-from .errors import FastBiLSTMError, FileFormatError, InputError
+from .errors import FastBiLSTMError, FileFormatError, InputError, UnreadableFileError
 from .model import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Protocol, TypeAlias
+
+    from _typeshed import SupportsRead
+    from numpy.typing import NDArray
+
+    from .graph import Graph
+    from .preprocessing import TextEncoder, TextVectorization, Tokenizer, WordIndex
+
+    class KerasTokenizer(Protocol):
+        """Keras' own Tokenizer, as far as it is read."""
+
+        word_index: Any
+
+        def to_json(self) -> str: ...
+
+    ModelSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | SupportsRead[bytes]
+    AnyTokenizer: TypeAlias = Tokenizer | WordIndex | TextVectorization | TextEncoder | KerasTokenizer
 
 _HEAD = 16
 
 
-def _read_source(path):
+def _read_source(path: Any) -> tuple[str | bytes, bytes, str]:
     """Return (path or bytes, first bytes, label for errors)."""
     if isinstance(path, (bytes, bytearray, memoryview)):
         content = bytes(path)
@@ -27,35 +53,37 @@ def _read_source(path):
     except TypeError as error:
         raise TypeError(f"path is of type {type(path).__name__}; expected a path, bytes or a binary file") from error
     name = os.fsdecode(name)
-    if os.path.isdir(name):
-        if os.path.exists(os.path.join(name, "saved_model.pb")):
-            raise FileFormatError(
-                f"{name}: a TensorFlow SavedModel folder, which is not supported: it holds a program, not an "
-                "architecture. Load it in Keras and save it as .keras or .h5"
-            )
-        raise FileFormatError(f"{name}: is a folder; expected a file")
+    if os.path.exists(os.path.join(name, "saved_model.pb")):
+        raise FileFormatError(
+            f"{name}: a TensorFlow SavedModel folder, which is not supported: it holds a program, not an "
+            "architecture. Load it in Keras and save it as .keras or .h5"
+        )
+    return name, read_file(name, _HEAD), name
+
+
+@contextlib.contextmanager
+def _naming(label: str) -> Iterator[None]:
+    """Errors have the name of the file in them; what checks graphs and layers does not know the file."""
     try:
-        with open(name, "rb") as file:
-            return name, file.read(_HEAD), name
-    except (OSError, ValueError) as error:
-        raise FileFormatError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        yield
+    except FileFormatError as error:
+        if label in str(error) or isinstance(error, UnreadableFileError):
+            raise
+        raise FileFormatError(f"{label}: {error}") from error
 
 
-def _naming(error, label):
-    """The error with the name of the file in it; what checks graphs and layers does not know the file."""
-    return error if label in str(error) else FileFormatError(f"{label}: {error}")
-
-
-def read_model_file(path, config=None, outputs=None):
+def read_model_file(
+    path: Any, config: Any = None, outputs: Any = None
+) -> tuple[Graph, dict[str, NDArray[Any]], fbl_file.Vector | None, dict[str, Any], str]:
     """Return (graph, tensors, vector or None, dict of text and labels, label) of a converted or a Keras file."""
     source, head, label = _read_source(path)
-    try:
+    with _naming(label):
         return (*_read(source, head, label, config, outputs), label)
-    except FileFormatError as error:
-        raise _naming(error, label) from error
 
 
-def _read(source, head, label, config, outputs):
+def _read(
+    source: str | bytes, head: bytes, label: str, config: Any, outputs: Any
+) -> tuple[Graph, dict[str, NDArray[Any]], fbl_file.Vector | None, dict[str, Any]]:
     if outputs is not None:
         outputs = [outputs] if isinstance(outputs, str) else list(outputs)
         if not outputs:
@@ -70,27 +98,32 @@ def _read(source, head, label, config, outputs):
         return fbl_file.read(source, label)
     from .keras import reader  # imports h5py, an optional package
 
+    known = None if isinstance(source, bytes) else safe_files.identity(source)
     if head.startswith(reader.ZIP_MAGIC) or reader.is_hdf5(head, source):
-        return (*reader.read_keras(source, head, label, config, outputs), None, {})
-    if head.lstrip().startswith(b"{"):
-        return (*reader.read_sharded(source, label, config, outputs), None, {})
-    raise FileFormatError(
-        f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5, .weights.json); "
-        f"it begins with {head[:8]!r}"
-    )
+        found = reader.read_keras(source, head, label, config, outputs)
+    elif head.lstrip().startswith(b"{"):
+        found = reader.read_sharded(source, label, config, outputs)
+    else:
+        raise FileFormatError(
+            f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5, .weights.json); "
+            f"it begins with {head[:8]!r}"
+        )
+    if not isinstance(source, bytes) and known is not None and not safe_files.is_still(source, known):
+        raise FileFormatError(f"{label}: was changed or replaced while it was read; load it again")
+    return (*found, None, {})
 
 
 def load(
-    path,
+    path: ModelSource,
     *,
-    config=None,
-    outputs=None,
-    dtype=None,
-    check=False,
-    backend="auto",
-    n_threads=None,
-    memory_budget=None,
-):
+    config: dict[str, Any] | str | os.PathLike[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
+    dtype: Literal["float32", "float64"] | None = None,
+    check: bool = False,
+    backend: Literal["auto", "vector", "blas", "numpy"] = "auto",
+    n_threads: int | None = None,
+    memory_budget: int | None = None,
+) -> Model:
     """Load a converted model or a Keras file.
 
     Parameters
@@ -98,6 +131,11 @@ def load(
     path : str, PathLike, bytes or binary file object
         A converted file (.fbl), or a Keras file of any version from 1.0 on: .h5 / .hdf5, .keras, .weights.h5, and
         .weights.json with its shards beside it. The kind is found from the content.
+
+        A converted file of more than 64 MiB stays mapped, and processes share its pages: to replace it rename another
+        file to its name, as `convert` and `save` do. After it was written into where it lies, predictions raise
+        FileFormatError; if it is made shorter while one runs, the system ends the process. Give its bytes to have it
+        in memory. Smaller files are read into memory.
     config : dict, str or PathLike, optional
         For files that hold weights only: the architecture as a dictionary, JSON text, or the path of a JSON or YAML
         file.
@@ -126,14 +164,15 @@ def load(
     Raises
     ------
     FileFormatError
-        If the file is of no known kind, malformed, or contradicts itself.
+        If the file is of no known kind, malformed, or contradicts itself; or cannot be read: then it is a
+        FileNotFoundError, IsADirectoryError or PermissionError, too.
     UnsupportedLayerError
         If the model holds something that is not supported; lists all of it.
     MissingExtraError
         If an optional package is needed and not installed.
     """
     graph, tensors, vector, bundle, label = read_model_file(path, config, outputs)
-    try:
+    with _naming(label):
         model = Model(
             graph,
             tensors,
@@ -147,12 +186,11 @@ def load(
         )
         if vector is not None:
             model.check_vector(vector)
-        if bundle.get("labels") is not None:
-            model.labels = bundle["labels"]
-    except InputError as error:
-        raise FileFormatError(f"{label}: its labels do not fit it: {error}") from error
-    except FileFormatError as error:
-        raise _naming(error, label) from error
+        try:
+            model.labels = bundle.get("labels")
+        except InputError as error:
+            raise FileFormatError(f"{label}: its labels do not fit it: {error}") from error
+        model._check_file()
     if check:
         result = model.self_check()
         if not result:
@@ -161,22 +199,23 @@ def load(
 
 
 def convert(
-    source,
-    target,
+    source: ModelSource,
+    target: str | os.PathLike[str],
     *,
-    config=None,
-    outputs=None,
-    overwrite=False,
-    keras=False,
-    tokenizer=None,
-    tokenizer_type=None,
-    num_words=None,
-    labels=None,
-    maxlen=None,
-    padding=None,
-    truncating=None,
-    remove=None,
-):
+    config: dict[str, Any] | str | os.PathLike[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
+    overwrite: bool = False,
+    keras: bool = False,
+    trust: bool = False,
+    tokenizer: str | os.PathLike[str] | AnyTokenizer | None = None,
+    tokenizer_type: Literal["tokenizer", "word_index", "imdb", "vocabulary"] | None = None,
+    num_words: int | None = None,
+    labels: str | os.PathLike[str] | Sequence[str] | None = None,
+    maxlen: int | None = None,
+    padding: Literal["pre", "post"] | None = None,
+    truncating: Literal["pre", "post"] | None = None,
+    remove: Sequence[str] | None = None,
+) -> Model:
     """Convert a Keras file to one file that loads with NumPy alone.
 
     With a tokenizer and labels the file takes texts (`Model.predict_text`) and names its answers. They can be added to
@@ -194,7 +233,10 @@ def convert(
         Whether an existing `target` is replaced.
     keras : bool
         Record the self-check vector with the installed Keras (3, or tf_keras for files of Keras 1 and 2) instead of
-        our float64 specification; `source` must then be a path.
+        our float64 specification. Keras is given a model built from the layers and weights read, never the file.
+    trust : bool
+        With `keras`: hand the file itself to Keras. This runs code from the file, a Lambda's for one, even behind
+        `outputs`: for files that you trust. `source` must then be a path.
     tokenizer : str, PathLike, or Tokenizer, WordIndex, TextVectorization or TextEncoder, optional
         What turned texts into ids at training: an object of `fastbilstm.preprocessing` (or Keras' Tokenizer), or a
         file; see `preprocessing.read_tokenizer`.
@@ -217,10 +259,18 @@ def convert(
     FileFormatError, UnsupportedLayerError, MissingExtraError
         See `load`; FileFormatError also if `target` exists and `overwrite` is false.
     InputError
-        If tokenizer or labels do not fit the model: an id beyond its Embedding, a label too many.
+        If tokenizer or labels do not fit the model: an id beyond its Embedding, a label too many; or if `target` is one
+        of the files that are read (a converted `source` may be replaced).
     """
-    if not overwrite and os.path.exists(target):
+    # A converted file may be replaced by itself with texts and labels: it loses nothing.
+    read = [path for path in (source, config, tokenizer, labels) if isinstance(path, (str, os.PathLike))]
+    check_not_read(target, [path for path in read if path is not source or not _is_converted(path)])
+    if not overwrite and os.path.lexists(target):
         raise FileFormatError(f"{os.fspath(target)}: exists already; allow it with overwrite=True (--overwrite)")
+    if trust and not keras:
+        raise FastBiLSTMError("trust=True (--trust) goes with keras=True (--keras): only Keras runs code from a file")
+    if trust and not isinstance(source, (str, os.PathLike)):
+        raise FastBiLSTMError("trust=True hands a file to Keras; give the path of the source")
     model = load(source, config=config, outputs=outputs)
     given = {"tokenizer": tokenizer, "tokenizer_type": tokenizer_type, "num_words": num_words, "labels": labels}
     given |= {"maxlen": maxlen, "padding": padding, "truncating": truncating, "remove": remove}
@@ -229,20 +279,27 @@ def convert(
 
         text_and_labels.add(model, **given)
     if keras:
-        model.vector = _record_with_keras(source, config, outputs, model)
+        model.vector = _record_with_keras(model, (source, config, outputs) if trust else None)
     model.save(target, overwrite=overwrite)
     return load(target)
 
 
-def _record_with_keras(path, config, outputs, model):
+def _is_converted(path: Any) -> bool:
+    return fbl_file.looks_converted(_read_source(path)[1])
+
+
+def _record_with_keras(model: Model, trusted: Any) -> fbl_file.Vector:
     """A self-check vector whose outputs the installed Keras computed; FastBiLSTMError if it cannot."""
     from .converted import self_check  # these serve conversion alone: saves their import at start
     from .keras import installed_keras
 
     inputs = list(self_check.make(model.graph, model._tensors).inputs)
-    outputs = None if outputs is None else [outputs] if isinstance(outputs, str) else list(outputs)
+    if trusted is not None:
+        path, config, outputs = trusted
+        outputs = [outputs] if isinstance(outputs, str) else outputs
+        trusted = installed_keras.TrustedFile(os.fspath(path), config, outputs)
     try:
-        title, results = installed_keras.run(os.fspath(path), config, outputs, model.graph, inputs)
+        title, results = installed_keras.run(model.graph, model._tensors, inputs, trusted)
     except installed_keras.KerasUnavailable as reason:
         raise FastBiLSTMError(f"{model.source}: no vector can be recorded with Keras: {reason}") from reason
     return fbl_file.Vector(tuple(inputs), tuple(results), title)

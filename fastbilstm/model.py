@@ -4,8 +4,12 @@ Imports NumPy. What a user gives is checked by `inputs`, what computes is `engin
 Imports inside methods are of what most processes never need, and save their time at start.
 """
 
+from __future__ import annotations
+
+import os
 import sys
 import time
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,7 +20,22 @@ from .engine import threads
 from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
 from .inputs import model_input
+from .inputs.model_input import ModelInput, Predictions
 from .record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from typing_extensions import Unpack
+
+    from .converted.self_check import Check
+    from .engine.streaming import Stream
+    from .graph import Graph, Layer
+    from .preprocessing import TextEncoder
+    from .scoring.column_scorer import ColumnOptions
+
+__all__ = ["LayerInfo", "Model", "ModelInput", "Predictions", "TensorInfo"]
 
 # Rows computed at once where the caller does not say, as in Keras.
 _DEFAULT_BATCH = 32
@@ -26,7 +45,7 @@ class TensorInfo(Record):
     """An input or output of a model: its name, its shape (None: free; the batch axis first) and its dtype."""
 
     name: str
-    shape: tuple
+    shape: tuple[int | None, ...]
     dtype: str
 
 
@@ -35,21 +54,21 @@ class LayerInfo(Record):
 
     name: str
     class_name: str
-    config: dict
-    layers: tuple
-    _weights: tuple
+    config: dict[str, Any]
+    layers: tuple[LayerInfo, ...]
+    _weights: tuple[NDArray[Any], ...]
 
-    def get_weights(self):
+    def get_weights(self) -> list[NDArray[Any]]:
         """The layer's arrays, in Keras' layout and order."""
         return list(self._weights)
 
 
-def _listed(layers):
+def _listed(layers: Iterable[Layer]) -> list[Layer]:
     """The layers that Keras lists; a ForgetMask is what one of them does to another."""
     return [layer for layer in layers if layer.class_name != "ForgetMask"]
 
 
-def _layer_info(layer, tensors):
+def _layer_info(layer: Layer, tensors: Mapping[str, NDArray[Any]]) -> LayerInfo:
     inner = layer.layers if layer.graph is None else layer.graph.layers
     parts = tuple(_layer_info(part, tensors) for part in _listed(inner))
     own = [tensors[name] for name in layer.weights.values()]
@@ -74,103 +93,114 @@ class Model:
         The names of the classes that the output gives probabilities of. Can be set.
     """
 
+    graph: Graph
+    source: str
+    vector: fbl_file.Vector | None
+
     def __init__(
         self,
-        graph,
-        tensors,
+        graph: Graph,
+        tensors: Mapping[str, NDArray[Any]],
         *,
-        dtype=None,
-        backend="auto",
-        memory_budget=None,
-        n_threads=None,
-        vector=None,
-        source="model",
-        text=None,
-        labels=None,
-    ):
+        dtype: Literal["float32", "float64"] | None = None,
+        backend: Literal["auto", "vector", "blas", "numpy"] = "auto",
+        memory_budget: int | None = None,
+        n_threads: int | None = None,
+        vector: fbl_file.Vector | None = None,
+        source: str = "model",
+        text: TextEncoder | bytes | None = None,
+        labels: list[str] | None = None,
+        mapped: fbl_file.Mapped | None = None,
+    ) -> None:
         self.graph, self.vector, self.source = graph, vector, source
-        self._tensors = tensors
+        self._tensors, self._mapped = tensors, mapped
         self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
         self._n_threads = check_whole("n_threads", n_threads)
-        self._states, self._stream = {}, None
+        self._states: dict[Any, Any] = {}
+        self._stream: tuple[planning.Plan, Any] | None = None
         self._states_lock = threads.fork_safe_lock()
         self._text, self._labels = text, labels
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 
     @property
-    def name(self):
+    def name(self) -> str:
+        """The name of the model in Keras."""
         return self.graph.name
 
     @property
-    def dtype(self):
+    def dtype(self) -> Literal["float32", "float64"]:
         """Precision of computation: 'float32' or 'float64'."""
-        return self._plan.dtype.name
+        return "float64" if self._plan.dtype == np.float64 else "float32"
 
     @property
-    def backend(self):
+    def backend(self) -> Literal["vector", "blas", "numpy"]:
         """What runs the layers: 'vector' (our kernels), 'blas' (SciPy's) or 'numpy' (the specification)."""
         return self._plan.backend
 
     @property
-    def n_threads(self):
+    def n_threads(self) -> int:
         """Threads of a prediction at most: what was asked for, else the cores this process may use."""
         return self._n_threads or threads.available()
 
     @property
-    def keras(self):
+    def keras(self) -> str:
         """The framework and version that wrote the file, e.g. 'keras 3.15.1'; it decides the semantics."""
         return str(self.graph.keras)
 
     @property
-    def inputs(self):
+    def inputs(self) -> list[TensorInfo]:
         """List of TensorInfo."""
-        return [TensorInfo(i.name, i.shape, i.dtype) for i in self.graph.inputs]
+        return [TensorInfo(i.name, i.shape or (), i.dtype) for i in self.graph.inputs]
 
     @property
-    def outputs(self):
+    def outputs(self) -> list[TensorInfo]:
         """List of TensorInfo."""
         pairs = zip(self.graph.output_names, self._plan.output_specs)
         return [TensorInfo(name, spec.shape, self.dtype) for name, spec in pairs]
 
     @property
-    def layers(self):
+    def layers(self) -> list[LayerInfo]:
         """List of LayerInfo, in Keras' order; models inside the model hold theirs in `.layers`."""
+        self._check_file()
         return [_layer_info(layer, self._tensors) for layer in _listed(self.graph.layers)]
 
-    def get_weights(self):
+    def get_weights(self) -> list[NDArray[Any]]:
         """All arrays of the model, in the order of the layers, as `keras.Model.get_weights` gives them."""
         return [array for layer in self.layers for array in layer.get_weights()]
 
-    def summary(self, print_fn=print):
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
         """Print a table of the layers (shapes, parameters, masks, what runs them, what was ignored) and of the plan."""
         from .engine.summary import summary_text  # most processes print none: saves its import at start
 
         print_fn(summary_text(self))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<fastbilstm.Model {self.name!r} of {self.keras}, {self.dtype}, from {self.source}>"
 
     # ---- what it does -----------------------------------------------------------------------------------------------
 
-    def __call__(self, x):
+    def __call__(self, x: ModelInput) -> Predictions:
         """Compute the outputs for one batch; see `predict`."""
+        self._check_file()
+        if self._plan.replay is not None and (outputs := self._plan.replay.run(x)) is not None:
+            return self._pack(outputs)
         arrays, rows, cuts = model_input.check(self._plan, x)
         self._check_batch(rows, rows)
         return self._pack(self._run(arrays, max(rows, 1), self.n_threads, None, cuts))
 
     def predict(
         self,
-        x,
-        batch_size=None,
-        verbose=0,
-        n_threads=None,
+        x: ModelInput,
+        batch_size: int | None = None,
+        verbose: int | Literal["auto"] = 0,
+        n_threads: int | None = None,
         *,
-        pad=None,
-        maxlen=None,
-        truncating="pre",
-        value=0.0,
-    ):
+        pad: Literal["pre", "post"] | None = None,
+        maxlen: int | None = None,
+        truncating: Literal["pre", "post"] = "pre",
+        value: float = 0.0,
+    ) -> Predictions:
         """Compute the outputs for `x`, batch after batch.
 
         Several threads may call it at the same time. Calls for a stateful model, and `reset_states`, wait for each
@@ -209,7 +239,8 @@ class Model:
         ndarray, list or dict of ndarray
             As the Keras model: one array, or a list or a dict of them. No rows in, no rows out. Where rows differ in
             length and `pad` is None, an output with the timesteps of the input is a list of arrays, each as long as
-            its row.
+            its row. A type checker takes it for an array (`Predictions` is ``NDArray[Any] | Any``): tell it of a list
+            or a dict with ``isinstance``.
 
         Raises
         ------
@@ -217,11 +248,17 @@ class Model:
             If an input has the wrong dtype, rank or size, holds a token id outside its Embedding, or has rows of
             different lengths where padding matters: names the layer.
         """
+        self._check_file()
+        plain = batch_size is None and n_threads is None and pad is None and maxlen is None and verbose in (0, 2)
+        if plain and truncating == "pre" and value == 0 and self._plan.replay is not None:
+            outputs = self._plan.replay.run(x)
+            if outputs is not None:
+                return self._pack(outputs)
         arrays, rows, cuts = model_input.check(self._plan, x, model_input.Options(pad, maxlen, truncating, value))
         if batch_size is None:
-            fixed = self.graph.inputs[0].shape[0] if self._plan.stateful else None
+            fixed = self.inputs[0].shape[0] if self._plan.stateful else None
             batch_size = fixed or _DEFAULT_BATCH
-        batch_size = check_whole("batch_size", batch_size)
+        batch_size = check_whole("batch_size", batch_size, optional=False)
         self._check_batch(rows, batch_size)
         n_threads = check_whole("n_threads", n_threads) or self.n_threads
         progress = _Progress(rows) if verbose in (1, "auto") else None
@@ -229,8 +266,16 @@ class Model:
         return self._pack(self._run(arrays, batch_size, n_threads, update, cuts))
 
     def predict_iter(
-        self, source, batch_size=None, n_threads=None, *, pad=None, maxlen=None, truncating="pre", **options
-    ):
+        self,
+        source: Iterable[ModelInput] | str | os.PathLike[str],
+        batch_size: int | None = None,
+        n_threads: int | None = None,
+        *,
+        pad: Literal["pre", "post"] | None = None,
+        maxlen: int | None = None,
+        truncating: Literal["pre", "post"] = "pre",
+        **options: Unpack[ColumnOptions],
+    ) -> Iterator[Any]:
         """Compute the outputs for chunk after chunk, in bounded memory: for what does not fit in memory at once.
 
         Chunks are computed in several threads and taken a few ahead of the results, so that reading and computing
@@ -258,13 +303,15 @@ class Model:
         ------
         InputError
             In the turn of a chunk that does not fit the model; names the chunk, counted from 0, or the row of the file.
+            At the end, if the file was changed or replaced meanwhile.
         """
         from .scoring.loop import predict_iter
 
-        padding = {"pad": pad, "maxlen": maxlen, "truncating": truncating}
-        return predict_iter(self, source, batch_size, n_threads, **padding, **options)
+        return predict_iter(
+            self, source, batch_size, n_threads, pad=pad, maxlen=maxlen, truncating=truncating, **options
+        )
 
-    def reset_states(self):
+    def reset_states(self) -> None:
         """Forget what stateful layers remember, so that the next batch starts from zeros.
 
         Waits for a prediction that another thread has begun.
@@ -272,7 +319,7 @@ class Model:
         with self._states_lock:
             self._states.clear()
 
-    def part(self, name):
+    def part(self, name: str) -> Model:
         """A model inside this one, on its own: the encoder of a seq2seq model, say. It shares the arrays.
 
         Raises
@@ -280,20 +327,27 @@ class Model:
         InputError
             If the model holds no model of that name; names those it holds.
         """
-        models = {layer.name: layer for layer in self.graph.layers if layer.graph is not None}
+        models = {layer.name: layer.graph for layer in self.graph.layers if layer.graph is not None}
         if name not in models:
             held = ", ".join(map(repr, models)) or "none"
             raise InputError(f"model {self.name!r} holds no model {name!r}; those inside it: {held}")
-        options = {"dtype": self.dtype, "backend": self.backend, "memory_budget": self._plan.memory_budget}
-        source = f"{self.source}, {name}"
-        part = Model(models[name].graph, self._tensors, n_threads=self._n_threads, source=source, **options)
+        part = Model(
+            models[name],
+            self._tensors,
+            dtype=self.dtype,
+            backend=self.backend,
+            memory_budget=self._plan.memory_budget,
+            n_threads=self._n_threads,
+            source=f"{self.source}, {name}",
+            mapped=self._mapped,
+        )
         if self._text is not None or self._labels is not None:
             from .converted import text_and_labels
 
             part._text, part._labels = text_and_labels.fitting(part, self.text, self.labels)
         return part
 
-    def stream(self, batch=1):
+    def stream(self, batch: int = 1) -> Stream:
         """Begin `batch` sequences that arrive in pieces; see `Stream.push`.
 
         Needs no stateful layers: each stream keeps its own states, from zeros, and leaves the model's alone.
@@ -307,16 +361,16 @@ class Model:
 
         return Stream(self, batch)
 
-    def _streaming(self):
+    def _streaming(self) -> tuple[planning.Plan, Any]:
         """The plan that runs pieces of sequences, made once, and the kinds of its outputs."""
         if self._stream is None:
             from .engine import streaming
 
             runner, kinds = streaming.streamable(self._plan.network, self._plan.runner)
-            self._stream = self._plan.replace(runner=runner, scratches=[]), kinds
+            self._stream = self._plan.replace(runner=runner, scratches=[], replay=None), kinds
         return self._stream
 
-    def save(self, path, overwrite=False):
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write the model as one converted file (suffix .fbl), under a temporary name first.
 
         Raises
@@ -326,10 +380,13 @@ class Model:
         """
         from .converted import self_check
 
+        self._check_file()
         vector = self.vector or self_check.make(self.graph, self._tensors)
-        fbl_file.write(path, self.graph, self._tensors, vector, overwrite, self._stored_text(), self._labels)
+        content = fbl_file.to_bytes(self.graph, self._tensors, vector, self._stored_text(), self._labels)
+        self._check_file()
+        fbl_file.write_file(path, content, overwrite)
 
-    def self_check(self):
+    def self_check(self) -> Check:
         """Run the recorded self-check vector (or, for a Keras file, a fresh one) and compare.
 
         Returns
@@ -339,14 +396,19 @@ class Model:
         """
         from .converted import self_check
 
+        self._check_file()
         vector = self.vector or self_check.make(self.graph, self._tensors)
         fresh = Model(
             self.graph, self._tensors, dtype=self.dtype, backend=self.backend, memory_budget=self._plan.memory_budget
         )
-        return self_check.check(fresh, vector)
+        result = self_check.check(fresh, vector)
+        self._check_file()
+        return result
 
-    def __reduce__(self):
-        tensors = {name: np.asarray(array) for name, array in self._tensors.items()}
+    def __reduce__(self) -> tuple[Any, ...]:
+        take = np.asarray if self._mapped is None else np.array
+        tensors = {name: take(array) for name, array in self._tensors.items()}
+        self._check_file()
         options = {
             "dtype": self.dtype,
             "backend": self.backend,
@@ -359,7 +421,7 @@ class Model:
         }
         return _restore, (graph_to_json(self.graph), tensors, options)
 
-    def check_vector(self, vector):
+    def check_vector(self, vector: fbl_file.Vector) -> None:
         """Raise FileFormatError if a self-check vector does not fit the model."""
         if len(vector.inputs) != len(self.graph.inputs):
             text = f"it has {len(vector.inputs)} inputs, the model {len(self.graph.inputs)}"
@@ -373,22 +435,29 @@ class Model:
                 f"its self-check vector has {len(vector.outputs)} outputs, the model {len(self.graph.outputs)}"
             )
 
-    def _run(self, arrays, batch_size, n_threads, update, cuts):
+    def _check_file(self) -> None:
+        """Raise FileFormatError if the arrays lie in a mapped file that was written into since."""
+        if self._mapped is not None:
+            self._mapped.check()
+
+    def _run(self, arrays: Any, batch_size: int, n_threads: int, update: Any, cuts: Any) -> Any:
         """`Plan.predict`, one call at a time where layers remember states."""
         if not self._plan.stateful:
             return self._plan.predict(arrays, batch_size, self._states, n_threads, update, cuts)
         with self._states_lock:
             return self._plan.predict(arrays, batch_size, self._states, n_threads, update, cuts)
 
-    def _pack(self, outputs):
+    def _pack(self, outputs: list[Any]) -> Predictions:
+        """The outputs as the Keras model gives them."""
+        self._check_file()
         if (keys := self.graph.output_keys) is not None:
             return dict(zip(keys, outputs))
         if (numbers := self.graph.output_nesting) is not None:
             return _nested(numbers, outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def _check_batch(self, rows, batch_size):
-        fixed = self.graph.inputs[0].shape[0] if self._plan.stateful else None
+    def _check_batch(self, rows: int, batch_size: int) -> None:
+        fixed = self.inputs[0].shape[0] if self._plan.stateful else None
         if fixed is not None and rows and (batch_size != fixed or rows % fixed):
             raise InputError(
                 f"layer {self._plan.stateful[0].name!r} is stateful with a batch size of {fixed}; got {rows} rows in "
@@ -398,36 +467,38 @@ class Model:
     # ---- texts and labels -------------------------------------------------------------------------------------------
 
     @property
-    def text(self):
-        if isinstance(self._text, (bytes, np.ndarray)):
+    def text(self) -> TextEncoder | None:
+        if isinstance(self._text, bytes):
             from .converted import text_and_labels
 
             self._text = text_and_labels.opened_text(self, self._text)
         return self._text
 
     @text.setter
-    def text(self, encoder):
+    def text(self, encoder: TextEncoder | None) -> None:
         from .converted import text_and_labels
 
         self._text = None if encoder is None else text_and_labels.checked_text(self, encoder)
 
     @property
-    def labels(self):
+    def labels(self) -> list[str] | None:
         return None if self._labels is None else list(self._labels)
 
     @labels.setter
-    def labels(self, labels):
+    def labels(self, labels: Sequence[str] | None) -> None:
         from .converted import text_and_labels
 
         self._labels = None if labels is None else text_and_labels.checked_labels(self, labels)
 
-    def _stored_text(self):
+    def _stored_text(self) -> bytes | None:
         """The text encoder as files hold it, JSON in bytes, or None; parsed only when it is asked for."""
-        if self._text is None or isinstance(self._text, (bytes, np.ndarray)):
-            return self._text if self._text is None else bytes(self._text)
+        if self._text is None or isinstance(self._text, bytes):
+            return self._text
         return self._text.to_json().encode()
 
-    def predict_text(self, texts, batch_size=None, n_threads=None):
+    def predict_text(
+        self, texts: Iterable[str], batch_size: int | None = None, n_threads: int | None = None
+    ) -> Predictions:
         """Compute the outputs for texts, which the model's `text` turns into its input.
 
         Parameters
@@ -453,7 +524,7 @@ class Model:
         return text_and_labels.predict_text(self, texts, batch_size, n_threads)
 
 
-def _nested(numbers, outputs):
+def _nested(numbers: list[Any], outputs: list[Any]) -> list[Any]:
     """The outputs in the lists of lists of their numbers."""
     return [_nested(item, outputs) if isinstance(item, list) else outputs[item] for item in numbers]
 
@@ -461,10 +532,10 @@ def _nested(numbers, outputs):
 class _Progress:
     """A progress line for long predictions, on a terminal only."""
 
-    def __init__(self, rows):
+    def __init__(self, rows: int) -> None:
         self.rows, self.start, self.live = rows, time.perf_counter(), sys.stderr.isatty()
 
-    def update(self, done):
+    def update(self, done: int) -> None:
         if not self.live:
             return
         seconds = time.perf_counter() - self.start
@@ -473,7 +544,7 @@ class _Progress:
         print(f"\r{done}/{self.rows} rows, {seconds:.1f} s, {left:.1f} s left ", end=end, file=sys.stderr, flush=True)
 
 
-def _restore(graph, tensors, options):
+def _restore(graph: dict[str, Any], tensors: dict[str, NDArray[Any]], options: dict[str, Any]) -> Model:
     try:
         return Model(graph_from_json(graph), tensors, **options)
     except (ImportError, RuntimeError):

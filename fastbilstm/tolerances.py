@@ -3,9 +3,15 @@
 Imports NumPy only. The rules are stated for `y` (ours) against `k` (Keras').
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 # float32: |y - k| <= RELATIVE * max(|k|, FLOOR * max|k| of that output), element by element.
 FLOAT32_RELATIVE = 1e-5
@@ -24,16 +30,28 @@ IMDB_PROBABILITY = 3e-5
 
 @dataclass(frozen=True)
 class Comparison:
-    """Outcome of `compare`: `ok`, the largest absolute error, that error over max|k|, where it is, and a sentence."""
+    """Outcome of `compare`.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether all elements are within the tolerance.
+    max_abs, max_rel : float
+        The largest absolute error, and that over max|k|.
+    where : tuple of int
+        The element of the largest error, or of the one that is furthest out of the tolerance.
+    message : str
+        The outcome in a sentence.
+    """
 
     ok: bool
     max_abs: float
     max_rel: float
-    where: tuple
+    where: tuple[int, ...]
     message: str
 
 
-def compare(y, k, dtype="float32"):
+def compare(y: ArrayLike, k: ArrayLike, dtype: Literal["float32", "float64"] = "float32") -> Comparison:
     """Compare an output with Keras' by the project's tolerance for `dtype`.
 
     Parameters

@@ -4,7 +4,7 @@
 
 Made from the layer registry (options, what is ignored), the golden cases (what was compared, with whom) and the engine
 (what runs a layer in those cases). LAYERS is the list of all layers of Keras 3 and tf_keras; `--check` compares the
-committed page instead of writing it, tests/test_docs.py does so, too.
+committed page instead of writing it, tests/project/test_docs.py does so, too.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "support.md"
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "material")]
 
 # Names of the layer classes in keras.layers 3.15 and tf_keras.layers 2.21 (tests compare it with what is installed).
 LAYERS = """

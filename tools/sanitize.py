@@ -15,17 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ROOT / "build" / "sanitize"
 # Tests at odd sizes of everything compiled.
-TESTS = (
-    "test_vector_kernels.py",
-    "test_vector_products.py",
-    "test_vector_arguments.py",
-    "test_engine.py",
-    "test_kernels.py",
-    "test_blas.py",
-    "test_activations.py",
-)
+TESTS = ("ext", "engine/test_plan.py", "engine/test_blas_layers.py")
 # The golden cases once for each instruction set: masks, merges, attention and every option, at small sizes.
-GOLDEN = ("test_golden.py", "-k", "test_golden_case and float32")
+GOLDEN = ("model/test_golden.py", "-k", "test_golden_case and float32")
 # detect_leaks=0: CPython and NumPy free much of what they hold only by ending. abort_on_error: pytest's fault handler
 # then prints which test it was.
 OPTIONS = {
@@ -111,7 +103,7 @@ def main(arguments):
             python(*pytest, ROOT / "tests" / GOLDEN[0], *GOLDEN[1:], *arguments, FASTBILSTM_ISA=isa).returncode
         )
     print("the kernels alone", flush=True)
-    driver = (*pytest, "-rs", ROOT / "tests" / "test_cross.py", "-k", "sanitizers")
+    driver = (*pytest, "-rs", ROOT / "tests" / "project" / "test_cross_compilers.py", "-k", "sanitizers")
     codes.append(subprocess.run([sys.executable, *map(str, driver)], cwd=BASE / "lib").returncode)
     print("sanitize: FAILED" if any(codes) else f"sanitize: nothing found ({', '.join(isas)})")
     return int(any(codes))

@@ -3,7 +3,7 @@
     python tools/seq2seq.py 31415 2718
 
 Encoder and decoder are models inside the trained one; `Model.part` takes them out, weights and all. The decoder is
-called with one token and the states that it gave at the step before. tools/train_seq2seq.py trains the model.
+called with one token and the states that it gave at the step before. tools/training/train_seq2seq.py trains the model.
 """
 
 import sys

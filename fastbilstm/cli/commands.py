@@ -32,6 +32,15 @@ def _add_source_options(parser, what="model"):
     )
 
 
+def _add_trust_option(parser, what="with --keras: "):
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help=f"{what}hand the Keras file itself to Keras, not what was read from it; this RUNS CODE from the file (a "
+        "Lambda, even behind --outputs): for files that you trust",
+    )
+
+
 def add_engine_options(parser):
     """The options of what computes."""
     parser.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
@@ -55,6 +64,7 @@ def add_convert_options(parser):
         action="store_true",
         help="record the self-check vector with the installed Keras or tf_keras (default: our float64 specification)",
     )
+    _add_trust_option(parser)
     texts = parser.add_argument_group("texts and labels, kept in the target")
     texts.add_argument(
         "--tokenizer",
@@ -81,6 +91,7 @@ def add_convert_options(parser):
 def run_convert(args):
     target = args.target or os.path.splitext(args.source)[0].removesuffix(".weights") + SUFFIX
     options = {"config": args.config, "outputs": _outputs(args), "overwrite": args.overwrite, "keras": args.keras}
+    options["trust"] = args.trust
     options |= {name: getattr(args, name) for name in ("tokenizer", "tokenizer_type", "num_words", "labels", "maxlen")}
     options |= {"padding": args.pad, "truncating": args.truncating, "remove": args.remove}
     model = convert(args.source, target, **options)
@@ -99,9 +110,10 @@ def run_inspect(args):
 
 
 def run_verify(args):
-    from ..report.verify import verify
+    from ..report.verify import verify  # saves time where it is not needed
 
-    report = verify(args.model, against=args.against, config=args.config, outputs=_outputs(args), dtype=args.dtype)
+    options = {name: getattr(args, name) for name in ("against", "config", "dtype", "trust")}
+    report = verify(args.model, outputs=_outputs(args), **options)
     print(report.text)
     return 0 if report.ok else 1
 
@@ -111,7 +123,7 @@ def run_predict(args):
 
 
 def run_report(args):
-    from ..report.report_file import run
+    from ..report.report_file import run  # saves time where it is not needed
 
     return run(args, _outputs(args))
 
@@ -139,6 +151,7 @@ def make_parser():
     )
     _add_source_options(sub)
     sub.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
+    _add_trust_option(sub, "")
     sub.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
     sub.set_defaults(run=run_verify)
 
@@ -152,6 +165,7 @@ def make_parser():
     _add_source_options(sub)
     sub.add_argument("-o", "--output", required=True, help="the page to write (.html)")
     sub.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
+    _add_trust_option(sub, "")
     sub.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     sub.add_argument("--seconds", type=float, default=20.0, help="for the timings together (default: 20)")
     add_engine_options(sub)
@@ -177,6 +191,9 @@ def run(function, args):
         return function(args)
     except (FastBiLSTMError, ImportError) as error:
         print(f"fastbilstm: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"fastbilstm: there is not enough memory ({error})", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("fastbilstm: interrupted", file=sys.stderr)

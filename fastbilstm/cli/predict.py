@@ -1,7 +1,7 @@
 """The command `fastbilstm predict`: files of rows or texts in, a file of answers out, in bounded memory.
 
-Reads chunks (`files`), scores them in threads or on Dask (`chunks`), writes them in order (`file_writers`) under a
-temporary name that an interrupted run leaves for --resume (`partial`).
+Reads chunks (`readers`), scores them in threads or on Dask (`loop`), writes them in order (`writers`) under a temporary
+name that an interrupted run leaves for --resume (`resumable_file`).
 """
 
 import functools
@@ -12,7 +12,9 @@ import time
 
 import numpy as np
 
+from .. import safe_files
 from .._version import __version__
+from ..checks import check_not_read, is_same_file
 from ..errors import FastBiLSTMError, InputError
 
 # Bad rows that are told one by one.
@@ -44,6 +46,13 @@ def add_options(parser):
     add("--input-format", choices=_FORMATS_IN, help="default: from the content and the suffix")
     add("--output-format", choices=_FORMATS_OUT, help="default: from the suffix")
     add("--delimiter", default=",", metavar="CHAR", help="between the fields of .csv (default: a comma)")
+    add(
+        "--escape-formulas",
+        action="store_true",
+        help="in .csv: an apostrophe before texts that begin with = + - @ TAB or CR and are no numbers; a spreadsheet "
+        "would run them as formulas, which may send its content away. For files with texts of others that somebody "
+        "opens in a spreadsheet; the texts are then no longer those of the input",
+    )
     add("--pad", choices=("pre", "post"), help="pad sequences at this end, as pad_sequences does; see --maxlen")
     add("--maxlen", type=int, metavar="N", help="timesteps that sequences are padded and cut to")
     add("--truncating", choices=("pre", "post"), default="pre", help="where longer sequences are cut (%(default)s)")
@@ -76,7 +85,7 @@ def run_predict(args, outputs):
 
 
 def _output_format(args):
-    from ..scoring.readers import SUFFIXES
+    from ..scoring.readers import SUFFIXES  # saves time where it is not needed
     from ..scoring.writers import FORMATS
 
     suffix = os.path.splitext(args.output)[1].lower()
@@ -86,27 +95,28 @@ def _output_format(args):
             f"{args.output}: the suffix {suffix!r} tells no format of an output; use .npy, .npz, .csv, .jsonl or "
             ".parquet, or --output-format"
         )
+    if args.escape_formulas and found != "csv":
+        raise InputError(f"--escape-formulas is for .csv; no spreadsheet computes texts of .{found}")
     if len(args.delimiter) != 1:
         raise InputError(f"--delimiter is {args.delimiter!r}; expected one character")
     return found
 
 
 def _check_paths(args):
-    folder = os.path.dirname(os.path.abspath(args.output))
-    if not os.path.isdir(folder):
-        raise InputError(f"{args.output}: the folder {folder} does not exist")
-    targets = [path for path in (args.output, args.errors) if path is not None]
-    for path in targets:
-        for source in (args.input, args.model):
-            if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
-                raise InputError(f"{path}: is read by this very command; write to another file")
+    for path in filter(None, (args.output, args.errors)):
+        folder = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(folder):
+            raise InputError(f"{path}: the folder {folder} does not exist")
+        check_not_read(path, _files_read(args))
     if args.errors is not None:
-        if os.path.abspath(args.errors) == os.path.abspath(args.output):
+        if is_same_file(args.errors, args.output):
             raise InputError(f"--errors {args.errors}: is the output; write the bad rows to another file")
-        if os.path.exists(args.errors) and not (args.overwrite or args.resume):
+        if os.path.lexists(args.errors) and not (args.overwrite or args.resume):
             raise InputError(f"{args.errors}: exists already; allow it with --overwrite or choose another")
-        if not os.path.isdir(os.path.dirname(os.path.abspath(args.errors))):
-            raise InputError(f"{args.errors}: its folder does not exist")
+
+
+def _files_read(args):
+    return [path for path in (args.input, args.model, args.config) if path is not None and os.path.isfile(path)]
 
 
 def _columns(args):
@@ -123,7 +133,7 @@ def _columns(args):
 
 
 def _predictor(args, outputs, columns, text):
-    from ..clusters.batch_predictor import BatchPredictor
+    from ..clusters.batch_predictor import BatchPredictor  # saves time where it is not needed
 
     padding = {"pad": args.pad, "maxlen": args.maxlen, "truncating": args.truncating}
     predictor = BatchPredictor(
@@ -153,7 +163,7 @@ def _predict_texts(args, outputs):
     found = predictor({"text": args.text})
     names = predictor.output_columns
     if predictor._labels:
-        from ..preprocessing import label_answers
+        from ..preprocessing import label_answers  # saves time where it is not needed
 
         for label, probability in zip(*label_answers(_rows(found[names[0]]), predictor._labels)):
             print(f"{label}\t{probability:.6g}")
@@ -172,9 +182,11 @@ class _Job:
     """One run over one input."""
 
     def __init__(self, args, outputs, output_format):
-        from ..scoring.loop import FileScores
+        from ..scoring.loop import FileScores  # saves time where it is not needed
 
         self.args, self.output_format = args, output_format
+        # What is loaded must be what the journal names.
+        self.known = {path: safe_files.identity(path) for path in _files_read(args) if path != args.input}
         self.predictor = _predictor(args, outputs, _columns(args), args.text_column)
         self.scores = FileScores(self.predictor, args.input, args.input_format, args.delimiter)
         self.reader, self.stateful = self.scores.reader, self.predictor.model._plan.stateful
@@ -186,12 +198,12 @@ class _Job:
 
     def identity(self):
         """What the bytes of the output depend on, in words."""
-        from ..engine.plan import vector_problem
+        from ..engine.plan import vector_problem  # saves time where it is not needed
         from ..scoring.resumable_file import file_identity
 
         isa = "none"
         if vector_problem() is None:
-            from .. import _kernels
+            from .. import _kernels  # not every build has it
 
             isa = str(_kernels.isa())
         args = self.args
@@ -201,26 +213,36 @@ class _Job:
             "model": file_identity(args.model, content=True),
             "input": file_identity(args.input),
         }
-        if args.config is not None and os.path.exists(args.config):
+        if args.config in self.known:
             found["file of --config"] = file_identity(args.config, content=True)
         options = ("columns", "text_column", "output_column", "delimiter", "pad", "maxlen", "truncating", "on_error")
-        for name in (*options, "batch_size", "dtype", "backend", "input_format", "errors", "outputs"):
+        options += ("batch_size", "dtype", "backend", "input_format", "errors", "outputs", "escape_formulas")
+        for name in options:
             found[f"option --{name.replace('_', '-')}"] = str(getattr(args, name))
+        for path, known in self.known.items():
+            if not safe_files.is_still(path, known):
+                raise InputError(f"{path}: was changed or replaced while it was read; begin anew")
         return {**found, "format of the output": self.output_format}
 
     def run(self):
-        from ..scoring.resumable_file import Partial
+        from ..scoring.resumable_file import Partial, PrefixDigest  # saves time where it is not needed
         from ..scoring.writers import make_writer
 
         args = self.args
-        writer = make_writer(self.output_format, self.predictor, args.output, self.reader.keeps, args.delimiter)
-        parts = writer.parts + (args.errors is not None)
-        partial = Partial(args.output, self.identity(), parts, args.resume, args.overwrite)
-        self.rows, self.bad = 0, {"count": 0, "first": []}
+        options = {"delimiter": args.delimiter, "escape_formulas": args.escape_formulas}
+        writer = make_writer(self.output_format, self.predictor, args.output, self.reader.keeps, **options)
+        others = {} if args.errors is None else {writer.parts: args.errors}
+        flags = {"resume": args.resume, "overwrite": args.overwrite, "sources": _files_read(args)}
+        read, self.rows, self.bad = PrefixDigest(args.input), 0, {"count": 0, "first": []}
+        partial = Partial(args.output, self.identity(), writer.parts + len(others), others, **flags)
         if partial.done is not None:
             self.rows, self.bad, writer.state = (partial.done[key] for key in ("rows", "bad", "writer"))
-            if not args.quiet:
-                print(f"fastbilstm: going on after {self.rows:,} rows", file=sys.stderr)
+            if partial.finished:
+                self._tell(f"all {self.rows:,} rows were done; {args.output} is complete")
+                self._tell_bad()
+                return 0
+            self._check_read(partial, read)
+            self._tell(f"going on after {self.rows:,} rows")
         progress = _Progress(self.reader, self.rows, args.quiet)
         try:
             # Nothing that is needed later is remembered: each chunk is written before the next result is taken.
@@ -228,15 +250,18 @@ class _Job:
                 pieces = writer.encode(chunk)
                 partial.append(pieces if args.errors is None else [*pieces, self._errors(chunk)])
                 self._note(chunk)
-                partial.checkpoint({"rows": self.rows, "bad": self.bad, "writer": writer.state})
+                state = {"rows": self.rows, "bad": self.bad, "writer": writer.state}
+                partial.checkpoint({**state, "read": [chunk.read, read.of(chunk.read)]})
                 progress.update(self.rows)
             if self.rows and self.bad["count"] == self.rows:
                 raise InputError(f"none of the {self.rows:,} rows has an answer; {self.bad['first'][0]}")
-            others = [] if args.errors is None else [(parts - 1, args.errors)]
-            partial.finish(writer.assemble, others)
+            partial.finish(writer.assemble)
         except KeyboardInterrupt:
             progress.end()
             return self._interrupted(partial)
+        except MemoryError as error:
+            progress.end()
+            self._out_of_memory(partial, error)
         except FastBiLSTMError as error:
             progress.end()
             # The rows done are of use after a full disk, not after a bad row.
@@ -248,6 +273,8 @@ class _Job:
         except BaseException:
             partial.discard()
             raise
+        finally:
+            read.close()
         progress.end(self.rows)
         self._tell_bad()
         return 0
@@ -273,12 +300,42 @@ class _Job:
             lines.append(json.dumps({"row": chunk.start + row, **line, "reason": chunk.bad[row]}) + "\n")
         return "".join(lines).encode()
 
-    def _interrupted(self, partial):
+    def _tell(self, text):
+        if not self.args.quiet:
+            print(f"fastbilstm: {text}", file=sys.stderr)
+
+    def _check_read(self, partial, digest):
+        """Refuse to go on if the rows that the interrupted run read are others in the input of today."""
+        size, expected = partial.done["read"]
+        try:
+            if digest.of(size) != expected:
+                raise InputError(
+                    f"{self.args.input}: --resume: its first {size:,} bytes are others than the interrupted run read; "
+                    "start anew with --overwrite"
+                )
+        except BaseException:
+            partial.close()
+            digest.close()
+            raise
+
+    def _keep_rows(self, partial):
+        """Leave the rows done for --resume; False if there are none, or none to go on with."""
         if not self.rows or self.stateful:
             partial.discard()
-            raise KeyboardInterrupt
+            return False
         partial.sync()
         partial.close()
+        return True
+
+    def _out_of_memory(self, partial, error):
+        text = f"{self.args.input}: the memory did not suffice after {self.rows:,} rows; fewer --threads need less"
+        if self._keep_rows(partial):
+            text += f"; the rows done are in {partial.paths[0]}: go on with --resume, or delete it"
+        raise FastBiLSTMError(text) from error
+
+    def _interrupted(self, partial):
+        if not self._keep_rows(partial):
+            raise KeyboardInterrupt
         print(
             f"fastbilstm: interrupted after {self.rows:,} rows, which are in {partial.paths[0]}; go on with --resume",
             file=sys.stderr,

@@ -3,13 +3,35 @@
 It is what `fastbilstm predict`, Dask, Ray Data's `map_batches` and Spark's `mapInArrow` call. Imports NumPy.
 """
 
+from __future__ import annotations
+
 import os
 import threading
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InputError
 from ..loading import load
 from ..model import Model
 from ..scoring.column_scorer import ColumnScorer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypedDict
+
+    from typing_extensions import Unpack
+
+    from ..scoring.column_scorer import Columns
+
+    class LoadOptions(TypedDict, total=False):
+        """The options of `load` that a BatchPredictor takes."""
+
+        config: dict[str, Any] | str | os.PathLike[str] | None
+        outputs: str | Sequence[str] | None
+        dtype: Literal["float32", "float64"] | None
+        backend: Literal["auto", "vector", "blas", "numpy"]
+        memory_budget: int | None
+        check: bool
+
 
 _LOAD_OPTIONS = {"config", "outputs", "dtype", "backend", "memory_budget", "check"}
 
@@ -20,29 +42,38 @@ class BatchPredictor(ColumnScorer):
     Parameters
     ----------
     model : str, PathLike or Model
-        A file as `fastbilstm.load` takes it, loaded once in each process when the first batch comes (converted files
-        are memory-mapped), or a Model, which is pickled whole.
+        A file as `fastbilstm.load` takes it, loaded once in each process when the first batch comes (processes share
+        the pages of large converted files), or a Model, which is pickled whole.
     columns, text, output, batch_size, n_threads, on_error, pad, maxlen, truncating
         See `ColumnScorer`.
     **load_options
         `config`, `outputs`, `dtype`, `backend`, `memory_budget`, `check` of `fastbilstm.load`.
+
+    Attributes
+    ----------
+    load_options : dict
+        Those that were given.
+    source, bad_rows, in_order, model, output_columns
+        See `ColumnScorer`.
     """
+
+    load_options: LoadOptions
 
     def __init__(
         self,
-        model,
+        model: str | os.PathLike[str] | Model,
         *,
-        columns=None,
-        text=None,
-        output="prediction",
-        batch_size=None,
-        n_threads=None,
-        on_error="stop",
-        pad=None,
-        maxlen=None,
-        truncating="pre",
-        **load_options,
-    ):
+        columns: Columns | None = None,
+        text: str | None = None,
+        output: str = "prediction",
+        batch_size: int | None = None,
+        n_threads: int | None = None,
+        on_error: Literal["stop", "skip", "null"] = "stop",
+        pad: Literal["pre", "post"] | None = None,
+        maxlen: int | None = None,
+        truncating: Literal["pre", "post"] = "pre",
+        **load_options: Unpack[LoadOptions],
+    ) -> None:
         unknown = sorted(set(load_options) - _LOAD_OPTIONS)
         if unknown:
             raise TypeError(
@@ -67,29 +98,62 @@ class BatchPredictor(ColumnScorer):
         )
         self.load_options = load_options
 
-    def __getstate__(self):
+    @property
+    def model(self) -> Model:
+        """The Model, loaded and checked against the options when it is first asked for."""
+        model: Model = super().model
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_model": None, "bad_rows": []}
 
-    def __dask_tokenize__(self):
+    def __dask_tokenize__(self) -> Any:
         """What Dask names tasks by: the options, and the state of the file or the Model."""
         from dask.base import normalize_token  # an optional package
 
         stamp = None if isinstance(self.source, Model) else _stamp(self.source)
         return normalize_token((type(self).__name__, stamp, self.__getstate__()))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<fastbilstm.BatchPredictor of {self.source}>"
 
-    def _open(self):
+    def _open(self) -> Model:
         return self.source if isinstance(self.source, Model) else _load_once(self.source, self.load_options)
 
 
 # ---- models of this process ------------------------------------------------------------------------------------------
 
-_models, _models_lock = {}, threading.Lock()
+# Models that are kept, the least recently used first. A model may take gigabytes, and few processes serve many.
+_KEPT = 4
 
 
-def _stamp(path):
+class _Entry:
+    """The model of a file in one state; it is loaded under the lock of the entry, which others of the file wait for."""
+
+    def __init__(self, stamp: tuple[int, int, int] | None) -> None:
+        self.stamp, self.lock = stamp, threading.Lock()
+        self.model: Model | None = None
+
+
+_entries: dict[tuple[str, str], _Entry] = {}
+_entries_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """In the child no other thread goes on: locks are free, and what was being loaded is loaded anew."""
+    global _entries, _entries_lock
+    kept, _entries, _entries_lock = _entries, {}, threading.Lock()
+    for key, entry in kept.items():
+        if entry.model is not None:
+            _entries[key] = fresh = _Entry(entry.stamp)
+            fresh.model = entry.model
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
     """What changes when a file is replaced."""
     try:
         state = os.stat(path)
@@ -98,11 +162,17 @@ def _stamp(path):
         return None  # load tells what is wrong
 
 
-def _load_once(path, options):
-    """The model of a file, loaded once a process as long as the file stays the same."""
+def _load_once(path: str, options: LoadOptions) -> Model:
+    """The model of a file, loaded once a process as long as the file stays the same and is among the last used."""
     stamp, key = _stamp(path), (path, repr(sorted(options.items())))
-    with _models_lock:
-        known = _models.get(key)
-        if known is None or known[0] != stamp:
-            _models[key] = known = (stamp, load(path, **options))
-        return known[1]
+    with _entries_lock:
+        for other in [other for other, entry in _entries.items() if other[0] == path and entry.stamp != stamp]:
+            del _entries[other]
+        entry = _entries.pop(key, None) or _Entry(stamp)
+        _entries[key] = entry
+        while len(_entries) > _KEPT:
+            del _entries[next(iter(_entries))]
+    with entry.lock:
+        if entry.model is None:
+            entry.model = load(path, **options)
+        return entry.model

@@ -3,6 +3,8 @@
 Imports NumPy and this package; Dask is imported where it is used.
 """
 
+from __future__ import annotations
+
 import collections
 import hashlib
 import importlib
@@ -10,6 +12,7 @@ import json
 import logging
 import pickle
 import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +20,10 @@ from ..errors import FastBiLSTMError, FileFormatError, MissingExtraError
 from ..graph import graph_to_json
 from ..model import Model
 from .batch_predictor import BatchPredictor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import NoReturn
 
 # Times that a chunk is tried again after an error that is not ours (a disk that is away for a moment, say). Chunks of a
 # lost worker are the scheduler's business: it gives them to others, `distributed.scheduler.allowed-failures` times.
@@ -26,7 +33,7 @@ RETRIES = 2
 _CONNECT_TIMEOUT, _LOOK, _WORKER_TIMEOUT = 10, 5, 60
 
 
-def import_dask(name):
+def import_dask(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -40,20 +47,20 @@ class WorkerPredictor(BatchPredictor):
     the answers of two models.
     """
 
-    def __init__(self, predictor, n_threads):
+    def __init__(self, predictor: BatchPredictor, n_threads: int) -> None:
         self.__dict__.update(predictor.__getstate__())
         self.in_order, self.digest = False, None
         self.n_threads = n_threads if self.n_threads is None else self.n_threads
         digest = _digest(self.model)
         self.digest = None if isinstance(self.source, Model) else digest
 
-    def _check_model(self, model):
+    def _check_model(self, model: Model) -> None:
         super()._check_model(model)
         if self.digest not in (None, _digest(model)):
             raise FileFormatError(f"{self.source}: holds another model than the file of this name where the job began")
 
 
-def _digest(model):
+def _digest(model: Model) -> str:
     """SHA-256 of all that a model computes with."""
     text = getattr(model, "text", None)
     head = [graph_to_json(model.graph), getattr(model, "labels", None), text and text.to_json()]
@@ -65,7 +72,7 @@ def _digest(model):
     return digest.hexdigest()
 
 
-def predict_chunks(predictor, chunks, address):
+def predict_chunks(predictor: Callable[[Any], Any], chunks: Iterable[Any], address: str) -> Iterator[Any]:
     """Run a predictor over chunks on the workers of a Dask scheduler; the results come in the order of the chunks.
 
     What `fastbilstm predict --dask ADDRESS` runs. Two chunks for each thread of the workers are under way, no more: a
@@ -97,7 +104,7 @@ def predict_chunks(predictor, chunks, address):
     if isinstance(predictor, BatchPredictor):
         predictor = WorkerPredictor(predictor, 1)
     cluster = _Cluster(address)
-    waiting = collections.deque()
+    waiting: collections.deque[tuple[int, Any]] = collections.deque()
     try:
         # A task like any other: workers hand its result on, and the scheduler repeats it if it is lost with them.
         shared = cluster.submit(pickle.loads, _dumps(predictor))
@@ -112,11 +119,11 @@ def predict_chunks(predictor, chunks, address):
         cluster.close([future for _, future in waiting])
 
 
-def _dumps(value):
+def _dumps(value: Any) -> Any:
     return import_dask("cloudpickle").dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def _run_chunk(predictor, chunk):
+def _run_chunk(predictor: Callable[[Any], Any], chunk: bytes) -> tuple[Any, Exception | None]:
     """On a worker: (result, None), or (None, an error that is no use trying again)."""
     try:
         return predictor(pickle.loads(chunk)), None
@@ -124,7 +131,7 @@ def _run_chunk(predictor, chunk):
         return None, naming_worker(error)
 
 
-def naming_worker(error):
+def naming_worker(error: Exception) -> Exception:
     """Errors about files and packages name the machine: the same call may work elsewhere."""
     worker = importlib.import_module("distributed.worker")
     try:
@@ -132,7 +139,8 @@ def naming_worker(error):
     except ValueError:  # no worker: another of Dask's schedulers runs the task
         return error
     if isinstance(error, FileFormatError):
-        return FileFormatError(f"on the Dask worker {address}: {error} (every worker reads the model from its file)")
+        text = f"on the Dask worker {address}: {error} (every worker reads the model from its file)"
+        return type(error)(text, *error.args[1:])
     if isinstance(error, MissingExtraError):
         return MissingExtraError(error.package, error.extra, f"on the Dask worker {address}: {error.purpose}")
     return error
@@ -141,7 +149,7 @@ def naming_worker(error):
 class _Cluster:
     """A client of a scheduler whose errors say what to do."""
 
-    def __init__(self, address):
+    def __init__(self, address: str) -> None:
         distributed = import_dask("distributed")
         self.address, self.timeouts = address, (distributed.TimeoutError, TimeoutError)
         try:
@@ -151,18 +159,18 @@ class _Cluster:
                 f"Dask scheduler {address!r} cannot be reached ({error}); expected tcp://host:port of a running one"
             ) from error
 
-    def submit(self, function, *args):
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         try:
             return self.client.submit(function, *args, pure=False, retries=RETRIES)
         except Exception as error:
             self.fail("a task cannot be sent", error)
 
-    def threads(self):
+    def threads(self) -> int:
         """Threads of all workers; waits for a worker where there is none."""
         end = time.monotonic() + _WORKER_TIMEOUT
         while True:
             try:
-                threads = sum(self.client.nthreads().values())
+                threads: int = sum(self.client.nthreads().values())
             except Exception as error:
                 self.fail("does not answer", error)
             if threads:
@@ -171,7 +179,7 @@ class _Cluster:
                 raise FastBiLSTMError(f"Dask scheduler {self.address!r} had no worker for {_WORKER_TIMEOUT} seconds")
             time.sleep(0.1)
 
-    def result(self, number, future):
+    def result(self, number: int, future: Any) -> Any:
         """The result of a chunk; raises what the predictor raised."""
         while True:
             try:
@@ -187,7 +195,7 @@ class _Cluster:
             raise error
         return result
 
-    def fail(self, what, error):
+    def fail(self, what: str, error: Exception) -> NoReturn:
         """Raise an error of Dask or a machine as one of ours; the cause, an OSError, says that rows done are good."""
         told = str(error).strip().rstrip(".")
         raise FastBiLSTMError(
@@ -195,7 +203,7 @@ class _Cluster:
             "need this fastbilstm, and memory for two chunks a thread"
         ) from ConnectionError(repr(error))
 
-    def close(self, futures):
+    def close(self, futures: list[Any]) -> None:
         """Cancel what nobody waits for, and leave."""
         log = logging.getLogger("distributed.client")
         level = log.level

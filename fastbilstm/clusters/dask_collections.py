@@ -3,9 +3,13 @@
 Imports NumPy and this package; Dask is imported where it is used. Each worker loads a model once.
 """
 
+from __future__ import annotations
+
 import copy
 import itertools
+import os
 import sys
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -16,13 +20,71 @@ from ..scoring.column_scorer import padding_options, text_method
 from .batch_predictor import BatchPredictor
 from .dask_chunks import WorkerPredictor, import_dask, naming_worker, predict_chunks
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dask.array import Array
+    from dask.bag import Bag
+    from dask.dataframe import DataFrame
+    from numpy.typing import NDArray
+    from typing_extensions import Unpack
+
+    from ..model import Model
+    from ..scoring.column_scorer import ColumnOptions
+    from .batch_predictor import LoadOptions
+
+    class PredictOptions(ColumnOptions, LoadOptions, total=False):
+        """The options of `predict`."""
+
+        batch_size: int | None
+        pad: Literal["pre", "post"] | None
+        maxlen: int | None
+        truncating: Literal["pre", "post"]
+
+
 __all__ = ["predict", "predict_chunks"]
 
 # Sizes tried for free axes of a model, to see what dtypes it gives.
 _FREE_SIZES = (12, *range(1, 9))
 
 
-def predict(model, collection, *, n_threads=1, **options):
+@overload
+def predict(
+    model: str | os.PathLike[str] | Model | BatchPredictor,
+    collection: DataFrame,
+    *,
+    n_threads: int = 1,
+    **options: Unpack[PredictOptions],
+) -> DataFrame: ...
+
+
+@overload
+def predict(
+    model: str | os.PathLike[str] | Model | BatchPredictor,
+    collection: Bag,
+    *,
+    n_threads: int = 1,
+    **options: Unpack[PredictOptions],
+) -> Bag: ...
+
+
+@overload
+def predict(
+    model: str | os.PathLike[str] | Model | BatchPredictor,
+    collection: Array | list[Array] | tuple[Array, ...] | dict[str, Array],
+    *,
+    n_threads: int = 1,
+    **options: Unpack[PredictOptions],
+) -> Array | Any: ...
+
+
+def predict(
+    model: str | os.PathLike[str] | Model | BatchPredictor,
+    collection: Any,
+    *,
+    n_threads: int = 1,
+    **options: Unpack[PredictOptions],
+) -> Any:
     """Score a Dask collection: lazily, partition by partition, on whatever runs Dask.
 
     Parameters
@@ -84,13 +146,13 @@ def predict(model, collection, *, n_threads=1, **options):
     raise _wrong_type(collection)
 
 
-def _is(collection, module, name):
+def _is(collection: Any, module: str, name: str) -> bool:
     """Whether this is one of Dask's collections; none exists before its module is imported."""
-    module = sys.modules.get(f"dask.{module}")
-    return module is not None and isinstance(collection, getattr(module, name))
+    found = sys.modules.get(f"dask.{module}")
+    return found is not None and isinstance(collection, getattr(found, name))
 
 
-def _wrong_type(collection):
+def _wrong_type(collection: Any) -> TypeError:
     kind = type(collection)
     return TypeError(
         f"the collection is of type {kind.__module__}.{kind.__qualname__}; expected a dask DataFrame, Bag or Array, or "
@@ -98,14 +160,14 @@ def _wrong_type(collection):
     )
 
 
-def _score(predictor, chunk, where):
+def _score(predictor: BatchPredictor, chunk: Chunk, where: str) -> Chunk:
     """On a worker: the answers of a partition; errors and warnings say where its rows are."""
     try:
         done = predictor(chunk)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
     except (FileFormatError, MissingExtraError) as error:
         raise naming_worker(error) from error
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     if done.bad:
         text = f"{where}: {len(done.bad)} of {done.rows} rows have no answer"
         text += f"; {done.place(min(done.bad))}: {done.bad[min(done.bad)]}"
@@ -114,7 +176,7 @@ def _score(predictor, chunk, where):
     return done
 
 
-def _frame(predictor, shared, collection):
+def _frame(predictor: BatchPredictor, shared: Any, collection: Any) -> Any:
     meta = collection._meta
     predictor.check_columns(list(meta.columns))
     shapes = [columns.shape_of(predictor.model, k) for k in range(len(predictor.model.outputs))]
@@ -125,13 +187,15 @@ def _frame(predictor, shared, collection):
     return collection.map_partitions(_frame_partition, shared, meta.dtypes[names].to_dict(), meta=meta)
 
 
-def _frame_partition(frame, predictor, dtypes, partition_info=None):
+def _frame_partition(
+    frame: Any, predictor: BatchPredictor, dtypes: dict[str, Any], partition_info: dict[str, Any] | None = None
+) -> Any:
     where = f"partition {partition_info['number'] if partition_info else 0} (its rows counted from 0)"
     done = _score(predictor, Chunk(0, len(frame), frame), where)
     return predictor.extend(frame, done).astype(dtypes)
 
 
-def _dtypes(predictor):
+def _dtypes(predictor: BatchPredictor) -> list[np.dtype[Any]]:
     """The dtype of each output, as a run without rows tells it; floats where whole numbers could be null."""
     model, first = predictor.model, None
     kinds = [object if given.dtype == "string" else given.dtype for given in model.inputs]
@@ -144,19 +208,20 @@ def _dtypes(predictor):
             first = first or error
             continue
         return [_nullable(predictor, y.dtype) for y in columns.output_list(model, result)]
+    assert first is not None  # there are sizes to try
     raise first
 
 
-def _nullable(predictor, dtype):
+def _nullable(predictor: BatchPredictor, dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float64) if predictor.on_error == "null" and dtype.kind in "biu" else dtype
 
 
-def _bag(shared, collection):
+def _bag(shared: Any, collection: Any) -> Any:
     numbers = import_dask("dask.bag").from_sequence(range(collection.npartitions), partition_size=1)
     return collection.map_partitions(_bag_partition, numbers, shared)
 
 
-def _bag_partition(rows, number, predictor):
+def _bag_partition(rows: Iterable[Any], number: Iterable[int], predictor: BatchPredictor) -> list[Any]:
     rows, where = list(rows), f"partition {next(iter(number))} (its rows counted from 0)"
     kinds = {dict if isinstance(row, dict) else str if isinstance(row, str) else list for row in rows}
     if len(kinds) > 1:
@@ -177,9 +242,8 @@ def _bag_partition(rows, number, predictor):
         predictor = _one_column(predictor, "text" if kind is str else single.name, kind is str)
         batch = {predictor.text or predictor.columns: rows}
     done = _score(predictor, Chunk(0, len(rows), batch), where)
-    answers = [
-        [_plain(y, row in done.bad) for row, y in enumerate(done.outputs[name])] for name in predictor.output_columns
-    ]
+    outputs = done.outputs or {}
+    answers = [[_plain(y, row in done.bad) for row, y in enumerate(outputs[name])] for name in predictor.output_columns]
     found = [dict(zip(predictor.output_columns, values)) for values in zip(*answers)]
     if kind is dict:
         found = [{**row, **answer} for row, answer in zip(rows, found)]
@@ -190,12 +254,12 @@ def _bag_partition(rows, number, predictor):
     return found
 
 
-def _plain(value, bad):
+def _plain(value: Any, bad: bool) -> Any:
     """An answer as a Python number, text or list; None for a row without."""
     return None if bad else value.tolist() if hasattr(value, "tolist") else value
 
 
-def _one_column(predictor, name, text):
+def _one_column(predictor: BatchPredictor, name: str, text: bool) -> BatchPredictor:
     """The predictor for values that have no column: texts, or what the one input of the model takes."""
     if len(predictor.model.inputs) > 1:
         given = ", ".join(repr(given.name) for given in predictor.model.inputs)
@@ -207,7 +271,7 @@ def _one_column(predictor, name, text):
     return predictor
 
 
-def _arrays(predictor, shared, given):
+def _arrays(predictor: BatchPredictor, shared: Any, given: Any) -> Any:
     da = import_dask("dask.array")
     model, inputs = predictor.model, [i.name for i in predictor.model.inputs]
     if predictor.on_error == "skip":
@@ -239,17 +303,20 @@ def _arrays(predictor, shared, given):
     blocks = da.blockwise(_block, (0,), shared, None, outputs, None, text, None, *operands, **plain)
     found = []
     for number, (shape, dtype) in enumerate(outputs):
-        options = {"chunks": (rows, *((size,) for size in shape)), "new_axis": list(range(1, 1 + len(shape))) or None}
+        options: dict[str, Any] = {
+            "chunks": (rows, *((size,) for size in shape)),
+            "new_axis": list(range(1, 1 + len(shape))) or None,
+        }
         options |= {"dtype": dtype, "meta": np.empty((0,) * (1 + len(shape)), dtype)}
         found.append(blocks.map_blocks(_take_output, number, **options))
     return model._pack(found)
 
 
-def _quoted(names):
+def _quoted(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
 
 
-def _aligned(given, names):
+def _aligned(given: Sequence[Any], names: Sequence[str]) -> list[Any]:
     """Arrays in blocks of whole rows, the same rows in each."""
     arrays = []
     for array, name in zip(given, names):
@@ -267,7 +334,9 @@ def _aligned(given, names):
     return arrays
 
 
-def _array_outputs(predictor, given, text):
+def _array_outputs(
+    predictor: BatchPredictor, given: Sequence[Any], text: bool
+) -> list[tuple[tuple[Any, ...], np.dtype[Any]]]:
     """(shape of a row, dtype) of each output; raises InputError if the rows do not fit the model."""
     model = predictor.model
     if text:
@@ -284,7 +353,9 @@ def _array_outputs(predictor, given, text):
     return [(y.shape[1:], _nullable(predictor, y.dtype)) for y in result]
 
 
-def _block(predictor, outputs, text, *operands):
+def _block(
+    predictor: BatchPredictor, outputs: Sequence[tuple[tuple[Any, ...], np.dtype[Any]]], text: bool, *operands: Any
+) -> list[NDArray[Any]]:
     *arrays, place = operands
     number, start, last = place[0].tolist()
     where = f"block {number} ({'its rows counted from 0' if start < 0 else f'rows {start} to {last} of the Array'})"
@@ -294,12 +365,12 @@ def _block(predictor, outputs, text, *operands):
     rows = len(arrays[0])
     done = _score(predictor, Chunk(max(start, 0), rows, dict(zip(names, arrays))), where)
     found = []
-    for (shape, dtype), y in zip(outputs, done.outputs.values()):
+    for (shape, dtype), y in zip(outputs, (done.outputs or {}).values()):
         # Of no row the size of free axes is not known.
         empty = len(done.bad) == rows
         found.append(np.full((rows, *shape), np.nan, dtype) if empty else np.reshape(y, (rows, *shape)).astype(dtype))
     return found
 
 
-def _take_output(block, number):
+def _take_output(block: Sequence[Any], number: int) -> Any:
     return block[number]

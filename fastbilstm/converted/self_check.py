@@ -1,7 +1,10 @@
 """The self-check vector of a converted model: inputs, outputs and what computed them. Imports NumPy only."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,8 +16,16 @@ from ..layers.core import Masking
 from ..layers.lookup import Lookup
 from ..layers.multihead import MultiHeadAttention
 from ..layers.text import TextVectorization
-from ..tolerances import compare
+from ..tolerances import Comparison, compare
 from .fbl_file import Vector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..engine.plan import Plan
+    from ..graph import Graph
 
 SPECIFICATION, ROUNDED = "fastbilstm-spec-float64", "fastbilstm-spec-float32"
 # Sizes tried for free axes: one that shows padding, then small ones, for axes that must agree with a fixed one.
@@ -26,17 +37,27 @@ MAX_INPUT = 50_000_000
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome of `check`: `ok`, `computed_by`, and one Comparison for each output."""
+    """Outcome of `check`.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether all outputs are within the tolerance; the truth of the object, too.
+    computed_by : str
+        What the expected numbers came from; see `Vector`.
+    comparisons : tuple of Comparison
+        One for each output.
+    """
 
     ok: bool
     computed_by: str
-    comparisons: tuple
+    comparisons: tuple[Comparison, ...]
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.ok
 
     @property
-    def message(self):
+    def message(self) -> str:
         """The outcome in a sentence; a vector of our own specification proves consistency only."""
         worst = max(self.comparisons, key=lambda c: c.max_abs, default=None)
         detail = worst.message if worst is not None else "no output"
@@ -45,7 +66,15 @@ class Check:
         return f"{'ok' if self.ok else 'MISMATCH'} against {self.computed_by}: {detail}"
 
 
-def _make_inputs(graph, id_limits, mask_values, free, padded=True, readers=(), rows=_ROWS):
+def _make_inputs(
+    graph: Graph,
+    id_limits: Sequence[int | None],
+    mask_values: Sequence[float],
+    free: int,
+    padded: bool = True,
+    readers: Sequence[Any] = (),
+    rows: int = _ROWS,
+) -> list[NDArray[Any]]:
     """Random inputs that fit a graph (fixed seed): ids in range, floats N(0, 1), and rows with padding.
 
     Axes of free size get the size `free`.
@@ -58,9 +87,11 @@ def _make_inputs(graph, id_limits, mask_values, free, padded=True, readers=(), r
     """
     rng = np.random.default_rng(0)
     arrays = []
-    batch = next((i.shape[0] for i in graph.inputs if i.shape[0]), rows)
-    for number, (given, limit) in enumerate(zip(graph.inputs, id_limits)):
-        shape = (batch, *(free if size is None else size for size in given.shape[1:]))
+    shapes = [given.shape or () for given in graph.inputs]
+    batch = next((sizes[0] for sizes in shapes if sizes[0]), rows)
+    array: NDArray[Any]
+    for number, (given, sizes, limit) in enumerate(zip(graph.inputs, shapes, id_limits)):
+        shape = (batch, *(free if size is None else size for size in sizes[1:]))
         if math.prod(shape) > MAX_INPUT:
             raise FileFormatError(f"input {given.name!r} has shape {given.shape}: too large for a self-check vector")
         tokens = readers[number].table().tokens if readers and readers[number] else []
@@ -88,7 +119,9 @@ def _make_inputs(graph, id_limits, mask_values, free, padded=True, readers=(), r
     return arrays
 
 
-def _phrases(rng, shape, tokens, longest):
+def _phrases(
+    rng: np.random.Generator, shape: tuple[int, ...], tokens: list[bytes], longest: int
+) -> NDArray[np.object_]:
     """Phrases of up to `longest` words of a vocabulary."""
     tokens = [token for token in tokens if b"\0" not in token] or [b"word"]
     count = int(np.prod(shape))
@@ -98,12 +131,12 @@ def _phrases(rng, shape, tokens, longest):
     return strings.reshape(shape)
 
 
-def _lookups(network):
+def _lookups(network: Functional) -> list[Any]:
     """For each input a lookup layer that reads it directly, here or in a model inside; None if there is none."""
     found = [None] * len(network.graph.inputs)
     for node in network.graph.nodes:
         layer = network.inner[node.layer]
-        readers = (layer,) if isinstance(layer, Lookup) and not getattr(layer, "invert", False) else ()
+        readers: Sequence[Any] = (layer,) if isinstance(layer, Lookup) and not getattr(layer, "invert", False) else ()
         if isinstance(layer, Functional):
             readers = _lookups(layer)
         for ref, reader in zip(flatten_refs(node.args), readers):
@@ -112,13 +145,13 @@ def _lookups(network):
     return found
 
 
-def _is_unsteady_where_masked(plan):
+def _is_unsteady_where_masked(plan: Plan) -> bool:
     """tf.keras takes 1e9 off masked scores: where a query has no key at all, float32 loses what float64 keeps."""
     found = (layer for layer in planning.layers_of(plan.network) if isinstance(layer, MultiHeadAttention))
     return any(not layer.version.is_keras3 and not layer.softmax_robust_masking for layer in found)
 
 
-def made_inputs(plan, rows=_ROWS, sizes=_FREE_SIZES):
+def made_inputs(plan: Plan, rows: int = _ROWS, sizes: Sequence[int] = _FREE_SIZES) -> Iterator[list[NDArray[Any]]]:
     """Yield candidates for inputs of a compiled model, lists of arrays of `rows` rows (or the fixed batch size).
 
     `sizes` are tried for free axes, one after another. Not every candidate fits every model: the model says.
@@ -132,14 +165,20 @@ def made_inputs(plan, rows=_ROWS, sizes=_FREE_SIZES):
         yield [a if a.dtype == object else np.abs(np.rint(a)) % 2 for a in inputs]
 
 
-def make(graph, tensors, rows=_ROWS, sizes=_FREE_SIZES, exact=False):
+def make(
+    graph: Graph,
+    tensors: Mapping[str, NDArray[Any]],
+    rows: int = _ROWS,
+    sizes: Sequence[int] = _FREE_SIZES,
+    exact: bool = False,
+) -> Vector:
     """Make a vector with the outputs of the specification in float64; InputError if no made-up input fits.
 
     Unless `exact`, in float32 where that is the model's dtype and gives other answers: a mask of a value that float32
     does not hold, say.
     """
     plan = planning.compile(graph, tensors, "float64", "numpy")
-    first_error = None
+    first_error: InputError | None = None
     for inputs in made_inputs(plan, rows, sizes):
         try:
             outputs = plan.run(inputs, {})
@@ -151,12 +190,15 @@ def make(graph, tensors, rows=_ROWS, sizes=_FREE_SIZES, exact=False):
             if not all(compare(y, k).ok for y, k in zip(rounded, outputs)):
                 return Vector(tuple(inputs), tuple(rounded), ROUNDED)
         return Vector(tuple(inputs), tuple(outputs), SPECIFICATION)
+    assert first_error is not None  # there is a candidate for each size
     raise first_error
 
 
-def check(model, vector):
+def check(model: Any, vector: Vector) -> Check:
     """Run a vector through a model and compare by the project's tolerance for the model's dtype."""
     outputs = model._plan.run(list(vector.inputs), {})
-    dtype = model.dtype if vector.outputs and vector.outputs[0].dtype == np.float64 else "float32"
+    dtype: Literal["float32", "float64"] = (
+        model.dtype if vector.outputs and vector.outputs[0].dtype == np.float64 else "float32"
+    )
     found = tuple(compare(y, k, dtype) for y, k in zip(outputs, vector.outputs))
     return Check(all(c.ok for c in found) and len(outputs) == len(vector.outputs), vector.computed_by, found)

@@ -3,10 +3,13 @@
 Checks that they fit the model, and predicts from texts. Imported where it is used: most models hold neither.
 """
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import itertools
 import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +21,9 @@ from ..preprocessing.sequences import check_texts
 from ..preprocessing.tokenizer import Tokenizer, tokenizer_from_json
 from ..preprocessing.vocabulary import TextVectorization
 
+if TYPE_CHECKING:
+    from ..inputs.model_input import Predictions
+
 # Texts that are encoded and predicted together, so that memory does not grow with the texts.
 _CHUNK_ROWS = 1024
 _HOW = "convert it with a tokenizer (fastbilstm convert --tokenizer FILE, or convert(..., tokenizer=))"
@@ -26,7 +32,7 @@ _HOW = "convert it with a tokenizer (fastbilstm convert --tokenizer FILE, or con
 # ---- what fits ------------------------------------------------------------------------------------------------------
 
 
-def checked_text(model, text):
+def checked_text(model: Any, text: Any) -> TextEncoder:
     """A TextEncoder that gives what the model takes, or InputError."""
     if not isinstance(text, TextEncoder):
         raise InputError(f"text is of type {type(text).__name__}; expected a fastbilstm.preprocessing.TextEncoder")
@@ -58,22 +64,22 @@ def checked_text(model, text):
     return text
 
 
-def checked_labels(model, labels):
+def checked_labels(model: Any, labels: Any) -> list[str]:
     """The labels as a list, or InputError if the model does not give one probability for each."""
     labels = check_labels(labels)
     check_labels_fit(labels, model.outputs)
     return labels
 
 
-def opened_text(model, stored):
+def opened_text(model: Any, stored: Any) -> TextEncoder:
     """The TextEncoder of the JSON that a file holds."""
     try:
-        return checked_text(model, TextEncoder.from_json(bytes(stored).decode("utf-8")))
+        return checked_text(model, TextEncoder.from_json(stored.decode("utf-8")))
     except (FileFormatError, InputError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{model.source}: its text encoder is malformed or does not fit: {error}") from error
 
 
-def fitting(model, text, labels):
+def fitting(model: Any, text: Any, labels: Any) -> list[Any]:
     """Of a text encoder and labels of another model those that fit this one, each or None."""
     kept = []
     for check, value in ((checked_text, text), (checked_labels, labels)):
@@ -87,7 +93,16 @@ def fitting(model, text, labels):
 # ---- what convert is given ------------------------------------------------------------------------------------------
 
 
-def add(model, *, tokenizer=None, tokenizer_type=None, num_words=None, labels=None, remove=None, **padding):
+def add(
+    model: Any,
+    *,
+    tokenizer: Any = None,
+    tokenizer_type: Any = None,
+    num_words: Any = None,
+    labels: Any = None,
+    remove: Any = None,
+    **padding: Any,
+) -> None:
     """Give the model the text encoder and labels that `convert` was asked for."""
     options = {name: value for name, value in {**padding, "remove": remove}.items() if value is not None}
     if tokenizer is not None or options or num_words is not None or tokenizer_type is not None:
@@ -142,7 +157,7 @@ def _encoder(model, tokenizer, kind, num_words, options):
 # ---- from texts to answers ------------------------------------------------------------------------------------------
 
 
-def predict_text(model, texts, batch_size, n_threads):
+def predict_text(model: Any, texts: Any, batch_size: int | None, n_threads: int | None) -> Predictions:
     """See `Model.predict_text`."""
     texts = check_texts(texts)
     inputs, encoder = model.inputs, model.text

@@ -61,12 +61,22 @@ def cell_of(layer):
 
 def has_kernels(layer):
     """Whether it runs a cell of LSTM, GRU or SimpleRNN, or two, whose activations are functions of one row."""
-    parts = [cell_of(part) for part in (layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,))]
-    if not all(isinstance(part, (cells.LSTMCell, cells.GRUCell, cells.SimpleRNNCell)) for part in parts):
+    parts = layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,)
+    return all(has_cell_kernels(cell_of(part)) for part in parts)
+
+
+def has_cell_kernels(cell):
+    if not isinstance(cell, (cells.LSTMCell, cells.GRUCell, cells.SimpleRNNCell)):
         return False
-    options = ("activation", "recurrent_activation")
-    functions = [part.activation_function(option) for part in parts for option in options if option in part.config]
-    return None not in map(kernel_code, functions)
+    options = [option for option in ("activation", "recurrent_activation") if option in cell.config]
+    return None not in (kernel_code(cell.activation_function(option)) for option in options)
+
+
+def has_stack_kernels(layer):
+    """Whether it is an RNN over StackedRNNCells each of which has kernels."""
+    if not isinstance(layer, recurrent.RNN) or not isinstance(layer.cell, cells.StackedRNNCells):
+        return False
+    return all(map(has_cell_kernels, layer.cell.inner))
 
 
 def has_attention_kernel(layer):

@@ -1,19 +1,18 @@
-"""From a network of the specification to the steps that the vector engine runs: what is dropped, folded and fused.
+"""From a network of the specification to the steps of a `Network`: what is dropped, folded and fused.
 
-A step calls one layer, of `engine` where there is a kernel, else of the specification. Layers that do nothing at
-inference vanish, an Embedding goes into the recurrent layer after it, BatchNormalization and linear Dense into the
-product beside them, the mean over queries through Attention. Knows nothing of files.
+Layers that do nothing at inference vanish, an Embedding goes into the recurrent layer after it, BatchNormalization and
+linear Dense into the product beside them, the mean over queries through Attention. Knows nothing of files.
 """
 
 import copy
-from typing import Any, NamedTuple
+from collections import Counter
 
 import numpy as np
 
 from ..activations import kernel_code
 from ..graph import Ref, flatten_refs, map_refs
-from ..layers import Functional, Tensor, activation, core, normalization, quantized, recurrent, reshaping
-from ..layers.functional import Operation, TimeDistributed, autocast, cast_input
+from ..layers import Functional, activation, core, merging, normalization, quantized, recurrent, reshaping
+from ..layers.functional import Operation, TimeDistributed
 from . import vector_layers as engine
 from . import vector_recurrent as engine_recurrent
 from .folding import (
@@ -21,16 +20,20 @@ from .folding import (
     cell_of,
     has_attention_kernel,
     has_kernels,
+    has_stack_kernels,
     is_linear,
     row_function,
     scale_and_offset,
     scaled,
 )
+from .network import Network, Step
+from .vector_multihead import VectorMultiHead, VectorScores
+from .vector_normalization import VectorNormalization
+from .vector_windows import WINDOWS
 
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
 DENSE = (core.Dense, quantized.Int8WeightsDense)
 EMBEDDING = (core.Embedding, quantized.Int8Embedding)
-NO_KWARGS, MASK_GIVEN = {"mask": False}, {"mask": True}
 
 
 class Budget:
@@ -45,82 +48,11 @@ class Budget:
         return fits
 
 
-class Step(NamedTuple):
-    """One call: `refs` where its arguments are plain tensors, else None, and the mask given for the only one of them;
-    the numbers of values to forget afterwards; whether the next step may run at the same time.
-    """
-
-    number: int
-    layer: Any
-    args: tuple
-    kwargs: dict
-    refs: tuple | None
-    mask: Ref | None = None
-    release: tuple = ()
-    beside: bool = False
-
-
-class Network(Functional):
-    """A Functional that runs steps; `labels` says for each layer of the graph what became of it, `into` which others
-    run it now, where they do; by index in the graph.
-    """
-
-    # What a plan needs of the engine, which it does not import.
-    new_scratch, new_context, is_plain = engine.Scratch, engine.Context, staticmethod(engine.is_plain)
-
-    def __init__(self, functional, budget):
-        self.__dict__.update(vars(functional))
-        self.labels, self.into = {}, {}
-        self.steps, self.results = Builder(self, budget).build()
-
-    def call(self, inputs, kwargs, states):
-        values = {
-            number: [Tensor(cast_input(value, given.dtype, self.dtype, self.has_operations), mask)]
-            for number, ((value, mask), given) in enumerate(zip(inputs, self.graph.inputs))
-        }
-        steps = iter(self.steps)
-        for step in steps:
-            if step.beside and states.n_threads > 1 and self.is_worth_two(step, values):
-                other = next(steps)
-                calls = [self.plain_call(each, values) for each in (step, other)]
-                values[step.number], values[other.number] = engine_recurrent.call_together(calls, states)
-                ended = (*step.release, *other.release)
-            else:
-                self.run(step, values, states)
-                ended = step.release
-            for number in ended:
-                del values[number]
-        return [values[ref.node][ref.tensor] for ref in self.results]
-
-    def run(self, step, values, states):
-        layer = step.layer
-        if step.refs is None:
-            args = map_refs(lambda ref: values[ref.node][ref.tensor], step.args)
-            kwargs = map_refs(lambda ref: values[ref.node][ref.tensor], step.kwargs)
-            values[step.number] = self.call_part(layer, args, kwargs, states)
-            return
-        layer, tensors, kwargs = self.plain_call(step, values)
-        values[step.number] = layer.call(tensors, kwargs, states)
-
-    def plain_call(self, step, values):
-        """(layer, tensors, kwargs) of a step whose arguments are plain tensors."""
-        tensors = [values[ref.node][ref.tensor] for ref in step.refs]
-        if step.mask is not None:
-            mask = values[step.mask.node][step.mask.tensor].value
-            tensors = [Tensor(tensors[0].value, mask.astype(bool, copy=False))]
-        return step.layer, autocast(tensors, step.layer, self.dtype), NO_KWARGS if step.mask is None else MASK_GIVEN
-
-    def is_worth_two(self, step, values):
-        ref = step.refs[0]
-        batch, timesteps = values[ref.node][ref.tensor].value.shape[:2]
-        return engine.worth_a_thread(2 * step.layer.work, batch * timesteps)
-
-
 class Call:
     """A node on its way to a step: its layer, its arguments with aliases resolved, what replaces the layer."""
 
-    def __init__(self, layer, index, args, kwargs):
-        self.layer, self.index, self.args, self.kwargs = layer, index, args, kwargs
+    def __init__(self, number, layer, index, args, kwargs):
+        self.number, self.layer, self.index, self.args, self.kwargs = number, layer, index, args, kwargs
         self.engine, self.folds = None, []
 
     @property
@@ -136,38 +68,59 @@ class Call:
         return refs if all(isinstance(ref, Ref) for ref in refs) else ()
 
     @property
+    def read_numbers(self):
+        """The numbers of the nodes it reads, one for each tensor."""
+        return [ref.node for ref in flatten_refs((self.args, self.kwargs))]
+
+    @property
     def reads(self):
         """The numbers of all nodes it reads."""
-        return {ref.node for ref in flatten_refs((self.args, self.kwargs))}
+        return set(self.read_numbers)
 
-    def read(self, ref):
-        """Read another tensor in place of the first one."""
+    def reading(self, ref):
+        """Its arguments with another tensor in place of the first one."""
         first = self.args[0]
-        self.args = ([ref, *first[1:]] if isinstance(first, (list, tuple)) else ref, *self.args[1:])
+        return ([ref, *first[1:]] if isinstance(first, (list, tuple)) else ref, *self.args[1:])
+
+
+def fuse(functional, budget):
+    """The Network that gives what a Functional gives."""
+    return Builder(functional, budget).build()
 
 
 class Builder:
-    """Turns the nodes of a Functional into steps."""
+    """Turns the nodes of a Functional into the steps of a Network, in time that grows with their number.
 
-    def __init__(self, network, budget):
-        self.network, self.budget = network, budget
+    `users` counts how often outputs of a node are read, by calls and as results; `callers` counts the calls of a layer,
+    by its id. Who adds, changes or removes a call keeps them right.
+    """
+
+    def __init__(self, functional, budget):
+        self.network, self.budget = functional, budget
         self.calls, self.alias, self.cache = {}, {}, {}
+        self.labels, self.into = {}, {}
+        self.users, self.callers = Counter(), Counter()
 
     def build(self):
-        """(steps, refs of the results)."""
         network, graph = self.network, self.network.graph
         for number, node in enumerate(graph.nodes, start=len(graph.inputs)):
             layer = network.inner[node.layer]
             args, kwargs = map_refs(self.resolve, node.args), map_refs(self.resolve, node.kwargs)
-            call = Call(layer, node.layer, args, kwargs)
+            call = Call(number, layer, node.layer, args, kwargs)
             if call.plain and self.does_nothing(layer):
                 self.alias[Ref(number)] = call.refs[0]
-                network.labels[node.layer] = "dropped"
+                self.labels[node.layer] = "dropped"
             else:
                 self.calls[number] = call
+                self.callers[id(layer)] += 1
+                self.users.update(call.read_numbers)
+        self.users.update(self.resolve(ref).node for ref in graph.outputs)
+        n_dropped = len(self.alias)
+        for call in list(self.calls.values()):
+            if len(self.alias) > n_dropped:  # a node was folded that this call may read
+                call.args, call.kwargs = map_refs(self.resolve, call.args), map_refs(self.resolve, call.kwargs)
+            self.fold_after(call)
         self.results = [self.resolve(ref) for ref in graph.outputs]
-        for number in list(self.calls):
-            self.fold_after(number)
         # From the last one on: what goes into a layer takes along what would go into it.
         for number in reversed(list(self.calls)):
             self.replace(number)
@@ -175,57 +128,63 @@ class Builder:
         for call in self.calls.values():
             if call.engine is None and self.compares_ids(call):
                 call.engine, call.args = engine.NotEqualToZero(call.layer), call.args[:1]
-                network.labels[call.index] = "elementwise"
+                self.labels[call.index] = "elementwise"
             elif call.engine is None:
-                call.engine, network.labels[call.index] = self.convert(call.layer, call)
-        return self.schedule(), self.results
+                call.engine, self.labels[call.index] = self.convert(call.layer, call)
+        return Network(network, self.schedule(), self.results, self.labels, self.into)
 
     def merge(self, call, other, label):
         """Note that a call has gone into another one."""
-        self.network.labels[call.index] = label
-        self.network.into.setdefault(call.index, []).append(other.index)
+        self.labels[call.index] = label
+        self.into.setdefault(call.index, []).append(other.index)
 
     def resolve(self, ref):
-        return self.alias.get(ref, ref)
+        while ref in self.alias:
+            ref = self.alias[ref]
+        return ref
+
+    def remove(self, call):
+        del self.calls[call.number]
+        self.callers[id(call.layer)] -= 1
+        self.users.subtract(call.read_numbers)
+
+    def change(self, call, args, kwargs):
+        """Give a call other arguments."""
+        self.users.subtract(call.read_numbers)
+        call.args, call.kwargs = args, kwargs
+        self.users.update(call.read_numbers)
 
     def does_nothing(self, layer):
         if isinstance(layer, activation.Activation):
             return is_linear(layer)
         return isinstance(layer, core.Identity)
 
-    def users(self, number):
-        """How often outputs of a node are read, by nodes and as results."""
-        refs = [ref for call in self.calls.values() for ref in flatten_refs((call.args, call.kwargs))]
-        return sum(ref.node == number for ref in [*refs, *self.results])
-
     def producer(self, call):
         """The call whose only output is read by this one alone, as its first argument; None if there is none."""
         number = call.refs[0].node if call.refs else None
-        if number not in self.calls or self.users(number) != 1:
-            return None, None
+        if number not in self.calls or self.users[number] != 1:
+            return None
         found = self.calls[number]
         # A mask given to that call ends with it if this one is given a mask of its own.
         masked = {name for name, value in found.kwargs.items() if value} == {"mask"} and call.kwargs.get("mask")
-        return (number, found) if (found.plain or masked) and len(found.refs) == 1 else (None, None)
+        return found if (found.plain or masked) and len(found.refs) == 1 else None
 
     def is_shared(self, call):
-        return sum(other.layer is call.layer for other in self.calls.values()) > 1
+        return self.callers[id(call.layer)] > 1
 
     def rank(self, call):
         """Axes of what the call gives."""
-        number = next(n for n, c in self.calls.items() if c is call)
-        return len(self.network.node_specs[number - len(self.network.graph.inputs)][0].shape)
+        return len(self.network.node_specs[call.number - len(self.network.graph.inputs)][0].shape)
 
     def is_masked(self, ref):
         specs, first = self.network.node_specs, len(self.network.graph.inputs)
         return ref.node >= first and specs[ref.node - first][ref.tensor].masked
 
-    def fold_after(self, number):
+    def fold_after(self, call):
         """BatchNormalization into the linear Dense before it."""
-        call = self.calls[number]
         if not isinstance(call.layer, normalization.BatchNormalization) or not call.plain:
             return
-        before_number, before = self.producer(call)
+        before = self.producer(call)
         if before is None or type(before.layer) not in DENSE or not is_linear(before.layer) or not before.plain:
             return
         found = scale_and_offset(call.layer, self.rank(call))
@@ -233,18 +192,15 @@ class Builder:
             return
         before.folds.append(scaled(*found))
         self.merge(call, before, "folded")
-        self.alias = {old: Ref(before_number) if new == Ref(number) else new for old, new in self.alias.items()}
-        self.alias[Ref(number)] = Ref(before_number)
-        del self.calls[number]
-        for other in self.calls.values():
-            other.args, other.kwargs = map_refs(self.resolve, other.args), map_refs(self.resolve, other.kwargs)
-        self.results = [self.resolve(ref) for ref in self.results]
+        self.alias[Ref(call.number)] = Ref(before.number)
+        self.remove(call)
+        self.users[before.number] += self.users.pop(call.number, 0)
 
     def fold_before(self, call):
         """BatchNormalization and linear Dense before a product into its kernel; how the kernel changes, or None."""
         folds = []
         while not self.is_shared(call):
-            number, before = self.producer(call)
+            before = self.producer(call)
             if before is None:
                 break
             if isinstance(before.layer, normalization.BatchNormalization):
@@ -262,9 +218,9 @@ class Builder:
             else:
                 break
             folds.append(affine(*found))
-            call.read(before.refs[0])
+            self.change(call, call.reading(before.refs[0]), call.kwargs)
             self.merge(before, call, "folded")
-            del self.calls[number]
+            self.remove(before)
         if not folds:
             return None
 
@@ -292,34 +248,34 @@ class Builder:
             fold = self.fold_before(call)
             folds = ([fold] if fold else []) + call.folds
             call.engine = self.cached(layer, lambda: engine.VectorDense(layer, folds), bool(folds))
-            self.network.labels[call.index] = "vector"
+            self.labels[call.index] = "vector"
         elif isinstance(layer, reshaping.GlobalAveragePooling1D) and call.plain and layer.time_axis == 1:
-            _, before = self.producer_of_attention(call)
+            before = self.producer_of_attention(call)
             if before is not None:
-                call.args, call.kwargs = before.args, before.kwargs
+                self.change(call, before.args, before.kwargs)
+                self.remove(before)
                 call.engine = engine.VectorAttention(before.layer, pooling=layer)
-                self.network.labels[call.index] = "vector, mean over queries first"
+                self.labels[call.index] = "vector, mean over queries first"
                 self.merge(before, call, "vector, mean over queries first")
             else:
                 call.engine = engine.VectorAveragePooling(layer)
-                self.network.labels[call.index] = "vector"
+                self.labels[call.index] = "vector"
         elif has_attention_kernel(layer) and call.plain and self.rank(call) == 3:
             call.engine = engine.VectorAttention(layer)
-            self.network.labels[call.index] = "vector"
+            self.labels[call.index] = "vector"
 
     def producer_of_attention(self, call):
         number = call.refs[0].node
         found = self.calls.get(number)
-        if found is None or self.users(number) != 1 or not has_attention_kernel(found.layer) or not found.plain:
-            return None, None
+        if found is None or self.users[number] != 1 or not has_attention_kernel(found.layer) or not found.plain:
+            return None
         if self.rank(found) != 3 or call.layer.keepdims:
-            return None, None
+            return None
         # Keras 3.0 to 3.3 lose the mask on the way to the pooling layer: there masked queries count.
         version = self.network.version
         if version.is_keras3 and version.version < (3, 4) and any(self.is_masked(ref) for ref in found.refs):
-            return None, None
-        del self.calls[number]
-        return number, found
+            return None
+        return found
 
     def cached(self, layer, make, special=False):
         """One object for all calls of a layer: packed once, and a stateful one has one state."""
@@ -341,26 +297,29 @@ class Builder:
             call.engine = engine_recurrent.VectorEmbedded(
                 embedding.layer, engine_recurrent.recurrent(layer, fold, rows), project
             )
-            call.read(embedding.refs[0])
+            self.change(call, call.reading(embedding.refs[0]), call.kwargs)
             self.merge(embedding, call, "in a table of projections" if project else "rows read in place")
         else:
             call.engine = self.cached(layer, lambda: engine_recurrent.recurrent(layer, fold), fold is not None)
-        self.network.labels[call.index] = label
+        self.labels[call.index] = label
 
     def convert(self, layer, call=None):
         """(what runs a layer that nothing is fused with, its label)."""
         if isinstance(layer, Functional):
-            network = Network(layer, self.budget)
+            network = fuse(layer, self.budget)
             return network, worst(network.labels.values())
         if isinstance(layer, TimeDistributed):
             wrapper = copy.copy(layer)
             inner, label = self.convert(layer.inner[0])
-            wrapper.inner = (inner,)
+            wrapper.inner, wrapper.has_kernels = (inner,), getattr(inner, "has_kernels", False)
             return wrapper, label
         if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
             return self.cached(layer, lambda: engine_recurrent.recurrent(layer)), "vector"
         if type(layer) in DENSE:
             return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
+        make = self.kernels_of(layer)
+        if make is not None:
+            return self.cached(layer, lambda: make(layer)), "vector"
         unmasked = call is not None and call.plain and not any(map(self.is_masked, call.refs))
         function = row_function(layer) if unmasked else None
         if isinstance(layer, activation.Activation):
@@ -369,6 +328,20 @@ class Builder:
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
         return layer, "elementwise" if layer.exact else "numpy"
+
+    def kernels_of(self, layer):
+        """The class over kernels that replaces a layer which nothing is fused with; None if there is none."""
+        if isinstance(layer, normalization.LayerNormalization) and not isinstance(
+            layer, normalization.UnitNormalization
+        ):
+            return VectorNormalization
+        if has_stack_kernels(layer):
+            return engine_recurrent.VectorStacked
+        if type(layer) in (merging.Attention, merging.AdditiveAttention):
+            return VectorScores
+        if type(layer).__name__ in ("MultiHeadAttention", "GroupQueryAttention"):
+            return VectorMultiHead
+        return next((make for kind, make in WINDOWS.items() if isinstance(layer, kind)), None)
 
     def drop_unread(self):
         """Forget calls that no result needs: an Embedding that went into what read it, say."""

@@ -1,16 +1,22 @@
 """show_config(): what this installation can do. Imports nothing outside the standard library and NumPy."""
 
+from __future__ import annotations
+
 import platform
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._version import __version__
 from . import plan, threads
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _EXTRAS = {"h5py": "reads Keras files", "PyYAML": "reads YAML architectures", "scipy": "backend blas"}
 
 
-def show_config(print_fn=print):
+def show_config(print_fn: Callable[[str], Any] = print) -> None:
     """Print the version, the platform, the backends and the optional packages that are installed."""
     import importlib.metadata  # imports half of the standard library
 
@@ -19,7 +25,7 @@ def show_config(print_fn=print):
     ]
     problem = plan.vector_problem()
     if problem is None:
-        from .. import _kernels
+        from .. import _kernels  # not every build has it
 
         here, built = _kernels.isas(), _kernels.isas(usable=False)
         lines.append(f"backend vector: available, instruction set {_kernels.isa()} (FASTBILSTM_ISA: {', '.join(here)})")

@@ -5,8 +5,11 @@ remembers between pieces takes the place of each, and all other layers run as th
 the Stream, so that one model serves many. Imports NumPy; what a layer computes stays in `layers/` and `engine`.
 """
 
+from __future__ import annotations
+
 import copy
 import threading
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +22,17 @@ from ..layers import Functional, Tensor, core
 from ..layers.base import check_sequence_mask
 from ..layers.core import check_ids
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
-def streamable(network, runner):
+    from numpy.typing import NDArray
+
+    from ..analysis.causality import Place
+    from ..inputs.model_input import ModelInput, Predictions
+    from .plan import Plan
+
+
+def streamable(network: Functional, runner: Any) -> tuple[Any, list[Any]]:
     """(What runs the pieces in place of `runner`, the kinds of its outputs); InputError if a layer prevents it."""
     places, kinds = find_places(network)
     return _with_stand_ins(runner, places), kinds
@@ -29,18 +41,18 @@ def streamable(network, runner):
 # ---- what stands in for a layer -------------------------------------------------------------------------------------
 
 
-def _stand_in(place, runner):
+def _stand_in(place: Place, runner: Any) -> Any:
     if isinstance(place.kind, dict):
         return _with_stand_ins(runner, place.kind)
     if isinstance(runner, core.Embedding) and place.kind == "recurrent":
         # The engine reads the rows of an Embedding in the recurrent layer after it.
-        wrapper = copy.copy(runner)
+        wrapper: Any = copy.copy(runner)
         wrapper.layer = StreamRecurrent(place, runner.layer)
         return wrapper
     return STAND_INS[place.kind](place, runner)
 
 
-def _with_stand_ins(runner, places):
+def _with_stand_ins(runner: Any, places: dict[int, Place]) -> Any:
     """A copy of what runs a model, with the stand-ins of `places` (by node number)."""
     result = copy.copy(runner)
     if hasattr(runner, "steps"):
@@ -66,7 +78,7 @@ def _with_stand_ins(runner, places):
 class StandIn:
     """Called in place of a layer; what it remembers is a tuple of arrays in the Stream's states, by itself."""
 
-    def __init__(self, place, runner):
+    def __init__(self, place: Place, runner: Any) -> None:
         self.layer, self.runner, self.masked = place.layer, runner, place.masked
         self.name, self.class_name = place.layer.name, place.layer.class_name
         self.casts_input, self.n_inputs = runner.casts_input, runner.n_inputs
@@ -75,15 +87,15 @@ class StandIn:
 class StreamRecurrent(StandIn):
     """A recurrent layer that goes on from the states after the piece before, and from what was emitted last."""
 
-    def project(self):
+    def project(self) -> None:
         self.runner.project()
 
-    def remembers(self, arrays, batch):
+    def remembers(self, arrays: Sequence[NDArray[Any]], batch: int) -> bool:
         """Whether arrays can be what it remembers: the states of the cell, and what was emitted last."""
         sizes = [*self.layer.state_sizes, self.layer.units]
         return [a.shape for a in arrays] == [(batch, size) for size in sizes]
 
-    def call(self, inputs, kwargs, states):
+    def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         (x, given_mask), runner, kept = inputs[0], self.runner, states.get(self)
         mask = check_sequence_mask(runner, x, given_mask)
         start = None if kept is None else kept[:-1]
@@ -102,10 +114,10 @@ class StreamRecurrent(StandIn):
 class StreamConvolution(StandIn):
     """A causal convolution over the last rows of the pieces before and this one; zeros at first, as its padding."""
 
-    def remembers(self, arrays, batch):
+    def remembers(self, arrays: Sequence[NDArray[Any]], batch: int) -> bool:
         return [a.shape[:2] for a in arrays] == [(batch, history(self.layer))]
 
-    def call(self, inputs, kwargs, states):
+    def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         x, mask = inputs[0]
         kept, size = states.get(self), history(self.layer)
         before = np.zeros((len(x), size, *x.shape[2:]), x.dtype) if kept is None else kept[0]
@@ -121,12 +133,16 @@ class StreamConvolution(StandIn):
 class StreamReshape(StandIn):
     """A Reshape that keeps the time axis, whatever the number of timesteps."""
 
-    def call(self, inputs, kwargs, states):
+    def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         x = inputs[0].value
         return [Tensor(np.reshape(x, (*x.shape[:2], *self.layer.target_shape[1:])))]
 
 
-STAND_INS = {"recurrent": StreamRecurrent, "convolution": StreamConvolution, "reshape": StreamReshape}
+STAND_INS: dict[str, type[StandIn]] = {
+    "recurrent": StreamRecurrent,
+    "convolution": StreamConvolution,
+    "reshape": StreamReshape,
+}
 
 
 # ---- the stream -----------------------------------------------------------------------------------------------------
@@ -139,16 +155,26 @@ class Stream:
     return_sequences=False, and what comes after it, answers for the sequence so far. Several streams on one model do
     not disturb each other. One stream is for one thread at a time: StreamInUseError, with nothing done, where another
     thread is pushing, or is reading or setting the state. A stream can be pickled or deep-copied.
+
+    Attributes
+    ----------
+    model : Model
+        What answers.
+    batch : int
+        How many sequences there are.
     """
 
-    def __init__(self, model, batch=1):
+    model: Any
+    batch: int
+
+    def __init__(self, model: Any, batch: int = 1) -> None:
         self.model, self.batch = model, check_whole("batch", batch, optional=False)
         self._plan, self._kinds = model._streaming()
         self._lock = threading.Lock()
-        self._states = {}
+        self._states: dict[Any, tuple[NDArray[Any], ...]] = {}
         self._fast = _fast_chain(self._plan, self.batch) if self._plan.backend == "vector" else None
 
-    def push(self, x):
+    def push(self, x: ModelInput) -> Predictions:
         """Answer the next timesteps.
 
         Parameters
@@ -172,11 +198,14 @@ class Stream:
 
         After an error the stream stands where it stood before.
         """
+        check_file = self.model._check_file
         with self._alone():
+            check_file()
             fast = self._fast
             if fast is not None:
                 y = fast.push(x)
                 if y is not None:
+                    check_file()
                     return y
             arrays, timed = self._check(x)
             states = self._all_states()
@@ -187,13 +216,13 @@ class Stream:
             self._begin(states)
             return answer
 
-    def reset(self):
+    def reset(self) -> None:
         """Begin new sequences, from zeros."""
         with self._alone():
             self._begin({})
 
     @property
-    def state(self):
+    def state(self) -> list[tuple[NDArray[Any], ...] | None]:
         """What is remembered, as a list of tuples of arrays; assign it to this or another stream of the model to go on
         from there (`other.state = stream.state`).
         """
@@ -202,7 +231,7 @@ class Stream:
         return [tuple(a.copy() for a in states[part]) if part in states else None for part in self._parts()]
 
     @state.setter
-    def state(self, value):
+    def state(self, value: Sequence[tuple[NDArray[Any], ...] | None]) -> None:
         parts = self._parts()
         try:
             kept = [None if v is None else tuple(np.array(a, self._plan.dtype) for a in v) for v in value]
@@ -214,37 +243,37 @@ class Stream:
         with self._alone():
             self._begin(states)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<fastbilstm.Stream of {self.model.name!r}, batch {self.batch}>"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.model, self.batch, self.state)
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
         return _restore(self.model, self.batch, self.state)
 
-    def _alone(self):
+    def _alone(self) -> threading.Lock:
         """The lock of the stream, for `with`; StreamInUseError if another thread holds it."""
         if self._lock.locked():
             raise StreamInUseError("this stream is used by another thread at the same time; give each thread its own")
         return self._lock
 
-    def _begin(self, states):
+    def _begin(self, states: dict[Any, tuple[NDArray[Any], ...]]) -> None:
         """Go on from these states: all of them, or none if there is an error."""
         if self._fast is not None:
             self._fast.set_states(states)
         self._states = states
 
-    def _all_states(self):
+    def _all_states(self) -> dict[Any, tuple[NDArray[Any], ...]]:
         states = dict(self._states)
         if self._fast is not None:
             states.update(self._fast.states())
         return states
 
-    def _parts(self):
+    def _parts(self) -> list[Any]:
         return list(_stand_ins(self._plan.runner))
 
-    def _check(self, x):
+    def _check(self, x: Any) -> tuple[list[NDArray[Any]], bool]:
         """The pieces as arrays with a time axis, and whether they had one."""
         given, arrays, timed = self.model.graph.inputs, [], set()
         for number, (values, part) in enumerate(zip(self._by_input(x), given)):
@@ -278,7 +307,7 @@ class Stream:
             raise InputError("the inputs differ in their number of timesteps")
         return arrays, timed.pop()
 
-    def _by_input(self, x):
+    def _by_input(self, x: Any) -> list[Any]:
         inputs = self.model.graph.inputs
         if len(inputs) == 1 and not isinstance(x, dict):
             # A list may be one sequence of numbers, or the list of inputs that Keras takes as well.
@@ -287,13 +316,13 @@ class Stream:
         return by_input(self.model.graph, x)
 
 
-def _restore(model, batch, state):
+def _restore(model: Any, batch: int, state: list[tuple[NDArray[Any], ...] | None]) -> Stream:
     stream = Stream(model, batch)
     stream.state = state
     return stream
 
 
-def _stand_ins(runner):
+def _stand_ins(runner: Any) -> Iterator[Any]:
     """All stand-ins that remember something, in the order of the nodes."""
     for layer in [step.layer for step in runner.steps] if hasattr(runner, "steps") else runner.inner:
         layer = getattr(layer, "layer", layer) if isinstance(layer, core.Embedding) else layer
@@ -306,15 +335,16 @@ def _stand_ins(runner):
 # ---- one timestep without detours -----------------------------------------------------------------------------------
 
 
-def _fast_chain(plan, batch):
+def _fast_chain(plan: Plan, batch: int) -> FastChain | None:
     """A FastChain for a model that is a chain of recurrent and Dense layers without masks on the engine, else None."""
-    from .vector_layers import VectorDense
+    from .vector_layers import VectorDense  # imports the kernels
     from .vector_recurrent import VectorEmbedded, VectorRecurrent
 
     runner, graph = plan.runner, plan.network.graph
     if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.output_keys is not None:
         return None
-    number, parts = 0, []
+    number = 0
+    parts: list[Any] = []
     for step in runner.steps:
         if step.refs is None or len(step.refs) != 1 or step.refs[0].node != number or step.refs[0].tensor:
             return None
@@ -342,11 +372,13 @@ def _fast_chain(plan, batch):
 class FastChain:
     """One timestep through a chain of layers, each with its states and buffers prepared."""
 
-    def __init__(self, parts, batch):
-        from .. import _kernels
+    def __init__(self, parts: list[Any], batch: int) -> None:
+        from .. import _kernels  # not every build has it
 
         self.put_states = _kernels.set_states
-        self.steps, self.calls, self.pushed = {}, [], 0
+        self.steps: dict[Any, _kernels.StreamStep] = {}
+        self.calls: list[Callable[[Any], Any]] = []
+        self.pushed = 0
         for part in parts:
             if isinstance(part, StreamRecurrent):
                 layer = part.runner
@@ -358,9 +390,9 @@ class FastChain:
             else:
                 self.calls.append(_dense(part))
         if len(self.calls) == 1:
-            self.push = self.calls[0]
+            self.__dict__["push"] = self.calls[0]  # one call needs no loop around it
 
-    def push(self, x):
+    def push(self, x: Any) -> Any:
         try:
             for call in self.calls:
                 x = call(x)
@@ -374,20 +406,20 @@ class FastChain:
                     step.go_back()
             raise
 
-    def states(self):
+    def states(self) -> dict[Any, tuple[NDArray[Any], ...]]:
         """What the stand-ins remember: h is also what was emitted last."""
         pairs = ((part, step.states()) for part, step in self.steps.items())
         return {part: (*final, final[0]) for part, final in pairs}
 
-    def set_states(self, states):
+    def set_states(self, states: dict[Any, tuple[NDArray[Any], ...]]) -> None:
         kept = [states.get(part) for part in self.steps]
         self.put_states(list(self.steps.values()), [None if arrays is None else arrays[:-1] for arrays in kept])
 
 
-def _dense(layer):
+def _dense(layer: Any) -> Callable[[Any], Any]:
     product, columns, activation = layer.packed.product, layer.packed.columns, layer.row_activation
 
-    def call(x):
+    def call(x: Any) -> Any:
         y = np.empty((*x.shape[:-1], columns), np.float32)
         if x.ndim == 2:
             product(x, y, activation)

@@ -2,7 +2,7 @@
 outside the package.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class LayerRow(NamedTuple):
@@ -75,7 +75,7 @@ def describe(layer):
     return f"{layer.class_name}({size})" if size else layer.class_name
 
 
-def summary_text(model):
+def summary_text(model: Any) -> str:
     """The table of a Model as text."""
     header = ("layer", "class", "output shape", "parameters", "mask", "runs", "ignored at inference")
     rows = layer_rows(model)
@@ -121,7 +121,7 @@ def _threads(model):
 
 def _engine_lines(plan, rows):
     """What the vector engine did with the layers, and what its promises do not cover."""
-    from .. import _kernels
+    from .. import _kernels  # not every build has it
 
     if plan.table_bytes:
         size = f"{plan.table_bytes / 1e6:.2f} MB of {plan.memory_budget / 1e6:.2f} allowed"

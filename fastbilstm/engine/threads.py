@@ -16,7 +16,7 @@ import threading
 import weakref
 
 
-def available():
+def available() -> int:
     """How many threads a prediction uses by default.
 
     The cores this process may run on (affinity), its share of them (cgroup CPU quota, rounded up), and OMP_NUM_THREADS
@@ -270,7 +270,7 @@ _pool = _Pool()
 _locks = weakref.WeakSet()
 
 
-def fork_safe_lock():
+def fork_safe_lock() -> threading.RLock:
     """A lock that the child of a fork finds free, whoever held it in the parent."""
     lock = threading.RLock()
     _locks.add(lock)

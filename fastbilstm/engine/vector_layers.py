@@ -15,7 +15,7 @@ from ..layers.core import Dense
 from ..layers.merging import Attention
 from ..layers.reshaping import GlobalAveragePooling1D
 
-Scratch, is_plain = _kernels.Scratch, _kernels.is_plain
+Scratch, is_plain, recorder = _kernels.Scratch, _kernels.is_plain, _kernels.recorder
 # Multiplications that take one thread some 0.05 ms: less is not worth waking another thread.
 PARALLEL_WORK = 2_000_000
 
@@ -67,6 +67,7 @@ def adopt(self, layer):
     """Take over a layer of the specification, its options as plain attributes: they are read at every call."""
     options = {name: layer.config[name] for name in type(layer).options if name in layer.config}
     vars(self).update(vars(layer) | options)
+    self.has_kernels = True
 
 
 def lanes():
@@ -123,7 +124,7 @@ class NotEqualToZero:
 class VectorActivation:
     """An activation layer, in place over a copy of its input."""
 
-    casts_input, n_inputs = True, 1
+    casts_input, n_inputs, has_kernels = True, 1, True
 
     def __init__(self, layer, activation):
         self.layer, self.name, self.activation = layer, layer.name, activation
@@ -131,7 +132,7 @@ class VectorActivation:
     def call(self, inputs, kwargs, states):
         x, mask = inputs[0]
         y = states.array(*x.shape)
-        y[...] = x
+        _kernels.concatenate([contiguous(x)], y)
         self.activation.apply(y)
         return [Tensor(y, mask)]
 
@@ -141,7 +142,7 @@ class VectorAttention(Attention):
 
     def __init__(self, layer, pooling=None):
         adopt(self, layer)
-        self.pooling = pooling
+        self.pooling, self.has_kernels = pooling, False  # its kernels are called row by row: a step of a tape
         self.factor = float(self.weights["scale"]) if self.use_scale else 1.0
 
     def call(self, inputs, kwargs, states):
@@ -172,6 +173,7 @@ class VectorAttention(Attention):
 class VectorAveragePooling(GlobalAveragePooling1D):
     def __init__(self, layer):
         adopt(self, layer)
+        self.has_kernels = False  # as in VectorAttention
 
     def call(self, inputs, kwargs, states):
         x, mask = inputs[0]

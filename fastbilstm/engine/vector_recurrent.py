@@ -4,13 +4,15 @@ Same call, same result as the layer of the specification each one replaces. Impo
 `_kernels`; knows nothing of files.
 """
 
+import copy
+
 import numpy as np
 
 from .. import _kernels
 from ..layers import Tensor
 from ..layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from ..layers.core import Embedding, check_ids, own_ids
-from ..layers.recurrent import GRU, LSTM, Bidirectional, Recurrent, SimpleRNN, merge
+from ..layers.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent, SimpleRNN, merge
 from .folding import cell_of
 from .vector_layers import adopt, contiguous, contiguous_mask, row_activation, worth_a_thread
 
@@ -195,6 +197,9 @@ class VectorBidirectional(Bidirectional):
         jobs = [part.job(x, rows, states.name(), start) for part, start in zip(self.inner, (first, second))]
         finals = self.run_jobs(jobs, rows, states)
         last = [part.last_output(f[0], mask, rows, part.masked_output) for part, f in zip(self.inner, finals)]
+        if self.merge_mode == "concat":
+            y = states.array(rows.batch, sum(part.packed.units for part in self.inner))
+            return [_kernels.concatenate(last, y)], *finals
         return (last if self.merge_mode is None else [merge(*last, self.merge_mode)]), *finals
 
     def run_sequences(self, x, mask, rows, first, second, states):
@@ -231,6 +236,38 @@ class VectorBidirectional(Bidirectional):
         if mode is None:
             return places, *finals
         return [_kernels.merge_outputs(*places, _kernels.MERGES[mode])], *finals
+
+
+class VectorStacked(RNN):
+    """RNN over StackedRNNCells: the cells one after the other, each over the whole sequence that the one below gives.
+
+    A masked timestep keeps the states of all cells, so that no cell reads what the one below would emit there.
+    """
+
+    def __init__(self, layer):
+        adopt(self, layer)
+        self.cells = []
+        for number, cell in enumerate(layer.cell.inner):
+            part = copy.copy(layer)
+            last = number == len(layer.cell.inner) - 1
+            part.cell, part.inner = cell, (cell,)
+            part.config = {
+                **layer.config,
+                "return_sequences": layer.return_sequences or not last,
+                "go_backwards": layer.go_backwards and number == 0,
+            }
+            self.cells.append(recurrent(part))
+
+    def run(self, x, mask, initial_state, masked_output, states):
+        given = list(initial_state or ())
+        final = []
+        for number, part in enumerate(self.cells):
+            first = tuple(given[len(final) : len(final) + part.n_states]) or None
+            x, last, *own = part.run(x, mask, first, masked_output, states)
+            final += own
+            if number == 0 and self.go_backwards and mask is not None:
+                mask = np.ascontiguousarray(mask[:, ::-1])
+        return x, last, *final
 
 
 class VectorEmbedded(Embedding):

@@ -3,28 +3,42 @@
 Rows of different lengths and padding are left to `ragged`, which is imported when they come. Imports NumPy.
 """
 
+from __future__ import annotations
+
 import numbers
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..errors import InputError
 from .arrays import check_array
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from ..graph import Graph
+
+# What `Model.predict` takes: one array_like; a list of them (one for each input, or rows of different lengths); a dict
+# of them by input name.
+ModelInput: TypeAlias = "ArrayLike | list[Any] | tuple[Any, ...] | dict[str, Any]"
+# What it gives: one array, or a list or a dict of arrays, by the model that was loaded. To a type checker this is an
+# array that may be something else: it refuses what no array does, and `isinstance(y, list)` tells it more.
+Predictions: TypeAlias = "NDArray[Any] | Any"
+
 
 class Options(NamedTuple):
     """How rows are padded and cut, as `Model.predict` takes it."""
 
-    pad: Any = None
-    maxlen: Any = None
-    truncating: Any = "pre"
-    value: Any = 0.0
+    pad: Literal["pre", "post"] | None = None
+    maxlen: int | None = None
+    truncating: Literal["pre", "post"] = "pre"
+    value: float = 0.0
 
 
 PLAIN = Options()
 
 
-def check(plan, x, options=None):
+def check(plan: Any, x: Any, options: Options | None = None) -> tuple[list[Any], int, list[NDArray[Any] | None] | None]:
     """Check an input of `Model.predict`.
 
     Parameters
@@ -68,7 +82,7 @@ def check(plan, x, options=None):
     return arrays, counts.pop(), cuts
 
 
-def check_options(pad=None, maxlen=None, truncating="pre", value=0.0):
+def check_options(pad: Any = None, maxlen: Any = None, truncating: Any = "pre", value: Any = 0.0) -> Options:
     """Options that are used as they are, or InputError."""
     plain = pad is None and maxlen is None and type(truncating) is str and truncating == "pre"
     if plain and type(value) is float and value == 0:
@@ -88,7 +102,7 @@ def check_options(pad=None, maxlen=None, truncating="pre", value=0.0):
     return Options(pad, maxlen, truncating, value)
 
 
-def by_input(graph, x):
+def by_input(graph: Graph, x: Any) -> list[Any]:
     """What was given for each input, in the order of the inputs."""
     inputs = graph.inputs
     names = [given.name for given in inputs]

@@ -8,4 +8,8 @@ precision.py  dtype policies, quantization
 sharded.py  .weights.json and its shards
 weights.py  arrays of a file -> the weights of the Graph
 reader.py   a file of any kind -> (Graph, tensors)
+
+And the installed Keras, as a reference to compare with:
+rebuilt_in_keras.py     Graph and arrays -> a model of the installed Keras; rebuilt_operations.py: its operations
+installed_keras.py      its answers; the one place that hands Keras a file, where the user trusts it
 """

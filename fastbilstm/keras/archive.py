@@ -2,11 +2,12 @@
 
 import io
 import json
+import struct
 import zipfile
 import zlib
 
 from ..errors import FileFormatError
-from .hdf5 import MAX_BYTES, MAX_RATIO
+from .hdf5 import FREE_BYTES, MAX_RATIO, size_of
 
 _MAX_JSON = 256 << 20
 _ASSETS, _VOCABULARY = "assets/", "/vocabulary.txt"
@@ -32,17 +33,20 @@ def read_archive(source, label):
             if "model.weights.h5" not in names:
                 hint = " (model.weights.npz is not supported)" if "model.weights.npz" in names else ""
                 raise FileFormatError(f"{label}: the archive has no model.weights.h5{hint}")
+            members = [info for info in archive.infolist() if not info.is_dir()]
+            if sum(info.compress_size for info in members) > size_of(source):
+                raise FileFormatError(f"{label}: its members claim more stored bytes than the archive has; refused")
             vocabularies = {
                 name[len(_ASSETS) : -len(_VOCABULARY)]: _member(archive, name, _MAX_JSON, label)
                 for name in names
                 if name.startswith(_ASSETS) and name.endswith(_VOCABULARY)
             }
-            return config, metadata, _member(archive, "model.weights.h5", MAX_BYTES, label), vocabularies
+            return config, metadata, _member(archive, "model.weights.h5", None, label), vocabularies
     except FileFormatError:
         raise
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, struct.error) as error:
         raise FileFormatError(f"{label}: damaged .keras archive ({error})") from error
-    except (MemoryError, OverflowError) as error:
+    except (OverflowError, LookupError, TypeError) as error:
         raise FileFormatError(f"{label}: damaged .keras archive ({type(error).__name__})") from error
 
 
@@ -55,7 +59,8 @@ def _member(archive, name, limit, label):
         raise FileFormatError(f"{label}: {name} is encrypted; Keras does not encrypt")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise FileFormatError(f"{label}: {name} has compression method {info.compress_type}; Keras stores or deflates")
-    if info.file_size > limit or (info.file_size > (1 << 20) and info.file_size > MAX_RATIO * info.compress_size):
+    too_long = limit is not None and info.file_size > limit
+    if too_long or info.file_size > max(FREE_BYTES, MAX_RATIO * info.compress_size):
         raise FileFormatError(
             f"{label}: {name} claims {info.file_size} bytes from {info.compress_size} stored ones; refused"
         )

@@ -172,19 +172,18 @@ class ConfigReader(LayerReader):
         functional model count from 1.
         """
         used = [p for found in calls.values() for call in found for p in pending_in((call.args, call.kwargs))] + ends
-        for layer in built:
-            numbers = {p.call for p in used if p.layer == layer.name}
-            if layer.graph is None or not numbers:
-                continue
+        numbers = {layer.name: set() for layer in built if layer.graph is not None}
+        for p in used:
+            if p.layer in numbers:
+                numbers[p.layer].add(p.call)
+        counted = {name for name, found in numbers.items() if found and (self.version.is_keras3 or 0 not in found)}
 
-            def shift(p, name=layer.name):
-                return Pending(name, p.call - 1, p.tensor) if p.layer == name else p
+        def shift(p):
+            return Pending(p.layer, p.call - 1, p.tensor) if p.layer in counted else p
 
-            if self.version.is_keras3:
-                ends[:] = ends if layer.name in sequential else map_pending(shift, ends)
-            elif 0 not in numbers:
-                for key, found in calls.items():
-                    calls[key] = [
-                        Call(c.layer, map_pending(shift, c.args), map_pending(shift, c.kwargs)) for c in found
-                    ]
-                ends[:] = map_pending(shift, ends)
+        if self.version.is_keras3:
+            counted -= sequential
+        elif counted:
+            for key, found in calls.items():
+                calls[key] = [Call(c.layer, map_pending(shift, c.args), map_pending(shift, c.kwargs)) for c in found]
+        ends[:] = map_pending(shift, ends)

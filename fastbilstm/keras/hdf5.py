@@ -5,19 +5,47 @@ than the file stores. Imports h5py, which is an optional extra.
 """
 
 import contextlib
+import contextvars
 import io
 import json
+import os
 import re
 
 import numpy as np
 
-from ..errors import FileFormatError, MissingExtraError
+from ..errors import FastBiLSTMError, FileFormatError, MissingExtraError
 
-# Limits against files that claim more than they hold (the ones of Keras 3.15).
-MAX_BYTES = 4 << 30
+# Limits against files that claim more than they hold. What is unpacked takes at most so many bytes for each one stored,
+# from a size on that does no harm. Keras 3.15 has the same ratio; it does not compress.
 MAX_RATIO = 1000
+FREE_BYTES = 1 << 20
+# All arrays of a file together, for each byte of the file: compression inside compression gives more than MAX_RATIO.
+MAX_TOTAL_RATIO = 100
 # How h5py writes a dtype that HDF5 does not know and that takes two bytes.
 OPAQUE = np.dtype("V2")
+
+
+class Budget:
+    """Bytes that the arrays of one file may take together."""
+
+    def __init__(self, stored):
+        self.stored, self.used = stored, 0
+
+    def take(self, size, label):
+        self.used += size
+        if self.used > max(FREE_BYTES, MAX_TOTAL_RATIO * self.stored):
+            raise FileFormatError(
+                f"{label}: the arrays claim more than {MAX_TOTAL_RATIO} times the {self.stored} bytes stored; refused"
+            )
+
+
+# The budget of the file that is open in this thread.
+_budget = contextvars.ContextVar("budget", default=None)
+
+
+def size_of(source):
+    """Bytes of a file, given by its path or its content."""
+    return len(source) if isinstance(source, bytes) else os.path.getsize(source)
 
 
 def _h5py():
@@ -29,22 +57,27 @@ def _h5py():
 
 
 @contextlib.contextmanager
-def open_file(source, label):
-    """Open a path or bytes; errors of the HDF5 library become FileFormatError."""
+def open_file(source, label, stored=None):
+    """Open a path or bytes; errors of the HDF5 library become FileFormatError, a lack of memory stays MemoryError.
+
+    `stored`: the bytes of the file that holds this one, where it is part of another.
+    """
     h5py = _h5py()
     try:
+        stored = size_of(source) if stored is None else stored
         handle = h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r")
-    except (OSError, ValueError, RuntimeError, KeyError, OverflowError, MemoryError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, LookupError, OverflowError, TypeError) as error:
         raise FileFormatError(f"{label}: not a readable HDF5 file ({error})") from error
-    with handle:
-        try:
+    outer = _budget.set(Budget(stored))
+    try:
+        with handle:
             yield handle
-        except FileFormatError:
-            raise
-        except (OSError, RuntimeError, KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
-            if hasattr(error, "problems") or type(error).__module__.startswith("fastbilstm"):
-                raise
-            raise FileFormatError(f"{label}: damaged HDF5 file ({type(error).__name__}: {error})") from error
+    except FastBiLSTMError:
+        raise
+    except (OSError, RuntimeError, LookupError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise FileFormatError(f"{label}: damaged HDF5 file ({type(error).__name__}: {error})") from error
+    finally:
+        _budget.reset(outer)
 
 
 @contextlib.contextmanager
@@ -135,10 +168,12 @@ def read_array(group, path, label):
     for length in dataset.shape:
         size *= int(length)
     stored = dataset.id.get_storage_size()
-    if size > MAX_BYTES and size > MAX_RATIO * max(stored, 1):
+    if size > FREE_BYTES and size > MAX_RATIO * stored:
         raise FileFormatError(f"{name} claims {size} bytes where the file stores {stored}; refused")
     if size and not stored:
         raise FileFormatError(f"{name} claims {size} bytes and the file stores none; refused")
+    if (budget := _budget.get()) is not None:
+        budget.take(size, name)
     array = dataset[()]
     if is_opaque:
         return array if attribute(dataset, "dtype") is None else from_bfloat16(array)

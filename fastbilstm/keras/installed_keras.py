@@ -1,21 +1,85 @@
-"""Run a Keras file in the installed Keras (3, or tf_keras for older files), to compare with; only where asked.
+"""The installed Keras (3, or tf_keras for older files) as a reference to compare with; only where asked.
+
+Keras is given a model built of its own layers from our Graph and arrays (rebuilt_in_keras.py), never the file: it would
+run the code that a Lambda in the file holds. Only a file that the user trusts is handed over whole.
 
 Imports Keras inside functions: it is optional, and takes seconds.
 """
+
+from __future__ import annotations
 
 import importlib
 import importlib.util
 import json
 import os
 import tempfile
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .reader import read_config
+from .rebuilt_in_keras import CannotRebuild, flat, reason_of, rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ..graph import Graph
 
 
 class KerasUnavailable(Exception):
     """Why a comparison with Keras cannot be made."""
+
+
+class TrustedFile(NamedTuple):
+    """A Keras file that the user trusts, with `config` and `outputs` as in `fastbilstm.load`."""
+
+    path: Any
+    config: Any = None
+    outputs: Any = None
+
+
+def run(
+    graph: Graph,
+    tensors: Mapping[str, NDArray[Any]],
+    inputs: list[NDArray[Any]],
+    trusted: TrustedFile | None = None,
+) -> tuple[str, list[NDArray[Any]]]:
+    """Compute the outputs of a model in the installed Keras for `inputs`, a list of arrays.
+
+    Parameters
+    ----------
+    graph, tensors
+        What was read from the file; Keras is given a model built from them.
+    inputs : list of ndarray
+    trusted : TrustedFile, optional
+        The file itself, for Keras to load instead: this runs code that the file holds.
+
+    Returns
+    -------
+    (str, list of ndarray)
+        Name and version of the framework, and the outputs.
+
+    Raises
+    ------
+    KerasUnavailable
+        With the reason, which names the layer if it is one.
+    """
+    name, framework = _framework(graph)
+    title = f"{name} {framework.__version__}"
+    try:
+        live = rebuild(framework, graph, tensors) if trusted is None else _load(framework, trusted)
+    except CannotRebuild as reason:
+        text = "trust=True (--trust) hands it the file itself, for files whose code may run"
+        raise KerasUnavailable(f"{title} cannot be given this model: {reason}. {text}") from reason
+    except Exception as error:
+        raise KerasUnavailable(f"{title} cannot load it ({reason_of(error)})") from error
+    try:
+        results = flat(live(list(inputs) if len(inputs) > 1 else inputs[0], training=False))
+        return title, [np.asarray(y) for y in results]
+    except Exception as error:
+        raise KerasUnavailable(f"{title} refuses the made-up input ({reason_of(error)})") from error
 
 
 def _framework(graph):
@@ -33,56 +97,34 @@ def _framework(graph):
     return name, framework
 
 
-def load(path, config, outputs, graph):
-    """Load a Keras file in the installed Keras; raise KerasUnavailable, with its reason, if it cannot.
+# ---- files that the user trusts -------------------------------------------------------------------------------------
 
-    Returns
-    -------
-    (str, keras.Model)
-        Name and version of the framework, and the model.
-    """
-    name, framework = _framework(graph)
-    try:
-        if config is None:
-            with open(path, "rb") as file:
-                suffix = ".keras" if file.read(2) == b"PK" else ".h5"
-            model = _load_with_suffix(framework, path, suffix)
-        else:
-            model = framework.models.model_from_json(json.dumps(read_config(config, str(config))))
-            model.load_weights(path)
-        if outputs:
-            tensors = []
-            for output in outputs:
-                name_of_layer, _, call = output.partition(":")
-                layer = model.get_layer(name_of_layer)
-                tensors.append(layer.get_output_at(int(call)) if call else layer.output)
-            model = framework.Model(model.inputs, tensors)
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        title = f"{name} {framework.__version__}"
-        raise KerasUnavailable(f"{title} cannot load it ({type(error).__name__}: {reason})") from error
-    return f"{name} {framework.__version__}", model
+
+def _load(framework, trusted):
+    """The model of a file, cut at its outputs, as Keras loads it: code in the file runs."""
+    path, config, outputs = trusted
+    if config is None:
+        with open(path, "rb") as file:
+            suffix = ".keras" if file.read(2) == b"PK" else ".h5"
+        model = _load_with_suffix(framework, path, suffix)
+    else:
+        model = framework.models.model_from_json(json.dumps(read_config(config, str(config))))
+        model.load_weights(path)
+    if outputs:
+        tensors = []
+        for output in outputs:
+            name, _, call = output.partition(":")
+            layer = model.get_layer(name)
+            tensors.append(layer.get_output_at(int(call)) if call else layer.output)
+        model = framework.Model(model.inputs, tensors)
+    return model
 
 
 def _load_with_suffix(framework, path, suffix):
     """Keras goes by the suffix; where it is another, load through a link of the right name."""
     if os.fspath(path).endswith((suffix, ".hdf5") if suffix == ".h5" else suffix):
-        return framework.models.load_model(path, compile=False)
+        return framework.models.load_model(path, compile=False, safe_mode=False)
     with tempfile.TemporaryDirectory() as folder:
         link = os.path.join(folder, "model" + suffix)
         os.symlink(os.path.abspath(path), link)
-        return framework.models.load_model(link, compile=False)
-
-
-def run(path, config, outputs, graph, inputs):
-    """Load a Keras file in the installed Keras and compute its outputs for `inputs`.
-
-    Returns
-    -------
-    (str, list of ndarray)
-        Name and version of the framework, and the outputs.
-    """
-    title, live = load(path, config, outputs, graph)
-    results = live(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
-    results = list(results.values()) if isinstance(results, dict) else results
-    return title, [np.asarray(y) for y in (results if isinstance(results, (list, tuple)) else [results])]
+        return framework.models.load_model(link, compile=False, safe_mode=False)

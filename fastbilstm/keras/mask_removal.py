@@ -67,6 +67,7 @@ class _Walk:
         # Tensors that may have a mask at all.
         self.masked = {number for number in range(self.count) if inside}
         self.bare, self.layers, self.nodes = {}, list(graph.layers), []
+        self.taken = {layer.name for layer in graph.layers}
         self.new_number = {number: number for number in range(self.count)}
 
     def object_of(self, ref):
@@ -87,9 +88,10 @@ class _Walk:
     def name_for(self, ref):
         number = ref.node - self.count
         named = self.graph.inputs[ref.node] if number < 0 else self.graph.layers[self.graph.nodes[number].layer]
-        name, taken = f"{named.name}_without_mask", {layer.name for layer in self.layers}
-        while name in taken:
+        name = f"{named.name}_without_mask"
+        while name in self.taken:
             name += "_"
+        self.taken.add(name)
         return name
 
     def visit(self, number):

@@ -1,30 +1,41 @@
 """Any Keras file -> (Graph, tensors): tells kinds apart, finds the version, joins architecture and weights."""
 
+from __future__ import annotations
+
 import json
 import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import read_file
 from ..errors import FileFormatError, MissingExtraError, UnsupportedLayerError
 from ..graph import KerasVersion
 from ..layers.quantized import PREFIX
 from .archive import read_archive
 from .assets import with_vocabularies
 from .config import MODELS, ConfigReader, split_config
-from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file
+from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file, size_of
 from .nodes import RECURRENT
 from .sharded import open_sharded
 from .weights import read_groups, read_paths
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..graph import Graph
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK\x03\x04"
 # Values in a YAML architecture with its aliases written out; the largest known models have some thousands.
 _MAX_YAML = 1_000_000
+# Characters of a YAML number: sexagesimal ones take time that grows with their square.
+_MAX_DIGITS = 100
 # A Keras 3 architecture without weights or metadata does not say its version.
 _UNKNOWN_KERAS3 = (3, 15)
 
 
-def is_hdf5(head, source):
+def is_hdf5(head: bytes, source: str | bytes) -> bool:
     """HDF5 has its signature at byte 0, 512, 1024, 2048, ..."""
     if head.startswith(HDF5_MAGIC):
         return True
@@ -46,11 +57,7 @@ def read_config(config, label):
     text = os.fspath(config) if isinstance(config, (str, os.PathLike)) else config
     if isinstance(text, str) and not text.lstrip().startswith("{"):
         label = text if len(text) < 300 else f"{text[:100]}..."
-        try:
-            with open(text, "rb") as file:
-                text = file.read()
-        except (OSError, ValueError) as error:
-            raise FileFormatError(f"config {label}: cannot be read ({error})") from error
+        text = read_file(text, name=f"config {label}")
     if not isinstance(text, (str, bytes)):
         raise TypeError(f"config is of type {type(config).__name__}; expected a dict, JSON text or a path")
     if isinstance(text, bytes):
@@ -83,20 +90,47 @@ def _read_yaml(text, label):
 
     Loader.add_constructor("tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node))
     try:
-        value = yaml.load(text, Loader=Loader)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        loader = Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_yaml(node, label)
+        return loader.construct_document(node)
+    except FileFormatError:
+        raise
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         # PyYAML lets errors of int(), datetime() and others through.
         raise FileFormatError(f"config {label}: neither valid JSON nor YAML ({str(error)[:200]})") from error
-    stack, count = [value], 0
+
+
+def _check_yaml(node, label):
+    """Refuse, before any value is made, what takes more than its text: aliases of aliases, merge keys, long numbers."""
+    stack, count = [node], 0
     while stack:
         item, count = stack.pop(), count + 1
         if count > _MAX_YAML:
             raise FileFormatError(f"config {label}: its aliases expand to more than {_MAX_YAML} values; refused")
-        stack += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-    return value
+        if item.tag == "tag:yaml.org,2002:merge":
+            raise FileFormatError(f"config {label}: has a merge key (<<), which Keras does not write; refused")
+        if item.id == "scalar":
+            if len(item.value) > _MAX_DIGITS and item.tag.endswith((":int", ":float")):
+                raise FileFormatError(f"config {label}: has a number of {len(item.value)} characters; refused")
+        else:
+            parts = item.value
+            stack += parts if item.id == "sequence" else [part for pair in parts for part in pair]
 
 
-def read_keras(source, head, label, config=None, outputs=None):
+def read_keras(
+    source: str | bytes, head: bytes, label: str, config: Any = None, outputs: list[str] | None = None
+) -> tuple[Graph, dict[str, NDArray[Any]]]:
     """Read a Keras file.
 
     Parameters
@@ -124,7 +158,7 @@ def read_keras(source, head, label, config=None, outputs=None):
             raise FileFormatError(f"{label}: metadata.json is no dictionary with a keras_version")
         version = KerasVersion.parse(metadata["keras_version"])
         inside = f"{label}: model.weights.h5"
-        with open_file(weights, inside) as file:
+        with open_file(weights, inside, size_of(source)) as file:
             read = lambda *a: read_paths(file, *a[:2], inside, a[2])  # noqa: E731
             return _assemble(model, version, label, outputs, read, vocabularies)
     with open_file(source, label) as file:
@@ -152,7 +186,9 @@ def read_keras(source, head, label, config=None, outputs=None):
         raise FileFormatError(f"{label}: an HDF5 file without Keras weights (no layer_names, no group 'layers')")
 
 
-def read_sharded(source, label, config=None, outputs=None):
+def read_sharded(
+    source: str | bytes, label: str, config: Any = None, outputs: list[str] | None = None
+) -> tuple[Graph, dict[str, NDArray[Any]]]:
     """Read the index of sharded weights (`.weights.json`); like `read_keras`."""
     if isinstance(source, bytes):
         raise FileFormatError(f"{label}: JSON, which names other files if it is an index of shards; give its path")
@@ -222,7 +258,21 @@ def _entry_class(entry):
     return name
 
 
+def _check_numbers(model, label):
+    """Refuse whole numbers that NumPy cannot hold, wherever they stand in an architecture."""
+    stack = [model]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+        elif isinstance(item, int) and not -(2**63) <= item < 2**63:
+            raise FileFormatError(f"{label}: the architecture holds a whole number beyond 64 bits")
+
+
 def _assemble(model, version, label, outputs, read_weights, vocabularies=None):
+    _check_numbers(model, label)
     reader = ConfigReader(version, label)
     class_name, config = split_config(model, label)
     try:

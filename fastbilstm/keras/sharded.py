@@ -5,10 +5,11 @@ joined in memory into one file of the layout of `.weights.h5`.
 """
 
 import contextlib
+import errno
 import json
 import os
 
-from ..errors import FileFormatError
+from ..errors import FileFormatError, MissingFileError
 from .hdf5 import attribute, child, is_group, memory_file, open_file, read_array
 
 _MAX_INDEX = 64 << 20
@@ -61,7 +62,8 @@ def open_sharded(path, label):
     files = sorted({name for names in index.values() for name in names})
     missing = [name for name in files if not os.path.isfile(os.path.join(folder, name))]
     if missing:
-        raise FileFormatError(f"{label}: the shard {missing[0]!r} is missing ({len(missing)} of {len(files)} are)")
+        text = f"{label}: the shard {missing[0]!r} is missing ({len(missing)} of {len(files)} are)"
+        raise MissingFileError(text, errno.ENOENT, os.strerror(errno.ENOENT), os.path.join(folder, missing[0]))
     prefixes = sorted({parts[:size] for parts in index for size in range(1, len(parts))})
     with memory_file(label) as joined:
         for name in files:

@@ -1,31 +1,41 @@
-"""What every layer of the specification has in common: options, weights, shapes, masks, one call.
+"""BaseLayer: what all layers of the specification have in common: options, weights, shapes, masks, a call.
 
-A layer class states Keras' options, the shapes of its weights, the shape and mask of its output and, in NumPy, what
-it computes. Imports NumPy; knows nothing of files.
+A layer class states its options as in Keras, the shapes of its weights, the shape and mask of its output, and what it
+computes, in NumPy. Imports NumPy; knows nothing of files.
 """
 
+from __future__ import annotations
+
 import importlib
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import activations
 from ..errors import FileFormatError, InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import NoReturn
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from ..graph import KerasVersion, Layer
+
 REQUIRED = object()
 
 
 class Tensor(NamedTuple):
-    """A value on its way through the graph, with the mask that Keras would attach to it (None: no mask)."""
+    """A value in the graph, and the mask that Keras attaches to it (None: no mask)."""
 
     value: Any
     mask: Any = None
 
 
 class Spec(NamedTuple):
-    """What is known of a tensor before any number is computed: its shape (None: free) and whether it has a mask."""
+    """What is known of a tensor before a call: its shape (None: an axis of any size) and whether it has a mask."""
 
-    shape: tuple
+    shape: tuple[int | None, ...]
     masked: bool = False
 
 
@@ -110,85 +120,86 @@ IGNORED_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
 
 
 class BaseLayer:
-    """One layer of a model. Subclasses state their Keras class by their own name.
+    """One layer of a model. A subclass has the name of its class in Keras.
 
     Attributes
     ----------
     options : dict of str to Option
-        What is read from Keras' config.
+        The options that are read from Keras' config.
     ignored : tuple of str
-        Options that Keras stores and inference does not need.
+        Options that Keras stores but inference does not need.
     passes_mask : bool
-        Whether the mask of the input is attached to the output (else it ends here).
+        Whether the output gets the mask of the input; else the output has no mask.
     casts_input : bool
         Whether whole numbers are cast to the dtype of computation before the call.
     n_inputs : int or None
-        How many tensors the call takes; None for two or more.
+        How many tensors a call takes; None: two or more.
     exact : bool
-        Whether it copies, compares, or computes each element by itself with + - * / and comparisons: then NumPy gives
-        the same bits wherever a row stands.
-    apart : bool
-        Whether each row of the result depends on the same row of the inputs alone.
+        Whether it only copies or compares, or computes each element by itself with + - * /. Then NumPy gives a row the
+        same bits at any place in the batch.
+    rows_independent : bool
+        Whether each row of the output depends only on the same row of the inputs.
     """
 
-    options: dict = {}
-    ignored: tuple = ()
+    options: dict[str, Option] = {}
+    ignored: tuple[str, ...] = ()
     passes_mask = True
     casts_input = True
-    n_inputs = 1
-    dtype = None
+    n_inputs: int | None = 1
+    dtype: Any = None
     exact = False
-    apart = True
+    rows_independent = True
 
-    def __init__(self, layer, version, inner=()):
+    def __init__(self, layer: Layer, version: KerasVersion, inner: Iterable[BaseLayer] = ()) -> None:
         self.name, self.config, self.version, self.inner = layer.name, layer.config, version, tuple(inner)
         self.class_name = layer.class_name
         self.weight_names = layer.weights
-        self.weights, self.sizes = {}, {}
+        self.weights: dict[str, NDArray[Any]] = {}
+        self.sizes: dict[str, tuple[int, ...]] = {}
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         config = self.__dict__.get("config", {})
         if name in type(self).options and name in config:
             return config[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
-    def fail(self, text):
-        """Raise for a model that contradicts itself."""
+    def fail(self, text: str) -> NoReturn:
+        """Raise FileFormatError for a model that contradicts itself."""
         raise FileFormatError(f"layer {self.name!r} ({self.class_name}): {text}")
 
     def activation_function(self, option="activation"):
         return activations.resolve(self.config[option], self.version.framework)
 
     @classmethod
-    def check_config(cls, config, version):
-        """Yield a problem for each combination of options that is not supported. Options alone are checked before."""
+    def check_config(cls, config: dict[str, Any], version: KerasVersion) -> Iterable[tuple[str, Any, str]]:
+        """Yield (option, value, reason) for each unsupported combination of options; single ones are checked before."""
         for name, option in cls.options.items():
             if option.check is activation and activations.resolve(config[name], version.framework) is None:
                 yield name, config[name], f"is no activation of {version.framework}"
 
-    def weight_shapes(self, shapes):
-        """Map role to shape, in Keras' order. `shapes` are the inputs'; what depends on an unknown size is None."""
+    def weight_shapes(self, shapes: list[tuple[int | None, ...]]) -> dict[str, tuple[int | None, ...]]:
+        """{role: shape} in Keras' order, for inputs of these shapes. A size that depends on an unknown one is None."""
         return {}
 
-    def set_sizes(self, sizes):
+    def set_sizes(self, sizes: Mapping[str, tuple[int, ...]]) -> None:
         """Take the shapes of all arrays of the model by name, so that `checked_infer` can compare them."""
         self.sizes = {role: sizes[name] for role, name in self.weight_names.items()}
         for inner in self.inner:
             inner.set_sizes(sizes)
 
-    def checked_infer(self, inputs, kwargs):
-        """`infer`, and refuse weights whose shape is not the one these inputs need."""
+    def checked_infer(self, inputs: list[Spec], kwargs: dict[str, Any]) -> list[Spec]:
+        """`infer`, after a check that the weights have the shapes that these inputs need."""
         self.check_sizes([spec.shape for spec in inputs])
         return self.infer(inputs, kwargs)
 
-    def check_sizes(self, shapes):
+    def check_sizes(self, shapes: list[tuple[int | None, ...]]) -> None:
         if self.weight_names:
             for role, expected in self.weight_shapes(shapes).items():
                 found = self.sizes[role]
                 if len(found) != len(expected) or any(e not in (None, f) for e, f in zip(expected, found)):
                     self.fail(f"its {role} has shape {found}; the model needs {expected}")
 
-    def bind(self, tensors, dtype):
+    def bind(self, tensors: Mapping[str, NDArray[Any]], dtype: DTypeLike) -> None:
         """Take the weights, cast to the dtype of computation."""
         self.dtype = np.dtype(dtype)
         self.weights = {role: tensors[name].astype(dtype, copy=False) for role, name in self.weight_names.items()}
@@ -198,7 +209,7 @@ class BaseLayer:
     def output_shape(self, shape):
         return shape
 
-    def infer(self, inputs, kwargs):
+    def infer(self, inputs: list[Spec], kwargs: dict[str, Any]) -> list[Spec]:
         """Return the Specs of the outputs for the Specs of the inputs; raise FileFormatError if they do not fit."""
         return [Spec(self.output_shape(inputs[0].shape), self.passes_mask and inputs[0].masked)]
 
@@ -206,7 +217,7 @@ class BaseLayer:
         """What the layer computes, in NumPy: x -> y. The mask is None or (B, T) bool, True = keep."""
         raise NotImplementedError
 
-    def call(self, inputs, kwargs, states):
+    def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         """Tensors in, list of Tensors out. `states` holds what stateful layers remember, by layer object."""
         x = inputs[0]
         return [Tensor(self.compute(x.value, x.mask), x.mask if self.passes_mask else None)]
@@ -217,11 +228,12 @@ class BaseLayer:
 
 
 class Registry(dict):
-    """Keras' class names -> classes. The modules in `rest` are imported when a name is not there, or when all names are
-    asked for: a process that answers once and ends starts sooner without them.
+    """{class name in Keras: class}. The modules in `rest` are imported when a name is missing, or to list all names.
+
+    So a process that predicts once and ends starts sooner.
     """
 
-    rest: tuple = ()
+    rest: tuple[str, ...] = ()
 
     def complete(self):
         for module in self.rest:
@@ -237,7 +249,7 @@ class Registry(dict):
     def __contains__(self, name):
         return super().__contains__(name) or (bool(self.rest) and name in self.complete())
 
-    def get(self, name, default=None):
+    def get(self, name: str, default: Any = None) -> Any:
         return self[name] if name in self else default
 
     def __iter__(self):
@@ -251,7 +263,7 @@ REGISTRY = Registry()
 
 
 def register(cls):
-    """Make a layer class known under its own name (class decorator)."""
+    """Class decorator: put a layer class into REGISTRY under its own name."""
     REGISTRY[cls.__name__] = cls
     return cls
 
@@ -265,7 +277,7 @@ def broadcast_mask(mask, value):
     return np.reshape(mask, mask.shape + (1,) * (value.ndim - mask.ndim))
 
 
-def check_sequence_mask(layer, x, mask):
+def check_sequence_mask(layer: BaseLayer, x: NDArray[Any], mask: Any) -> NDArray[np.bool_] | None:
     """Return the mask of a (B, T, ...) sequence as (B, T) bool, or raise InputError."""
     if mask is None:
         return None

@@ -1,28 +1,44 @@
-"""Layers of other people: `register_layer` gives a NumPy function for a class that a file names.
+"""Custom layers: `register_layer` says which NumPy function computes a class that a file names.
 
 Nothing from the file is executed; the function is the caller's own. A registered class is a layer of the specification
-like any other: options, weights, shapes and mask are checked at loading. Imports NumPy; knows nothing of files.
+like any other: its options, weights, shapes and mask are checked when a model is loaded. Imports NumPy; knows nothing
+of files.
 """
 
+from __future__ import annotations
+
+import os
 import threading
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import FastBiLSTMError
 from .base import REGISTRY, REQUIRED, BaseLayer, Option, Spec, Tensor
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from numpy.typing import NDArray
+
 _LOCK = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 _RESERVED = {"Functional", "Sequential", "Model", "Lambda", "InputLayer"}
 
 
 class CustomLayer(BaseLayer):
-    """What a registered class inherits; its attributes are set by `register_layer`."""
+    """The base of registered classes; `register_layer` sets their attributes."""
 
-    casts_input = apart = False  # its function may do anything
+    casts_input = rows_independent = False  # its function may do anything
     ignored = ("autocast",)
-    function = shape_rule = mask_rule = weight_rule = None
+    function: Any = None
+    shape_rule: Any = None
+    mask_rule: Any = None
+    weight_rule: Any = None
 
-    def weight_shapes(self, shapes):
+    def weight_shapes(self, shapes: list[tuple[int | None, ...]]) -> dict[str, tuple[int | None, ...]]:
         rule = self.weight_rule
         if callable(rule):
             rule = self._asked(rule, "weights", self.config)
@@ -31,7 +47,7 @@ class CustomLayer(BaseLayer):
         roles = dict(rule) if isinstance(rule, dict) else dict.fromkeys(rule)
         return {str(role): self.sizes.get(role, ()) if shape is None else tuple(shape) for role, shape in roles.items()}
 
-    def infer(self, inputs, kwargs):
+    def infer(self, inputs: list[Spec], kwargs: dict[str, Any]) -> list[Spec]:
         shapes = [spec.shape for spec in inputs]
         given = shapes[0] if self.n_inputs == 1 else shapes
         found = (
@@ -52,7 +68,9 @@ class CustomLayer(BaseLayer):
         self.expected = [spec.shape for spec in outputs]
         return outputs
 
-    def call(self, inputs, kwargs, states):
+    def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
+        arrays: Any
+        masks: Any
         arrays, masks = ([_locked(part) for part in parts] for parts in zip(*inputs))
         if self.n_inputs == 1:
             arrays, masks = arrays[0], masks[0]
@@ -66,7 +84,7 @@ class CustomLayer(BaseLayer):
         results = [self._checked(y, shape, inputs) for y, shape in zip(results, self.expected)]
         return [Tensor(y, mask) for y, mask in zip(results, self._masks(masks, len(results)))]
 
-    def _checked(self, y, shape, inputs):
+    def _checked(self, y: Any, shape: tuple[int | None, ...], inputs: list[Tensor]) -> Any:
         y = np.asarray(y)
         if y.dtype.kind not in "biuf":
             self._wrong("function", f"gave an array of dtype {y.dtype}; expected numbers")
@@ -75,7 +93,7 @@ class CustomLayer(BaseLayer):
             self._wrong("function", f"gave an array of shape {y.shape}; expected {shape}")
         return y.astype(self.dtype, copy=False) if y.dtype.kind == "f" else y
 
-    def _masks(self, given, count):
+    def _masks(self, given: Any, count: int) -> list[Any]:
         if self.mask_rule == "drop":
             return [None] * count
         if self.mask_rule == "pass":
@@ -86,25 +104,25 @@ class CustomLayer(BaseLayer):
             self._wrong("mask", f"gave {len(found)} masks for {count} outputs")
         return [None if mask is None else np.asarray(mask).astype(bool, copy=False) for mask in found]
 
-    def _asked(self, rule, what, *arguments):
-        """What a rule says while the model is read: the model does not fit it, or it is wrong."""
+    def _asked(self, rule: Callable[..., Any], what: str, *arguments: Any) -> Any:
+        """Call a rule of `register_layer` while the model is read; if it raises, the model is refused."""
         try:
             return rule(*arguments)
         except Exception as error:
             self.fail(f"its registered {what} raised {type(error).__name__}: {error}")
 
-    def _run(self, what, function, *arguments):
+    def _run(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return function(*arguments)
         except Exception as error:
             self._wrong(what, f"raised {type(error).__name__}: {error}", error)
 
-    def _wrong(self, what, text, cause=None):
+    def _wrong(self, what: str, text: str, cause: Exception | None = None) -> NoReturn:
         raise FastBiLSTMError(f"layer {self.name!r} ({self.class_name}): its registered {what} {text}") from cause
 
 
-def _locked(array):
-    """The array, read-only: others read it, too."""
+def _locked(array: Any) -> NDArray[Any] | None:
+    """The array, read-only, because other layers and threads read it, too."""
     if array is None:
         return None
     view = np.asarray(array).view()
@@ -112,14 +130,23 @@ def _locked(array):
     return view
 
 
-def _keep(value):
+def _keep(value: Any) -> Any:
     """An option as the file has it; Keras 3 writes tuples in a form of its own."""
     if isinstance(value, dict) and value.get("class_name") == "__tuple__":
         return list(value.get("items") or ())
     return value
 
 
-def register_layer(name, call, *, weights=(), options=(), output_shape=None, mask="drop", n_inputs=1):
+def register_layer(
+    name: str,
+    call: Callable[[Any, Any, dict[str, NDArray[Any]], dict[str, Any]], Any],
+    *,
+    weights: list[str] | tuple[str, ...] | dict[str, Any] | Callable[[dict[str, Any]], Any] = (),
+    options: list[str] | tuple[str, ...] | dict[str, Any] = (),
+    output_shape: Callable[[Any, dict[str, Any]], tuple[int | None, ...] | list[Any]] | None = None,
+    mask: Literal["drop", "pass"] | Callable[[Any, dict[str, Any]], Any] = "drop",
+    n_inputs: int | None = 1,
+) -> None:
     """Say what a layer class computes that is not one of Keras' own, so that files that name it can be read.
 
     Nothing from a file is ever executed: what runs is `call`. Register before loading, also before loading a converted
@@ -166,6 +193,7 @@ def register_layer(name, call, *, weights=(), options=(), output_shape=None, mas
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"name is {name!r}; expected the name of a class")
+    value: Any
     for what, value in (("call", call), ("output_shape", output_shape)):
         if not callable(value) and (what == "call" or value is not None):
             raise ValueError(f"register_layer({name!r}): {what} is {value!r}; expected a function")
@@ -199,7 +227,7 @@ def register_layer(name, call, *, weights=(), options=(), output_shape=None, mas
         REGISTRY[name] = type(name, (CustomLayer,), members)
 
 
-def find_custom(*names):
+def find_custom(*names: str) -> str | None:
     """The first of the names that is registered, or None."""
     for name in names:
         if name in REGISTRY and issubclass(REGISTRY[name], CustomLayer):

@@ -1,16 +1,22 @@
-"""StringLookup and IntegerLookup: words and whole numbers to indices of a vocabulary, and back; the specification.
+"""StringLookup and IntegerLookup: tokens (words or whole numbers) -> indices in a vocabulary, and back.
 
-Strings are NumPy arrays of `bytes` objects in UTF-8, as in TensorFlow. What is not in the vocabulary is out of
-vocabulary (OOV). Imports NumPy; knows nothing of files.
+The specification. Strings are NumPy arrays of `bytes` objects in UTF-8, as in TensorFlow. A token that is not in the
+vocabulary is out of vocabulary (OOV). Imports NumPy; knows nothing of files.
 """
 
+from __future__ import annotations
+
 import itertools
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
 from .base import BaseLayer, Option, Spec, Tensor, boolean, choice, integer, optional, register
 from .encoding import MODES, encode, encoded_shape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 OUTPUT_MODES = ("int", *MODES, "tf_idf", "binary", "tf-idf")
 
@@ -20,7 +26,7 @@ def as_bytes(value):
 
 
 def words(value):
-    """A vocabulary of strings as Keras stores it in a config."""
+    """Check a vocabulary of strings as Keras stores it in a config."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
         raise ValueError("expected a list of strings")
     return list(value)
@@ -53,36 +59,39 @@ def whole(value):
 
 
 def mode(value):
-    """An output mode; Keras' old names for two of them are allowed."""
+    """Check an output mode; the old names that Keras had for two of them are allowed."""
     choice(*OUTPUT_MODES)(value)
     return {"binary": "multi_hot", "tf-idf": "tf_idf"}.get(value, value)
 
 
 class Vocabulary:
-    """The table of a lookup layer: index of each token, and what stands before the tokens.
+    """The table of a lookup layer: the index of each token, and the mask and OOV tokens before them.
 
     Parameters
     ----------
     tokens : list of bytes or int
-        As stored; mask and OOV tokens may stand at its front.
+        As stored; it may begin with the mask token and OOV tokens.
     mask_token, oov_token : bytes, int or None
     has_mask_index : bool
         Whether index 0 is the mask (output_mode "int" with a mask token).
     num_oov_indices : int
     """
 
-    def __init__(self, tokens, mask_token, oov_token, has_mask_index, num_oov_indices):
+    def __init__(
+        self, tokens: list[Any], mask_token: Any, oov_token: Any, has_mask_index: bool, num_oov_indices: int
+    ) -> None:
         self.first_oov = 1 if has_mask_index else 0
         self.start = self.first_oov + num_oov_indices
-        special = [mask_token] * self.first_oov + [oov_token] * num_oov_indices
-        self.holds_special = tokens[: self.start] == special
+        front = tokens[: self.start]
+        special = [mask_token] * self.first_oov + [oov_token] * (len(front) - self.first_oov)
+        self.holds_special = len(front) == self.start and front == special
         self.tokens = tokens[self.start :] if self.holds_special else list(tokens)
         self.index = {token: number for number, token in enumerate(self.tokens, start=self.start)}
         self.size = self.start + len(self.tokens)
 
 
 class Lookup(BaseLayer):
-    """What StringLookup and IntegerLookup share."""
+    """What StringLookup and IntegerLookup have in common."""
 
     exact = True
     options = {
@@ -108,7 +117,7 @@ class Lookup(BaseLayer):
         if config["pad_to_max_tokens"] and not config["max_tokens"]:
             yield "pad_to_max_tokens", True, "needs max_tokens"
 
-    def table(self):
+    def table(self) -> Vocabulary:
         """The Vocabulary; made once."""
         if "_table" not in self.__dict__:
             if self.vocabulary is None:
@@ -123,7 +132,7 @@ class Lookup(BaseLayer):
         return self.__dict__["_table"]
 
     @property
-    def depth(self):
+    def depth(self) -> int:
         """Columns of an encoded output."""
         return self.max_tokens if self.pad_to_max_tokens else self.table().size
 
@@ -138,7 +147,7 @@ class Lookup(BaseLayer):
         table, given = self.table(), np.asarray(self.idf_weights)
         if len(given) != len(self.vocabulary):
             self.fail(f"it has {len(given)} idf_weights and {len(self.vocabulary)} tokens")
-        # Tokens that stand for no word get the mean.
+        # The mask and OOV tokens get the mean.
         front = 0 if table.holds_special else table.start
         given = np.concatenate([np.full(front, np.mean(given)), given])
         return np.concatenate([given, np.zeros(self.depth - len(given))]).astype(self.dtype)
@@ -148,7 +157,7 @@ class Lookup(BaseLayer):
         self.table()
         return [Spec(shape if self.output_mode == "int" else encoded_shape(self, shape, self.output_mode, self.depth))]
 
-    def indices(self, keys):
+    def indices(self, keys: list[Any]) -> NDArray[np.int64]:
         """Keys in a flat sequence -> their indices, int64."""
         table = self.table()
         found = np.fromiter(map(table.index.get, keys, itertools.repeat(-1)), np.int64, len(keys))
@@ -156,7 +165,7 @@ class Lookup(BaseLayer):
         mask = self.key(self.mask_token)
         if self.mask_token is not None and mask in keys:
             masked = np.fromiter((key == mask for key in keys), bool, len(keys))
-            # A masked token counts in no column: an index beyond all of them.
+            # A masked token counts in no column: it gets an index beyond the last one.
             found[masked] = 0 if self.output_mode == "int" else np.iinfo(np.int64).max
             lost &= ~masked
         if lost.any():
@@ -172,18 +181,18 @@ class Lookup(BaseLayer):
         return self.table().first_oov + np.mod(self.hashes(keys), self.num_oov_indices)
 
     def hashes(self, keys):
-        """Numbers that tell OOV tokens apart; one index needs none."""
+        """A number for each OOV token, which chooses its OOV index; not needed if there is only one such index."""
         return np.zeros(len(keys), np.int64)
 
     def encoded(self, indices):
-        """Indices as the output mode wants them."""
+        """Indices in the form of the output mode."""
         if self.output_mode == "int":
             return indices
         counts = "count" if self.output_mode == "tf_idf" else self.output_mode
         return self.finished(encode(self, indices, counts, self.depth))
 
     def finished(self, counts):
-        """Counts as an output: times the weights of tf_idf; whole numbers in Keras 3, else floats."""
+        """The output: for tf_idf, counts times weights; else counts, as whole numbers in Keras 3, as floats before."""
         if self.output_mode == "tf_idf":
             return counts.astype(self.dtype) * self.idf()
         return counts if self.version.is_keras3 else counts.astype(self.dtype)

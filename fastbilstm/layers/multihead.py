@@ -222,8 +222,8 @@ class MultiHeadAttention(BaseLayer):
         weigh = self.weigh(mask, len(axes), kwargs)
 
         def weigh_joined(scores):
-            apart = np.reshape(scores, (*scores.shape[:-2], *sizes[0], *sizes[1]))
-            return np.reshape(weigh(apart), scores.shape)
+            by_axis = np.reshape(scores, (*scores.shape[:-2], *sizes[0], *sizes[1]))
+            return np.reshape(weigh(by_axis), scores.shape)
 
         scale = 1 / np.sqrt(query.shape[-1])
         if self.version.is_keras3:

@@ -175,12 +175,12 @@ class GroupNormalization(BaseLayer):
 
     def compute(self, x, mask):
         axis, groups, each = self.channels(x.shape)
-        apart = np.reshape(x, (*x.shape[:axis], groups, each, *x.shape[axis + 1 :]))
-        over = tuple(k for k in range(1, apart.ndim) if k != axis)
-        mean = np.mean(apart, axis=over, keepdims=True)
-        variance = np.mean(np.square(apart - mean), axis=over, keepdims=True)
-        shape = [1] * apart.ndim
+        grouped = np.reshape(x, (*x.shape[:axis], groups, each, *x.shape[axis + 1 :]))
+        over = tuple(k for k in range(1, grouped.ndim) if k != axis)
+        mean = np.mean(grouped, axis=over, keepdims=True)
+        variance = np.mean(np.square(grouped - mean), axis=over, keepdims=True)
+        shape = [1] * grouped.ndim
         shape[axis : axis + 2] = groups, each
         weights = {role: np.reshape(array, shape) for role, array in self.weights.items()}
-        y = batch_normalization(apart, mean, variance, weights.get("gamma"), weights.get("beta"), self.epsilon)
+        y = batch_normalization(grouped, mean, variance, weights.get("gamma"), weights.get("beta"), self.epsilon)
         return np.reshape(y, x.shape)

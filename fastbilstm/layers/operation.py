@@ -1,8 +1,8 @@
 """What the operations have in common: `keras.ops` nodes, TensorFlow functions and TensorFlow ops in functional models.
 
-An operation names its arguments as Keras 3 does; the readers bring every dialect to these names. What they share is
-here: which values are tensors, which dtype a result has, what shape, and whether rows of a batch stay apart. Imports
-NumPy; knows nothing of files.
+An operation names its arguments as Keras 3 does; the readers bring every dialect to these names. This file holds what
+all operations share: which values are tensors, the dtype and shape of a result, and whether the rows of a batch stay
+independent. Imports NumPy; knows nothing of files.
 """
 
 import inspect
@@ -72,7 +72,7 @@ class Operation(BaseLayer):
         Whether NumPy gives the same bits wherever in a batch an element stands.
     may_return_input : bool
         Whether Keras may return the very tensor it was given, whose mask then stays attached.
-    apart : bool
+    rows_independent : bool
         Whether each row of the results depends on the same row of the tensors alone; known after `infer_operation`.
     """
 
@@ -84,14 +84,14 @@ class Operation(BaseLayer):
     shaping: tuple = ("newshape", "shape", "axes", "axis", "repeats", "pad_width", "sizes", "num_classes", "k", "num")
     exact = False
     may_return_input = False
-    apart = True
+    rows_independent = True
 
     def operate(self, **named):
         """Arrays and constants in, an array or a list of arrays out."""
         raise NotImplementedError
 
-    def rows_apart(self, named):
-        """Whether rows stay apart, given the Specs and constants of a call; False where it is not certain."""
+    def keeps_rows_independent(self, named):
+        """Whether rows stay independent, given the Specs and constants of a call; False where it is not certain."""
         return False
 
     def arguments(self, args, kwargs):
@@ -141,7 +141,7 @@ class Operation(BaseLayer):
         for name in self.shaping:
             if any(known(spec) is None for spec in found(self.shaping_part(named.get(name)), Spec)):
                 self.fail(f"its {name} depends on data: the shape of the result would, too, which is not supported")
-        self.apart = self.apart and self.stays_apart(named, specs)
+        self.rows_independent = self.rows_independent and self.call_keeps_rows_independent(named, specs)
         # Free axes that meet an axis of known size must have that size; seldom the batch axis, too.
         shapes = [spec.shape for spec in specs] + [c.array.shape for c in found(named, Constant)]
         sizes = sorted({size for shape in shapes for size in shape if size and size > 1})
@@ -186,12 +186,12 @@ class Operation(BaseLayer):
             results = self.operate(**values)
         return [np.asarray(y) for y in (results if isinstance(results, (list, tuple)) else [results])]
 
-    def stays_apart(self, named, specs):
+    def call_keeps_rows_independent(self, named, specs):
         if not specs or all(known(spec) is not None for spec in specs):
             return True
         if any(known(spec) is not None or not spec.shape for spec in specs):
             return False
-        return bool(self.rows_apart(named))
+        return bool(self.keeps_rows_independent(named))
 
     # ---- dtypes
 
@@ -301,8 +301,8 @@ def same_rows(*values):
     return True
 
 
-def spares_rows(axis, rank):
-    """Whether an axis, or all of several, is another than the batch axis."""
+def avoids_batch_axis(axis, rank):
+    """Whether no axis is the batch axis; `axis` is a number or several."""
     axes = axis if isinstance(axis, (list, tuple)) else [axis]
     whole = all(isinstance(a, int) and not isinstance(a, bool) and -rank <= a < rank for a in axes)
     return bool(axes) and whole and all(a % rank != 0 for a in axes)

@@ -10,7 +10,7 @@ import numpy as np
 from .. import activations
 from .base import REGISTRY
 from .core import round_to
-from .operation import Operation, operation, rank_of, same_rows, spares_rows
+from .operation import Operation, avoids_batch_axis, operation, rank_of, same_rows
 
 _erf, _erfc = (np.vectorize(f, otypes=[np.float64]) for f in (math.erf, math.erfc))
 
@@ -20,7 +20,7 @@ class Elementwise(Operation):
 
     exact = True
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return same_rows(*(named[name] for name in self.parameters if name in named and name in self.tensors))
 
 
@@ -101,7 +101,7 @@ for _name, _function in {
 class AddN(Elementwise):
     """The sum of several tensors (TensorFlow)."""
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return same_rows(*named["xs"])
 
     def operate(self, xs):
@@ -261,8 +261,8 @@ class AlongAxis(Operation):
 
     function = None
 
-    def rows_apart(self, named):
-        return spares_rows(named.get("axis", -1), rank_of(named["x"]))
+    def keeps_rows_independent(self, named):
+        return avoids_batch_axis(named.get("axis", -1), rank_of(named["x"]))
 
     def operate(self, x, axis=-1):
         if axis is None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import InputError
 from .base import Spec
-from .operation import TRIALS, Tried, known, operation, rank_of, spares_rows
+from .operation import TRIALS, Tried, avoids_batch_axis, known, operation, rank_of
 from .operations import DTYPES, ExactOperation
 from .operations_shape import whole
 
@@ -24,12 +24,12 @@ def checked(layer, indices, size):
 
 @operation("x", "indices", "axis", "batch_dims")
 class Take(ExactOperation):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         x, indices, axis = named["x"], named["indices"], named.get("axis")
         if not isinstance(x, Spec):
             # Rows of a constant table.
             return isinstance(indices, Spec) and axis in (None, 0)
-        return not isinstance(indices, Spec) and spares_rows(axis, rank_of(x))
+        return not isinstance(indices, Spec) and avoids_batch_axis(axis, rank_of(x))
 
     def operate(self, x, indices, axis=None, batch_dims=0):
         (x,) = self.promote(x)
@@ -53,10 +53,10 @@ class Take(ExactOperation):
 
 @operation("x", "indices", "axis")
 class TakeAlongAxis(ExactOperation):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         x, indices = named["x"], named["indices"]
         both = isinstance(x, Spec) and isinstance(indices, Spec) and rank_of(x) == rank_of(indices)
-        return both and spares_rows(named.get("axis"), rank_of(x))
+        return both and avoids_batch_axis(named.get("axis"), rank_of(x))
 
     def operate(self, x, indices, axis=None):
         size = x.size if axis is None else x.shape[axis]
@@ -85,8 +85,8 @@ class OneHot(ExactOperation):
 
     choices = {"dtype": DTYPES, "sparse": (False, None)}
 
-    def rows_apart(self, named):
-        return spares_rows(named.get("axis", -1), rank_of(named["x"]) + 1)
+    def keeps_rows_independent(self, named):
+        return avoids_batch_axis(named.get("axis", -1), rank_of(named["x"]) + 1)
 
     def operate(self, x, num_classes, axis=-1, dtype=None, sparse=False, on_value=None, off_value=None):
         (x,) = self.promote(x)
@@ -102,7 +102,7 @@ class OneHot(ExactOperation):
 class OfShape(ExactOperation):
     """What depends on sizes, that of the batch too."""
 
-    apart = False
+    rows_independent = False
 
 
 @operation("x", "dtype")
@@ -179,7 +179,7 @@ class SequenceMask(ExactOperation):
     choices = {"dtype": DTYPES}
     shaping = ("maxlen",)
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return named.get("maxlen") is not None and rank_of(named["lengths"]) > 0
 
     def operate(self, lengths, maxlen, dtype="bool"):

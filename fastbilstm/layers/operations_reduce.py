@@ -6,7 +6,7 @@ The specification, in NumPy. Arguments are named as in Keras 3.
 import numpy as np
 
 from .base import REGISTRY, Spec
-from .operation import Operation, operation, rank_of, same_rows, spares_rows
+from .operation import Operation, avoids_batch_axis, operation, rank_of, same_rows
 from .operations import DTYPES, AlongAxis
 from .operations_shape import whole
 
@@ -25,8 +25,8 @@ class Reduction(Operation):
 
     reduce = None
 
-    def rows_apart(self, named):
-        return spares_rows(named.get("axis"), rank_of(named["x"]))
+    def keeps_rows_independent(self, named):
+        return avoids_batch_axis(named.get("axis"), rank_of(named["x"]))
 
     def prepare(self, x):
         (x,) = self.promote(x)
@@ -141,8 +141,8 @@ class Argmax(Reduction):
         dtype = output_type or ("int32" if self.version.is_keras3 else "int64")
         return self.function(x, axis=whole(axis), keepdims=bool(keepdims)).astype(dtype)
 
-    def rows_apart(self, named):
-        return spares_rows(named.get("axis"), rank_of(named["x"]))
+    def keeps_rows_independent(self, named):
+        return avoids_batch_axis(named.get("axis"), rank_of(named["x"]))
 
 
 @operation("x", "axis", "keepdims", "output_type")
@@ -215,8 +215,8 @@ class Moments(Operation):
 
     choices = {"synchronized": (False,)}
 
-    def rows_apart(self, named):
-        return spares_rows(named["axes"], rank_of(named["x"]))
+    def keeps_rows_independent(self, named):
+        return avoids_batch_axis(named["axes"], rank_of(named["x"]))
 
     def operate(self, x, axes, keepdims=False, synchronized=False):
         return [f(x, axis=axes_of(axes), keepdims=bool(keepdims)) for f in (np.mean, np.var)]
@@ -224,10 +224,10 @@ class Moments(Operation):
 
 @operation("x", "axis", "weights")
 class Average(Operation):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         weights = named.get("weights")
         fits = weights is None or same_rows(named["x"], weights)
-        return fits and spares_rows(named.get("axis"), rank_of(named["x"]))
+        return fits and avoids_batch_axis(named.get("axis"), rank_of(named["x"]))
 
     def operate(self, x, axis=None, weights=None):
         if weights is None:
@@ -246,9 +246,9 @@ class Cumsum(Operation):
     choices = {"dtype": DTYPES}
     function, neutral = staticmethod(np.cumsum), 0
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         default = None if self.version.is_keras3 else 0
-        return spares_rows(named.get("axis", default), rank_of(named["x"]))
+        return avoids_batch_axis(named.get("axis", default), rank_of(named["x"]))
 
     def operate(self, x, axis=None, dtype=None, exclusive=False, reverse=False):
         axis = whole(axis)
@@ -301,7 +301,7 @@ class TopK(Operation):
     exact = True
     choices = {"sorted": (True, None), "index_type": ("int32", "int64", None)}
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return rank_of(named["x"]) > 1
 
     def operate(self, x, k=1, sorted=True, index_type=None):
@@ -316,8 +316,8 @@ class TopK(Operation):
 class Diff(AlongAxis):
     exact = True
 
-    def rows_apart(self, named):
-        return spares_rows(named.get("axis", -1), rank_of(named["a"]))
+    def keeps_rows_independent(self, named):
+        return avoids_batch_axis(named.get("axis", -1), rank_of(named["a"]))
 
     def operate(self, a, n=1, axis=-1):
         return np.diff(a, n, axis)
@@ -339,7 +339,7 @@ class Product(Operation):
 
 @operation("x1", "x2", "transpose_a", "transpose_b")
 class Matmul(Product):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         ranks = [rank_of(named[name]) for name in ("x1", "x2")]
         if not isinstance(named["x2"], Spec):
             return ranks[0] > ranks[1] or (ranks[1] == 2 and ranks[0] == 2 and not named.get("transpose_a"))
@@ -355,7 +355,7 @@ class Matmul(Product):
 
 @operation("x1", "x2")
 class Dot(Product):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return not isinstance(named["x2"], Spec) and rank_of(named["x1"]) > 1
 
     def operate(self, x1, x2):
@@ -364,13 +364,13 @@ class Dot(Product):
 
 @operation("x1", "x2", "axes")
 class Tensordot(Product):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         axes, rank = named.get("axes", 2), rank_of(named["x1"])
         if isinstance(named["x2"], Spec) or not isinstance(named["x1"], Spec):
             return False
         if isinstance(axes, int):
             return 0 < axes < rank
-        return isinstance(axes, (list, tuple)) and spares_rows(axes[0], rank)
+        return isinstance(axes, (list, tuple)) and avoids_batch_axis(axes[0], rank)
 
     def operate(self, x1, x2, axes=2):
         return self.product(lambda x, y: np.tensordot(x, y, whole(axes)), x1, x2)
@@ -386,7 +386,7 @@ class Outer(Product):
 class Einsum(Product):
     variadic = "operands"
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         terms, _, result = str(named["subscripts"]).replace(" ", "").partition("->")
         terms = terms.split(",")
         if len(terms) != len(named["operands"]) or not result[:1].isalpha():

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import InputError
 from .base import REGISTRY, Spec
-from .operation import operation, rank_of, spares_rows
+from .operation import avoids_batch_axis, operation, rank_of
 from .operations import ExactOperation
 
 
@@ -20,10 +20,10 @@ def whole(value):
 
 
 class OnAxis(ExactOperation):
-    """Rows stay apart where the axis is another than the first."""
+    """Rows stay independent unless the axis is the batch axis."""
 
-    def rows_apart(self, named):
-        return spares_rows(named.get("axis"), rank_of(named["x"]))
+    def keeps_rows_independent(self, named):
+        return avoids_batch_axis(named.get("axis"), rank_of(named["x"]))
 
 
 # ---- axes -----------------------------------------------------------------------------------------------------------
@@ -31,9 +31,9 @@ class OnAxis(ExactOperation):
 
 @operation("x", "axis")
 class ExpandDims(ExactOperation):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         axes = named["axis"] if isinstance(named["axis"], list) else [named["axis"]]
-        return spares_rows(axes, rank_of(named["x"]) + len(axes))
+        return avoids_batch_axis(axes, rank_of(named["x"]) + len(axes))
 
     def operate(self, x, axis):
         return np.expand_dims(x, tuple(axis) if isinstance(axis, (list, tuple)) else axis)
@@ -47,7 +47,7 @@ class Squeeze(OnAxis):
 
 @operation("x", "axes")
 class Transpose(ExactOperation):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return bool(named.get("axes")) and named["axes"][0] == 0
 
     def operate(self, x, axes=None):
@@ -58,7 +58,7 @@ class Transpose(ExactOperation):
 class MatrixTranspose(ExactOperation):
     """The last two axes exchanged (TensorFlow)."""
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return rank_of(named["x"]) > 2
 
     def operate(self, x):
@@ -69,8 +69,8 @@ class MatrixTranspose(ExactOperation):
 class Swapaxes(ExactOperation):
     may_return_input = True
 
-    def rows_apart(self, named):
-        return spares_rows([named["axis1"], named["axis2"]], rank_of(named["x"]))
+    def keeps_rows_independent(self, named):
+        return avoids_batch_axis([named["axis1"], named["axis2"]], rank_of(named["x"]))
 
     def operate(self, x, axis1, axis2):
         return x if axis1 % x.ndim == axis2 % x.ndim else np.swapaxes(x, axis1, axis2)
@@ -80,9 +80,9 @@ class Swapaxes(ExactOperation):
 class Moveaxis(ExactOperation):
     may_return_input = True
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         rank = rank_of(named["x"])
-        return spares_rows(named["source"], rank) and spares_rows(named["destination"], rank)
+        return avoids_batch_axis(named["source"], rank) and avoids_batch_axis(named["destination"], rank)
 
     def operate(self, x, source, destination):
         pairs = zip(np.ravel(source), np.ravel(destination))
@@ -91,7 +91,7 @@ class Moveaxis(ExactOperation):
 
 @operation("x", "newshape")
 class Reshape(ExactOperation):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         shape, target = named["x"].shape, named["newshape"]
         if not isinstance(target, (list, tuple)) or not target or any(isinstance(size, Spec) for size in target):
             return False
@@ -140,7 +140,7 @@ class Repeat(OnAxis):
 
 @operation("x", "repeats")
 class Tile(ExactOperation):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         repeats, rank = named["repeats"], rank_of(named["x"])
         given = isinstance(repeats, (list, tuple)) and all(isinstance(r, int) for r in repeats)
         return given and (len(repeats) < rank or (len(repeats) == rank and repeats[0] == 1))
@@ -153,7 +153,7 @@ class Tile(ExactOperation):
 class Pad(ExactOperation):
     choices = {"mode": ("constant", "reflect", "symmetric")}
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         width = named["pad_width"]
         return isinstance(width, (list, tuple)) and width[0] in ([0, 0], (0, 0))
 
@@ -169,7 +169,7 @@ class Pad(ExactOperation):
 class Tril(ExactOperation):
     cut = staticmethod(np.tril)
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return rank_of(named["x"]) > 2
 
     def operate(self, x, k=0):
@@ -202,7 +202,7 @@ class GetItem(ExactOperation):
 
     shaping = ("key",)
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         keys = named["key"] if isinstance(named["key"], list) else [named["key"]]
         rank = rank_of(named["x"])
         plain = all(k is None or isinstance(k, (int, str)) or self.is_constant_slice(k) for k in keys)
@@ -240,7 +240,7 @@ class GetItem(ExactOperation):
 class Slice(ExactOperation):
     """`shape` elements from `start_indices` on; -1: all there are (TensorFlow)."""
 
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         start, shape = named["start_indices"], named["shape"]
         lists = isinstance(start, (list, tuple)) and isinstance(shape, (list, tuple))
         return lists and start[0] == 0 and shape[0] == -1
@@ -259,12 +259,12 @@ class Slice(ExactOperation):
 
 def join_rows(axis, xs, extra=0):
     ranks = {rank_of(x) for x in xs}
-    return len(ranks) == 1 and all(isinstance(x, Spec) for x in xs) and spares_rows(axis, ranks.pop() + extra)
+    return len(ranks) == 1 and all(isinstance(x, Spec) for x in xs) and avoids_batch_axis(axis, ranks.pop() + extra)
 
 
 @operation("xs", "axis")
 class Concatenate(ExactOperation):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return join_rows(named.get("axis", 0), named["xs"])
 
     def operate(self, xs, axis=0):
@@ -273,7 +273,7 @@ class Concatenate(ExactOperation):
 
 @operation("x", "axis")
 class Stack(ExactOperation):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return join_rows(named.get("axis", 0), named["x"], extra=1)
 
     def operate(self, x, axis=0):
@@ -282,7 +282,7 @@ class Stack(ExactOperation):
 
 @operation("xs")
 class Hstack(ExactOperation):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return join_rows(1, named["xs"])
 
     def operate(self, xs):
@@ -297,7 +297,7 @@ class Vstack(ExactOperation):
 
 @operation("x1", "x2", "axis")
 class Append(ExactOperation):
-    def rows_apart(self, named):
+    def keeps_rows_independent(self, named):
         return join_rows(named.get("axis"), [named["x1"], named["x2"]])
 
     def operate(self, x1, x2, axis=None):
@@ -308,8 +308,8 @@ class Append(ExactOperation):
 class Split(OnAxis):
     """At indices, or into equal parts."""
 
-    def rows_apart(self, named):
-        return spares_rows(named.get("axis", 0), rank_of(named["x"]))
+    def keeps_rows_independent(self, named):
+        return avoids_batch_axis(named.get("axis", 0), rank_of(named["x"]))
 
     def operate(self, x, indices_or_sections, axis=0):
         return np.split(x, whole(indices_or_sections), axis)

@@ -4,7 +4,10 @@ Text is UTF-8 in `bytes`, and everything but splitting into characters works on 
 A to Z alone, whitespace is space, \\t, \\n, \\v, \\f and \\r. Imports NumPy; knows nothing of files.
 """
 
+from __future__ import annotations
+
 import string
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +16,15 @@ from .base import Option, Spec, Tensor, choice, integer, optional, register
 from .encoding import count
 from .lookup import Lookup, StringLookup, mode
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..graph import KerasVersion
+
 PUNCTUATION = string.punctuation.encode()
 STANDARDIZE = ("lower_and_strip_punctuation", "lower", "strip_punctuation", None)
 SPLIT = ("whitespace", "character", None)
+MAX_NGRAMS = 100
 
 
 def standardize(text, how):
@@ -37,11 +46,20 @@ def ngrams(tokens, widths):
     return [b" ".join(tokens[k : k + n]) for n in widths for k in range(len(tokens) - n + 1)]
 
 
+def width(value):
+    """One of `ngrams`: all widths up to 1,000 would take gigabytes for a text of 1,000 words."""
+    if integer(1)(value) > MAX_NGRAMS:
+        raise ValueError(f"expected at most {MAX_NGRAMS}")
+    return value
+
+
 def width_list(value):
     """`ngrams`: a number n for all widths up to n, or a list of widths."""
     if isinstance(value, (list, tuple)):
-        return [integer(1)(width) for width in value]
-    return integer(1)(value)
+        if len(value) > MAX_NGRAMS:
+            raise ValueError(f"expected at most {MAX_NGRAMS} widths")
+        return [width(number) for number in value]
+    return width(value)
 
 
 @register
@@ -63,7 +81,7 @@ class TextVectorization(StringLookup):
     mask_token, oov_token, num_oov_indices, invert = "", "[UNK]", 1, False
 
     @classmethod
-    def check_config(cls, config, version):
+    def check_config(cls, config: dict[str, Any], version: KerasVersion) -> Iterator[tuple[str, Any, str]]:
         if config["pad_to_max_tokens"] and not config["max_tokens"]:
             yield "pad_to_max_tokens", True, "needs max_tokens"
         if config["output_mode"] == "one_hot" and config["split"]:
@@ -74,11 +92,11 @@ class TextVectorization(StringLookup):
         return range(1, self.ngrams + 1) if isinstance(self.ngrams, int) else self.ngrams
 
     @property
-    def apart(self):
+    def rows_independent(self):
         """Not where rows are padded to the longest one of the batch."""
         return self.output_mode != "int" or self.output_sequence_length is not None or self.split is None
 
-    def infer(self, inputs, kwargs):
+    def infer(self, inputs: list[Spec], kwargs: dict[str, Any]) -> list[Spec]:
         shape = inputs[0].shape
         if len(shape) > 2 or (self.split and len(shape) == 2 and shape[1] != 1):
             self.fail(f"its input has shape {shape}; expected one text a row")
@@ -95,7 +113,7 @@ class TextVectorization(StringLookup):
         self.table()
         return [Spec((shape[0], self.output_sequence_length if self.output_mode == "int" else self.depth))]
 
-    def tokens(self, row):
+    def tokens(self, row: list[bytes]) -> list[bytes]:
         """The tokens of one row: a list of texts, of one text where they are split."""
         row = [standardize(text, self.standardize) for text in row]
         if self.split == "whitespace":
@@ -104,7 +122,7 @@ class TextVectorization(StringLookup):
             row = characters(row[0])
         return row if self.ngrams is None else ngrams(row, self.widths)
 
-    def call(self, inputs, kwargs, states):
+    def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         x = inputs[0].value
         self.keys(x)
         rows = [self.tokens(row) for row in (x if x.ndim > 1 else x[:, np.newaxis]).tolist()]

@@ -131,13 +131,17 @@ class Spatial(BaseLayer):
 
     def compute(self, x, mask):
         x = np.moveaxis(x, 1, -1) if self.channels_first else x
+        self.check_room(x)
+        y = self.slide(x)
+        return np.moveaxis(y, -1, 1) if self.channels_first else y
+
+    def check_room(self, x):
+        """InputError if x (B, *spatial, C) is too small for the layer to give anything."""
         if any(self.length(axis, size) < 1 for axis, size in enumerate(x.shape[1:-1])):
             raise InputError(
                 f"layer {self.name!r} ({self.class_name}): its input of {x.shape[1:-1]} steps is too small: nothing "
                 f"would be left of it"
             )
-        y = self.slide(x)
-        return np.moveaxis(y, -1, 1) if self.channels_first else y
 
     def slide(self, x):
         """x (B, *spatial, C) -> y (B, *spatial, C)."""

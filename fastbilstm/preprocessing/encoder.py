@@ -3,15 +3,27 @@
 The one that a converted model holds, and what `Model.predict_text` goes through. Imports NumPy only.
 """
 
+from __future__ import annotations
+
 import json
+import os
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..checks import check_whole
+from ..checks import check_whole, read_file
 from ..errors import FileFormatError, InputError
 from .sequences import check_side, check_texts, pad_sequences
 from .tokenizer import PICKLE_HELP, Tokenizer, tokenizer_from_entry
-from .vocabulary import TextVectorization, WordIndex, parse_json, read_bytes, read_text, read_vocabulary
+from .vocabulary import TextVectorization, WordIndex, parse_json, read_text, read_vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from .sequences import Side
 
 # How a file that can be read in two ways is meant.
 TYPES = {
@@ -44,7 +56,23 @@ class TextEncoder:
         If an argument does not fit; names it.
     """
 
-    def __init__(self, tokenizer, *, maxlen=None, padding=None, truncating=None, value=0, remove=()):
+    tokenizer: Tokenizer | WordIndex | TextVectorization
+    maxlen: int | None
+    padding: Side
+    truncating: Side
+    value: int
+    remove: tuple[str, ...]
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer | WordIndex | TextVectorization,
+        *,
+        maxlen: int | None = None,
+        padding: Side | None = None,
+        truncating: Side | None = None,
+        value: int = 0,
+        remove: Sequence[str] = (),
+    ) -> None:
         if not isinstance(tokenizer, (Tokenizer, WordIndex, TextVectorization)):
             raise InputError(
                 f"tokenizer is of type {type(tokenizer).__name__}; expected a Tokenizer, WordIndex or "
@@ -54,8 +82,7 @@ class TextEncoder:
             raise InputError("the tokenizer has an analyzer, a function, which cannot be stored")
         if isinstance(tokenizer, Tokenizer) and not tokenizer.word_index:
             raise InputError("the tokenizer has no words; fit it on texts first")
-        vectorizes = isinstance(tokenizer, TextVectorization)
-        default = "post" if vectorizes else "pre"
+        default: Side = "post" if isinstance(tokenizer, TextVectorization) else "pre"
         self.tokenizer = tokenizer
         self.maxlen = check_whole("maxlen", maxlen, 1)
         self.padding = check_side("padding", default if padding is None else padding)
@@ -66,10 +93,10 @@ class TextEncoder:
         self.remove = tuple(remove)
         if self.max_id() >= 2**31:
             raise InputError(f"the tokenizer gives ids up to {self.max_id()}, which int32 does not hold")
-        if vectorizes and tokenizer.rows and maxlen is not None:
+        if isinstance(tokenizer, TextVectorization) and tokenizer.rows and maxlen is not None:
             raise InputError("the TextVectorization gives rows of a fixed length; leave out maxlen")
 
-    def encode(self, texts):
+    def encode(self, texts: Iterable[str]) -> NDArray[Any] | list[NDArray[np.int32]]:
         """The input that a model needs for these texts.
 
         Parameters
@@ -95,17 +122,16 @@ class TextEncoder:
         found = [ids.astype(np.int32) for ids in self.tokenizer.encode(texts)]
         if self.maxlen is None:
             return found
-        options = {"padding": self.padding, "truncating": self.truncating, "value": self.value}
-        return pad_sequences(found, self.maxlen, **options)
+        return pad_sequences(found, self.maxlen, padding=self.padding, truncating=self.truncating, value=self.value)
 
-    def max_id(self):
+    def max_id(self) -> int:
         """The largest id that a text can get, that of padding among them."""
         return max(self.tokenizer.max_id(), self.value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<fastbilstm.preprocessing.TextEncoder, {self.describe()}>"
 
-    def describe(self):
+    def describe(self) -> str:
         """The encoder in one line."""
         tokenizer = self.tokenizer
         parts = [f"{type(tokenizer).__name__}, ids up to {self.max_id()}"]
@@ -123,7 +149,7 @@ class TextEncoder:
 
     # ---- JSON -------------------------------------------------------------------------------------------------------
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The encoder and all it needs, as JSON text.
 
         Of a Tokenizer it holds what encodes: the counts of the texts that it was fitted on, four times as large, are
@@ -139,7 +165,7 @@ class TextEncoder:
         return json.dumps({"class_name": "TextEncoder", "config": config}, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote.
 
         Raises
@@ -150,7 +176,7 @@ class TextEncoder:
         return cls._from_entry(parse_json(text, "the text encoder"))
 
     @classmethod
-    def _from_entry(cls, entry):
+    def _from_entry(cls, entry: Any) -> Self:
         try:
             if entry["class_name"] != "TextEncoder":
                 raise FileFormatError(f"the JSON is that of a {str(entry['class_name'])[:40]!r}, no TextEncoder")
@@ -159,12 +185,15 @@ class TextEncoder:
             return cls(tokenizer, **config)
         except InputError as error:
             raise FileFormatError(f"the text encoder is malformed: {error}") from error
-        except (KeyError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise FileFormatError(f"the text encoder is malformed ({type(error).__name__}: {error})") from error
 
 
-def _tokenizer_of(entry):
-    kinds = {"WordIndex": WordIndex, "TextVectorization": TextVectorization}
+def _tokenizer_of(entry: Any) -> Tokenizer | WordIndex | TextVectorization:
+    kinds: dict[str, type[WordIndex | TextVectorization]] = {
+        "WordIndex": WordIndex,
+        "TextVectorization": TextVectorization,
+    }
     if entry["class_name"] in kinds:
         return kinds[entry["class_name"]](**entry["config"])
     return tokenizer_from_entry(entry)
@@ -173,7 +202,10 @@ def _tokenizer_of(entry):
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-def read_tokenizer(path, kind=None):
+def read_tokenizer(
+    path: str | os.PathLike[str],
+    kind: Literal["tokenizer", "word_index", "imdb", "vocabulary"] | None = None,
+) -> Tokenizer | WordIndex | TextVectorization | TextEncoder:
     """The tokenizer of a file.
 
     Parameters
@@ -196,7 +228,18 @@ def read_tokenizer(path, kind=None):
     """
     if kind is not None and kind not in TYPES:
         raise InputError(f"the type of tokenizer is {kind!r}; expected one of {', '.join(map(repr, TYPES))}")
-    head = read_bytes(path)[:200]
+    try:
+        return _read_tokenizer(path, kind)
+    except (FileFormatError, InputError) as error:
+        if str(path) in str(error):
+            raise
+        raise FileFormatError(f"{path}: {error}") from error
+
+
+def _read_tokenizer(
+    path: str | os.PathLike[str], kind: str | None
+) -> Tokenizer | WordIndex | TextVectorization | TextEncoder:
+    head = read_file(path, 200)
     if head[:1] == b"\x80" or (b"keras" in head and head[:1] in (b"c", b"(")):
         raise FileFormatError(f"{path}: {PICKLE_HELP}")
     if kind == "vocabulary":
@@ -212,23 +255,16 @@ def read_tokenizer(path, kind=None):
         entry = None
     if kind in ("word_index", "imdb") or (isinstance(entry, dict) and "class_name" not in entry):
         return _from_numbers(entry, path, kind)
-    try:
-        if isinstance(entry, dict) and kind is None and entry["class_name"] == "TextEncoder":
-            return TextEncoder._from_entry(entry)
-        if isinstance(entry, dict):
-            return tokenizer_from_entry(entry)
-    except FileFormatError as error:
-        raise FileFormatError(f"{path}: {error}") from error
+    if isinstance(entry, dict) and kind is None and entry["class_name"] == "TextEncoder":
+        return TextEncoder._from_entry(entry)
+    if isinstance(entry, dict):
+        return tokenizer_from_entry(entry)
     if kind is not None:
         raise FileFormatError(f"{path}: is not {TYPES[kind]}")
-    words = entry if isinstance(entry, list) else read_vocabulary(path)
-    try:
-        return TextVectorization(vocabulary=words)
-    except InputError as error:
-        raise FileFormatError(f"{path}: {error}") from error
+    return TextVectorization(vocabulary=entry if isinstance(entry, list) else read_vocabulary(path))
 
 
-def _from_numbers(entry, path, kind):
+def _from_numbers(entry: Any, path: str | os.PathLike[str], kind: str | None) -> Tokenizer | WordIndex:
     """A tokenizer of a JSON object from words to numbers."""
     numbers = isinstance(entry, dict) and all(type(number) is int for number in entry.values())
     if not entry or not numbers:

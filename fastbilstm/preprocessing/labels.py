@@ -1,24 +1,36 @@
 """Labels: the names of a model's classes from a file, and answers as labels with probabilities. Imports NumPy only."""
 
+from __future__ import annotations
+
 import numbers
+import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import utf8
 from ..errors import FileFormatError, InputError
 from .vocabulary import parse_json, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 # How far the probabilities of a row may be from a sum of 1: far above the rounding of float32, far below any logits.
 _SUM_TOLERANCE = 1e-3
 
 
-def check_labels(labels):
+def check_labels(labels: Any) -> list[str]:
     """A list of two or more different texts, or InputError."""
     if isinstance(labels, (str, bytes, dict)) or not hasattr(labels, "__len__"):
         raise InputError(f"labels are {labels!r}; expected a list of str")
-    labels, seen = list(labels), {}
+    labels = list(labels)
+    seen: dict[str, int] = {}
     for number, label in enumerate(labels):
         if not isinstance(label, str) or not label:
             raise InputError(f"label {number} is {label!r}; expected a text (str)")
+        utf8(label, f"label {number}")
         if label in seen:
             raise InputError(f"label {label!r} stands twice, as numbers {seen[label]} and {number}")
         seen[label] = number
@@ -27,7 +39,7 @@ def check_labels(labels):
     return [str(label) for label in labels]
 
 
-def read_labels(path):
+def read_labels(path: str | os.PathLike[str]) -> list[str]:
     """The labels of a file, by the number of their class.
 
     Parameters
@@ -60,10 +72,10 @@ def read_labels(path):
         raise FileFormatError(f"{path}: {error}") from error
 
 
-def _by_number(entry, path):
+def _by_number(entry: dict[str, Any], path: str | os.PathLike[str]) -> list[str]:
     """The labels of {label: number} or {number in text: label}, in order."""
     pairs = list(entry.items())
-    if all(isinstance(value, str) and key.isdecimal() for key, value in pairs):
+    if all(isinstance(value, str) and key.isdecimal() and len(key) < 10 for key, value in pairs):
         pairs = [(value, int(key)) for key, value in pairs]
     found = {number: label for label, number in pairs if isinstance(number, int) and not isinstance(number, bool)}
     if sorted(found) != list(range(len(pairs))):
@@ -71,7 +83,7 @@ def _by_number(entry, path):
     return [found[number] for number in range(len(found))]
 
 
-def label_answers(y, labels, threshold=0.5):
+def label_answers(y: NDArray[Any], labels: Sequence[str], threshold: float = 0.5) -> tuple[list[str], NDArray[Any]]:
     """The label of each row of a model's answer, and its probability.
 
     Parameters
@@ -118,16 +130,16 @@ def label_answers(y, labels, threshold=0.5):
     return [labels[k] for k in best.tolist()], p[np.arange(len(p)), best]
 
 
-def label_columns(labels, columns):
+def label_columns(labels: Sequence[str], columns: int) -> int:
     """How many columns an answer has that these labels name: one column is enough for two."""
     return 1 if len(labels) == 2 and columns == 1 else len(labels)
 
 
-def _needed(labels):
+def _needed(labels: Sequence[str]) -> str:
     return f"(rows, {len(labels)})" + (" or (rows, 1)" if len(labels) == 2 else "")
 
 
-def check_labels_fit(labels, outputs):
+def check_labels_fit(labels: Sequence[str], outputs: Sequence[Any]) -> None:
     """Raise InputError unless a model with these outputs (TensorInfo) gives one probability for each label."""
     shapes = ", ".join(f"{output.name!r}: {output.shape}" for output in outputs)
     if len(outputs) != 1:

@@ -1,21 +1,32 @@
 """pad_sequences, and checks that the rest of preprocessing shares. Imports NumPy only."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
 
 from ..checks import check_whole
 from ..errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    Side = Literal["pre", "post"]
+
 SIDES = ("pre", "post")
 
 
-def check_side(name, value):
+def check_side(name: str, value: Side) -> Side:
     """`padding` or `truncating`."""
     if value not in SIDES:
         raise InputError(f"{name} is {value!r}; expected 'pre' or 'post'")
     return value
 
 
-def check_texts(texts, kinds=(str,)):
+def check_texts(texts: Iterable[Any], kinds: tuple[type, ...] = (str,)) -> list[Any]:
     """A list of texts; raises InputError with the number of the first row that is none."""
     if isinstance(texts, (str, bytes)):
         raise InputError(f"one text was given, {texts[:40]!r}; expected a list of texts: put it in brackets")
@@ -31,7 +42,14 @@ def check_texts(texts, kinds=(str,)):
     return texts
 
 
-def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncating="pre", value=0.0):
+def pad_sequences(
+    sequences: Sequence[ArrayLike] | NDArray[Any],
+    maxlen: int | None = None,
+    dtype: DTypeLike = "int32",
+    padding: Side = "pre",
+    truncating: Side = "pre",
+    value: float | str = 0.0,
+) -> NDArray[Any]:
     """Cut or fill sequences to one length, as `keras.utils.pad_sequences` does.
 
     Parameters
@@ -100,7 +118,7 @@ def pad_sequences(sequences, maxlen=None, dtype="int32", padding="pre", truncati
     return y
 
 
-def _cast(sequence, dtype, position):
+def _cast(sequence: Any, dtype: np.dtype[Any], position: int) -> Any:
     if getattr(sequence, "dtype", None) == dtype:
         return sequence
     try:

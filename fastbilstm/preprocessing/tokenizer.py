@@ -3,14 +3,24 @@
 It comes from the JSON that Keras' `to_json` writes, or is fitted here. Imports NumPy only.
 """
 
+from __future__ import annotations
+
 import itertools
 import json
 from collections import Counter
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import FileFormatError, InputError
 from .words import FILTERS, separator, split_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    _Mode = Literal["binary", "count", "freq", "tfidf"]
 
 _MODES = ("binary", "count", "freq", "tfidf")
 # Of a word that has no id.
@@ -44,17 +54,31 @@ class Tokenizer:
         How often each word occurs, and in how many texts each word and each id does.
     """
 
+    num_words: int | None
+    filters: str | list[str] | None
+    lower: bool
+    split: str
+    char_level: bool
+    oov_token: str | None
+    analyzer: Callable[[str], Iterable[str]] | None
+    document_count: int
+    word_counts: dict[str, int]
+    word_docs: dict[str, int]
+    index_docs: dict[int, int]
+    word_index: dict[str, int]
+    index_word: dict[int, str]
+
     def __init__(
         self,
-        num_words=None,
-        filters=FILTERS,
-        lower=True,
-        split=" ",
-        char_level=False,
-        oov_token=None,
-        analyzer=None,
-        document_count=0,
-    ):
+        num_words: int | None = None,
+        filters: str | list[str] | None = FILTERS,
+        lower: bool = True,
+        split: str = " ",
+        char_level: bool = False,
+        oov_token: str | None = None,
+        analyzer: Callable[[str], Iterable[str]] | None = None,
+        document_count: int = 0,
+    ) -> None:
         self.num_words, self.filters, self.lower, self.split = num_words, filters, lower, split
         self.char_level, self.oov_token, self.analyzer = char_level, oov_token, analyzer
         self.document_count = document_count
@@ -63,7 +87,7 @@ class Tokenizer:
 
     # ---- fitting ----------------------------------------------------------------------------------------------------
 
-    def fit_on_texts(self, texts):
+    def fit_on_texts(self, texts: Iterable[str | list[str]]) -> None:
         """Count the words of texts (str, or lists of tokens) and number them, the most frequent first."""
         tokens = self._tokens()
         for text in texts:
@@ -74,13 +98,13 @@ class Tokenizer:
             for word in set(words):
                 self.word_docs[word] = self.word_docs.get(word, 0) + 1
         # Of equally frequent words the one that was seen first comes first.
-        ordered = sorted(self.word_counts, key=self.word_counts.get, reverse=True)
+        ordered = sorted(self.word_counts, key=self.word_counts.__getitem__, reverse=True)
         special = [] if self.oov_token is None else [self.oov_token]
         self.word_index = {word: number for number, word in enumerate(special + ordered, start=1)}
         self.index_word = {number: word for word, number in self.word_index.items()}
         self.index_docs.update((self.word_index[word], count) for word, count in self.word_docs.items())
 
-    def fit_on_sequences(self, sequences):
+    def fit_on_sequences(self, sequences: Collection[Iterable[int]]) -> None:
         """Count in how many sequences of ids each id occurs, for `sequences_to_matrix`."""
         self.document_count += len(sequences)
         for sequence in sequences:
@@ -89,7 +113,7 @@ class Tokenizer:
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
 
-    def texts_to_sequences(self, texts):
+    def texts_to_sequences(self, texts: Iterable[str | list[str]]) -> list[list[int]]:
         """The ids of the words of each text: a list of lists of int. A text is a str or a list of tokens.
 
         Raises
@@ -99,11 +123,11 @@ class Tokenizer:
         """
         return list(self.texts_to_sequences_generator(texts))
 
-    def texts_to_sequences_generator(self, texts):
+    def texts_to_sequences_generator(self, texts: Iterable[str | list[str]]) -> Iterator[list[int]]:
         """Yield what `texts_to_sequences` returns."""
         return (ids.tolist() for ids in self.encode(texts))
 
-    def encode(self, texts):
+    def encode(self, texts: Iterable[str | list[str]]) -> Iterator[NDArray[np.int64]]:
         """Yield an int64 array of ids for each text."""
         if isinstance(texts, str):
             raise InputError(f"one text was given, {texts[:40]!r}; expected a list of texts: put it in brackets")
@@ -126,13 +150,13 @@ class Tokenizer:
                 ids[lost] = oov
                 yield ids
 
-    def max_id(self):
+    def max_id(self) -> int:
         """The largest id that a text can get; 0 if there are no words."""
         limit = self.num_words or float("inf")
         known = max((number for number in self.word_index.values() if number < limit), default=0)
         return max(known, self._oov() or 0)
 
-    def _oov(self):
+    def _oov(self) -> int | None:
         """The id of oov_token; it may lie beyond num_words, as in Keras."""
         if self.oov_token is None:
             return None
@@ -140,14 +164,14 @@ class Tokenizer:
             raise InputError(f"oov_token is {self.oov_token!r}, which has no id: fit the tokenizer after setting it")
         return self.word_index[self.oov_token]
 
-    def _tokens(self):
+    def _tokens(self) -> Callable[[str | list[str]], list[str]]:
         """The function from a text or a list of tokens to the words that are looked up."""
         lower, split, analyzer = self.lower, self.split, self.analyzer
         if not isinstance(split, str) or not split:
             raise InputError(f"split is {split!r}; expected a text of one or more characters")
         separated = separator(self.filters or "", split)
 
-        def tokens(text):
+        def tokens(text: str | list[str]) -> list[str]:
             if isinstance(text, list):
                 return [token.lower() for token in text] if lower else text
             if self.char_level:
@@ -156,13 +180,14 @@ class Tokenizer:
 
         return tokens
 
-    def sequences_to_texts(self, sequences):
+    def sequences_to_texts(self, sequences: Iterable[Iterable[int]]) -> list[str]:
         """The words of each sequence of ids, joined by a space."""
         return list(self.sequences_to_texts_generator(sequences))
 
-    def sequences_to_texts_generator(self, sequences):
+    def sequences_to_texts_generator(self, sequences: Iterable[Iterable[int]]) -> Iterator[str]:
         """Yield what `sequences_to_texts` returns."""
-        oov = None if self._oov() is None else self.index_word[self._oov()]
+        oov_id = self._oov()
+        oov = None if oov_id is None else self.index_word[oov_id]
         for sequence in sequences:
             words = [
                 oov if self.num_words and number >= self.num_words else self.index_word.get(number, oov)
@@ -170,11 +195,13 @@ class Tokenizer:
             ]
             yield " ".join(word for word in words if word is not None)
 
-    def texts_to_matrix(self, texts, mode="binary"):
+    def texts_to_matrix(self, texts: Iterable[str | list[str]], mode: _Mode = "binary") -> NDArray[np.float64]:
         """One row of `num_words` columns for each text; see `sequences_to_matrix`."""
         return self.sequences_to_matrix(self.texts_to_sequences(texts), mode)
 
-    def sequences_to_matrix(self, sequences, mode="binary"):
+    def sequences_to_matrix(
+        self, sequences: Collection[Collection[int]], mode: _Mode = "binary"
+    ) -> NDArray[np.float64]:
         """One row of `num_words` columns for each sequence of ids, float64.
 
         Parameters
@@ -210,12 +237,12 @@ class Tokenizer:
 
     # ---- JSON -------------------------------------------------------------------------------------------------------
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The tokenizer as a dict; as in Keras its tables are JSON in text, and `analyzer` is not in it."""
         options = ("num_words", "filters", "lower", "split", "char_level", "oov_token", "document_count")
         return {name: getattr(self, name) for name in options} | {t: json.dumps(getattr(self, t)) for t in _TABLES}
 
-    def to_json(self, **kwargs):
+    def to_json(self, **kwargs: Any) -> str:
         """The JSON that Keras' `tokenizer_from_json` and ours read; `kwargs` go to `json.dumps`.
 
         Raises
@@ -228,7 +255,7 @@ class Tokenizer:
         return json.dumps({"class_name": "Tokenizer", "config": self.get_config()}, **kwargs)
 
 
-def tokenizer_from_json(json_string):
+def tokenizer_from_json(json_string: str | bytes | bytearray) -> Tokenizer:
     """Read what `Tokenizer.to_json` of Keras, tf.keras, keras_preprocessing or this module wrote.
 
     Parameters
@@ -257,7 +284,7 @@ PICKLE_HELP = (
 )
 
 
-def tokenizer_from_entry(entry):
+def tokenizer_from_entry(entry: Any) -> Tokenizer:
     """A Tokenizer from parsed JSON."""
     config = entry.get("config") if isinstance(entry, dict) else None
     if not isinstance(config, dict) or entry.get("class_name", "Tokenizer") != "Tokenizer":
@@ -269,7 +296,7 @@ def tokenizer_from_entry(entry):
     if not tables["index_word"]:
         # Written before there was one.
         tables["index_word"] = {number: word for word, number in word_index.items()}
-    checked = {}
+    checked: dict[str, Any] = {}
     for name, (kinds, default) in _OPTIONS.items():
         value = config.get(name, default)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
@@ -297,7 +324,7 @@ def tokenizer_from_entry(entry):
 
 
 # Kinds and default of each option in the JSON.
-_OPTIONS = {
+_OPTIONS: dict[str, tuple[tuple[type, ...], Any]] = {
     "num_words": ((int, type(None)), None),
     "filters": ((str, list, type(None)), FILTERS),
     "lower": ((bool,), True),
@@ -308,7 +335,7 @@ _OPTIONS = {
 }
 
 
-def _table(config, name):
+def _table(config: dict[str, Any], name: str) -> dict[Any, Any]:
     """One of the dicts of a tokenizer: JSON in text, or the object itself."""
     value = config.get(name, {})
     try:
@@ -320,7 +347,7 @@ def _table(config, name):
     return value
 
 
-def check_ids(table, name):
+def check_ids(table: dict[Any, Any], name: str) -> dict[str, int]:
     """A table from words to whole numbers of at least 0."""
     for word, number in table.items():
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**31:

@@ -3,17 +3,26 @@
 What TextVectorization computes is in `layers/text.py`; here are its arguments. Imports NumPy only.
 """
 
+from __future__ import annotations
+
 import itertools
 import json
 import os
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..checks import check_whole, utf8
+from ..checks import check_whole, read_file, utf8
 from ..errors import FileFormatError, InputError
 from .sequences import check_texts
 from .tokenizer import check_ids
 from .words import FILTERS, separator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from typing_extensions import Self
 
 # Of a word that has no rank.
 _NONE = -(2**40)
@@ -46,18 +55,28 @@ class WordIndex:
         Whether texts are turned into lower case first.
     """
 
+    word_index: dict[str, int]
+    num_words: int | None
+    start: int | None
+    oov: int | None
+    index_from: int
+    skip_top: int
+    unknown: Literal["oov", "skip"]
+    filters: str | list[str]
+    lower: bool
+
     def __init__(
         self,
-        word_index,
-        num_words=None,
-        start=1,
-        oov=2,
-        index_from=3,
-        skip_top=0,
-        unknown="oov",
-        filters=FILTERS,
-        lower=True,
-    ):
+        word_index: dict[str, int],
+        num_words: int | None = None,
+        start: int | None = 1,
+        oov: int | None = 2,
+        index_from: int = 3,
+        skip_top: int = 0,
+        unknown: Literal["oov", "skip"] = "oov",
+        filters: str | list[str] = FILTERS,
+        lower: bool = True,
+    ) -> None:
         if not isinstance(word_index, dict) or not all(isinstance(word, str) for word in word_index):
             raise InputError("word_index is no dict from words to ranks")
         self.word_index = check_ids(word_index, "word_index")
@@ -71,18 +90,18 @@ class WordIndex:
         separator(filters, " ")
 
     @classmethod
-    def from_json(cls, path, **options):
+    def from_json(cls, path: str | os.PathLike[str], **options: Any) -> Self:
         """Read the JSON file of a word index, such as imdb_word_index.json; `options` are those of the class."""
         entry = parse_json(read_text(path), path)
         if not isinstance(entry, dict):
             raise FileFormatError(f"{path}: is no JSON object from words to ranks")
         return cls(entry, **options)
 
-    def texts_to_sequences(self, texts):
+    def texts_to_sequences(self, texts: Iterable[str]) -> list[list[int]]:
         """The ids of each text: a list of lists of int."""
         return [ids.tolist() for ids in self.encode(texts)]
 
-    def encode(self, texts):
+    def encode(self, texts: Iterable[str]) -> Iterator[NDArray[np.int64]]:
         """Yield an int64 array of ids for each text."""
         separated, find = separator(self.filters, " "), self.word_index.get
         limit = self.num_words or 2**62
@@ -100,14 +119,14 @@ class WordIndex:
                 ids[lost] = self.oov
                 yield ids
 
-    def max_id(self):
+    def max_id(self) -> int:
         """The largest id that a text can get."""
         limit = self.num_words or float("inf")
         known = (rank + self.index_from for rank in self.word_index.values())
         found = [number for number in itertools.chain(known, [self.start or 0]) if number < limit]
         return max([*found, self.oov or 0])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The arguments of the class."""
         names = ("num_words", "start", "oov", "index_from", "skip_top", "unknown", "filters", "lower")
         return {"word_index": self.word_index} | {name: getattr(self, name) for name in names}
@@ -127,6 +146,13 @@ class TextVectorization:
     sparse, ragged, encoding
         As in Keras. Functions for `standardize` and `split`, sparse and ragged results are refused.
 
+    Attributes
+    ----------
+    name : str
+        As in Keras.
+    config : dict
+        The arguments, `vocabulary` and `idf_weights` as lists.
+
     Raises
     ------
     InputError
@@ -135,25 +161,29 @@ class TextVectorization:
         If the vocabulary file cannot be read.
     """
 
+    name: str
+    config: dict[str, Any]
+
     def __init__(
         self,
-        max_tokens=None,
-        standardize="lower_and_strip_punctuation",
-        split="whitespace",
-        ngrams=None,
-        output_mode="int",
-        output_sequence_length=None,
-        pad_to_max_tokens=False,
-        vocabulary=None,
-        idf_weights=None,
-        sparse=False,
-        ragged=False,
-        encoding="utf-8",
-        name="text_vectorization",
-    ):
-        from ..graph import KerasVersion, Layer
+        max_tokens: int | None = None,
+        standardize: Literal["lower_and_strip_punctuation", "lower", "strip_punctuation"]
+        | None = "lower_and_strip_punctuation",
+        split: Literal["whitespace", "character"] = "whitespace",
+        ngrams: int | Sequence[int] | None = None,
+        output_mode: Literal["int", "multi_hot", "count", "tf_idf"] = "int",
+        output_sequence_length: int | None = None,
+        pad_to_max_tokens: bool = False,
+        vocabulary: Iterable[str] | os.PathLike[str] | None = None,
+        idf_weights: Sequence[float] | NDArray[Any] | None = None,
+        sparse: bool = False,
+        ragged: bool = False,
+        encoding: str = "utf-8",
+        name: str = "text_vectorization",
+    ) -> None:
+        from ..graph import KerasVersion, Layer  # no other class here needs a layer
         from ..layers.base import Spec
-        from ..layers.text import TextVectorization as Specification
+        from ..layers.text import TextVectorization as Specification  # no other class here needs a layer
 
         if vocabulary is None:
             raise InputError("vocabulary is None; give the words, or the file that holds them")
@@ -161,8 +191,13 @@ class TextVectorization:
             vocabulary = read_vocabulary(vocabulary)
         given = {key: value for key, value in locals().items() if key in Specification.options}
         given["vocabulary"] = [str(word) for word in vocabulary]
-        given["idf_weights"] = None if idf_weights is None else [float(weight) for weight in idf_weights]
-        config = {}
+        for number, word in enumerate(given["vocabulary"]):
+            utf8(word, f"TextVectorization: word {number} of the vocabulary")
+        try:
+            given["idf_weights"] = None if idf_weights is None else [float(weight) for weight in idf_weights]
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InputError(f"TextVectorization: idf_weights are no numbers ({error})") from error
+        config: dict[str, Any] = {}
         for option, value in given.items():
             try:
                 config[option] = Specification.options[option].check(value)
@@ -189,7 +224,7 @@ class TextVectorization:
             raise InputError(f"TextVectorization: the vocabulary has {table.size} tokens, max_tokens={max_tokens}")
         self._layer.bind({}, np.float32)
 
-    def __call__(self, texts):
+    def __call__(self, texts: Iterable[str | bytes]) -> NDArray[Any]:
         """What Keras' layer gives for these texts: int64 ids padded with 0 behind, or a row of counts for each.
 
         Raises
@@ -197,42 +232,44 @@ class TextVectorization:
         InputError
             If `texts` is no list of str or bytes; names the row.
         """
-        from ..layers.base import Tensor
+        from ..layers.base import Tensor  # no other class here needs a layer
 
-        return self._layer.call([Tensor(self._bytes(texts))], {}, {})[0].value
+        found: NDArray[Any] = self._layer.call([Tensor(self._bytes(texts))], {}, {})[0].value
+        return found
 
-    def encode(self, texts):
+    def encode(self, texts: Iterable[str | bytes]) -> Iterator[NDArray[np.int64]]:
         """Yield an int64 array of ids for each text, neither cut nor padded. For output_mode "int"."""
         layer = self._layer
         return (layer.indices(layer.tokens([text])) for text in self._bytes(texts))
 
     @property
-    def rows(self):
+    def rows(self) -> bool:
         """Whether it gives rows of a fixed length by itself."""
         return self.config["output_mode"] != "int" or self.config["output_sequence_length"] is not None
 
     @property
-    def width(self):
+    def width(self) -> int | None:
         """Columns of its rows, or None."""
-        return self._layer.depth if self.config["output_mode"] != "int" else self.config["output_sequence_length"]
+        columns: int | None = self.config["output_sequence_length"]
+        return self._layer.depth if self.config["output_mode"] != "int" else columns
 
-    def get_vocabulary(self):
+    def get_vocabulary(self) -> list[str]:
         """The tokens by their index, "" and "[UNK]" among them."""
         table = self._layer.table()
         return [""] * table.first_oov + ["[UNK]"] + [token.decode() for token in table.tokens]
 
-    def vocabulary_size(self):
+    def vocabulary_size(self) -> int:
         return self._layer.table().size
 
-    def max_id(self):
+    def max_id(self) -> int:
         """The largest id that a text can get."""
         return self.vocabulary_size() - 1
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The arguments of the class."""
         return dict(self.config)
 
-    def _bytes(self, texts):
+    def _bytes(self, texts: Iterable[str | bytes]) -> NDArray[np.object_]:
         rows = check_texts(texts, (str, bytes))
         found = np.empty(len(rows), object)
         found[:] = [utf8(text, f"row {row}") for row, text in enumerate(rows)]
@@ -242,24 +279,15 @@ class TextVectorization:
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-def read_bytes(path):
-    """The content of a file."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except (OSError, ValueError) as error:
-        raise FileFormatError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-
-
-def read_text(path):
+def read_text(path: str | os.PathLike[str]) -> str:
     """The text of a UTF-8 file."""
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        return read_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path}: is no UTF-8 text ({error})") from error
 
 
-def parse_json(text, path):
+def parse_json(text: str, path: str | os.PathLike[str]) -> Any:
     """What a JSON text holds."""
     try:
         return json.loads(text)
@@ -267,7 +295,7 @@ def parse_json(text, path):
         raise FileFormatError(f"{path}: is no valid JSON ({error})") from error
 
 
-def read_vocabulary(path):
+def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
     """The words of a vocabulary file, one a line, as Keras writes it beside a TextVectorization.
 
     Empty lines at the end are left out, as Keras does when it reads the file back.

@@ -3,18 +3,26 @@
 Imports the standard library only.
 """
 
+from __future__ import annotations
+
 import hashlib
+from typing import TYPE_CHECKING, Literal
 
 from ..checks import check_whole
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 # What Keras takes for separators of words.
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
 
-def separator(filters, split):
+def separator(filters: str | list[str], split: str) -> Callable[[str], str]:
     """The function that turns each character of `filters` in a text into `split`."""
     try:
+        if not all(isinstance(character, str) for character in filters):
+            raise TypeError
         table = str.maketrans(dict.fromkeys(filters, split))
     except (TypeError, ValueError):
         raise InputError(f"filters is {filters!r}; expected a text or a list of single characters") from None
@@ -23,13 +31,15 @@ def separator(filters, split):
     # ASCII is the same bytes in UTF-8, and bytes are translated ten times faster.
     in_bytes = bytes(ord(table.get(code, chr(code))) for code in range(128)) + bytes(range(128, 256))
 
-    def separated(text):
+    def separated(text: str) -> str:
         return text.encode("utf-8", "surrogatepass").translate(in_bytes).decode("utf-8", "surrogatepass")
 
     return separated
 
 
-def text_to_word_sequence(input_text, filters=FILTERS, lower=True, split=" "):
+def text_to_word_sequence(
+    input_text: str, filters: str | list[str] = FILTERS, lower: bool = True, split: str = " "
+) -> list[str]:
     """Split a text into words.
 
     Parameters
@@ -53,12 +63,20 @@ def text_to_word_sequence(input_text, filters=FILTERS, lower=True, split=" "):
     return split_words(input_text, separator(filters, split), lower, split)
 
 
-def split_words(text, separated, lower, split):
+def split_words(text: str, separated: Callable[[str], str], lower: bool, split: str) -> list[str]:
     # Filters that hold capitals see the text in lower case, as in Keras.
     return list(filter(None, separated(text.lower() if lower else text).split(split)))
 
 
-def hashing_trick(text, n, hash_function=None, filters=FILTERS, lower=True, split=" ", analyzer=None):
+def hashing_trick(
+    text: str,
+    n: int,
+    hash_function: Callable[[str], int] | Literal["md5"] | None = None,
+    filters: str | list[str] = FILTERS,
+    lower: bool = True,
+    split: str = " ",
+    analyzer: Callable[[str], Iterable[str]] | None = None,
+) -> list[int]:
     """Words of a text to numbers from 1 to n - 1, by a hash of each word; different words may share one.
 
     Parameters
@@ -89,11 +107,18 @@ def hashing_trick(text, n, hash_function=None, filters=FILTERS, lower=True, spli
     return [hash_function(word) % (n - 1) + 1 for word in words]
 
 
-def _md5(word):
+def _md5(word: str) -> int:
     return int(hashlib.md5(word.encode(), usedforsecurity=False).hexdigest(), 16)
 
 
-def one_hot(input_text, n, filters=FILTERS, lower=True, split=" ", analyzer=None):
+def one_hot(
+    input_text: str,
+    n: int,
+    filters: str | list[str] = FILTERS,
+    lower: bool = True,
+    split: str = " ",
+    analyzer: Callable[[str], Iterable[str]] | None = None,
+) -> list[int]:
     """`hashing_trick` with Python's `hash`, which is what Keras calls one_hot: a list of numbers from 1 to n - 1.
 
     It gives other numbers in every process; see `hashing_trick`.

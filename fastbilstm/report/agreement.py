@@ -3,10 +3,12 @@
 Imports Keras only to compare, and only where it is installed.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from ..keras import installed_keras
 from ..loading import load
 from ..model import Model
 from ..tolerances import HALF_RELATIVE, IMDB_PROBABILITY, Comparison, compare
-from .verify import same_model
+from .verify import given_to_keras, same_model
 
 # Rows compared with a reference: as many as take the specification a few seconds.
 ROWS, SPECIFICATION_WORK = 64, 2 * 10**10
@@ -50,9 +52,9 @@ class Agreement:
     reference: str
     rows: int
     ok: bool
-    outputs: tuple
-    edges: tuple
-    counts: tuple
+    outputs: tuple[Outcome, ...]
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
     equal: int
     special: int
     largest: float
@@ -60,8 +62,13 @@ class Agreement:
     remark: str = ""
 
 
-def agreements(model, path, against, config, outputs):
-    """Compare with all references there are: (list of Agreement, list of sentences on what could not be compared)."""
+def agreements(
+    model: Model, source: Model | None, trusted: installed_keras.TrustedFile | None = None
+) -> tuple[list[Agreement], list[str]]:
+    """Compare with all references there are: (list of Agreement, list of sentences on what could not be compared).
+
+    `source` is the Model read from the Keras file, or None; `trusted` names the file if Keras may have it itself.
+    """
     found, missing = [], []
     if model.vector is not None:
         recorded = model.vector
@@ -72,19 +79,16 @@ def agreements(model, path, against, config, outputs):
     except FastBiLSTMError as error:
         missing.append(f"compared on no made-up input, since none fits the model: {error}")
         return found, missing
-    keras_file = against or (path if model.vector is None else None)
-    if keras_file is None:
+    if source is None:
         missing.append("not compared with Keras: give the Keras file that the model came from with --against")
     else:
         try:
-            title, theirs = installed_keras.run(keras_file, config, outputs, model.graph, list(made.inputs))
+            title, theirs = installed_keras.run(source.graph, source._tensors, list(made.inputs), trusted)
             live = made.replace(outputs=tuple(theirs), computed_by=title)
-            found.append(_agreement(model, live, f"{title}, run beside it", "made-up input with real padding", made))
+            remark = f"made-up input with real padding; Keras was given {given_to_keras(source, trusted)}"
+            found.append(_agreement(model, live, f"{title}, run beside it", remark, made, trusted is not None))
         except installed_keras.KerasUnavailable as reason:
             missing.append(f"not compared with Keras: {_ADDRESS.sub('(address left out)', str(reason))}")
-        except Exception as error:  # whatever Keras raises is told and hides nothing that we measure
-            reason = _ADDRESS.sub("(address left out)", (str(error).strip().splitlines() or [""])[0])[:200]
-            missing.append(f"not compared with Keras: it refuses the made-up input ({type(error).__name__}: {reason})")
     remark = "shows that the engine computes what fastbilstm's NumPy specification says; no comparison with Keras"
     found.append(_agreement(model, made, "fastbilstm's specification in float64", remark))
     return found, missing
@@ -106,19 +110,22 @@ def _made(model):
         return vectors.make(model.graph, model._tensors, exact=True)
 
 
-def check_against(against, model, path, **options):
-    """Refuse a Keras file that a converted model did not come from."""
+def check_against(against: str, model: Model, path: str, **options: Any) -> Model:
+    """The Model of the Keras file that a converted model came from; refuse any other."""
     if model.vector is None:
         raise FastBiLSTMError(f"{path}: is a Keras file itself; --against goes with a converted model")
-    if not same_model(load(against, **options), model):
+    source = load(against, **options)
+    if not same_model(source, model):
         raise FastBiLSTMError(f"{against}: holds other weights or layers than {path}; --against names its Keras file")
+    return source
 
 
-def _agreement(model, vector, reference, remark, exact=None):
+def _agreement(model, vector, reference, remark, exact=None, in_half=True):
+    """`in_half`: whether Keras may have computed the vector in half precision; a model that we built for it did not."""
     inputs = list(vector.inputs)
     ours = Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend)._plan.run(inputs, {})
     relative, special, outcomes = [], 0, []
-    half, rounded = _half(model, vector), None
+    half, rounded = _half(model, vector) if in_half else None, None
     for number, (info, y, k) in enumerate(zip(model.outputs, ours, vector.outputs)):
         dtype = "float64" if model.dtype == "float64" and k.dtype == np.float64 else "float32"
         result = compare(y, k, dtype)

@@ -72,7 +72,11 @@ def _svg(body, width, height):
 
 def _drawing(network, runner, depth=0):
     """(SVG elements, width, height) of a network."""
-    boxes, edges = _boxes_and_edges(network, runner, depth)
+    return arrange(*_boxes_and_edges(network, runner, depth))
+
+
+def arrange(boxes, edges):
+    """(SVG elements, width, height) of boxes, sources first, and edges (source, target, masked, [])."""
     ranks = _rank(boxes, edges)
     sweeps = max(1, min(SWEEPS, MANY // sum(map(len, ranks))))
     _order(ranks, sweeps)

@@ -4,16 +4,24 @@ Everything is measured when it is asked for, on made-up inputs (`vector.made_inp
 the network whose `run` looks at the clock; the network that predicts is left alone.
 """
 
+from __future__ import annotations
+
 import copy
 import platform
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..converted import self_check as vectors
 from ..errors import FastBiLSTMError, InputError
 from ..layers import Functional
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..model import Model
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 LENGTHS = (10, 25, 50, 100, 200, 400)
@@ -43,20 +51,32 @@ class Share:
     `together`: the layers that went into it and are timed with it.
     """
 
-    path: tuple
-    seconds: dict
-    together: tuple = ()
+    path: tuple[str, ...]
+    seconds: dict[int, float]
+    together: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Speed:
-    """All timings. `length`: that of the batches; `missing`: why figures or parts of them are missing."""
+    """All timings.
+
+    Attributes
+    ----------
+    length : int or None
+        That of the batches.
+    batches, lengths : tuple of Timing
+        Against the size of the batch and against the length.
+    shares : tuple of Share
+        One for each layer.
+    missing : tuple of str
+        Why figures or parts of them are missing.
+    """
 
     length: int | None
-    batches: tuple
-    lengths: tuple
-    shares: tuple
-    missing: tuple
+    batches: tuple[Timing, ...]
+    lengths: tuple[Timing, ...]
+    shares: tuple[Share, ...]
+    missing: tuple[str, ...]
 
 
 def cpu_name():
@@ -123,7 +143,7 @@ def sample(model, rows, length):
     raise first_error
 
 
-def speed(model, seconds, tell=lambda text: None):
+def speed(model: Model, seconds: float, tell: Callable[[str], Any] = lambda text: None) -> Speed:
     """Time predictions and layers for about so many seconds; `tell` is given what is being done."""
     fixed = next((i.shape[0] for i in model.graph.inputs if i.shape[0]), None)
     free = has_free_length(model)

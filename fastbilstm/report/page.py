@@ -3,10 +3,13 @@
 Whatever comes from the model's file is escaped, and the page forbids itself to load anything.
 """
 
+from __future__ import annotations
+
 import datetime
 import os
 import platform
 from html import escape
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +21,9 @@ from . import figures
 from . import graph_drawing as report_graph
 from . import measure as report_measure
 from .agreement import OUT, WITHIN
+
+if TYPE_CHECKING:
+    from ..model import Model
 
 # What describes a layer in its class name already.
 _TOLD = {"units", "output_dim", "input_dim", "merge_mode", "layers"}
@@ -75,7 +81,7 @@ paint-order:stroke;stroke:var(--panel);stroke-width:4px}
 """
 
 
-def page(model, path, found, command):
+def page(model: Model, path: str, found: Any, command: str) -> str:
     """The text of the page; `found` is a report.Report, `command` what made it."""
     title = escape(f"{model.name}: fastbilstm report")
     body = (
@@ -116,7 +122,7 @@ def _header(model, path, found):
     parameters, nbytes = _weights(model)
     isa = ""
     if model.backend == "vector":
-        from .. import _kernels
+        from .. import _kernels  # not every build has it
 
         isa = f", {_kernels.isa()}"
     told = ", ".join(one.reference for one in found.agreements)

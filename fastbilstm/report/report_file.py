@@ -1,44 +1,66 @@
 """`report`: measure a model and write one self-contained HTML page about it."""
 
+from __future__ import annotations
+
 import math
 import os
 import sys
 from html import escape
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ..checks import check_not_read
 from ..converted.fbl_file import write_file
 from ..errors import FastBiLSTMError
+from ..keras.installed_keras import TrustedFile
 from ..loading import load
 from . import agreement as report_agreement
 from . import measure as report_measure
 from .page import page
+from .verify import as_list
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable, Sequence
 
 SECONDS = 20.0
 
 
 class Report(NamedTuple):
-    """What a page says. `ok`: no comparison is out of tolerance; `missing`: what could not be compared, and why."""
+    """What a page says.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether no comparison is out of tolerance.
+    agreements : tuple of Agreement
+        The outputs against each reference.
+    missing : tuple of str
+        What could not be compared, and why.
+    speed : Speed
+        All timings.
+    """
 
     ok: bool
-    agreements: tuple
-    missing: tuple
+    agreements: tuple[report_agreement.Agreement, ...]
+    missing: tuple[str, ...]
     speed: report_measure.Speed
 
 
 def report(
-    path,
-    target,
+    path: str | os.PathLike[str],
+    target: str | os.PathLike[str],
     *,
-    against=None,
-    config=None,
-    outputs=None,
-    dtype=None,
-    backend="auto",
-    n_threads=None,
-    overwrite=False,
-    seconds=SECONDS,
-    tell=lambda text: None,
-):
+    against: str | os.PathLike[str] | None = None,
+    config: dict[str, Any] | str | os.PathLike[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
+    trust: bool = False,
+    dtype: Literal["float32", "float64"] | None = None,
+    backend: Literal["auto", "vector", "blas", "numpy"] = "auto",
+    n_threads: int | None = None,
+    overwrite: bool = False,
+    seconds: float = SECONDS,
+    tell: Callable[[str], Any] = lambda text: None,
+) -> Report:
     """Measure a model and write one self-contained HTML page about it.
 
     The page holds the graph, the table of layers, the agreement with Keras (where it is installed and there is a Keras
@@ -55,6 +77,9 @@ def report(
         For a converted file: the Keras file it came from.
     config, outputs, dtype, backend, n_threads
         See `fastbilstm.load`; with `against`, config and outputs belong to the Keras file.
+    trust : bool
+        Hand the Keras file itself to Keras, instead of a model built from the layers and weights read from it. This
+        runs code from the file, a Lambda's for one, even behind `outputs`: for files that you trust.
     overwrite : bool
         Whether an existing `target` is replaced.
     seconds : float
@@ -76,20 +101,23 @@ def report(
     """
     path, target = os.fspath(path), os.fspath(target)
     against = None if against is None else os.fspath(against)
-    outputs = [outputs] if isinstance(outputs, str) else outputs
+    outputs = as_list(outputs)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
         raise FastBiLSTMError(f"seconds is {seconds!r}; expected a number above 0")
     _check_target(target, overwrite, [path, against, config])
     tell("reading the model")
-    of_keras = {"config": config, "outputs": outputs}
+    of_keras: dict[str, Any] = {"config": config, "outputs": outputs}
     model = load(path, dtype=dtype, backend=backend, n_threads=n_threads, **({} if against else of_keras))
+    source = model if model.vector is None else None
     if against is not None:
-        report_agreement.check_against(against, model, path, **of_keras)
+        source = report_agreement.check_against(against, model, path, **of_keras)
     speed = report_measure.speed(model, seconds, tell)
     tell("comparing with the references")
-    compared, missing = report_agreement.agreements(model, path, against, config, outputs)
+    compared, missing = report_agreement.agreements(
+        model, source, TrustedFile(against or path, config, outputs) if trust else None
+    )
     found = Report(all(one.ok for one in compared), tuple(compared), tuple(missing), speed)
-    command = _command(path, target, against, config, outputs, dtype, backend, n_threads, seconds)
+    command = _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds)
     text = page(model, path, found, command)
     # What Keras and the system say may hold the folders of this machine.
     for name in filter(None, (path, against, config)):
@@ -102,48 +130,58 @@ def report(
     return found
 
 
-def _check_target(target, overwrite, sources):
+def _check_target(target: str, overwrite: bool, sources: Iterable[Any]) -> None:
     """Refuse a target before anything is measured: the same conditions hold when it is written."""
     folder = os.path.dirname(os.path.abspath(target))
     if not os.path.isdir(folder):
         raise FastBiLSTMError(f"{target}: the folder {folder} does not exist")
     if os.path.isdir(target):
         raise FastBiLSTMError(f"{target}: is a folder; give the name of a file")
-    for source in sources:
-        if isinstance(source, (str, os.PathLike)) and os.path.exists(source) and os.path.exists(target):
-            if os.path.samefile(source, target):
-                raise FastBiLSTMError(f"{target}: is read as a model; write the report to another file")
+    check_not_read(target, sources)
     if os.path.exists(target) and not overwrite:
         raise FastBiLSTMError(f"{target}: exists already; allow it with overwrite=True (--overwrite) or choose another")
 
 
-def _command(path, target, against, config, outputs, dtype, backend, n_threads, seconds):
+def _command(
+    path: str,
+    target: str,
+    against: str | None,
+    config: Any,
+    outputs: Sequence[str] | None,
+    trust: bool,
+    dtype: str | None,
+    backend: str,
+    n_threads: int | None,
+    seconds: float,
+) -> str:
     """The command that makes this page, with the names of files alone."""
     parts = ["fastbilstm report", os.path.basename(path), "-o", os.path.basename(target)]
     given = {
         "--against": against and os.path.basename(against),
         "--config": config and (os.path.basename(config) if isinstance(config, (str, os.PathLike)) else "..."),
         "--outputs": outputs and ",".join(outputs),
+        "--trust": trust,
         "--dtype": dtype,
         "--backend": None if backend == "auto" else backend,
         "--threads": n_threads,
         "--seconds": None if seconds == SECONDS else f"{seconds:g}",
     }
-    return " ".join([*parts, *(f"{name} {value}" for name, value in given.items() if value)])
+    return " ".join([*parts, *(name if value is True else f"{name} {value}" for name, value in given.items() if value)])
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
-def run(args, outputs):
+def run(args: argparse.Namespace, outputs: list[str] | None) -> int:
     """`fastbilstm report`: returns its exit code."""
     live = not args.quiet and sys.stderr.isatty()
 
-    def tell(text):
+    def tell(text: str) -> None:
         if live:
             print(f"\r\x1b[K{text}", end=" " if text else "", file=sys.stderr, flush=True)
 
-    options = {name: getattr(args, name) for name in ("against", "config", "dtype", "backend", "overwrite", "seconds")}
+    names = ("against", "config", "trust", "dtype", "backend", "overwrite", "seconds")
+    options = {name: getattr(args, name) for name in names}
     try:
         found = report(args.model, args.output, outputs=outputs, n_threads=args.threads, tell=tell, **options)
     finally:

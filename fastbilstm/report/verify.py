@@ -1,10 +1,12 @@
 """`fastbilstm verify`: is this model right? By its SHA-256, its recorded vector, and Keras itself where installed.
 
-Imports Keras 3 or tf_keras only to compare, and only if asked to verify.
+Imports Keras 3 or tf_keras only to compare, and only if asked to verify. Keras is never given a file, unless the user
+says that the file is trusted.
 """
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,7 @@ class Report:
     text: str
 
 
-def verify(path, against=None, config=None, outputs=None, dtype=None):
+def verify(path, against=None, config=None, outputs=None, dtype=None, trust=False):
     """Verify a model; see the module's description.
 
     Parameters
@@ -35,6 +37,9 @@ def verify(path, against=None, config=None, outputs=None, dtype=None):
         For a converted file: the Keras file it came from.
     config, outputs, dtype
         See `fastbilstm.load`; config and outputs belong to the Keras file.
+    trust : bool
+        Hand the Keras file itself to Keras, instead of a model built from the layers and weights read from it. This
+        runs code from the file, a Lambda's for one, even behind `outputs`: for files that you trust.
 
     Returns
     -------
@@ -50,20 +55,22 @@ def verify(path, against=None, config=None, outputs=None, dtype=None):
         result = model.self_check()
         ok = result.ok
         lines.append(f"recorded vector: {result.message}")
-        keras_file = against
+        source, keras_file = None, against
     else:
         if against is not None:
             raise FileFormatError(f"{label}: is a Keras file itself; --against goes with a converted model")
-        keras_file = path
+        source, keras_file = model, path
     if keras_file is None:
         lines.append("not compared with Keras: give the Keras file it came from with --against")
         return Report(ok, "\n".join(lines))
     if against is not None:
-        same = same_model(load(against, **keras_options), model)
+        source = load(against, **keras_options)
+        same = same_model(source, model)
         ok = ok and same
         lines.append(f"{against}: {'holds the same weights' if same else 'MISMATCH: holds other weights or layers'}")
+    trusted = installed_keras.TrustedFile(keras_file, config, as_list(outputs)) if trust else None
     try:
-        compared, good = _compare_with_keras(keras_file, config, outputs, model)
+        compared, good = _compare_with_keras(source, model, trusted)
         return Report(ok and good, "\n".join(lines + compared))
     except installed_keras.KerasUnavailable as reason:
         lines.append(f"not compared with Keras: {reason}")
@@ -80,11 +87,22 @@ def same_model(first, second):
     return len(mine) == len(other) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(mine, other))
 
 
-def _compare_with_keras(path, config, outputs, model):
+def as_list(outputs: Any) -> Any:
+    """`outputs` as `fastbilstm.load` takes it, as a list or None."""
+    return [outputs] if isinstance(outputs, str) else outputs
+
+
+def given_to_keras(source, trusted):
+    """What Keras was given, in words; `source` is the Model read from the Keras file."""
+    return "the file itself" if trusted else f"the layers and weights read from a file of {source.keras}"
+
+
+def _compare_with_keras(source, model, trusted):
     inputs = list(vectors.make(model.graph, model._tensors).inputs)
-    title, theirs = installed_keras.run(path, config, outputs, model.graph, inputs)
+    title, theirs = installed_keras.run(source.graph, source._tensors, inputs, trusted)
     ours = Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend)._plan.run(inputs, {})
     lines, ok = [f"compared with {title} on {len(inputs[0])} rows, {model.dtype}"], len(ours) == len(theirs)
+    lines.append(f"  Keras was given {given_to_keras(source, trusted)}")
     dtype = "float64" if model.dtype == "float64" and theirs[0].dtype == np.float64 else "float32"
     for info, y, k in zip(model.outputs, ours, theirs):
         result = compare(y, k, dtype)

@@ -5,15 +5,18 @@ extend(batch, outputs, shapes, kept, bad) -> a batch of that kind with columns a
 rows of `bad` are null. Nothing is imported beyond NumPy but what made the batch.
 """
 
+from __future__ import annotations
+
 import itertools
 import sys
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 
 
-def of(batch):
+def of(batch: Any) -> Any:
     """The kind of a batch."""
     if isinstance(batch, dict):
         return Columns

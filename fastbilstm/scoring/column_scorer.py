@@ -4,9 +4,12 @@ Takes a Model and knows nothing of files of models. Imports NumPy; pyarrow and p
 given.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import re
 import warnings
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -17,6 +20,26 @@ from ..preprocessing.labels import label_answers
 from . import batch_types
 from . import columns as tables
 from .chunk import Chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn, TypeAlias, TypedDict, TypeVar
+
+    from numpy.typing import NDArray
+
+    from ..inputs.model_input import Predictions
+
+    Batch = TypeVar("Batch")
+    Columns: TypeAlias = str | Sequence[str] | dict[str, Any]
+
+    class ColumnOptions(TypedDict, total=False):
+        """The options of a ColumnScorer that are about columns."""
+
+        columns: Columns | None
+        text: str | None
+        output: str
+        on_error: Literal["stop", "skip", "null"]
+
 
 ON_ERROR = ("stop", "skip", "null")
 
@@ -45,24 +68,41 @@ class ColumnScorer:
 
     Attributes
     ----------
+    source : Model or str
+        What was given as `model`; a file by its absolute path.
+    in_order : bool
+        Whether batches come in order to one process: what a stateful model needs. Files do.
     bad_rows : list of (int, str)
         Rows of the last batch of this object without an answer, and the reasons.
     """
 
+    source: Any
+    columns: Columns | None
+    text: str | None
+    output: str
+    batch_size: int | None
+    n_threads: int | None
+    on_error: Literal["stop", "skip", "null"]
+    pad: Literal["pre", "post"] | None
+    maxlen: int | None
+    truncating: Literal["pre", "post"]
+    in_order: bool
+    bad_rows: list[tuple[int, str]]
+
     def __init__(
         self,
-        model,
+        model: Any,
         *,
-        columns=None,
-        text=None,
-        output="prediction",
-        batch_size=None,
-        n_threads=None,
-        on_error="stop",
-        pad=None,
-        maxlen=None,
-        truncating="pre",
-    ):
+        columns: Columns | None = None,
+        text: str | None = None,
+        output: str = "prediction",
+        batch_size: int | None = None,
+        n_threads: int | None = None,
+        on_error: Literal["stop", "skip", "null"] = "stop",
+        pad: Literal["pre", "post"] | None = None,
+        maxlen: int | None = None,
+        truncating: Literal["pre", "post"] = "pre",
+    ) -> None:
         if on_error not in ON_ERROR:
             raise InputError(f"on_error is {on_error!r}; expected one of {', '.join(map(repr, ON_ERROR))}")
         check_whole("batch_size", batch_size)
@@ -77,12 +117,12 @@ class ColumnScorer:
         self.source, self.columns, self.text, self.output = model, columns, text, output
         self.batch_size, self.n_threads, self.on_error = batch_size, n_threads, on_error
         self.pad, self.maxlen, self.truncating = pad, maxlen, truncating
-        # Whether batches come in order to one process: what a stateful model needs. Files do.
         self.in_order = False
-        self.bad_rows, self._model = [], None
+        self.bad_rows = []
+        self._model: Any = None
 
     @property
-    def model(self):
+    def model(self) -> Any:
         """The Model, checked against the options when it is first asked for."""
         if self._model is None:
             model = self._open()
@@ -90,10 +130,10 @@ class ColumnScorer:
             self._model = model
         return self._model
 
-    def _open(self):
+    def _open(self) -> Any:
         return self.source
 
-    def _check_model(self, model):
+    def _check_model(self, model: Any) -> None:
         plan = model._plan
         if plan.stateful and not self.in_order:
             name = plan.stateful[0].name
@@ -106,17 +146,23 @@ class ColumnScorer:
         padding_options(model, self.pad, self.maxlen, self.truncating)
 
     @property
-    def output_columns(self):
+    def output_columns(self) -> list[str]:
         """Names of the columns that a batch gets."""
         names = tables.output_names(self.model)
         columns = [self.output] if len(names) == 1 else [f"{self.output}_{name}" for name in names]
         return [*columns, f"{self.output}_label"] if self._labels else columns
 
     @property
-    def _labels(self):
-        return getattr(self.model, "labels", None) if len(self.model.outputs) == 1 else None
+    def _labels(self) -> list[str]:
+        return (getattr(self.model, "labels", None) or []) if len(self.model.outputs) == 1 else []
 
-    def __call__(self, batch):
+    @overload
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]: ...
+
+    @overload
+    def __call__(self, batch: Batch) -> Batch: ...
+
+    def __call__(self, batch: Any) -> Any:
         """Score a batch.
 
         Parameters
@@ -144,13 +190,13 @@ class ColumnScorer:
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         return self.extend(batch, done)
 
-    def check_columns(self, names):
+    def check_columns(self, names: Sequence[str]) -> None:
         """Raise InputError if a batch of these columns cannot be scored."""
         if taken := [name for name in self.output_columns if name in names]:
             raise InputError(f"the batch has a column {taken[0]!r} already; name another with output=")
         tables.choose(self.model, names, self.columns, self.text)
 
-    def extend(self, batch, done):
+    def extend(self, batch: Any, done: Chunk) -> Any:
         """A batch with the answers of `done`, the chunk made of it; without the rows that are left out."""
         kept = None
         if done.bad and self.on_error == "skip":
@@ -160,7 +206,7 @@ class ColumnScorer:
 
     # ---- one chunk ---------------------------------------------------------------------------------------------------
 
-    def _score(self, chunk):
+    def _score(self, chunk: Chunk) -> Chunk:
         kind = batch_types.of(chunk.columns)
         bad = dict(chunk.bad)
         inputs = [] if bad and self.on_error == "stop" else self._inputs(kind, chunk, bad)
@@ -175,9 +221,10 @@ class ColumnScorer:
         spread = [tables.spread(y, shape, chunk.rows, good, bad) for y, shape in zip(outputs, shapes)]
         return dataclasses.replace(chunk, bad=bad, outputs=dict(zip(self.output_columns, spread)))
 
-    def _inputs(self, kind, chunk, bad):
+    def _inputs(self, kind: Any, chunk: Chunk, bad: dict[int, str]) -> list[Any]:
         """Values of each input for every row; rows without are added to `bad`."""
-        model, inputs = self.model, []
+        model = self.model
+        inputs: list[Any] = []
         if chunk.rows and len(bad) == chunk.rows:
             return inputs
         chosen = tables.choose(model, kind.names(chunk.columns), self.columns, self.text)
@@ -192,7 +239,7 @@ class ColumnScorer:
                 bad.setdefault(row, reason)
         return inputs
 
-    def _predict(self, inputs, chunk, good, bad):
+    def _predict(self, inputs: list[Any], chunk: Chunk, good: list[int] | None, bad: dict[int, str]) -> list[Any]:
         """Outputs of the rows `good` (None: all); those that turn out to be bad are added to `bad`."""
         if good == [] or chunk.rows == 0:
             return tables.no_rows(self.model)
@@ -200,7 +247,7 @@ class ColumnScorer:
             return self._call(inputs, good)
         except InputError as error:
             rows = list(range(chunk.rows)) if good is None else good
-            found = {}
+            found: dict[int, str] = {}
             if self.model._plan.independent:
                 self._search(inputs, rows, found, chunk.start)
             if not found:
@@ -212,7 +259,7 @@ class ColumnScorer:
         bad.update(found)
         return self._predict(inputs, chunk, [row for row in rows if row not in found], bad)
 
-    def _search(self, inputs, rows, found, start):
+    def _search(self, inputs: list[Any], rows: list[int], found: dict[int, str], start: int) -> None:
         """Rows that the model refuses alone, by halving; with on_error="stop" only the first of them."""
         if found and self.on_error == "stop":
             return
@@ -226,7 +273,7 @@ class ColumnScorer:
             self._search(inputs, rows[:half], found, start)
             self._search(inputs, rows[half:], found, start)
 
-    def _call(self, inputs, rows):
+    def _call(self, inputs: list[Any], rows: list[int] | None) -> list[Any]:
         model = self.model
         taken = [tables.take(values, rows) for values in inputs]
         if self.text is not None and model.inputs[0].dtype != "string":
@@ -237,10 +284,10 @@ class ColumnScorer:
             result = model.predict(x, batch_size=self.batch_size, n_threads=self.n_threads, **options)
         return tables.output_list(model, result)
 
-    def _predict_text(self, texts):
+    def _predict_text(self, texts: list[str]) -> Predictions:
         return text_method(self.model)(texts, batch_size=self.batch_size, n_threads=self.n_threads)
 
-    def _label(self, answers, chunk, good, bad):
+    def _label(self, answers: NDArray[Any], chunk: Chunk, good: list[int], bad: dict[int, str]) -> NDArray[np.object_]:
         """The labels of the rows `good`; those whose answers are no probabilities (NaN) are added to `bad`."""
         column = np.empty(len(good), object)
         try:
@@ -257,28 +304,29 @@ class ColumnScorer:
             self._stop(chunk, bad)
         return column
 
-    def _stop(self, chunk, bad):
+    def _stop(self, chunk: Chunk, bad: dict[int, str]) -> NoReturn:
         row = min(bad)
         raise InputError(f"{chunk.place(row)}: {bad[row]}")
 
 
-def _of_row(error, row):
+def _of_row(error: InputError, row: int) -> str:
     """The message of an error about a batch of one row, with the number that the row has elsewhere."""
     reason = str(error).replace("in the batch of rows 0 to 0: ", "")
     return re.sub(r"\b(row |position \()0\b", rf"\g<1>{row}", reason)
 
 
-def text_method(model):
+def text_method(model: Any) -> Callable[..., Predictions]:
     """`predict_text` of a model that can take text."""
     if not any(given.dtype == "string" for given in model.inputs) and getattr(model, "text", None) is None:
         raise InputError(
             f"model {model.name!r} takes no text: its file has no tokenizer; bundle one with "
             "fastbilstm convert --tokenizer FILE"
         )
-    return model.predict_text
+    predict: Callable[..., Predictions] = model.predict_text
+    return predict
 
 
-def padding_options(model, pad, maxlen, truncating):
+def padding_options(model: Any, pad: str | None, maxlen: int | None, truncating: str) -> dict[str, Any]:
     """The options of `predict` for padding, those that are given; a padded length never depends on a batch."""
     options = {}
     if pad is not None:

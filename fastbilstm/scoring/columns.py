@@ -4,17 +4,27 @@ Nothing is guessed: where it is not plain which columns a model reads, the error
 NumPy; pyarrow and pandas are met only as what the caller gives.
 """
 
+from __future__ import annotations
+
 import fnmatch
 import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
 # ---- which columns ---------------------------------------------------------------------------------------------------
 
 
-def choose(model, names, columns=None, text=None):
+def choose(
+    model: Any, names: Sequence[str], columns: Any = None, text: str | None = None
+) -> list[tuple[str, list[str]]]:
     """Which columns each input is read from.
 
     Parameters
@@ -84,9 +94,9 @@ def _by_name(model, inputs, names):
 
 def _present(wanted, names):
     """The columns that `wanted` (a name, a pattern with *, or a list of them) stands for, checked."""
-    found = []
+    found, known = [], set(names)
     for name in [wanted] if isinstance(wanted, str) else list(wanted):
-        matching = [name] if name in names else []
+        matching = [name] if name in known else []
         if not matching and "*" in str(name):
             matching = [column for column in names if fnmatch.fnmatchcase(str(column), name)]
         if not matching:
@@ -106,7 +116,7 @@ def _list(names):
 # ---- values ----------------------------------------------------------------------------------------------------------
 
 
-def read(columns, given):
+def read(columns: list[tuple[str, Any]], given: Any) -> tuple[Any, dict[int, str]]:
     """Values of one input from its columns.
 
     Parameters
@@ -140,7 +150,7 @@ def read(columns, given):
     return rows, bad
 
 
-def read_text(name, values):
+def read_text(name: str, values: Iterable[Any]) -> tuple[list[Any], dict[int, str]]:
     """The texts of a column, and the rows that hold none."""
     bad, texts = {}, list(values)
     for row, text in enumerate(texts):
@@ -217,7 +227,7 @@ def _short(value):
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def take(values, rows):
+def take(values: Any, rows: list[int] | None) -> Any:
     """The rows of one input with these numbers (None: all), as `predict` takes them."""
     if isinstance(values, np.ndarray):
         return values if rows is None else values[rows]
@@ -233,7 +243,7 @@ def take(values, rows):
 # ---- outputs ---------------------------------------------------------------------------------------------------------
 
 
-def output_names(model):
+def output_names(model: Any) -> list[str]:
     """Names of the outputs as keys: a layer that gives several is numbered; a dict of outputs keeps its keys."""
     if (keys := model.graph.output_keys) is not None:
         return keys
@@ -244,7 +254,7 @@ def output_names(model):
     return result
 
 
-def output_list(model, result):
+def output_list(model: Any, result: Any) -> list[Any]:
     """What `predict` gives as a list with an item for each output."""
     if model.graph.output_keys is not None:
         return list(result.values())
@@ -263,18 +273,18 @@ def _unnest(numbers, result, found):
             found[number] = part
 
 
-def shape_of(model, number):
+def shape_of(model: Any, number: int) -> tuple[int | None, ...]:
     """The shape of a row of an output: () for one number; None for an axis of any size."""
     shape = tuple(model.outputs[number].shape[1:])
     return () if shape == (1,) else shape
 
 
-def no_rows(model):
+def no_rows(model: Any) -> list[NDArray[Any]]:
     """Outputs of no rows."""
     return [np.empty((0, *(size or 0 for size in shape_of(model, k))), model.dtype) for k in range(len(model.outputs))]
 
 
-def spread(values, shape, rows, good, bad):
+def spread(values: Any, shape: tuple[int | None, ...], rows: int, good: Iterable[int], bad: dict[int, str]) -> Any:
     """An output for all rows, where it was computed for the rows `good`: NaN and None for those of `bad`."""
     if shape == () and isinstance(values, np.ndarray):
         values = values.reshape(len(values))

@@ -3,17 +3,24 @@
 Takes a model, and knows neither how it was loaded nor which machine computes.
 """
 
+from __future__ import annotations
+
 import itertools
 import os
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
+from .. import safe_files
 from ..engine import threads
 from ..errors import FastBiLSTMError, InputError
 from . import batch_types, readers
 from .column_scorer import ColumnScorer, padding_options
 from .columns import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Rows of a chunk of a file at most.
 CHUNK_ROWS = 1024
@@ -71,7 +78,8 @@ class FileScores:
     """
 
     def __init__(self, predictor, path, format=None, delimiter=","):
-        self.predictor, model = predictor, predictor.model
+        self.predictor, self.path, model = predictor, path, predictor.model
+        self._identity = readers.identity_of(path)
         format = readers.format_of(path, format)
         if format == "txt" and predictor.columns is None and predictor.text is None:
             if getattr(model, "text", None) is not None or any(given.dtype == "string" for given in model.inputs):
@@ -81,8 +89,14 @@ class FileScores:
     def results(self, start=0, n_threads=None, run_elsewhere=None):
         """Scored chunks in order, from row `start` on, at which a chunk must begin.
 
-        `run_elsewhere`: a function of predictor and chunks that scores them on other machines, in order.
+        `run_elsewhere`: a function of predictor and chunks that scores them on other machines, in order. At the end,
+        InputError if the file is another one than at the beginning: the rows may be of both.
         """
+        yield from self._results(start, n_threads, run_elsewhere)
+        if not safe_files.is_still(self.path, self._identity):
+            raise InputError(f"{self.path}: was changed or replaced while its rows were read; begin anew")
+
+    def _results(self, start, n_threads, run_elsewhere):
         predictor, model = self.predictor, self.predictor.model
         # Answers of some models depend on how rows are batched: batches are those of one call of predict.
         fixed = model.graph.inputs[0].shape[0] if model._plan.stateful else None
@@ -115,7 +129,17 @@ class FileScores:
             choose(predictor.model, names, predictor.columns, predictor.text)
 
 
-def predict_iter(model, source, batch_size=None, n_threads=None, *, pad=None, maxlen=None, truncating="pre", **options):
+def predict_iter(
+    model: Any,
+    source: Any,
+    batch_size: int | None = None,
+    n_threads: int | None = None,
+    *,
+    pad: Any = None,
+    maxlen: int | None = None,
+    truncating: Any = "pre",
+    **options: Any,
+) -> Iterator[Any]:
     """See `Model.predict_iter`."""
     if isinstance(source, (str, os.PathLike)):
         padding = {"pad": pad, "maxlen": maxlen, "truncating": truncating}

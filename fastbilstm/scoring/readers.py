@@ -5,15 +5,19 @@ certainty about where rows begin (an open quote, a damaged archive) is an error.
 pyarrow for Parquet only.
 """
 
+import contextlib
 import csv
 import json
+import math
 import os
-import stat
 import zipfile
+from collections import Counter
 
 import numpy as np
 
-from ..errors import FileFormatError, InputError, MissingExtraError
+from .. import safe_files
+from ..checks import read_file
+from ..errors import FileFormatError, InputError, MissingExtraError, unreadable
 from . import columns as tables
 from .chunk import Chunk
 
@@ -33,20 +37,27 @@ TEXT = "text"
 # Bytes of a chunk, roughly, and of a line or a field of text at most.
 CHUNK_BYTES = 8 * 2**20
 LINE_BYTES = 64 * 2**20
+# Cells of a chunk of .jsonl: where all rows have the same keys, bytes give fewer.
+MAX_CELLS = 2 * CHUNK_BYTES
+# What a compressed array may take in memory at once, for each byte stored, from a size on that does no harm.
+MAX_RATIO = 100
+FREE_BYTES = 2**20
 _MAGIC = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"PAR1": "parquet"}
+
+
+def identity_of(path):
+    """See `safe_files.identity`."""
+    try:
+        return safe_files.identity(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def format_of(path, given=None):
     """The format of an input: what is given, else what its first bytes tell, else what its suffix does."""
-    if os.path.isdir(path):
-        raise InputError(f"{path}: is a folder; expected a file")
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise InputError(f"{path}: is no regular file (a pipe?); write its rows to a file first")
-        with open(path, "rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
+        raise InputError(f"{path}: is no regular file (a pipe?); write its rows to a file first")
+    head = read_file(path, 8)
     by_suffix = given or SUFFIXES.get(os.path.splitext(path)[1].lower())
     if not head:
         raise InputError(f"{path}: is empty; a {'.' + by_suffix if by_suffix else 'file'} without rows has a header")
@@ -66,11 +77,14 @@ def open_input(path, format, model, columns=None, delimiter=","):
     Readers have `names` (columns, or None before they are known), `total` (rows, or None), `keeps` (whether columns go
     to the output), `chunks(rows, batch)` and `position()`, the part that is read, from 0 to 1.
     """
-    if format in ("npy", "npz"):
-        return _Arrays(path, format, model, columns)
-    if format == "parquet":
-        return _Parquet(path)
-    return {"csv": _Csv, "jsonl": _JsonLines, "txt": _Text}[format](path, model, delimiter)
+    try:
+        if format in ("npy", "npz"):
+            return _Arrays(path, format, model, columns)
+        if format == "parquet":
+            return _Parquet(path)
+        return {"csv": _Csv, "jsonl": _JsonLines, "txt": _Text}[format](path, model, delimiter)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------
@@ -82,12 +96,12 @@ class _Arrays:
     keeps = False
 
     def __init__(self, path, format, model, columns):
-        self.path, self.read, self.archive = path, 0, None
+        self.path, self.read, self.archive, self.size = path, 0, None, os.path.getsize(path)
         try:
             if format == "npy":
                 self.file = open(path, "rb")
-                sizes = {model.inputs[0].name: os.fstat(self.file.fileno()).st_size}
-                files = {model.inputs[0].name: self.file}
+                sizes = {model.inputs[0].name: self.size}
+                files, stored = {model.inputs[0].name: self.file}, sizes
                 if len(model.inputs) > 1:
                     names = ", ".join(given.name for given in model.inputs)
                     raise InputError(f"{path}: a .npy file holds one input; give a .npz keyed by input name ({names})")
@@ -98,10 +112,16 @@ class _Arrays:
                 wanted = dict.fromkeys(name for _, found in chosen for name in found)
                 sizes = {name: members[name].file_size for name in wanted}
                 files = {name: self.archive.open(members[name]) for name in wanted}
-            self.members = {name: _Member(file, sizes[name], f"{path}, {name}") for name, file in files.items()}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-            if isinstance(error, (InputError, FileFormatError)):
-                raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+                size = os.path.getsize(path)
+                stored = {name: min(members[name].compress_size, size) for name in wanted}
+            self.members = {
+                name: _Member(file, sizes[name], stored[name], f"{path}, {name}") for name, file in files.items()
+            }
+        except (InputError, FileFormatError) as error:
+            raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # of zipfile, zlib, struct, tokenize and ast, from any damaged byte
             names = ", ".join(given.name for given in model.inputs)
             raise InputError(
                 f"{path}: neither a .npy file nor a .npz keyed by input name ({names}), without pickles ({error})"
@@ -120,12 +140,19 @@ class _Arrays:
             count = min(rows, self.total - start)
             try:
                 columns = {name: member.next(count) for name, member in self.members.items()}
-            except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            except (InputError, MemoryError):
+                raise
+            except Exception as error:  # of zipfile and zlib
                 raise InputError(
                     f"{self.path}: cannot be read from row {start} on ({error}); is it damaged?"
                 ) from error
             self.read = start + count
-            yield Chunk(start, count, columns)
+            yield Chunk(start, count, columns, read=self._bytes_read())
+
+    def _bytes_read(self):
+        """An archive counts as a whole: its arrays lie one after the other, and are read beside each other."""
+        (member,) = self.members.values() if self.archive is None else [None]
+        return self.size if member is None or member.whole is not None else member.file.tell()
 
     def position(self):
         return self.read / max(1, self.total)
@@ -134,7 +161,7 @@ class _Arrays:
 class _Member:
     """One array in a stream of bytes."""
 
-    def __init__(self, file, size, label):
+    def __init__(self, file, size, stored, label):
         version = np.lib.format.read_magic(file)
         if version > (2, 0):
             raise InputError(f"{label}: an array of version {version} holds no plain numbers or text")
@@ -144,8 +171,11 @@ class _Member:
             raise InputError(f"{label}: holds pickled objects, which are not read; .npy and .npz hold numbers or text")
         if not shape:
             raise InputError(f"{label}: holds a single number; expected rows")
+        if not all(0 <= length < 2**63 for length in shape):
+            raise InputError(f"{label}: has the shape {str(shape)[:80]}")
         self.rows, self.shape, self.file = shape[0], shape[1:], file
-        self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+        self.stored, self.label = stored, label
+        self.row_bytes = self.dtype.itemsize * math.prod(self.shape)
         here, expected = file.tell(), self.row_bytes * self.rows
         if size - here < expected:
             raise InputError(
@@ -154,13 +184,20 @@ class _Member:
         # Rows of an array in Fortran order are spread over the whole file.
         self.whole, self.taken = None, 0
         if fortran and self.row_bytes * self.rows:
+            self.check_size(expected)
             flat = np.frombuffer(file.read(expected), self.dtype)
             self.whole = flat.reshape(shape, order="F")
+
+    def check_size(self, size):
+        """Refuse to unpack so many bytes at once from far fewer."""
+        if size > max(FREE_BYTES, MAX_RATIO * self.stored):
+            raise InputError(f"{self.label}: claims {size} bytes where the file stores {self.stored}; refused")
 
     def next(self, rows):
         if self.whole is not None:
             self.taken += rows
             return self.whole[self.taken - rows : self.taken]
+        self.check_size(rows * self.row_bytes - CHUNK_BYTES)
         content = self.file.read(rows * self.row_bytes)
         if len(content) != rows * self.row_bytes:
             raise EOFError("the file ends early")
@@ -194,7 +231,7 @@ class _Lines:
             try:
                 line = self.file.readline(LINE_BYTES)
             except OSError as error:
-                raise InputError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+                raise unreadable(self.path, error) from error
             if not line:
                 return
             self.line += 1
@@ -222,10 +259,10 @@ class _Lines:
             lines.append(line)
             held += size
             if len(kept) == rows or (held >= CHUNK_BYTES and len(kept) % batch == 0):
-                yield Chunk(start, len(kept), self.columns(kept), lines, bad)
+                yield Chunk(start, len(kept), self.columns(kept), lines, bad, self.read)
                 start, kept, lines, bad, held = start + len(kept), [], [], {}, 0
         if kept or not start:
-            yield Chunk(start, len(kept), self.columns(kept), lines, bad)
+            yield Chunk(start, len(kept), self.columns(kept), lines, bad, self.read)
 
 
 class _Csv(_Lines):
@@ -240,7 +277,7 @@ class _Csv(_Lines):
             raise InputError(f"{path}: the header (line 1) {self.broken[min(self.broken)]}")
         if not self.names:
             raise InputError(f"{path}: its first line is empty; expected the names of the columns")
-        doubled = sorted({name for name in self.names if self.names.count(name) > 1})
+        doubled = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if doubled:
             raise InputError(f"{path}: the header names {', '.join(map(repr, doubled))} twice")
 
@@ -304,6 +341,11 @@ class _JsonLines(_Lines):
         for row in rows:
             names.update(dict.fromkeys(row or ()))
         self.names = list(names)
+        if len(rows) * len(names) > MAX_CELLS:
+            raise InputError(
+                f"{self.path}: the rows up to line {self.line} have {len(names)} different keys, far more than a row "
+                "has; expected columns"
+            )
         return {name: [None if row is None else row.get(name) for row in rows] for name in names}
 
 
@@ -340,32 +382,62 @@ class _Parquet:
 
     def __init__(self, path):
         self.path, self.pa, self.read = path, import_pyarrow(f"{path}: Parquet"), 0
-        self.errors = (self.pa.ArrowException, OSError)
+        self.group = self.group_rows = self.group_end = 0
         try:
             self.file = self.pa.parquet.ParquetFile(path)
-        except self.errors as error:
+            self.names, self.total = list(self.file.schema_arrow.names), self.file.metadata.num_rows
+        except MemoryError:
+            raise
+        except Exception as error:  # of Arrow, from any damaged byte
             raise InputError(f"{path}: is no Parquet file that can be read ({error})") from error
-        self.names, self.total = list(self.file.schema_arrow.names), self.file.metadata.num_rows
         if len(set(self.names)) < len(self.names):
             raise InputError(f"{path}: two columns have the same name ({', '.join(self.names)})")
 
     def chunks(self, rows, batch):
-        metadata = self.file.metadata
-        width = max(1, sum(metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups)))
-        rows = max(batch, min(rows, CHUNK_BYTES * max(1, self.total) // width) // batch * batch)
-        try:
-            for found in self.file.iter_batches(batch_size=rows):
-                chunk = Chunk(self.read, found.num_rows, self._plain(found))
-                self.read += found.num_rows
-                yield chunk
-            if not self.read:
+        with self._naming():
+            metadata = self.file.metadata
+            width = max(1, sum(metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups)))
+            rows = max(batch, min(rows, CHUNK_BYTES * max(1, self.total) // width) // batch * batch)
+            batches = self.file.iter_batches(batch_size=rows)
+        while True:
+            with self._naming():
+                found = next(batches, None)
+                if found is None:
+                    break
+                found.validate(full=True)
+                start, self.read = self.read, self.read + found.num_rows
+                chunk = Chunk(start, found.num_rows, self._plain(found), read=self._bytes_read())
+            yield chunk
+        if not self.read:
+            with self._naming():
                 schema = self.file.schema_arrow
                 none = [self.pa.array([], field.type) for field in schema]
-                yield Chunk(0, 0, self._plain(self.pa.record_batch(none, schema=schema)))
-        except self.errors as error:
+                chunk = Chunk(0, 0, self._plain(self.pa.record_batch(none, schema=schema)))
+            yield chunk
+
+    @contextlib.contextmanager
+    def _naming(self):
+        """Errors name the file and the row."""
+        try:
+            yield
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # of Arrow, from any damaged byte
             raise InputError(
                 f"{self.path}: cannot be read from row {self.read} on ({error}); is it damaged?"
             ) from error
+
+    def _bytes_read(self):
+        """The end of the row group that was read last, and of those before it."""
+        metadata = self.file.metadata
+        while self.group < metadata.num_row_groups and self.group_rows < self.read:
+            group = metadata.row_group(self.group)
+            for column in map(group.column, range(group.num_columns)):
+                pages = (column.dictionary_page_offset, column.data_page_offset)
+                begin = min(offset for offset in pages if offset is not None)
+                self.group_end = max(self.group_end, begin + column.total_compressed_size)
+            self.group, self.group_rows = self.group + 1, self.group_rows + group.num_rows
+        return self.group_end
 
     def _plain(self, batch):
         """The batch with dictionaries replaced by their values."""

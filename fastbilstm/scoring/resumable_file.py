@@ -1,8 +1,9 @@
-"""Partial: a file written in pieces, whole or not at all, which a killed run leaves for the next to go on with.
+"""Partial: files written in pieces, whole or not at all, which a killed run leaves for the next to go on with.
 
-Beside the target lie `<target>.partial`, which is only ever appended to (further parts are numbered), and a journal:
-its first line tells what the pieces were made of, each further one that everything up to some offsets is on the disk.
-Going on cuts the parts at the last of them. The target's name appears when all is written. Standard library only.
+Beside each target lies `<target>.partial`, which is only ever appended to (further parts are numbered), and beside the
+first a journal: its first line tells what the pieces were made of and which names are the run's own, each further one
+that everything up to some offsets is on the disk, the last that only renames are left. Going on cuts the parts at the
+offsets, or does the renames. A file that no journal of ours lists is never written to. Standard library only.
 """
 
 import contextlib
@@ -11,7 +12,9 @@ import json
 import os
 import time
 
-from ..errors import FastBiLSTMError
+from .. import safe_files
+from ..checks import check_not_read
+from ..errors import FastBiLSTMError, InputError
 
 try:
     import fcntl
@@ -20,18 +23,46 @@ except ImportError:  # Windows: nothing tells that another process writes the sa
 
 # Seconds between two entries of the journal: each waits for the disk.
 INTERVAL = 0.5
+# How a journal begins, and its first line: the identity of the run and the names that are its own.
+_MAGIC = b'{"fastbilstm predict journal": 1, '
 
 
 def file_identity(path, content=False):
-    """What tells a file from another: its size, and the time of its last change or the SHA-256 of its content."""
-    state = os.stat(path)
+    """What tells a file from another, in words: its size, and the time of its last change or the SHA-256 of it."""
+    with _reading(path):
+        size, changed = safe_files.identity(path)[1:]
     if not content:
-        return f"{state.st_size} bytes, changed at {state.st_mtime_ns} ns"
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
-    return f"{state.st_size} bytes, SHA-256 {digest.hexdigest()}"
+        return f"{size} bytes, changed at {changed} ns"
+    with contextlib.closing(PrefixDigest(path)) as digest:
+        return digest.of(size)
+
+
+@contextlib.contextmanager
+def _reading(path):
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+class PrefixDigest:
+    """SHA-256 of the first bytes of a file, further and further."""
+
+    def __init__(self, path):
+        self.path, self.done, self.sha256 = path, 0, hashlib.sha256()
+        with _reading(path):
+            self.file = open(path, "rb")
+
+    def of(self, size):
+        """The digest of the first `size` bytes, at least as many as at the last call, in words."""
+        with _reading(self.path):
+            while block := self.file.read(min(2**20, size - self.done)):
+                self.sha256.update(block)
+                self.done += len(block)
+        return f"{self.done} bytes, SHA-256 {self.sha256.hexdigest()}"
+
+    def close(self):
+        self.file.close()
 
 
 def _damaged(target, what):
@@ -39,7 +70,7 @@ def _damaged(target, what):
 
 
 class Partial:
-    """The parts of one output.
+    """The parts of one output, and of what goes with it.
 
     Parameters
     ----------
@@ -48,40 +79,84 @@ class Partial:
         What the content depends on; going on with another is refused.
     parts : int
         Number of parts.
+    others : dict of int to str
+        Parts that become files of their own, and their targets.
     resume, overwrite : bool
-        Whether to go on with what an interrupted run left; whether to replace the target, and what was left.
+        Whether to go on with what an interrupted run left; whether to replace the targets, and what was left.
+    sources : list of str
+        Files that are read, none of which is written to.
 
     Attributes
     ----------
     done : dict or None
         What `checkpoint` was given last by the run that is gone on with.
+    finished : bool
+        Whether the targets are whole: nothing was left to do but renames.
     """
 
-    def __init__(self, target, identity, parts, resume=False, overwrite=False):
-        self.target, self.identity = target, identity
-        self.paths = [f"{target}.partial" if k == 0 else f"{target}.partial.{k}" for k in range(parts)]
+    def __init__(self, target, identity, parts, others=None, resume=False, overwrite=False, sources=()):
+        self.target, self.identity, self.others, self.overwrite = target, identity, others or {}, overwrite
+        names = [f"{target}.partial", *(f"{target}.partial.{k}" for k in range(1, parts))]
+        self.paths = [f"{self.others[k]}.partial" if k in self.others else name for k, name in enumerate(names)]
         self.journal_path, self.whole_path = f"{target}.partial.journal", f"{target}.partial.whole"
-        self.files, self.journal, self.journal_length = [], None, 0
-        self.done, self.pending, self.last = None, None, 0.0
-        if os.path.isdir(target):
-            raise FastBiLSTMError(f"{target}: is a folder; give the name of a file")
-        if os.path.exists(target) and not overwrite:
-            raise FastBiLSTMError(f"{target}: exists already; allow it with --overwrite or choose another")
-        left = os.path.exists(self.paths[0]) and os.path.exists(self.journal_path)
-        if left and not resume and not overwrite:
+        self.files, self.journal, self.journal_length, self.owned = [], None, 0, set()
+        self.done, self.pending, self.last, self.finished, self.state = None, None, 0.0, False, {}
+        self._check_names(sources)
+        try:
+            entries = self._open_journal()
+            if resume and self._ended(entries):
+                self._finish_renames(entries[-1])
+                return
+            self._check_existing(resume)
+            with self._telling():
+                if resume and len(entries) > 1 and ("whole" not in entries[-1] or all(map(os.path.exists, self.paths))):
+                    self._go_on(entries)
+                else:
+                    self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    # ---- names ------------------------------------------------------------------------------------------------------
+
+    def _own_names(self):
+        """All names that a run uses until the targets have theirs."""
+        return [*self.paths, self.whole_path, self.journal_path]
+
+    def _listed(self, path):
+        """A name as the journal lists it: in another folder than the journal with its folder."""
+        folder, name = os.path.split(os.path.abspath(path))
+        return name if folder == os.path.dirname(os.path.abspath(self.target)) else os.path.join(folder, name)
+
+    def _check_names(self, sources):
+        targets, seen = [*self.others.values(), self.target], set()
+        for path in targets:
+            if os.path.isdir(path):
+                raise FastBiLSTMError(f"{path}: is a folder; give the name of a file")
+        for path in (*targets, *self._own_names()):
+            check_not_read(path, sources)
+            where = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+            if where in seen:
+                raise InputError(f"{path}: is needed twice while {self.target} is written; choose another name")
+            seen.add(where)
+
+    def _check_existing(self, resume):
+        """Refuse what lies under the names that are needed, unless it is the run's own or may be replaced."""
+        left = [path for path in self._own_names()[:-1] if os.path.lexists(path)]
+        for path in left:
+            if self._listed(path) not in self.owned:
+                raise FastBiLSTMError(
+                    f"{path}: is needed while {self.target} is written, and no interrupted run left it: move it, or "
+                    "choose another output"
+                )
+        for path in (*self.others.values(), self.target):
+            if os.path.lexists(path) and not self.overwrite:
+                raise FastBiLSTMError(f"{path}: exists already; allow it with --overwrite or choose another")
+        if left and not resume and not self.overwrite:
             raise FastBiLSTMError(
-                f"{target}: {self.paths[0]} was left by an interrupted run, or is being written now; go on with it by "
+                f"{self.target}: {left[0]} was left by an interrupted run, or is being written now; go on with it by "
                 "--resume, or start anew with --overwrite"
             )
-        with self._telling():
-            self.journal = open(self.journal_path, "rb+" if os.path.exists(self.journal_path) else "wb+")
-        self._lock()
-        entries = self._entries() if left and resume else []
-        with self._telling():
-            if len(entries) > 1:
-                self._go_on(entries)
-            else:
-                self._begin()
 
     @contextlib.contextmanager
     def _telling(self):
@@ -96,59 +171,62 @@ class Partial:
             text += f"; the rows done are in {self.paths[0]}: go on with --resume, or delete it"
         return FastBiLSTMError(text)
 
+    # ---- the journal ------------------------------------------------------------------------------------------------
+
+    def _open_journal(self):
+        """The whole lines of the journal that an interrupted run left, else []; it is locked for this process."""
+        if not os.path.lexists(self.journal_path):
+            return []
+        with self._telling():
+            self.journal = safe_files.reopen(self.journal_path)
+            self._lock()
+            content = self.journal.read()
+        if content[: len(_MAGIC)] != _MAGIC[: len(content)]:
+            raise FastBiLSTMError(
+                f"{self.journal_path}: is needed while {self.target} is written, and no interrupted run left it: move "
+                "it, or choose another output"
+            )
+        self.owned = {self._listed(self.journal_path)}
+        lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+        self.journal_length = sum(map(len, lines))
+        entries = []
+        for line in lines:
+            try:
+                entries.append(json.loads(line))
+            except ValueError as error:
+                entries.append(error)
+        if entries:
+            head = entries[0] if isinstance(entries[0], dict) else {}
+            # Of a journal whose first line is damaged the names are those that it would have had.
+            self.owned.update(head.get("files") or map(self._listed, self._own_names()))
+        return entries
+
     def _lock(self):
         if fcntl is None:
             return
         try:
             fcntl.flock(self.journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            self.journal.close()
             raise FastBiLSTMError(f"{self.target}: another process is writing it now") from error
         except OSError:
-            pass  # a file system without locks
+            return  # a file system without locks
+        # Another process may have ended between the opening of its journal here and the lock.
+        if not safe_files.is_still(self.journal_path, safe_files.identity(self.journal.fileno())):
+            raise FastBiLSTMError(f"{self.target}: another process is writing it now")
 
-    def _entries(self):
-        """The journal's whole lines: the identity, and what was done."""
-        self.journal.seek(0)
-        entries = []
-        for line in self.journal.read().splitlines(keepends=True):
-            if not line.endswith(b"\n"):
-                break
-            self.journal_length += len(line)
-            try:
-                entries.append(json.loads(line))
-            except ValueError as error:
-                raise _damaged(self.target, f"{self.journal_path} is damaged ({error})") from error
-        if entries and entries[0] != self.identity:
-            was = entries[0] if isinstance(entries[0], dict) else {}
-            for name in [*self.identity, *was]:
-                if was.get(name) != self.identity.get(name):
-                    raise _damaged(
-                        self.target,
-                        f"the {name} of the interrupted run was {was.get(name)}, now it is {self.identity.get(name)}",
-                    )
-        return entries
-
-    def _go_on(self, entries):
-        self.done = entries[-1]
-        offsets = self.done["offsets"]
-        for path, offset in zip(self.paths, offsets, strict=True):
-            if not os.path.exists(path) or os.path.getsize(path) < offset:
-                raise _damaged(self.target, f"{path} is shorter than its journal says")
-            file = open(path, "rb+")
-            self.files.append(file)
-            file.truncate(offset)
-            file.seek(offset)
-        self.last = time.monotonic()
-
-    def _begin(self):
-        self.journal_length = 0
-        try:
-            self._write_journal(self._line(self.identity))
-            self.files = [open(path, "wb+") for path in self.paths]
-        except BaseException:
-            self.discard()
-            raise
+    def _ended(self, entries):
+        """Whether these lines are of this very run and only renames are left; raises if they are of another run."""
+        if not entries:
+            return False
+        for key, entry in zip(["identity", *["offsets"] * len(entries)], entries):
+            if not isinstance(entry, dict) or not isinstance(entry.get(key), list if key == "offsets" else dict):
+                raise _damaged(self.target, f"{self.journal_path} is damaged ({str(entry)[:80]})")
+        was = entries[0]["identity"]
+        for name in [*self.identity, *was]:
+            if was.get(name) != self.identity.get(name):
+                what = f"the {name} of the interrupted run was {was.get(name)}, now it is {self.identity.get(name)}"
+                raise _damaged(self.target, what)
+        return "whole" in entries[-1] and self._renames_are_due(entries[-1]["whole"])
 
     @staticmethod
     def _line(entry):
@@ -159,9 +237,50 @@ class Partial:
         self.journal.seek(self.journal_length)
         self.journal.truncate()
         self.journal.write(line)
-        self.journal.flush()
-        os.fsync(self.journal.fileno())
+        safe_files.to_disk(self.journal)
         self.journal_length += len(line)
+
+    # ---- the beginning ----------------------------------------------------------------------------------------------
+
+    def _go_on(self, entries):
+        self.done = self.state = entries[-1]
+        pairs = list(zip(self.paths, self.done["offsets"], strict=True))
+        for path, offset in pairs:
+            if not os.path.exists(path) or os.path.getsize(path) < offset:
+                raise _damaged(self.target, f"{path} is shorter than its journal says")
+        for path, offset in pairs:
+            file = safe_files.reopen(path)
+            self.files.append(file)
+            file.truncate(offset)
+            file.seek(offset)
+        self.last = time.monotonic()
+
+    def _begin(self):
+        try:
+            if self.journal is None:
+                self.journal = safe_files.create(self.journal_path, self.target)
+                self._lock()
+                self.owned.add(self._listed(self.journal_path))
+            self._remove(*self.paths, self.whole_path)
+            self.journal_length = 0
+            names = [self._listed(path) for path in self._own_names()]
+            self._write_journal(
+                self._line({"fastbilstm predict journal": 1, "identity": self.identity, "files": names})
+            )
+            for number, path in enumerate(self.paths):
+                self.files.append(self._create(path, self.others.get(number, self.target)))
+            for path in {os.path.dirname(path): path for path in self.paths}.values():
+                safe_files.folder_to_disk(path)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _create(self, path, target):
+        file = safe_files.create(path, target)
+        self.owned.add(self._listed(path))
+        return file
+
+    # ---- pieces -----------------------------------------------------------------------------------------------------
 
     def append(self, pieces):
         """Add bytes to each part; None or b"" adds nothing."""
@@ -173,7 +292,8 @@ class Partial:
     def checkpoint(self, state):
         """Everything up to here belongs together; `state` (plain JSON) comes back as `done`."""
         with self._telling():
-            self.pending = self._line({**state, "offsets": [file.tell() for file in self.files]})
+            self.state = {**state, "offsets": [file.tell() for file in self.files]}
+            self.pending = self._line(self.state)
             if not self.last or time.monotonic() - self.last >= INTERVAL:
                 self.sync()
 
@@ -183,38 +303,78 @@ class Partial:
             return
         with self._telling():
             for file in self.files:
-                file.flush()
-                os.fsync(file.fileno())
+                safe_files.to_disk(file)
             self._write_journal(self.pending)
         self.pending, self.last = None, time.monotonic()
 
-    def finish(self, assemble, others=()):
-        """Give the target its name.
+    # ---- the end ----------------------------------------------------------------------------------------------------
 
-        `assemble(files, path)` may write the whole to `path` from the parts and return true; else the first part is the
-        whole. `others` are pairs of the number of a part and its own target.
+    def finish(self, assemble):
+        """Give the targets their names.
+
+        `assemble(files, create)` may write the whole from the parts into the file that `create()` gives, and return
+        true; else the first part is the whole.
         """
+        self.sync()
         with self._telling():
-            whole = self.whole_path if assemble(self.files, self.whole_path) else self.paths[0]
+            whole = []
+
+            def create():
+                self._remove(self.whole_path)
+                whole.append(self._create(self.whole_path, self.target))
+                self.files.append(whole[0])
+                return whole[0]
+
+            assembled = assemble(self.files[: len(self.paths)], create)
             for file in self.files:
-                file.flush()
-                os.fsync(file.fileno())
+                safe_files.to_disk(file)
                 file.close()
-            with open(whole, "rb+") as file:
-                os.fsync(file.fileno())
-            for part, path in others:
-                os.replace(self.paths[part], path)
-            os.replace(whole, self.target)
+            self._write_journal(self._line({**self.state, "whole": bool(assembled)}))
+            self._rename(bool(assembled))
         self.discard()
 
+    def _renames(self, whole):
+        """(name until now, target) of each file; the output, which tells that all is done, is the last."""
+        pairs = [(self.paths[number], target) for number, target in self.others.items()]
+        return [*pairs, (self.whole_path if whole else self.paths[0], self.target)]
+
+    def _renames_are_due(self, whole):
+        """Whether each file lies under its name until now, or is its target."""
+        return all(os.path.lexists(path) or os.path.lexists(target) for path, target in self._renames(whole))
+
+    def _rename(self, whole):
+        for path, target in self._renames(whole):
+            if os.path.lexists(path):
+                if os.path.lexists(target) and not self.overwrite:
+                    raise FileExistsError(None, f"{target} exists already; allow it with --overwrite")
+                safe_files.publish(path, target)
+
+    def _finish_renames(self, entry):
+        """The run that is gone on with had written all."""
+        self.done = self.state = entry
+        self.last, self.finished = time.monotonic(), True
+        with self._telling():
+            self._rename(entry["whole"])
+        self.discard()
+
+    def _remove(self, *paths):
+        safe_files.remove(*(path for path in paths if self._listed(path) in self.owned))
+
     def discard(self):
-        """Remove what lies beside the target."""
+        """Remove what lies beside the targets; the journal, which says whose it is, at the end."""
+        self._close(self.files)
+        self._remove(*self.paths, self.whole_path)
+        if fcntl is None:
+            self.close()  # Windows removes no open file
+        self._remove(self.journal_path)
         self.close()
-        for path in (*self.paths, self.whole_path, self.journal_path):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
 
     def close(self):
-        for file in [*self.files, self.journal]:
+        self._close([*self.files, self.journal])
+
+    @staticmethod
+    def _close(files):
+        for file in files:
             with contextlib.suppress(OSError):
-                file.close()
+                if file is not None:
+                    file.close()

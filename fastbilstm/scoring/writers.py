@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import re
 import zipfile
 
 import numpy as np
@@ -18,13 +19,19 @@ from .readers import import_pyarrow
 
 FORMATS = ("npy", "npz", "csv", "jsonl", "parquet")
 
+# How cells begin that spreadsheets take for formulas, and what begins so and is none.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?(inf|nan)")
 # Bytes of a row group of Parquet, roughly.
 GROUP_BYTES = 32 * 2**20
 
 
-def make_writer(format, predictor, path, keeps, delimiter=","):
-    """A writer of one of FORMATS; `keeps`: whether the columns of the input go along."""
-    from . import columns as tables
+def make_writer(format, predictor, path, keeps, delimiter=",", escape_formulas=False):
+    """A writer of one of FORMATS; `keeps`: whether the columns of the input go along.
+
+    `escape_formulas`, for csv: an apostrophe before texts that a spreadsheet would compute.
+    """
+    from . import columns as tables  # saves time at start
 
     names, model = predictor.output_columns, predictor.model
     shapes = [tables.shape_of(model, k) for k in range(len(model.outputs))]
@@ -36,7 +43,9 @@ def make_writer(format, predictor, path, keeps, delimiter=","):
     if format == "parquet":
         import_pyarrow(f"{path}: Parquet")
         return _Parquet(names, shapes, keeps, path, skip)
-    return {"csv": _Csv, "jsonl": _JsonLines}[format](names, shapes, keeps, path, skip, delimiter)
+    if format == "csv":
+        return _Csv(names, shapes, keeps, path, skip, delimiter, escape_formulas)
+    return _JsonLines(names, shapes, keeps, path, skip)
 
 
 class _Arrays:
@@ -83,7 +92,7 @@ class _Arrays:
         np.lib.format.write_array_header_1_0(header, fields)
         return header.getvalue()
 
-    def assemble(self, files, path):
+    def assemble(self, files, create):
         for number in range(self.parts):
             header = self._header(number, self.state["rows"])
             if len(header) != len(self._header(number, 0)):
@@ -93,7 +102,7 @@ class _Arrays:
             files[number].flush()
         if self.format == "npy":
             return False
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        with zipfile.ZipFile(create(), "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             for key, file in zip(self.keys, files):
                 file.seek(0)
                 with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
@@ -107,9 +116,9 @@ class _Rows:
 
     parts = 1
 
-    def __init__(self, names, shapes, keeps, path, skip, delimiter=","):
+    def __init__(self, names, shapes, keeps, path, skip):
         self.names, self.shapes, self.keeps, self.path, self.skip = names, shapes, keeps, path, skip
-        self.delimiter, self.state = delimiter, {}
+        self.state = {}
 
     def kept(self, chunk):
         return [row for row in range(chunk.rows) if not (self.skip and row in chunk.bad)]
@@ -125,7 +134,8 @@ class _Rows:
         if taken := [name for name in self.names if name in names]:
             raise InputError(f"the input has a column {taken[0]!r} already; name another with --output-column")
 
-    def assemble(self, files, path):
+    def assemble(self, files, create):
+        """Turn the parts into the file: see `Partial.finish`."""
         return False
 
 
@@ -156,15 +166,19 @@ def _json(value):
 
 
 class _Csv(_Rows):
+    def __init__(self, names, shapes, keeps, path, skip, delimiter, escape_formulas):
+        super().__init__(names, shapes, keeps, path, skip)
+        self.delimiter, self.escape_formulas = delimiter, escape_formulas
+
     def encode(self, chunk):
-        given, text = self.given(chunk), io.StringIO()
-        writer = csv.writer(text, delimiter=self.delimiter, lineterminator="\n")
+        given, head = self.given(chunk), []
         if "columns" not in self.state:
             self.check(given)
             self.state["columns"] = list(given)
-            writer.writerow([*given, *self.names])
+            head = [[*given, *self.names]]
         names = self.state["columns"]
-        if more := [name for name in given if name not in names]:
+        known = set(names)
+        if more := [name for name in given if name not in known]:
             raise InputError(
                 f"{chunk.span()}: a row has {more[0]!r}, which those before have not, and the "
                 f"header of {self.path} is written; write .jsonl"
@@ -172,8 +186,22 @@ class _Csv(_Rows):
         columns = [list(map(_cell, given[name])) if name in given else [""] * chunk.rows for name in names]
         columns += [self._answers(chunk, name, number) for number, name in enumerate(self.names)]
         rows = list(zip(*columns))
-        writer.writerows(rows if len(kept := self.kept(chunk)) == len(rows) else [rows[row] for row in kept])
-        return [text.getvalue().encode("utf-8", "backslashreplace")]
+        rows = [*head, *(rows if len(kept := self.kept(chunk)) == len(rows) else [rows[row] for row in kept])]
+        if self.escape_formulas:
+            rows = [list(map(_escaped, row)) for row in rows]
+        return [self._text(rows).encode("utf-8", "backslashreplace")]
+
+    def _text(self, rows):
+        text, options = io.StringIO(), {"delimiter": self.delimiter, "lineterminator": "\n"}
+        csv.writer(text, **options).writerows(rows)
+        if "\r" not in text.getvalue():
+            return text.getvalue()
+        # Some versions of the module leave a carriage return bare, and readers begin a row there.
+        text = io.StringIO()
+        for row in rows:
+            quoting = csv.QUOTE_ALL if any("\r" in str(cell) for cell in row) else csv.QUOTE_MINIMAL
+            csv.writer(text, quoting=quoting, **options).writerow(row)
+        return text.getvalue()
 
     def _answers(self, chunk, name, number):
         values = chunk.outputs[name]
@@ -184,6 +212,12 @@ class _Csv(_Rows):
         else:
             column = [_json(_plain(value, False)) for value in values]
         return ["" if row in chunk.bad else value for row, value in enumerate(column)] if chunk.bad else column
+
+
+def _escaped(cell):
+    """A cell, after an apostrophe if it is text that a spreadsheet might compute: numbers stay."""
+    formula = isinstance(cell, str) and cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if formula else cell
 
 
 def _cell(value):
@@ -257,13 +291,13 @@ class _Parquet(_Rows):
                 ) from error
         return pa.record_batch(arrays, names=list(columns))
 
-    def assemble(self, files, path):
+    def assemble(self, files, create):
         import pyarrow as pa
 
-        import_pyarrow(path)
+        import_pyarrow(self.path)
         files[0].flush()
         with pa.OSFile(files[0].name) as source, pa.ipc.open_stream(source) as stream:
-            with pa.parquet.ParquetWriter(path, stream.schema) as writer:
+            with pa.parquet.ParquetWriter(create(), stream.schema) as writer:
                 group, size = [], 0
                 for batch in stream:
                     group.append(batch)

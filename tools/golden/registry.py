@@ -113,7 +113,7 @@ def make_inputs(structure, rng):
 
 
 def flat(structure):
-    """{key: array} of an array, list or dict; keys sort back into the structure (see tests/cases.py)."""
+    """{key: array} of an array, list or dict; keys sort back into the structure (see tests/material/cases.py)."""
     if isinstance(structure, dict):
         return {f"dict/{name}": x for name, x in structure.items()}
     if isinstance(structure, list):

@@ -3,7 +3,7 @@
     python -m golden.worker FRAMEWORK LABEL STAGE TITLE...
 
 FRAMEWORK is the module (keras or tf_keras), LABEL what the rows' `on` names (keras, tf_keras, 3.3, ...), STAGE a folder
-that gets one folder a case and rows.jsonl. tools/make_golden.py starts it.
+that gets one folder a case and rows.jsonl. make_golden.py starts it.
 """
 
 import importlib

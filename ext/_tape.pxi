@@ -1,0 +1,250 @@
+# Tape: the kernels that one prediction called, run again for another input of the same shape without Python, included in
+# _kernels.pyx.
+#
+# While a Tape records, each operation gives it a copy of its struct: sizes, packed weights, addresses of buffers. A layer
+# without kernels is a Python step between them, see `step`. What an operation reads must be the input of the tape or what
+# an earlier one wrote; anything else (a mask, say) breaks the tape, and the prediction goes on to run in Python. `verify`
+# runs the tape once over buffers filled with NaN.
+
+from cpython.pythread cimport PyThread_get_thread_ident
+from libc.stdlib cimport free, malloc
+
+ctypedef int (*Again)(void* record) except -1 nogil
+
+
+cdef struct Entry:
+    Again run
+    void* record
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Tape:
+    cdef Entry* entries
+    cdef Py_ssize_t count, capacity, rows_bytes
+    cdef list kept, written, outputs, steps
+    cdef readonly bint broken
+    cdef readonly object input
+    cdef object shapes
+    cdef int limit
+    cdef bint has_ids
+
+    def __cinit__(self, x, limit=None):
+        """x: an input as `is_plain` takes it, of token ids below `limit` where there is one."""
+        self.input = aligned(x.shape, x.dtype)
+        self.input[...] = x
+        self.kept, self.written, self.outputs, self.steps = [], [self.input], [], []
+        self.has_ids = limit is not None
+        self.limit = min(limit, INT32_MAX) if limit is not None else 0
+
+    def __dealloc__(self):
+        cdef Py_ssize_t k
+        for k in range(self.count):
+            free(self.entries[k].record)
+        free(self.entries)
+
+    def begin(self):
+        """Record what this thread calls from now on; False if another thread records."""
+        global _recording, _recorder
+        if _recording is not None:
+            return False
+        _recording, _recorder = self, PyThread_get_thread_ident()
+        return True
+
+    def end(self):
+        global _recording
+        if _recording is self:
+            _recording = None
+
+    def verify(self, list outputs not None):
+        """Whether the tape gives these outputs, to the bit, out of buffers that hold nothing."""
+        self.outputs = outputs
+        if self.broken or not self.count or not all([self.knows(y) and y.flags.c_contiguous for y in outputs]):
+            return False
+        before = [y.tobytes() for y in outputs]
+        for array in self.written[1:]:
+            array.reshape(-1).view(np.uint8)[...] = 255
+        self.play()
+        return before == [y.tobytes() for y in outputs]
+
+    cdef bint knows(self, array):
+        """Whether an array lies in the input or in what an operation of the tape has written."""
+        if not array.flags.c_contiguous or not array.size:
+            return False
+        cdef size_t start = <size_t> floats(array), first
+        for other in self.written:
+            first = <size_t> floats(other)
+            if first <= start and start + <size_t> array.nbytes <= first + <size_t> other.nbytes:
+                return True
+        return False
+
+    def breaks(self):
+        """Give up: the answer depends on more than operations and steps."""
+        self.broken = True
+
+    cdef void* add(self, Again run, size_t size, tuple reads, tuple writes, keep) except NULL:
+        """Room for the record of an operation; the tape is broken if it reads what is not known."""
+        cdef Entry* entries
+        cdef void* record
+        for array in reads:
+            self.broken |= not self.knows(array)
+        if self.count == self.capacity:
+            entries = <Entry*> malloc(2 * (self.capacity + 8) * sizeof(Entry))
+            if entries == NULL:
+                raise MemoryError
+            if self.count:
+                memcpy(entries, self.entries, self.count * sizeof(Entry))
+            free(self.entries)
+            self.entries, self.capacity = entries, 2 * (self.capacity + 8)
+        record = malloc(size)
+        if record == NULL:
+            raise MemoryError
+        self.entries[self.count].run, self.entries[self.count].record = run, record
+        self.count += 1
+        self.written.extend(writes)
+        self.kept.append((reads, writes, keep))
+        return record
+
+    def step(self, function, reads, results):
+        """A step in Python: `function()` gives the arrays `results` again, of new numbers in the arrays `reads`.
+
+        Returns the arrays that later operations read: those results that are views of what the tape knows, copies of the
+        others.
+        """
+        results = [y if self.knows(y) else np.array(y, order="C") for y in results]
+        copies = [None if self.knows(y) else y for y in results]
+        if any([y is not None for y in copies]):
+            self.add(NULL, 1, tuple(reads), tuple([y for y in copies if y is not None]), None)
+            self.steps.append((function, copies))
+        return results
+
+    cdef play(self):
+        cdef Py_ssize_t k = 0
+        steps = iter(self.steps)
+        while k < self.count:
+            if self.entries[k].run == NULL:
+                function, copies = next(steps)
+                for copy, y in zip(copies, function()):
+                    if copy is not None and copy.shape != y.shape:
+                        raise RuntimeError(f"a step gave an array of shape {y.shape} where it gave {copy.shape} before")
+                    if copy is not None:
+                        copy[...] = y
+                k += 1
+            with nogil:
+                while k < self.count and self.entries[k].run != NULL:
+                    self.entries[k].run(self.entries[k].record)
+                    k += 1
+
+    def run(self, x):
+        """The outputs for another input of the same shape and dtype, new arrays; None if a token id is out of range."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(x, &view, PyBUF_SIMPLE)
+        cdef Py_ssize_t size = view.len
+        memcpy(<void*> floats(self.input), view.buf, size)
+        PyBuffer_Release(&view)
+        # The copy is looked at, not what another thread may write into meanwhile.
+        if self.has_ids and not are_below(<const int32_t*> floats(self.input), size // 4, self.limit):
+            return None
+        self.play()
+        found = []
+        for y in self.outputs:
+            copy = np.empty(y.shape, y.dtype)
+            memcpy(floats(copy), floats(y), copy.nbytes)
+            found.append(copy)
+        return found
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Tapes:
+    """Tapes by the shape of the input; while a thread plays one, it is out of the list."""
+
+    cdef readonly dict by_shape
+    cdef bytes format
+
+    def __cinit__(self, bint has_ids):
+        self.by_shape, self.format = {}, b"i" if has_ids else b"f"
+
+    def run(self, x):
+        """The outputs for an input whose shape has a tape that is free; None, with nothing done, for every other one."""
+        cdef Py_buffer view
+        cdef bint good
+        if type(x) is not np.ndarray:
+            return None
+        cdef list tapes = self.by_shape.get(x.shape)
+        if not tapes:
+            return None
+        try:
+            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (ValueError, BufferError):
+            return None
+        good = view.itemsize == 4 and strcmp(view.format, self.format) == 0
+        PyBuffer_Release(&view)
+        if not good:
+            return None
+        try:
+            tape = tapes.pop()
+        except IndexError:
+            return None
+        try:
+            return (<Tape> tape).run(x)
+        finally:
+            tapes.append(tape)
+
+
+cdef Tape _recording = None
+cdef unsigned long _recorder = 0
+
+
+def recorder():
+    """The tape that records what this thread calls, or None."""
+    return recording()
+
+
+cdef inline Tape recording():
+    return _recording if _recording is not None and PyThread_get_thread_ident() == _recorder else None
+
+
+def breaks_tape():
+    """Tell a tape that records that the answer depends on more than operations it knows."""
+    tape = recording()
+    if tape is not None:
+        tape.broken = True
+
+
+# ---- moves ----------------------------------------------------------------------------------------------------------
+
+
+cdef struct Columns:
+    const float* x
+    float* out
+    Py_ssize_t rows, columns, stride
+
+
+cdef int _copy_columns(void* record) except -1 nogil:
+    cdef const Columns* c = <const Columns*> record
+    cdef Py_ssize_t r
+    for r in range(c.rows):
+        memcpy(c.out + r * c.stride, c.x + r * c.columns, c.columns * sizeof(float))
+    return 0
+
+
+def concatenate(list parts not None, out):
+    """Join arrays (..., N) along the last axis into out (..., sum of N)."""
+    cdef Columns c
+    cdef Py_ssize_t offset = 0
+    cdef float* at = floats(checked("out", out, (None,) * max(1, getattr(out, "ndim", 1)), True))
+    cdef Tape tape = recording()
+    c.stride = out.shape[out.ndim - 1]
+    if sum([part.shape[part.ndim - 1] for part in parts]) != c.stride:
+        raise ValueError(f"out has {c.stride} columns, the parts {[part.shape for part in parts]}")
+    for number, part in enumerate(parts):
+        c.x = floats(checked(f"part {number}", part, out.shape[:out.ndim - 1] + (None,)))
+        apart("out", out, {f"part {number}": part})
+        c.columns = part.shape[part.ndim - 1]
+        c.rows, c.out = part.size // c.columns if part.size else 0, at + offset
+        offset += c.columns
+        _copy_columns(&c)
+        if tape is not None:
+            (<Columns*> tape.add(_copy_columns, sizeof(Columns), (part,), (out,), None))[0] = c
+    return out

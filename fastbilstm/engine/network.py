@@ -1,0 +1,107 @@
+"""The network that the vector engine runs: steps over the values of one batch. What became steps is `fusion`'s.
+
+A step calls one layer, over kernels where there is one, else of the specification. Two steps that do not need each
+other may run at the same time. Knows nothing of files.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph import Ref, flatten_refs, map_refs
+from ..layers import Functional, Tensor
+from ..layers.functional import autocast, cast_input
+from . import vector_layers as engine
+from .vector_recurrent import call_together
+
+NO_KWARGS, MASK_GIVEN = {"mask": False}, {"mask": True}
+
+
+class Step(NamedTuple):
+    """One call: `refs` where its arguments are plain tensors, else None, and the mask given for the only one of them;
+    the numbers of values to forget afterwards; whether the next step may run at the same time.
+    """
+
+    number: int
+    layer: Any
+    args: tuple
+    kwargs: dict
+    refs: tuple | None
+    mask: Ref | None = None
+    release: tuple = ()
+    beside: bool = False
+
+
+class Network(Functional):
+    """A Functional that runs `steps` and gives the values that `results` refer to. `labels` says for each layer of the
+    graph what became of it, `into` which others run it, where they do; by index in the graph.
+    """
+
+    has_kernels = True
+    # What a plan needs of the engine, which it does not import.
+    new_scratch, new_context, is_plain = engine.Scratch, engine.Context, staticmethod(engine.is_plain)
+
+    def __init__(self, functional, steps, results, labels, into):
+        self.__dict__.update(vars(functional))
+        self.steps, self.results, self.labels, self.into = steps, results, labels, into
+
+    def call(self, inputs, kwargs, states):
+        values = {
+            number: [Tensor(cast_input(value, given.dtype, self.dtype, self.has_operations), mask)]
+            for number, ((value, mask), given) in enumerate(zip(inputs, self.graph.inputs))
+        }
+        steps = iter(self.steps)
+        for step in steps:
+            if step.beside and states.n_threads > 1 and self.is_worth_two(step, values):
+                other = next(steps)
+                calls = [self.plain_call(each, values) for each in (step, other)]
+                values[step.number], values[other.number] = call_together(calls, states)
+                ended = (*step.release, *other.release)
+            else:
+                self.run(step, values, states)
+                ended = step.release
+            for number in ended:
+                del values[number]
+        return [values[ref.node][ref.tensor] for ref in self.results]
+
+    def run(self, step, values, states):
+        if step.refs is None:
+            args = map_refs(lambda ref: values[ref.node][ref.tensor], step.args)
+            kwargs = map_refs(lambda ref: values[ref.node][ref.tensor], step.kwargs)
+            call = partial(self.call_part, step.layer, args, kwargs)
+        else:
+            layer, tensors, kwargs = self.plain_call(step, values)
+            call = partial(layer.call, tensors, kwargs)
+        values[step.number] = found = call(states)
+        tape = engine.recorder()
+        if tape is not None and not getattr(step.layer, "has_kernels", False):
+            refs = flatten_refs((step.args, step.kwargs))
+            values[step.number] = noted(tape, call, [values[ref.node][ref.tensor] for ref in refs], found)
+
+    def plain_call(self, step, values):
+        """(layer, tensors, kwargs) of a step whose arguments are plain tensors."""
+        tensors = [values[ref.node][ref.tensor] for ref in step.refs]
+        if step.mask is not None:
+            mask = values[step.mask.node][step.mask.tensor].value
+            tensors = [Tensor(tensors[0].value, mask.astype(bool, copy=False))]
+        return step.layer, autocast(tensors, step.layer, self.dtype), NO_KWARGS if step.mask is None else MASK_GIVEN
+
+    def is_worth_two(self, step, values):
+        ref = step.refs[0]
+        batch, timesteps = values[ref.node][ref.tensor].value.shape[:2]
+        return engine.worth_a_thread(2 * step.layer.work, batch * timesteps)
+
+
+def noted(tape, call, inputs, outputs):
+    """The Tensors of a layer without kernels, which becomes a step of the tape that records."""
+    if any(tensor.mask is not None for tensor in (*inputs, *outputs)):
+        tape.breaks()
+        return outputs
+    scratch = engine.Scratch()
+
+    def again():
+        with np.errstate(all="ignore"):
+            return [y for y, _ in call(engine.Context({}, scratch, 1))]
+
+    return [Tensor(y) for y in tape.step(again, [x for x, _ in inputs], [y for y, _ in outputs])]

@@ -1,0 +1,146 @@
+"""MultiHeadAttention, GroupQueryAttention, AdditiveAttention and every Attention with a mask of its own, on kernels.
+
+Same call, same result as the layers that they replace; imports NumPy and the compiled module `_kernels`.
+"""
+
+import numpy as np
+
+from .. import _kernels
+from ..activations import sigmoid
+from ..layers import Tensor
+from ..layers.merging import AdditiveAttention, Attention
+from ..layers.multihead import MultiHeadAttention
+from .vector_layers import adopt, contiguous, worth_a_thread
+
+
+def wide_mask(mask, keys):
+    """A mask (..., Tq or 1, Tk or 1) as the kernel reads it: three axes, the last one of all keys, contiguous."""
+    if mask is None:
+        return None
+    mask = mask.astype(bool, copy=False).reshape((1,) * (3 - mask.ndim) + mask.shape)
+    return np.ascontiguousarray(np.broadcast_to(mask, (*mask.shape[:2], keys)))
+
+
+class VectorMultiHead(MultiHeadAttention):
+    """Projections by packed products, then each head of each row by itself. Inputs of three axes."""
+
+    def __init__(self, layer):
+        adopt(self, layer)
+        self.layer, self.parts = layer, {}
+        names = ("query", "key", "value", *(["gate"] if self.use_gate else []))
+        for part in names:
+            kernel, bias = self.weights[f"{part}/kernel"], self.weights.get(f"{part}/bias")
+            self.parts[part] = _kernels.Matrix(
+                kernel.reshape(len(kernel), -1), None if bias is None else bias.reshape(-1)
+            )
+        kernel = self.weights["attention_output/kernel"]
+        bias = self.weights.get("attention_output/bias")
+        self.out_sizes = kernel.shape[2:]
+        self.parts["attention_output"] = _kernels.Matrix(
+            kernel.reshape(kernel.shape[0] * kernel.shape[1], -1), None if bias is None else bias.reshape(-1)
+        )
+        # Keras 3 may add a bias that could be a vector along another axis; see `misplaced`.
+        biases = [array for role, array in self.weights.items() if role.endswith("/bias") and array.ndim > 1]
+        vectors = [bias for bias in biases if sum(size > 1 for size in bias.shape) == 1]
+        self.may_misplace = self.version.is_keras3 and bool(vectors)
+
+    def fits(self, inputs, kwargs):
+        """Whether the kernel computes this call; the specification does the rest."""
+        if any(tensor.value.ndim != 3 for tensor in inputs) or self.may_misplace:
+            return False
+        value, key = inputs[1].value, inputs[-1].value
+        return 0 < value.shape[1] == key.shape[1] and list(self.layer.axes(3)) == [1]
+
+    def call(self, inputs, kwargs, states):
+        if not self.fits(inputs, kwargs):
+            return self.layer.call(inputs, kwargs, states)
+        x = contiguous(inputs[0].value)
+        query, value, key = (
+            self.project(part, tensor.value, states)
+            for part, tensor in (("query", inputs[0]), ("value", inputs[1]), ("key", inputs[-1]))
+        )
+        (heads, groups), (depth, width) = self.layer.heads, self.layer.sizes_of_heads
+        scale = np.float32(1 / np.sqrt(depth))
+        mask, masked, zeroes = self.joined_mask(inputs, kwargs), None, False
+        if mask is not None and mask.ndim > 3:  # given for each head
+            return self.layer.call(inputs, kwargs, states)
+        if mask is not None:
+            if self.is_fused(3, kwargs):
+                masked = float(np.finfo(np.float32).min / 2)
+            else:
+                number = self.version.version if self.version.is_keras3 else (2,)
+                replaces = number >= (3, 13) or self.config.get("softmax_robust_masking")
+                masked, zeroes = -1e9 if replaces else None, number >= (3, 10)
+        y = states.array(*x.shape[:2], heads * width)
+        weights = None
+        if kwargs.get("return_attention_scores"):
+            weights = states.array(len(x), heads, x.shape[1], key.shape[1])
+        steps = len(x) * x.shape[1] * key.shape[1]
+        parallel = worth_a_thread(heads * (depth + width), steps)
+        mask = wide_mask(mask, key.shape[1])
+        _kernels.attend_heads(
+            query, key, value, heads, groups, mask, masked, zeroes, scale, y, states.scratch, states.name(),
+            weights=weights, n_threads=states.n_threads if parallel else 1,
+        )  # fmt: skip
+        if self.use_gate:
+            _kernels.breaks_tape()  # a step in NumPy, in place
+            np.multiply(y, sigmoid(self.project("gate", x, states)), out=y)
+        out = self.project("attention_output", y, states)
+        out = out.reshape(*x.shape[:2], *self.out_sizes)
+        outputs = [Tensor(out, inputs[0].mask if self.sees_masks else None)]
+        return outputs if weights is None else [*outputs, Tensor(weights)]
+
+    def project(self, part, x, states):
+        matrix = self.parts[part]
+        y = states.array(*x.shape[:2], matrix.columns)
+        return matrix.product(contiguous(x), y)
+
+
+class VectorScores(Attention):
+    """Attention and AdditiveAttention over inputs of three axes, with any mask; one head."""
+
+    def __init__(self, layer):
+        adopt(self, layer)
+        self.layer, self.additive, self.scale = layer, None, 1.0
+        if isinstance(layer, AdditiveAttention):
+            self.additive = self.weights["scale"] if self.use_scale else None
+        elif self.score_mode == "concat":
+            self.scale = float(self.weights["scale"]) if self.use_scale else 1.0
+            self.additive = self.weights["concat_score_weight"]
+        else:
+            self.scale = float(self.weights["scale"]) if self.use_scale else 1.0
+        self.is_additive = isinstance(layer, AdditiveAttention) or self.score_mode == "concat"
+        self.packed = {}
+
+    def score_matrix(self, depth):
+        """The weights of the additive score as a matrix (D, 1); None for the dot product."""
+        if self.is_additive and depth not in self.packed:
+            column = np.ones(depth, np.float32) if self.additive is None else np.broadcast_to(self.additive, depth)
+            self.packed[depth] = _kernels.Matrix(column.reshape(depth, 1))
+        return self.packed.get(depth)
+
+    def call(self, inputs, kwargs, states):
+        if any(tensor.value.ndim != 3 for tensor in inputs) or inputs[1].value.shape[1] == 0:
+            return self.layer.call(inputs, kwargs, states)
+        query, value, key = (contiguous(tensor.value) for tensor in (inputs[0], inputs[1], inputs[-1]))
+        query_mask, value_mask = inputs[0].mask, inputs[1].mask
+        keep = None if value_mask is None else value_mask[:, np.newaxis, :]
+        if self.config.get("causal") or kwargs.get("use_causal_mask"):
+            causal = np.tril(np.ones((query.shape[1], key.shape[1]), bool))
+            keep = causal if keep is None else keep & causal
+        y, weights = states.array(*query.shape[:2], value.shape[2]), None
+        if kwargs.get("return_attention_scores"):
+            weights = states.array(len(query), 1, query.shape[1], key.shape[1])
+        depth = query.shape[2]
+        parallel = worth_a_thread(depth + value.shape[2], len(query) * query.shape[1] * key.shape[1])
+        keep = wide_mask(keep, key.shape[1])
+        _kernels.attend_heads(
+            query, key, value, 1, 1, keep, None, False, self.scale, y, states.scratch, states.name(),
+            self.score_matrix(depth), weights, states.n_threads if parallel else 1,
+        )  # fmt: skip
+        if query_mask is not None:
+            wide = query_mask[:, :, np.newaxis]
+            y = np.where(wide, y, np.float32(0)) if self.version.is_keras3 else y * wide
+        lost = self.version.is_keras3 and self.version.version < (3, 4)
+        result = [Tensor(y, None if lost else query_mask)]
+        return result if weights is None else [*result, Tensor(weights[:, 0])]

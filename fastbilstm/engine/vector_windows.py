@@ -1,0 +1,85 @@
+"""Convolutions and poolings on the float32 vector kernels: same call, same result as the layers that they replace.
+
+Imports NumPy and the compiled module `_kernels`; knows nothing of files.
+"""
+
+import numpy as np
+
+from .. import _kernels
+from ..layers import Tensor
+from ..layers.convolution import Conv
+from ..layers.pooling import AveragePooling, MaxPooling
+from ..layers.windows import margins, reach
+from .vector_layers import adopt, contiguous, row_activation, worth_a_thread
+
+
+def windows_of(layer, x, taps, strides, dilation_rate):
+    """The windows of `_kernels.convolve` and `pool` over x (B, *spatial, C)."""
+    spans = map(reach, taps, dilation_rate)
+    before = [margins(*axis, layer.padding)[0] for axis in zip(x.shape[1:-1], spans, strides)]
+    counts = [layer.length(axis, size) for axis, size in enumerate(x.shape[1:-1])]
+    return tuple(zip(counts, taps, strides, dilation_rate, before))
+
+
+def channels_last(layer, x):
+    """The input as the kernels read it; InputError if it is too small."""
+    x = contiguous(np.moveaxis(x, 1, -1) if layer.channels_first else x)
+    layer.check_room(x)
+    return x
+
+
+class VectorConv(Conv):
+    """Conv1D and Conv2D: windows gathered into blocks, times the packed kernel."""
+
+    def __init__(self, layer):
+        adopt(self, layer)
+        self.rank = layer.rank
+        kernel, bias = self.weights["kernel"], self.weights.get("bias")
+        kernels = np.split(kernel.reshape(-1, self.filters), self.groups, axis=1)
+        biases = [None] * self.groups if bias is None else np.split(bias, self.groups)
+        self.packed = list(map(_kernels.Matrix, kernels, biases))
+        # channels_first: the activation comes when the channels are back in their place.
+        self.row_activation = None if self.channels_first else row_activation(self)
+
+    def call(self, inputs, kwargs, states):
+        x = channels_last(self, inputs[0].value)
+        windows = windows_of(self, x, self.kernel_size, self.strides, self.dilation_rate)
+        y = states.array(len(x), *(window[0] for window in windows), self.filters)
+        if self.channels_first and self.use_bias and self.misplaces_bias and y.shape[-2] == self.filters > 1:
+            return super().call(inputs, kwargs, states)
+        work = self.packed[0].depth * self.filters
+        n_threads = states.n_threads if worth_a_thread(work, y.size // self.filters) else 1
+        _kernels.convolve(x, self.packed, y, windows, states.scratch, states.name(), self.row_activation, n_threads)
+        if self.channels_first:
+            y = np.moveaxis(y, -1, 1)
+        if self.row_activation is None:
+            y = self.activation_function()(y)
+        return [Tensor(y)]
+
+
+class VectorPooling:
+    """What the kernels do of MaxPooling and AveragePooling; whole numbers are left to the specification."""
+
+    def call(self, inputs, kwargs, states):
+        if inputs[0].value.dtype != np.float32:
+            return super().call(inputs, kwargs, states)
+        x = channels_last(self, inputs[0].value)
+        windows = windows_of(self, x, self.pool_size, self.steps, [1] * self.rank)
+        y = states.array(len(x), *(window[0] for window in windows), x.shape[-1])
+        _kernels.pool(x, y, windows, isinstance(self, AveragePooling))
+        return [Tensor(np.moveaxis(y, -1, 1) if self.channels_first else y)]
+
+
+class VectorMaxPooling(VectorPooling, MaxPooling):
+    def __init__(self, layer):
+        adopt(self, layer)
+        self.rank = layer.rank
+
+
+class VectorAveragePooling(VectorPooling, AveragePooling):
+    def __init__(self, layer):
+        adopt(self, layer)
+        self.rank = layer.rank
+
+
+WINDOWS = {Conv: VectorConv, MaxPooling: VectorMaxPooling, AveragePooling: VectorAveragePooling}

@@ -1,0 +1,279 @@
+"""A Graph and its arrays -> a model of the installed Keras, made by calling its own layers one after another.
+
+Nothing of the file reaches Keras: no config is deserialized, no class is looked up by a name from the file. The classes
+are those of CLASSES alone. The framework is given as a module; this file imports none.
+"""
+
+import inspect
+
+from .. import activations
+from ..graph import map_refs
+from ..layers.base import REGISTRY
+from ..layers.base import activation as check_activation
+from ..layers.quantized import PREFIX
+from .nodes import MULTIHEAD
+from .rebuilt_operations import call_operation
+
+# The layers that are built, each from the attribute of that name of the framework's module `layers`.
+CLASSES = frozenset(
+    """
+    Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D
+    AveragePooling2D BatchNormalization Bidirectional CategoryEncoding Concatenate Conv1D Conv1DTranspose Conv2D
+    Conv2DTranspose Cropping1D Cropping2D Dense DepthwiseConv1D DepthwiseConv2D Discretization Dot Dropout ELU
+    Embedding Flatten GRU GRUCell GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D
+    GlobalMaxPooling1D GlobalMaxPooling2D GroupNormalization GroupQueryAttention Identity IntegerLookup LSTM LSTMCell
+    LayerNormalization LeakyReLU Masking MaxPooling1D MaxPooling2D Maximum Minimum MultiHeadAttention Multiply
+    Normalization PReLU Permute RMSNormalization RNN ReLU RepeatVector Rescaling Reshape SeparableConv1D SeparableConv2D
+    SimpleRNN SimpleRNNCell Softmax SpatialDropout1D SpatialDropout2D StackedRNNCells StringLookup Subtract
+    TextVectorization ThresholdedReLU TimeDistributed UnitNormalization UpSampling1D UpSampling2D ZeroPadding1D
+    ZeroPadding2D
+    """.split()
+)
+# Layers that look up or encode: their dtype is that of the result and follows from their options, and what they learned
+# in adapt() is an option, too.
+_LOOKUPS = ("CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup", "TextVectorization")
+# Options that Keras asks for and that count in training alone.
+_TRAINING = {"rate": 0.5, "stddev": 0.5}
+# Names of options in tf_keras, where they differ.
+_TF_KERAS_NAMES = {("LeakyReLU", "negative_slope"): "alpha"}
+
+
+class CannotRebuild(Exception):
+    """Why the installed Keras has no such model; names the layer."""
+
+
+def rebuild(framework, graph, tensors):
+    """A model of the framework with the layers of a graph and the arrays `tensors`, by name.
+
+    It takes and gives tensors in the order of the graph: a list of them, or a tensor where there is one. CannotRebuild
+    says what Keras has no counterpart for.
+    """
+    return _Builder(framework, graph, tensors).model(graph)
+
+
+class _Builder:
+    """What building one model needs to know: the framework, the dtype of computation, the arrays."""
+
+    def __init__(self, framework, graph, tensors):
+        self.framework, self.tensors = framework, tensors
+        self.version, self.dtype = graph.keras, graph.dtype
+
+    # ---- models
+
+    def model(self, graph, shapes=()):
+        """The model of a graph; `shapes` are those of what it is called with, for inputs that have none."""
+        inputs = []
+        for number, given in enumerate(graph.inputs):
+            dtype = self.dtype if given.dtype.startswith(("float", "bfloat")) else given.dtype
+            shape = shapes[number] if given.shape is None else given.shape
+            inputs.append(self.framework.Input(batch_shape=tuple(shape), dtype=dtype))
+        values, made = {number: [tensor] for number, tensor in enumerate(inputs)}, {}
+        for number, node in enumerate(graph.nodes, start=len(inputs)):
+            layer = graph.layers[node.layer]
+            args, kwargs = (map_refs(lambda r: values[r.node][r.tensor], part) for part in (node.args, node.kwargs))
+            try:
+                if layer.class_name.startswith("ops."):
+                    result = call_operation(self.framework, self.version.is_keras3, layer, args, kwargs)
+                elif layer.class_name == "ForgetMask":  # Keras itself takes the mask off
+                    result = args[0]
+                else:
+                    if node.layer not in made:
+                        made[node.layer] = self.layer(layer, _shapes(args[0]))
+                    result = _call(made[node.layer], layer, args[0], kwargs)
+            except CannotRebuild:
+                raise
+            except Exception as error:
+                raise CannotRebuild(_naming(layer, reason_of(error))) from error
+            values[number] = flat(result)
+        for number, keras_layer in made.items():
+            self.assign(keras_layer, graph.layers[number])
+        outputs = [values[ref.node][ref.tensor] for ref in graph.outputs]
+        return self.framework.Model(*(part[0] if len(part) == 1 else part for part in (inputs, outputs)))
+
+    # ---- layers
+
+    def layer(self, layer, shapes=()):
+        """The Keras layer of a graph.Layer, without its weights."""
+        if layer.graph is not None:
+            return self.model(layer.graph, shapes)
+        name, quantized = layer.class_name, {}
+        if name.startswith(PREFIX):
+            name, quantized = self.quantization(layer)
+        if name not in CLASSES:
+            raise CannotRebuild(_naming(layer, "is not among the layers of Keras that are built here"))
+        if not hasattr(self.framework.layers, name):
+            raise CannotRebuild(_naming(layer, f"{self.framework.__name__} has no such layer"))
+        cls = getattr(self.framework.layers, name)
+        options = {**self.options(layer, name, cls), **quantized}
+        if name == "Bidirectional":
+            forward, backward = map(self.layer, layer.layers)
+            return cls(forward, backward_layer=backward, **options)
+        if name == "TimeDistributed":
+            return cls(self.layer(layer.layers[0], [(*shape[:1], *shape[2:]) for shape in shapes]), **options)
+        if name == "RNN":
+            return cls(self.layer(layer.layers[0]), **options)
+        if name == "StackedRNNCells":
+            return cls([self.layer(cell) for cell in layer.layers], **options)
+        return cls(**options)
+
+    def options(self, layer, name, cls):
+        """The keyword arguments of a class from our options; CannotRebuild if one that counts has no place there."""
+        known = inspect.signature(cls.__init__).parameters
+        found = {} if name in _LOOKUPS else {"dtype": self.dtype}
+        found.update({key: value for key, value in _TRAINING.items() if key in known})
+        for key, value in layer.config.items():
+            option = REGISTRY[layer.class_name].options[key]
+            there = key if self.version.is_keras3 else _TF_KERAS_NAMES.get((name, key), key)
+            if key == "dtype":  # of Masking
+                if value is not None:
+                    raise CannotRebuild(
+                        _naming(layer, f"it compares in {value}, and Keras is given a model in {self.dtype}")
+                    )
+            elif option.check is check_activation:
+                found[there] = self.activation(layer, value)
+            elif key == "causal" or key.startswith("quantized_"):
+                continue  # an argument of the call; an option of the quantizer
+            elif there in known or value != option.default:
+                # One that is not in the signature is for a base class, or Keras refuses it by its name.
+                found[there] = _as_keras(key, value)
+        found.update(self.stored(layer, name))
+        return found
+
+    def stored(self, layer, name):
+        """Options that hold what a layer learned in adapt()."""
+        arrays = {role: self.tensors[tensor] for role, tensor in layer.weights.items()}
+        if name == "Normalization" and arrays:
+            return {"mean": arrays["mean"], "variance": arrays["variance"]}
+        if "idf_weights" in arrays:
+            # They count the tokens that stand for no word, too: these must stand in the vocabulary.
+            words, oov = list(layer.config["vocabulary"]), layer.config.get("oov_token", "[UNK]")
+            count = layer.config.get("num_oov_indices", 1)
+            if words[:count] != [oov] * count:
+                words = [oov] * count + words
+            return {"vocabulary": words, "idf_weights": arrays["idf_weights"][: len(words)]}
+        return {}
+
+    def activation(self, layer, value):
+        """The framework's function for a name of our table, or its layer for a class with options."""
+        if activations.resolve(value, self.version.framework) is None:
+            raise CannotRebuild(_naming(layer, f"{value!r} is no activation of {self.version.framework}"))
+        if isinstance(value, str):
+            function = getattr(self.framework.activations, value, None)
+            # tf_keras has some functions that are no attributes.
+            return self.framework.activations.get(value) if function is None else function
+        class_name, config = value
+        names = {} if self.version.is_keras3 else _TF_KERAS_NAMES
+        config = {names.get((class_name, key), key): item for key, item in config.items()}
+        return getattr(self.framework.layers, class_name)(**config)
+
+    def quantization(self, layer):
+        """(class name, options) of a layer with int8 weights."""
+        if not hasattr(self.framework, "quantizers") or not hasattr(
+            self.framework.quantizers, "Int8QuantizationConfig"
+        ):
+            raise CannotRebuild(_naming(layer, f"{self.framework.__name__} has no Int8QuantizationConfig"))
+        quantizers, quantizer = self.framework.quantizers, None
+        if layer.class_name == f"{PREFIX}Dense":
+            low, high, epsilon = (layer.config[f"quantized_{key}"] for key in ("low", "high", "epsilon"))
+            quantizer = quantizers.AbsMaxQuantizer(axis=-1, value_range=(low, high), epsilon=epsilon)
+        config = quantizers.Int8QuantizationConfig(activation_quantizer=quantizer)
+        name = layer.class_name.rpartition(".")[2]
+        options = {"dtype": f"int8_from_{self.dtype}", "quantization_config": config}
+        return name, options if name == "Dense" else {"dtype": options["dtype"]}
+
+    # ---- weights
+
+    def assign(self, made, layer):
+        """Give a layer and those inside it their arrays, by the roles of the weights."""
+        if layer.graph is not None:
+            return  # a model gave them to its layers
+        if layer.layers:
+            for part, inner in zip(_parts(made, layer), layer.layers):
+                self.assign(part, inner)
+            return
+        if layer.class_name in (*_LOOKUPS, "Normalization"):
+            return  # they are options
+        left = [(_path(variable), variable) for variable in made.weights]
+        left = [(path, variable) for path, variable in left if not path[-1].startswith("rnn_state")]
+        for role, tensor in layer.weights.items():
+            tail, array = role.split("/"), self.tensors[tensor]
+            found = [(path, variable) for path, variable in left if path[-len(tail) :] == tail]
+            if len(found) != 1 or tuple(found[0][1].shape) != array.shape:
+                shapes = [tuple(variable.shape) for _, variable in found]
+                raise CannotRebuild(_naming(layer, f"its {role} of shape {array.shape} has there the shapes {shapes}"))
+            variable = found[0][1]
+            variable.assign(array.astype(getattr(variable.dtype, "name", variable.dtype)))
+            left = [pair for pair in left if pair[1] is not variable]
+        if left:
+            names = ", ".join(path[-1] for path, _ in left)
+            raise CannotRebuild(_naming(layer, f"it has weights there that the file does not hold: {names}"))
+
+
+def _as_keras(key, value):
+    """Lists where Keras wants another form."""
+    if key in ("axis", "axes") and isinstance(value, list) and len(value) == 1:
+        return value[0]
+    return tuple(value) if key == "ngrams" and isinstance(value, list) else value
+
+
+def _parts(made, layer):
+    """The Keras layers inside a wrapper: some wrappers make copies of what they are given."""
+    if layer.class_name == "Bidirectional":
+        return made.forward_layer, made.backward_layer
+    if layer.class_name == "StackedRNNCells":
+        return made.cells
+    return (made.layer if layer.class_name == "TimeDistributed" else made.cell,)
+
+
+def _path(variable):
+    return getattr(variable, "path", variable.name).split(":")[0].split("/")
+
+
+def _call(made, layer, first, kwargs):
+    """Call a Keras layer as the graph does."""
+    kwargs = dict(kwargs)
+    if layer.config.get("causal"):
+        kwargs["use_causal_mask"] = True
+    if "initial_state" in kwargs:
+        kwargs["initial_state"] = _by_cell(layer, list(flat(kwargs["initial_state"])))
+    if layer.class_name in MULTIHEAD:
+        query, *others = first
+        return made(query, **dict(zip(("value", "key"), others)), **kwargs)
+    return made(first, **kwargs)
+
+
+def _by_cell(layer, states):
+    """States, one after another, in the lists that Keras expects: one for each of the cells above each other."""
+    if layer.class_name == "Bidirectional":
+        half = len(states) // 2
+        return _by_cell(layer.layers[0], states[:half]) + _by_cell(layer.layers[1], states[half:])
+    if layer.class_name != "RNN" or layer.layers[0].class_name != "StackedRNNCells":
+        return states
+    found = []
+    for cell in layer.layers[0].layers:
+        count = 2 if cell.class_name == "LSTMCell" else 1
+        own, states = states[:count], states[count:]
+        found.append(own if count > 1 else own[0])
+    return found
+
+
+def flat(result):
+    """Tensors in lists of lists or dicts, in order."""
+    if isinstance(result, dict):
+        result = list(result.values())
+    if isinstance(result, (list, tuple)):
+        return [tensor for part in result for tensor in flat(part)]
+    return [result]
+
+
+def _shapes(first):
+    return [tuple(getattr(tensor, "shape", ())) for tensor in flat(first)]
+
+
+def _naming(layer, text):
+    return f"layer {layer.name!r} ({layer.class_name}): {text}"
+
+
+def reason_of(error):
+    """An error of Keras in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -1,0 +1,110 @@
+"""Small predictions that are run again without Python: the same bits as the first one, for every golden case.
+
+A tape is recorded when a shape comes for the second time; the third prediction plays it.
+"""
+
+import threading
+
+import numpy as np
+import pytest
+from cases import CASES
+from paths import DEMO
+
+import fastbilstm
+
+_kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
+from fastbilstm.engine import replay  # noqa: E402
+
+NETS = [case for case in CASES if not case.derived]
+
+
+def arrays_of(y):
+    return [
+        a for part in (y.values() if isinstance(y, dict) else [y]) for a in (part if isinstance(part, list) else [part])
+    ]
+
+
+def same(a, b):
+    return all(
+        np.array_equal(x, y, equal_nan=x.dtype.kind == "f") and x.dtype == y.dtype for x, y in zip(a, b, strict=True)
+    )
+
+
+def other(x, rng):
+    """Another input of the same shape: rows and timesteps in another order."""
+    return np.ascontiguousarray(x[::-1] if x.ndim == 1 else rng.permutation(x.reshape(-1)).reshape(x.shape))
+
+
+@pytest.mark.parametrize("case", NETS, ids=lambda case: case.name)
+def test_a_tape_gives_the_same_bits(case):
+    (x, *_) = case.inputs
+    model = fastbilstm.load(**case.load_args(), dtype="float32")
+    if model._plan.replay is None or isinstance(x, (list, dict)) or model._plan.stateful:
+        pytest.skip("several inputs, text, states, or another backend")
+    x = x.astype(np.float32) if x.dtype.kind == "f" else x
+    rng = np.random.default_rng(0)
+    fresh = lambda: fastbilstm.load(**case.load_args(), dtype="float32")  # noqa: E731
+    first = arrays_of(model.predict(x))
+    for _ in range(3):
+        assert same(arrays_of(model.predict(x)), first)
+    y = other(x, rng)
+    try:
+        expected = arrays_of(fresh().predict(y))
+    except fastbilstm.InputError:
+        return
+    assert same(arrays_of(model.predict(y)), expected)
+    assert same(arrays_of(model(x)), first)
+
+
+def test_what_is_kept():
+    """A tape for a small shape that comes twice; the oldest of many goes, and large ones are not kept."""
+    case = next(case for case in NETS if case.name == "lstm-default-keras3")
+    model = fastbilstm.load(**case.load_args(), dtype="float32")
+    tapes, shape = model._plan.replay.tapes.by_shape, model.inputs[0].shape[1:]
+    row = np.zeros((1, *shape), np.float32)
+    model.predict(row)
+    assert not tapes
+    model.predict(row)
+    assert [len(kept) for kept in tapes.values()] == [1]
+    for rows in range(2, 36):
+        x = np.zeros((rows, *shape), np.float32)
+        assert same([model.predict(x)], [model.predict(x)])
+    assert len(tapes) == replay.MOST_SHAPES and row.shape not in tapes
+    large = np.zeros((37, *shape), np.float32)
+    model.predict(large), model.predict(large)
+    assert large.shape not in tapes
+
+
+def test_a_tape_refuses_ids_that_are_out_of_range():
+    model = fastbilstm.load(DEMO)
+    ids = np.random.default_rng(0).integers(0, 5000, (1, 400)).astype(np.int32)
+    for _ in range(3):
+        y = model.predict(ids)
+    for wrong in (-1, 5000, 2**31 - 1):
+        bad = ids.copy()
+        bad[0, 7] = wrong
+        with pytest.raises(fastbilstm.InputError, match="5000"):
+            model.predict(bad)
+    assert np.array_equal(model.predict(ids), y)
+
+
+def test_threads_play_the_same_model():
+    case = next(case for case in NETS if case.name == "lstm-default-keras3")
+    model = fastbilstm.load(**case.load_args(), dtype="float32")
+    xs = [
+        np.random.default_rng(k).standard_normal((2, 5, model.inputs[0].shape[-1])).astype(np.float32) for k in range(8)
+    ]
+    expected = [model.predict(x) for x in xs]
+    wrong = []
+
+    def work(k):
+        for _ in range(300):
+            if not np.array_equal(model.predict(xs[k]), expected[k]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

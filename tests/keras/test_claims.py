@@ -1,0 +1,125 @@
+"""Files that claim more than they hold: refused before the memory is taken, from bytes and from a path alike."""
+
+import io
+import struct
+import tracemalloc
+import zipfile
+
+import h5py
+import make_files as mf
+import numpy as np
+import pytest
+from small_files import STEPS, run, save_model
+
+import fastbilstm
+
+# What reading a file of some kilobytes may take.
+PEAK = 24 << 20
+
+
+def peak_of(function):
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def one_chunk_of_many(file):
+    """512 MB of embeddings, of which the file stores 32 KB."""
+    path = next(name for name in ("layers/embedding/vars/0", EMBEDDINGS) if name in file)
+    del file[path]
+    file.create_dataset(path, (1 << 24, 8), "f4", chunks=(1024, 8))[0] = 1
+
+
+def compressed_zeros(file):
+    """128 MB of embeddings that HDF5 compresses to 128 KB, which a zip compresses again."""
+    path = next(name for name in ("layers/embedding/vars/0", EMBEDDINGS) if name in file)
+    del file[path]
+    file.create_dataset(path, data=np.zeros((1 << 20, 32), "f4"), chunks=(1 << 15, 32), compression="gzip")
+
+
+EMBEDDINGS = "model_weights/embedding/embedding/embeddings:0"
+SIZES = {"one chunk of many": one_chunk_of_many, "compressed": compressed_zeros}
+
+
+@pytest.mark.parametrize("kind", ["h5", "keras"])
+@pytest.mark.parametrize("case", SIZES)
+def test_an_array_far_larger_than_what_is_stored(case, kind, tmp_path):
+    edit = SIZES[case]
+    content = mf.h5(edit=edit) if kind == "h5" else mf.archive(compression=zipfile.ZIP_DEFLATED, edit=edit)
+    assert len(content) < 200_000
+    words = r"claims? .* bytes .*refused"
+    assert peak_of(lambda: mf.assert_refused(tmp_path, content, words, f"model.{kind}")) < PEAK
+
+
+def test_many_arrays_have_one_budget(tmp_path):
+    units, layers = 500, 40  # 1 MB each
+    config = mf.sequential(
+        mf.input_layer("x", (None, units), "float32"), *(mf.dense(f"d{k}", units=units) for k in range(layers))
+    )
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for k in range(layers):
+            group = file.create_group(f"layers/dense_{k}/vars" if k else "layers/dense/vars")
+            group.create_dataset("0", data=np.zeros((units, units), "f4"), chunks=(units, units), compression="gzip")
+            group.create_dataset("1", data=np.zeros(units, "f4"))
+    members = {"model.weights.h5": content.getvalue()}
+    content = mf.archive(members, zipfile.ZIP_DEFLATED, config)
+    assert len(content) < 40_000
+    assert peak_of(lambda: mf.assert_refused(tmp_path, content, "claim more than 100 times", "net.keras")) < PEAK
+
+
+def test_members_that_share_their_bytes(tmp_path):
+    """A directory that names the same bytes fifty times: each member is small beside what it says that it stores."""
+    content = mf.archive()
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    first = content.index(b"PK\x01\x02")
+    entry = next(info for info in archive.infolist() if info.filename == "model.weights.h5")
+    at = content.index(b"PK\x01\x02", content.rindex(b"model.weights.h5") - 46)
+    one = content[at : at + 46 + len(entry.filename)]
+    copies = b"".join(one[:46] + f"model.weights.{k:02}".encode() for k in range(50))
+    directory = content[first : content.index(b"PK\x05\x06")] + copies
+    count = len(archive.infolist()) + 50
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(directory), first, 0)
+    words = "members claim more stored bytes than the archive has"
+    mf.assert_refused(tmp_path, content[:first] + directory + end, words, "model.keras")
+
+
+def test_lack_of_memory_is_no_damaged_file(tmp_path, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", fail)
+    for content in (mf.h5(), mf.archive()):
+        with pytest.raises(MemoryError):
+            fastbilstm.load(content)
+
+
+def fortran(path):
+    np.savez_compressed(path, x=np.zeros((1 << 20, STEPS), "i8", order="F"))
+
+
+def wide_rows(path):
+    np.savez_compressed(path, x=np.zeros((64, 1 << 20), "i8"))
+
+
+@pytest.mark.parametrize("write", [fortran, wide_rows])
+def test_rows_of_an_archive(write, tmp_path, capsys):
+    model = save_model(tmp_path / "model.fbl")
+    path, out = tmp_path / "rows.npz", tmp_path / "out.csv"
+    write(path)
+    results = []
+    assert peak_of(lambda: results.append(run(capsys, "predict", model, path, "-o", out))) < PEAK
+    code, error = results[0]
+    assert code == 2 and f"{path}, x: claims" in error and "Traceback" not in error
+    assert not out.exists()
+
+
+def test_rows_that_compress_well_are_read(tmp_path, capsys):
+    model = save_model(tmp_path / "model.fbl")
+    path, out = tmp_path / "rows.npz", tmp_path / "out.npy"
+    np.savez_compressed(path, x=np.zeros((30_000, STEPS), "i8"))
+    assert run(capsys, "predict", model, path, "-o", out)[0] == 0
+    assert len(np.load(out)) == 30_000

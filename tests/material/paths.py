@@ -1,0 +1,13 @@
+"""Where things lie, for tests wherever they lie themselves. Imports the standard library only."""
+
+from pathlib import Path
+
+MATERIAL = Path(__file__).resolve().parent
+GOLDEN = MATERIAL.parent / "golden"
+ROOT = GOLDEN.parent.parent
+TOOLS = ROOT / "tools"
+
+DEMO = GOLDEN / "demo" / "bilstm64.h5"  # trained on real reviews: 400 token ids -> one probability
+FORMAT_V1 = GOLDEN / "format_v1.fbl"  # inputs ids and extra, outputs add and bidirectional
+PICKLES = GOLDEN / "pickles_before_rooms.pickle"  # a dict of objects, among them the model of FORMAT_V1
+SEQ2SEQ = GOLDEN / "seq2seq" / "model.keras"

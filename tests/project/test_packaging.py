@@ -1,0 +1,108 @@
+"""What leaves this project: the source archive, the wheels that cibuildwheel is told to build, clang-cl on Windows.
+
+Nothing is fetched. Whole wheels for Windows and macOS are not built here.
+"""
+
+import runpy
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from c_headers import HEADERS
+from paths import ROOT
+
+
+@pytest.fixture
+def cibuildwheel():
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
+
+
+def test_wheels_that_are_built(cibuildwheel):
+    assert cibuildwheel["build"] == "cp3??-*"
+    assert set(cibuildwheel["linux"]["archs"]) == {"x86_64", "aarch64"}
+    images = {f"{kind}-{arch}-image" for kind in ("manylinux", "musllinux") for arch in ("x86_64", "aarch64")}
+    assert images <= set(cibuildwheel["linux"])
+    assert set(cibuildwheel["macos"]["archs"]) == {"x86_64", "arm64"}
+    assert cibuildwheel["windows"] == {"archs": ["AMD64"], "environment": {"FASTBILSTM_CLANG_CL": "clang-cl"}}
+
+
+def test_wheels_are_tested(cibuildwheel):
+    """With tests that exist, and with all that these import."""
+    command = cibuildwheel["test-command"].replace("\\\n", " ").split()
+    paths = [Path(part.replace("{project}", str(ROOT))) for part in command if part.startswith("{project}/tests/")]
+    assert len(paths) >= 5 and all(path.exists() for path in paths)
+    required = {requirement.split(">")[0] for requirement in cibuildwheel["test-requires"]}
+    # pytest-benchmark: pytest's options in pyproject.toml name one of its own.
+    assert {"pytest", "pytest-benchmark", "h5py", "PyYAML", "scipy", "threadpoolctl"} <= required
+
+
+def test_source_archive_is_complete(tmp_path):
+    pytest.importorskip("setuptools", reason="needs setuptools")
+    source = tmp_path / "source"
+    source.mkdir()
+    pages = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "CITATION.cff", "LICENSE"}
+    for name in (*pages, "pyproject.toml", "setup.py", "MANIFEST.in", "Makefile"):
+        shutil.copy(ROOT / name, source)
+    for name in ("fastbilstm", "ext", "docs"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.pyd"))
+    command = [sys.executable, "setup.py", "-q", "sdist", "--dist-dir", "dist"]
+    done = subprocess.run(command, cwd=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    (archive,) = (source / "dist").iterdir()
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    files = {
+        path.relative_to(source).as_posix()
+        for folder in ("fastbilstm", "ext", "docs")
+        for path in (source / folder).rglob("*")
+        if path.is_file()
+    }
+    files |= pages
+    assert files <= names, sorted(files - names)
+
+
+CLANG_CL = """#!/bin/sh
+exec clang --driver-mode=cl --target=x86_64-pc-windows-msvc "$@" /I"{headers}" -ffreestanding -D__MM_MALLOC_H
+"""
+
+
+def test_clang_cl_compiles_for_windows(tmp_path, monkeypatch):
+    """setup.py and setuptools' MSVC class together make objects of the kernels, with clang-cl played by clang."""
+    if shutil.which("clang") is None or sys.platform == "win32":
+        pytest.skip("needs clang, and no Windows")
+    setuptools = pytest.importorskip("setuptools", reason="needs setuptools")
+    pytest.importorskip("Cython", reason="needs Cython")
+    from setuptools._distutils._msvccompiler import MSVCCompiler
+
+    for name, text in HEADERS.items():
+        (tmp_path / name).write_text(text)
+    program = tmp_path / "clang-cl"
+    program.write_text(CLANG_CL.format(headers=tmp_path))
+    program.chmod(0o755)
+
+    def initialize(self):
+        """What setuptools sets after it has found Visual Studio."""
+        self.initialized, self.cc, self._paths = True, "cl.exe", ""
+        self.compile_options = ["/nologo", "/O2", "/W3", "/GL", "/DNDEBUG", "/MD"]
+
+    monkeypatch.setenv("FASTBILSTM_CLANG_CL", str(program))
+    monkeypatch.setattr(setuptools, "setup", lambda **options: None)
+    monkeypatch.setattr(MSVCCompiler, "initialize", initialize)
+    monkeypatch.setattr(MSVCCompiler, "call", lambda self, command: subprocess.check_call(command), raising=False)
+    monkeypatch.setattr(MSVCCompiler, "spawn", lambda self, command: subprocess.check_call(command))
+    build = runpy.run_path(str(ROOT / "setup.py"))
+    compiler = MSVCCompiler()
+    build["use_clang_cl"](compiler)
+    assert compiler.cc == str(program)
+    sources = [str(ROOT / "ext" / f"fbl_{name}.c") for name in ("base", "avx2", "avx512", "dispatch")]
+    options = [option for option in build["COMPILE_ARGS"]["clang-cl"] if option != "/W3"]
+    objects = compiler.compile(
+        sources, str(tmp_path / "build"), include_dirs=[str(ROOT / "ext")], extra_postargs=options
+    )
+    found = [path for path in (tmp_path / "build").rglob("*.obj")]
+    assert len(objects) == len(found) == 4
+    assert all(path.read_bytes()[:2] == b"\x64\x86" for path in found)  # COFF for x86-64
