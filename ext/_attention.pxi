@@ -51,7 +51,7 @@ cdef void _pack_rows(const float* x, Py_ssize_t depth, Py_ssize_t n, Py_ssize_t 
         column += size
 
 
-cdef int _upper_scores(void* argument, Py_ssize_t thread, const volatile int* stop) except -1 nogil:
+cdef int _upper_scores(void* argument, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
     """x.x^T (n, n) of a sequence with itself: the upper triangle. Blocks are dealt to and fro, as they get smaller."""
     cdef const Attend* at = <const Attend*> argument
     cdef Py_ssize_t width = 4 * at.table.lanes, work = 0, turn = 0, start = BLOCK * thread, first
@@ -71,7 +71,7 @@ cdef int _upper_scores(void* argument, Py_ssize_t thread, const volatile int* st
     return 0
 
 
-cdef int _lower_scores(void* argument, Py_ssize_t thread, const volatile int* stop) except -1 nogil:
+cdef int _lower_scores(void* argument, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
     """The lower triangle, copied from the upper one: the products commute, so no bit differs."""
     cdef const Attend* at = <const Attend*> argument
     cdef Py_ssize_t width = 4 * at.table.lanes, start = BLOCK * thread
@@ -84,7 +84,7 @@ cdef int _lower_scores(void* argument, Py_ssize_t thread, const volatile int* st
     return 0
 
 
-cdef int _attend(void* argument, Py_ssize_t thread, const volatile int* stop) except -1 nogil:
+cdef int _attend(void* argument, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
     """Softmax over the scores and what the queries get, or the mean of their weights, group after group."""
     cdef const Attend* at = <const Attend*> argument
     cdef Py_ssize_t size = group_size(at.nq), work = 0, group = thread, start, rows, r, k

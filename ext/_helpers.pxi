@@ -25,22 +25,22 @@ cdef Py_ssize_t IDLE_LOOKS = 8000
 cdef long long SIGNAL_WAIT = 20000
 
 # One part; `stop` is NULL in the thread that wants the answer, else it points to what `is_stopped` looks at.
-ctypedef int (*Part)(void* argument, Py_ssize_t part, const volatile int* stop) except -1 nogil
+ctypedef int (*Part)(void* argument, Py_ssize_t part, const uint8_t* stop) except -1 nogil
 
 
-cdef bint look_for(const volatile uint8_t* flag, Py_ssize_t looks) noexcept nogil:
+cdef bint look_for(const uint8_t* flag, Py_ssize_t looks) noexcept nogil:
     """Look at a flag until it is not 0 or that often."""
     cdef Py_ssize_t k = 0
-    while k < looks and flag[0] == 0:
+    while k < looks and fbl_get_flag(flag) == 0:
         FBL_PAUSE()
         k += 1
-    return flag[0] != 0
+    return fbl_get_flag(flag) != 0
 
 
-cdef int is_stopped(const volatile int* stop) except -1 nogil:
+cdef int is_stopped(const uint8_t* stop) except -1 nogil:
     """Whether a part may end early; the thread that wants the answer learns it by an exception."""
     if stop != NULL:
-        return stop[0]
+        return fbl_get_flag(stop)
     look_for_signals()
     return 0
 
@@ -52,8 +52,8 @@ cdef class Helper:
 
     cdef PyThread_type_lock posted, done
     # Set before the lock is released, for who looks before it waits for the lock.
-    cdef volatile uint8_t is_posted, is_done
-    cdef volatile int stop
+    cdef uint8_t is_posted, is_done
+    cdef uint8_t stop # what the parts under way look at
     cdef Part function
     cdef void* argument
     cdef Py_ssize_t first, parts, stride
@@ -79,17 +79,19 @@ cdef class Helper:
             while True:
                 look_for(&self.is_posted, IDLE_LOOKS)
                 PyThread_acquire_lock(self.posted, WAIT_LOCK)
-                self.is_posted = 0
+                fbl_set_flag(&self.is_posted, 0)
                 part = self.first
-                while part < self.parts and not self.stop:
+                while part < self.parts and not fbl_get_flag(&self.stop):
                     self.function(self.argument, part, &self.stop)
                     part += self.stride
-                self.is_done = 1
+                fbl_set_flag(&self.is_done, 1)
                 PyThread_release_lock(self.done)
 
     cdef void post(self, Part function, void* argument, Py_ssize_t first, Py_ssize_t parts, Py_ssize_t stride) noexcept:
         self.function, self.argument, self.first, self.parts, self.stride = function, argument, first, parts, stride
-        self.stop, self.is_done, self.is_posted = 0, 0, 1
+        fbl_set_flag(&self.stop, 0)
+        fbl_set_flag(&self.is_done, 0)
+        fbl_set_flag(&self.is_posted, 1)
         PyThread_release_lock(self.posted)
 
     cdef int finish(self) except -1 nogil:
@@ -129,7 +131,7 @@ cdef run_parts(Part function, void* argument, Py_ssize_t parts, Py_ssize_t n_thr
             finished += 1
     except BaseException:
         for helper in helpers[finished:]:
-            helper.stop = 1
+            fbl_set_flag(&helper.stop, 1)
         for helper in helpers[finished:]:
             with nogil:
                 PyThread_acquire_lock(helper.done, WAIT_LOCK)

@@ -22,6 +22,10 @@ from _fbl cimport (
     fbl_table_count, fbl_tables, fbl_usable, fbl_windows,
 )
 
+cdef extern from "fbl_flag.h":
+    uint8_t fbl_get_flag(const uint8_t* flag) noexcept nogil
+    void fbl_set_flag(uint8_t* flag, uint8_t value) noexcept nogil
+
 cdef extern from "fbl_fence.h":
     enum:
         FBL_FENCED
@@ -84,12 +88,22 @@ def connect_threads(check_team, free_helpers):
 
 def wait_for(bytearray flag not None, Py_ssize_t looks):
     """Look at the first byte of `flag`, without the GIL, until it is not 0 or that often; returns whether it is not 0."""
-    cdef const volatile uint8_t* at = <const volatile uint8_t*> <char*> flag
+    cdef const uint8_t* at = flag_of(flag)
+    cdef bint is_set
+    with nogil:
+        is_set = look_for(at, looks)
+    return is_set
+
+
+def set_flag(bytearray flag not None):
+    """Give the first byte of `flag` the value 1, for who looks at it in `wait_for`."""
+    fbl_set_flag(flag_of(flag), 1)
+
+
+cdef uint8_t* flag_of(bytearray flag) except NULL:
     if len(flag) == 0:
         raise ValueError("flag is empty")
-    with nogil:
-        look_for(at, looks)
-    return at[0] != 0
+    return <uint8_t*> <char*> flag
 
 
 # ---- the instruction set --------------------------------------------------------------------------------------------

@@ -233,7 +233,7 @@ cdef _record_run(const Job* job, dict run, tuple final, kept):
         again.c = floats(final[1])
 
 
-cdef int _run_job(void* jobs, Py_ssize_t k, const volatile int* stop) except -1 nogil:
+cdef int _run_job(void* jobs, Py_ssize_t k, const uint8_t* stop) except -1 nogil:
     return _loop(<Job*> jobs + k, stop)
 
 
@@ -306,7 +306,7 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
     return table, kernel, rows
 
 
-cdef int _loop(Job* job, const volatile int* stop) except -1 nogil:
+cdef int _loop(Job* job, const uint8_t* stop) except -1 nogil:
     """All steps of a direction; `active` rows have more than `s` timesteps."""
     cdef Py_ssize_t steps = count_at(&job.rows, 0) if job.rows.batch else 0, active = job.rows.batch
     cdef Py_ssize_t s, work = 0

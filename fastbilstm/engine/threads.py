@@ -155,7 +155,8 @@ class _Task:
             self.finished = True
             if worker is not None:
                 worker.busy = False
-            self.flag[0] = 1
+            if compiled():
+                compiled().set_flag(self.flag)
             self.done.release()
         return True
 

@@ -458,12 +458,16 @@ def test_a_helper_is_kept_off_the_core_of_its_caller(pool, monkeypatch):
 def test_wait_for_looks_at_a_flag():
     assert _kernels.wait_for(bytearray(b"\1"), 1) is True and _kernels.wait_for(bytearray(1), 100) is False
     flag = bytearray(2)
-    timer = threading.Timer(0.05, flag.__setitem__, (0, 7))
+    timer = threading.Timer(0.05, _kernels.set_flag, (flag,))
     timer.start()
     assert _kernels.wait_for(flag, 2**40) is True  # without the GIL: the timer could set it
     for wrong in (b"\1", None, [1]):
         with pytest.raises(TypeError):
             _kernels.wait_for(wrong, 1)
+        with pytest.raises(TypeError):
+            _kernels.set_flag(wrong)
     with pytest.raises(ValueError, match="flag is empty"):
         _kernels.wait_for(bytearray(), 1)
+    with pytest.raises(ValueError, match="flag is empty"):
+        _kernels.set_flag(bytearray())
     assert _kernels.wait_for(bytearray(1), -5) is False
