@@ -59,7 +59,7 @@ cdef void _additive_scores(const Heads* at, const float* q, const float* k, floa
     at.table.gemm(at.values, at.depth, 1, sums, at.depth, NULL, at.additive, NULL, scores, 1)
 
 
-cdef int _attend_head(void* argument, Py_ssize_t thread, const volatile int* stop) except -1 nogil:
+cdef int _attend_head(void* argument, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
     """Every so manieth head of all rows."""
     cdef const Heads* at = <const Heads*> argument
     cdef const fbl_kernels* table = at.table

@@ -29,7 +29,7 @@ cdef bint reads_in_place(const fbl_windows* at, Py_ssize_t first, Py_ssize_t las
     )
 
 
-cdef int _slide(void* argument, Py_ssize_t thread, const volatile int* stop) except -1 nogil:
+cdef int _slide(void* argument, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
     """Every so manieth block of windows of all rows."""
     cdef const Slide* s = <const Slide*> argument
     cdef fbl_windows at = s.at

@@ -72,7 +72,9 @@ def check(error, path, number):
     assert str(path) in str(error) and "Errno" not in str(error) and "\n" not in str(error)
     shown = "".join(traceback.format_exception(error))
     assert shown.count("Traceback") == 1 and shown.endswith(f"{type(error).__name__}: {error}\n")
-    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), type(error)(*error.args)):
+    again = type(error).__new__(type(error), *error.args)
+    again.__init__(*error.args)
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), type(error)(*error.args), again):
         assert type(other) is type(error) and str(other) == str(error) and other.args == error.args
         assert (other.errno, other.strerror, other.filename) == (error.errno, error.strerror, error.filename)
 
