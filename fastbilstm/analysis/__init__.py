@@ -1,7 +1,7 @@
-"""What holds of a graph whatever its weights are: on what may an output at one timestep depend?
+"""What a graph tells without its weights: what an output may depend on.
 
-causality.py   on later timesteps? (streams)
-padding.py     on masked padding, on the other rows of a batch? (ragged rows, threads)
+causality.py   does an output depend on later timesteps? If so, the model cannot be streamed.
+padding.py     does it depend on masked padding or on other rows? If so, rows must be padded, or computed together.
 
 May import: layers, graph. Computes nothing.
 """

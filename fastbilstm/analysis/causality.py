@@ -1,7 +1,7 @@
-"""Which models can be streamed: whose answer at a timestep depends on that timestep and earlier ones alone.
+"""Which models can be streamed: those whose output at a timestep depends only on that timestep and earlier ones.
 
-Walks the graph with the layers of the specification; what is not known to be causal is refused by name. Imports
-nothing of the engine.
+Walks the graph with the layers of the specification. A layer that is not known to be causal is refused, and the error
+names it. Imports nothing of the engine.
 """
 
 from typing import Any, NamedTuple
@@ -16,18 +16,18 @@ from ..layers.operation import Operation, rank_of
 from ..layers.operations import Elementwise
 from . import padding
 
-# What a tensor is: a STREAM has a time axis (axis 1) and arrives in pieces; LAST is complete at every piece, the answer
-# for the sequence so far.
+# The two kinds of tensors. STREAM has a time axis (axis 1) and arrives in pieces. LAST arrives
+# whole: after each piece it is the output for the sequence so far.
 STREAM, LAST = "stream", "last"
 
-# Layers by their Keras class. Each element by itself, or the tokens of a lookup:
+# Layers by their Keras class. These compute each element by itself, or look up each token:
 _ANY_RANK = {"Identity", "Embedding", "ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Rescaling"}
-# The last axis, which must not be the time axis:
+# These work along the last axis, which must not be the time axis:
 _LAST_AXIS = {"Dense", "Masking", "Activation"}
-# The axes of an option:
+# These work along the axes that an option names:
 _AXES = {"BatchNormalization", "LayerNormalization", "UnitNormalization", "Softmax"}
 _CONVOLUTIONS = {"Conv1D", "DepthwiseConv1D", "SeparableConv1D"}
-# Operations along an axis (those on each element by itself are Elementwise):
+# Operations along an axis. Those that compute each element by itself are Elementwise.
 _AXIS_OPERATIONS = {"Any", "All", "ExpandDims", "Concatenate"}
 _REASONS = {
     "Bidirectional": "reads the sequence backwards, too",
@@ -42,7 +42,10 @@ _REASONS = {
 
 
 class Place(NamedTuple):
-    """A node whose layer needs a stand-in: "recurrent", "convolution", "reshape", or the Places of a model inside."""
+    """A node whose layer needs a stand-in.
+
+    `kind`: "recurrent", "convolution", "reshape", or the Places of a model inside.
+    """
 
     kind: Any
     layer: Any
@@ -50,7 +53,7 @@ class Place(NamedTuple):
 
 
 def find_places(network: Functional) -> tuple[dict[int, Place], list[Any]]:
-    """What must remember something, as Places by node number, and the kinds of the outputs."""
+    """(Places of the layers that need a stand-in, by node number; kinds of the outputs)."""
     given = [(STREAM, Spec(i.shape)) for i in network.graph.inputs]
     for part, (_, spec) in zip(network.graph.inputs, given):
         if len(spec.shape) < 2:
@@ -61,7 +64,7 @@ def find_places(network: Functional) -> tuple[dict[int, Place], list[Any]]:
 
 
 def _walk(network, given, path):
-    """Places by node number, and the kinds of the outputs."""
+    """(Places by node number, kinds of the outputs) of a network or of a model inside."""
     values, places = [[pair] for pair in given], {}
     for number, (node, specs) in enumerate(zip(network.graph.nodes, network.node_specs), start=len(given)):
         layer = network.inner[node.layer]
@@ -110,7 +113,7 @@ def _names(layer):
 
 
 def _reason(layer, node, reads):
-    """Why a layer cannot be called with a piece of its sequences, or None."""
+    """Why a layer cannot be called with a piece of a sequence; None if it can."""
     names, ranks = _names(layer), {len(spec.shape) for _, spec in reads}
     n_tensors = len(flatten_refs(node.args)) + len(flatten_refs(node.kwargs.get("initial_state")))
     rank = len(reads[0][1].shape)
@@ -157,7 +160,10 @@ def _reason(layer, node, reads):
 
 
 def _reason_inside(layer):
-    """TimeDistributed calls the layer inside it for each timestep; timesteps must not meet in its batch."""
+    """Why TimeDistributed cannot be streamed, or None.
+
+    All timesteps become rows of one batch for the layer inside, so that layer must not look across rows.
+    """
     for part in _all_inside(layer):
         if isinstance(part, Functional) and not padding.rows_are_independent(part):
             return "holds a model that looks across the rows of a batch"

@@ -1,7 +1,7 @@
-"""What the answer of a model may depend on beside its rows and kept timesteps: other rows, and masked padding.
+"""Does the output for a row depend on the other rows of the batch, or on the amount of masked padding?
 
-Walks the graph once, at compilation, with the layers of the specification; again for a call in which only some inputs
-have rows of different lengths. Imports nothing of the engine.
+Walks the graph with the layers of the specification: once at compilation, and again for a call in which only some
+inputs have rows of different lengths. Imports nothing of the engine.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def rows_are_independent(network):
             if not rows_are_independent(layer):
                 return False
         elif isinstance(layer, merging.Attention):
-            # Inputs of two axes attend across the batch.
+            # With inputs of two axes, the rows of the batch attend to each other.
             if len(specs[0].shape) < 3:
                 return False
         elif not layer.rows_independent:
@@ -36,11 +36,16 @@ def rows_are_independent(network):
 
 # ---- masked padding -------------------------------------------------------------------------------------------------
 
-# Operations that make a mask of the padded input, or another of a mask.
+# Operations that make a mask from the padded input, or from another mask.
 _MASKS = ("NotEqual", "Equal", "Any", "ConvertToTensor", "Cast")
-# What a tensor is: FREE does not depend on padding; ALIGNED has a time axis and a mask over it, and at kept timesteps
-# does not depend on padding; BARE is the same where a layer dropped the mask; MASK is such a mask itself; RAW is the
-# padded input, INPUT what layers made of it step by step; None is anything else.
+# The kinds of tensors:
+# FREE     does not depend on padding
+# ALIGNED  has a time axis and a mask over it; at kept timesteps it does not depend on padding
+# BARE     as ALIGNED, but a layer dropped the mask
+# MASK     is such a mask itself
+# RAW      is the padded input
+# INPUT    is what layers made of the padded input, each timestep by itself
+# None     is anything else
 FREE, ALIGNED, BARE, MASK, RAW, INPUT = "free", "aligned", "bare", "mask", "raw", "input"
 
 _MULTIHEAD = ("MultiHeadAttention", "GroupQueryAttention")
@@ -51,20 +56,20 @@ _ROWWISE = (
 
 
 class Padding(Record):
-    """What padding has to do with the answer of a model.
+    """How the output of a model depends on padding.
 
     Attributes
     ----------
     text : str
-        Whether the answer depends on the amount of masked padding, in a sentence for `summary()`.
+        A sentence for `summary()`: whether the output depends on the amount of masked padding.
     free : bool
-        Whether it does not, at a row's own timesteps where a sequence is returned: then rows need no padding at all.
+        Whether it does not (for a sequence: at the row's own timesteps). Then rows need no padding at all.
     layer : str
-        What makes padding matter, or "".
+        The layer because of which the output depends on padding, or "".
     values : tuple of float
-        For each input the number that padding must hold to be masked.
+        For each input, the number that padding must hold so that it is masked.
     outputs : tuple of (int or None)
-        For each output the input whose timesteps it has, if any.
+        For each output, the input whose timesteps it has, or None.
     """
 
     text: str
@@ -81,9 +86,10 @@ def verdict(network, runner=None, ragged=None):
     ----------
     network : Functional
     runner : Functional or None
-        The engine's network; None if the specification runs.
+        The engine's network; None if the specification itself runs.
     ragged : dict of int to int, optional
-        The inputs that are padded, each with the first one that is padded alike; default all of them, each by itself.
+        The padded inputs. Each maps to the first input with the same padding. Default: all inputs, each with a padding
+        of its own.
     """
     walk, count = _Walk(), len(network.graph.inputs)
     ragged = {k: k for k in range(count)} if ragged is None else ragged
@@ -99,7 +105,7 @@ def verdict(network, runner=None, ragged=None):
     layer = walk.reason
     if all(kind in (FREE, ALIGNED, BARE) for kind, _ in kinds):
         found = [*map(walk.unknown, ragged), *(walk.loose.get(k) for kind, k in kinds if kind != FREE)]
-        # Of two inputs one may have a masked timestep, or nothing else, where the other has none.
+        # Two inputs: one may have masked timesteps (even nothing else) where the other has none.
         found += [walk.attends.get(first) for k, first in ragged.items() if k != first]
         layer = next(filter(None, found), None)
     elif layer is None:
@@ -112,7 +118,7 @@ def verdict(network, runner=None, ragged=None):
 
 
 def _masked_value(layer):
-    """The number that a Masking layer masks, where a whole timestep holds it; None if there is none."""
+    """The number that a Masking layer masks if a whole timestep holds it; None if no number is masked."""
     value = np.float32(layer.mask_value) if layer.version.is_keras3 else layer.mask_value
     value = float(layer.dtype.type(value))
     with np.errstate(all="ignore"):
@@ -121,11 +127,11 @@ def _masked_value(layer):
 
 
 def _unequal_value(layer, node):
-    """The number that NotEqual compares with; None if it is no number."""
-    found = layer.arguments(node.args, node.kwargs).values()
-    found = [value.array if isinstance(value, Constant) else value for value in found]
-    found = [value for value in found if isinstance(value, (int, float, np.ndarray)) and np.size(value) == 1]
-    return float(layer.dtype.type(np.ravel(found[0])[0])) if len(found) == 1 else None
+    """The number that NotEqual compares with; None if it does not compare with one number."""
+    operands = layer.arguments(node.args, node.kwargs).values()
+    operands = [value.array if isinstance(value, Constant) else value for value in operands]
+    numbers = [value for value in operands if isinstance(value, (int, float, np.ndarray)) and np.size(value) == 1]
+    return float(layer.dtype.type(np.ravel(numbers[0])[0])) if len(numbers) == 1 else None
 
 
 def _labels(runner):
@@ -136,14 +142,15 @@ def _labels(runner):
 
 
 class _Walk:
-    """Follows (kind, origin) of every tensor; origin is the input whose padding a mask is about."""
+    """Finds (kind, origin) of every tensor. The origin is the input whose padding the mask marks."""
 
     def __init__(self):
         self.uses_mask, self.reason = False, None
-        # By input: what its masks mask (None: not known), the layers that decide it, whether it is cast to integers.
+        # By input: the values that its masks mask (None: not known), and the layer that decides them. `whole`: inputs
+        # that are cast to integers.
         self.pads, self.makers, self.whole = {}, {}, set()
-        # By input: the layer whose answer at masked timesteps depends on padding, though not at kept ones; and one that
-        # does the same where nothing is kept, or that one.
+        # By input. `loose`: the layer whose output depends on padding at masked timesteps, but not at kept ones.
+        # `attends`: the attention layer whose output does so if no timestep is kept.
         self.loose, self.attends = {}, {}
 
     def masks_value(self, layer, origin, value):
@@ -151,7 +158,7 @@ class _Walk:
         self.makers.setdefault(origin, f"the mask of layer {layer.name!r} ({layer.class_name})")
 
     def unknown(self, origin):
-        """What keeps padding of an input from being masked by all of its masks alike; None if nothing does."""
+        """Why no single padding value is masked by all masks of an input; None if there is one."""
         found = self.pads.get(origin, {0.0})
         (value,) = found if len(found) == 1 else (None,)
         known = value is not None and (origin not in self.whole or value == int(value))
@@ -177,7 +184,7 @@ class _Walk:
                 if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)):
                     outputs = self.recurrent(layer, given, masks, states, len(specs))
                 if masks and network.drops_given_masks and given[0][0] != ALIGNED:
-                    # The mask is used and ends here: none is attached.
+                    # The layer uses the mask given in the call, and attaches none to its output.
                     outputs = [(None, None)] * len(specs)
             outputs = [
                 (BARE if kind == ALIGNED and not spec.masked else kind, origin)
@@ -214,7 +221,7 @@ class _Walk:
         if isinstance(layer, core.Embedding):
             return INPUT, origin
         if layer.class_name == "TextVectorization":
-            # Its rows are padded with 0 as those of an input of token ids are.
+            # It pads its rows with 0, like an input of token ids.
             return (INPUT, origin) if layer.output_mode == "int" and kinds <= {RAW, INPUT} else (None, None)
         if masks:
             self.uses_mask = True
@@ -238,7 +245,7 @@ class _Walk:
             return (ALIGNED, origin) if specs[0].masked and len(specs) == 1 else (None, None)
         if layer.class_name in _MULTIHEAD:
             plain = len(specs) == 1 and specs[0].masked and len(specs[0].shape) == 3 and not layer.sliding_window
-            # A masked query attends to all timesteps alike.
+            # A masked query attends equally to all timesteps.
             self.loose.setdefault(origin, self.attends[origin])
             return (ALIGNED, origin) if plain else (None, None)
         if isinstance(layer, TimeDistributed) and isinstance(layer.inner[0], _ROWWISE):
@@ -246,7 +253,10 @@ class _Walk:
         return None, None
 
     def keeps_masks(self, layer, node, given, specs):
-        """Whether an operation on masks that are all False at padding gives one; Keras writes those of merging so."""
+        """Whether an operation on masks that are False at padding gives such a mask, too.
+
+        Keras writes the masks of merging layers as such operations.
+        """
         name, rank = type(layer).__name__, len(specs[0].shape)
         named = layer.arguments(node.args, node.kwargs)
         if name in ("LogicalOr", "LogicalAnd"):
@@ -272,7 +282,7 @@ class _Walk:
         if not sequences and any(part.masked_output == "zero" for part in parts):
             return [(None, None)] + [(FREE, None)] * (count - 1)
         if sequences and not both and layer.go_backwards:
-            # The outputs are reversed, the mask that goes with them is not.
+            # Keras reverses the outputs but not their mask.
             return [(None, None)] + [(FREE, None)] * (count - 1)
         if sequences and both and parts[0].go_backwards:
             return [(None, None)] * count

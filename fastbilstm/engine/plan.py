@@ -1,4 +1,4 @@
-"""compile(graph, tensors, ...) -> Plan: from a description and its weights to something that runs.
+"""compile(graph, tensors, ...) -> Plan: makes what runs from a graph and its weights.
 
 Three backends: "vector", steps over the float32 kernels (`fusion`, `network`); "blas", the specification with its LSTM
 and Dense layers over SciPy's BLAS; "numpy", the specification itself. Imports NumPy; SciPy only if the plan uses it.
@@ -53,19 +53,20 @@ class Plan(Record):
         The specification of the model, and what runs (the same for backend "numpy").
     output_specs : tuple of Spec
     id_limits : tuple
-        For each input that an Embedding reads directly, the number of its rows (else None).
+        For each input, the number of rows of the Embedding that reads it directly; None if no Embedding does.
     copied : tuple of bool
         For each input, whether it is copied before a run: token ids and masks, which are checked first and read again.
     stateful : tuple of Recurrent
     work : int
         Multiplications a row and timestep, roughly.
     independent : bool
-        Whether the rows of a batch may be computed apart: no state, nothing that looks across rows.
+        Whether each row of a batch may be computed without the others: the model is not stateful and no layer looks
+        across rows.
     padding : padding.Padding
-        Whether the answer depends on the amount of masked padding, where any input may be padded.
+        Whether the answer depends on the amount of masked padding, if every input may be padded.
     table_bytes, memory_budget : int
     replay : Replay or None
-        What runs small predictions of backend "vector" again without Python.
+        Runs small predictions of backend "vector" again without Python.
     """
 
     network: Functional
@@ -87,7 +88,7 @@ class Plan(Record):
     def run(self, arrays: Sequence[Any], states: dict[Any, Any], n_threads: int = 1) -> list[NDArray[Any]]:
         """Arrays in, arrays out, for one batch.
 
-        Another thread or process may write into the arrays meanwhile: what is checked is read once, or is a copy.
+        Another thread or process may write into the arrays meanwhile. So what is checked is a copy, or is read once.
         """
         arrays = [array.copy() if copied else array for array, copied in zip(arrays, self.copied)]
         scratch, new_states = None, dict(states) if self.stateful else states
@@ -99,13 +100,13 @@ class Plan(Record):
                 scratch = self.runner.new_scratch()
             context = self.runner.new_context(new_states, scratch, n_threads)
         outputs = self.call(arrays, context)
-        # Results are the caller's: no buffers, inputs, remembered states, and none of them twice.
+        # The caller owns the results: none may share memory with a buffer, an input, a state or another result.
         arrays_in_use = [*arrays, *(state for pair in new_states.values() for state in pair)]
         for k, y in enumerate(outputs):
             if (scratch is not None and scratch.owns(y)) or any(np.may_share_memory(y, a) for a in arrays_in_use):
                 outputs[k] = np.array(y)
             arrays_in_use.append(outputs[k])
-        # An error leaves the states as they were, and its buffers are dropped: whatever is half done is in them.
+        # An error skips these lines: the states stay as they were, and the scratch with half-done work is dropped.
         if self.stateful:
             states.update(new_states)
         if scratch is not None and scratch.nbytes <= KEPT_SCRATCH:
@@ -113,12 +114,12 @@ class Plan(Record):
         return outputs
 
     def call(self, arrays, context):
-        """What the runner gives, arrays that may lie in its buffers."""
+        """The outputs of the runner; the arrays may lie in its buffers."""
         try:
             with np.errstate(all="ignore"):
                 return [y for y, _ in self.runner.call([Tensor(array) for array in arrays], {}, context)]
         except FileFormatError as error:
-            # A layer that checks sizes which the model leaves free: it is the input that does not fit.
+            # A layer checked a size that the model leaves free: the input is wrong, not the file.
             raise InputError(str(error)) from error
         except FastBiLSTMError:
             raise
@@ -127,7 +128,7 @@ class Plan(Record):
                 raise
             raise InputError(f"a layer that computes with numbers is given strings ({error})") from error
         except ValueError as error:
-            # Sizes that the model leaves free meet only here.
+            # Sizes that the model leaves free are compared only here.
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise InputError(f"inputs of shapes {shapes} do not fit each other or the weights ({error})") from error
 
@@ -140,33 +141,33 @@ class Plan(Record):
         update: Callable[[int], None] | None = None,
         cuts: Sequence[NDArray[Any] | None] | None = None,
     ) -> list[Any]:
-        """`run` for batch after batch, in several threads where rows are independent; `update(rows done)`.
+        """`run` for one batch after another, in several threads if rows are independent; calls `update(rows done)`.
 
-        `cuts`, from `model_input.check`: rows have lengths of their own, and batches are groups of similar ones; an
-        output with the timesteps of an input becomes a list of arrays.
+        `cuts`, from `model_input.check`, is given if rows differ in length. Then a batch is a group of rows of similar
+        length, and an output that has the timesteps of an input becomes a list of arrays.
         """
         rows = len(arrays[0])
         n_threads = min(n_threads, threads.cores())
         size = max(1, min(batch_size, rows))
         steps = max(array.shape[1] if array.ndim > 1 else 1 for array in arrays)
-        apart = self.independent and self.backend == "vector"
-        if apart:
-            # The bits of a row do not depend on the rows beside it, so the size of a batch is ours to choose.
+        may_split = self.independent and self.backend == "vector"
+        if may_split:
+            # The other rows of a batch do not change the bits of a row, so any size of batch is allowed.
             size = min(size, CHUNK_ROWS) if rows > CHUNK_ROWS else rows
             n_threads = min(n_threads, max(1, self.work * steps * rows // WORTH_A_THREAD))
             size = max(1, min(size, -(-rows // n_threads)))
         if cuts is None:
             chunks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
             plain = n_threads == 1 and type(arrays[0]) is np.ndarray
-            if len(chunks) == 1 and plain and apart and self.replay is not None:
+            if len(chunks) == 1 and plain and may_split and self.replay is not None:
                 return self.replay.learn(self, arrays[0])
             if len(chunks) == 1:
                 return self.run_chunk(arrays, chunks[0], states, n_threads)
         else:
             from ..inputs.ragged import groups
 
-            chunks = groups(arrays, size, n_threads if apart else 1)
-        workers = min(n_threads, len(chunks)) if apart else 1
+            chunks = groups(arrays, size, n_threads if may_split else 1)
+        workers = min(n_threads, len(chunks)) if may_split else 1
         job = _Job(self, arrays, chunks, states, n_threads // workers, update, cuts)
         threads.run_together([job.work] * workers, job.stop)
         return job.outputs
@@ -188,7 +189,7 @@ def _shown(chunk):
 
 
 class _Job:
-    """Chunks of one prediction, taken in order by one or more threads; each writes its rows of the outputs.
+    """The chunks of one prediction. Threads take them in order and write their rows of the outputs.
 
     A chunk is a slice of the rows or an array of their numbers.
     """
@@ -278,15 +279,15 @@ def compile(
         raise ValueError(f"memory_budget is {memory_budget!r}; expected a number of bytes, 0 or more")
     with _faults_of(graph):
         network, outputs = _build(graph, tensors, dtype)
-        found = list(layers_of(network))
-    recurrent = [layer for layer in found if isinstance(layer, Recurrent)]
-    products = any(isinstance(layer, (LSTM, Dense)) for layer in found)
+        all_layers = list(layers_of(network))
+    recurrent = [layer for layer in all_layers if isinstance(layer, Recurrent)]
+    products = any(isinstance(layer, (LSTM, Dense)) for layer in all_layers)
     backend = _choose_backend(backend, dtype, products)
     runner, tables, limits, replay = network, 0, _id_limits(network), None
     if backend == "blas":
         from . import blas_layers as blas
 
-        for layer in found:
+        for layer in all_layers:
             if isinstance(layer, LSTM):
                 layer.sequence = blas.lstm
             elif isinstance(layer, Dense):
@@ -303,8 +304,8 @@ def compile(
 
             replay = Replay(limits[0])
     stateful = tuple(layer for layer in recurrent if layer.stateful)
-    work = sum(a.size for layer in found if isinstance(layer, (Recurrent, Cell)) for a in layer.weights.values())
-    work += sum(layer.weights["kernel"].size for layer in found if isinstance(layer, Dense)) // 8
+    work = sum(a.size for layer in all_layers if isinstance(layer, (Recurrent, Cell)) for a in layer.weights.values())
+    work += sum(layer.weights["kernel"].size for layer in all_layers if isinstance(layer, Dense)) // 8
     return Plan(
         network,
         runner,
@@ -329,7 +330,7 @@ def compile(
 
 @contextlib.contextmanager
 def _faults_of(graph):
-    """A graph comes from a file: whatever no check foresaw is a fault of that file."""
+    """Raise FileFormatError for an error that no check foresaw: the graph comes from a file, which must be wrong."""
     try:
         yield
     except FastBiLSTMError:
@@ -394,7 +395,7 @@ def _choose_backend(backend, dtype, has_products):
 
 def _id_limits(network):
     """For each input, how many rows the smallest Embedding has that reads it directly, here or in a model inside."""
-    found = [[] for _ in network.graph.inputs]
+    limits_of_inputs = [[] for _ in network.graph.inputs]
     for node in network.graph.nodes:
         layer = network.inner[node.layer]
         while isinstance(layer, TimeDistributed):
@@ -403,6 +404,6 @@ def _id_limits(network):
         if isinstance(layer, Functional):
             limits = _id_limits(layer)
         for ref, limit in zip(flatten_refs(node.args), limits):
-            if ref.node < len(found) and limit is not None:
-                found[ref.node].append(limit)
-    return tuple(min(limits, default=None) for limits in found)
+            if ref.node < len(limits_of_inputs) and limit is not None:
+                limits_of_inputs[ref.node].append(limit)
+    return tuple(min(limits, default=None) for limits in limits_of_inputs)
