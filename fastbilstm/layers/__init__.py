@@ -1,7 +1,8 @@
-"""The specification: every layer once, in NumPy, in any float dtype. One file a family.
+"""The specification: every layer in NumPy, written once, for any float dtype. Each family of layers has a file.
 
-The registry leads from Keras' class names to the classes that compute them; rarer families are imported when needed.
-Nothing here knows files; the fast engine is tested against what is here, and what is here against Keras.
+REGISTRY maps the class names of Keras to the classes here; the files of rarer layers are imported when they are needed.
+Nothing here knows files of models. Tests compare the fast engine with this specification, and the specification with
+Keras.
 """
 
 from . import activation, cells, core, functional, merging, normalization, recurrent, reshaping  # noqa: F401

@@ -1,4 +1,4 @@
-"""Activation layers, Softmax with a mask among them: the specification, in NumPy."""
+"""Activation layers, among them Softmax with a mask: the specification, in NumPy."""
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class ThresholdedReLU(BaseLayer):
 
 @register
 class PReLU(BaseLayer):
-    """LeakyReLU with a trained slope for every place, or shared along `shared_axes`."""
+    """LeakyReLU with a trained slope for each element; along `shared_axes` elements share one."""
 
     exact = True
     options = {"shared_axes": Option(optional(integers), None)}
@@ -85,10 +85,10 @@ class PReLU(BaseLayer):
 
 
 def masked_softmax(x, mask, axis, version, robust=False):
-    """softmax(x) where the mask (broadcast against x) is true; what is left elsewhere changed between versions.
+    """softmax(x) over the elements where the mask, broadcast against x, is true.
 
-    Masked places get -1e9 added, in Keras from 3.13 on (or with tf.keras' `robust_masking`) are replaced by it; in
-    Keras from 3.10 on they end as 0.
+    What becomes of masked elements depends on the version. Keras adds -1e9 to them; from 3.13 on, and in tf.keras with
+    `robust_masking`, it replaces them by -1e9. From Keras 3.10 on their result is 0.
     """
     number = version.version if version.is_keras3 else (2,)
     if number >= (3, 13) or robust:
@@ -98,7 +98,7 @@ def masked_softmax(x, mask, axis, version, robust=False):
     if len(axis) == 1:
         y = activations.softmax(x, axis)
     else:
-        # Over several axes Keras takes the logarithm of the sum off first: among -1e9 alone float32 loses it.
+        # Over several axes Keras subtracts the logarithm of the sum first. If all x are -1e9, float32 loses it.
         top = np.max(x, axis=axis, keepdims=True)
         y = np.exp(x - (np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top))
     return np.where(mask, y, 0) if number >= (3, 10) else y

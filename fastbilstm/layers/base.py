@@ -1,7 +1,7 @@
-"""What every layer of the specification has in common: options, weights, shapes, masks, one call.
+"""BaseLayer: what all layers of the specification have in common: options, weights, shapes, masks, a call.
 
-A layer class states Keras' options, the shapes of its weights, the shape and mask of its output and, in NumPy, what
-it computes. Imports NumPy; knows nothing of files.
+A layer class states its options as in Keras, the shapes of its weights, the shape and mask of its output, and what it
+computes, in NumPy. Imports NumPy; knows nothing of files.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ REQUIRED = object()
 
 
 class Tensor(NamedTuple):
-    """A value on its way through the graph, with the mask that Keras would attach to it (None: no mask)."""
+    """A value in the graph, and the mask that Keras attaches to it (None: no mask)."""
 
     value: Any
     mask: Any = None
 
 
 class Spec(NamedTuple):
-    """What is known of a tensor before any number is computed: its shape (None: free) and whether it has a mask."""
+    """What is known of a tensor before a call: its shape (None: an axis of any size) and whether it has a mask."""
 
     shape: tuple[int | None, ...]
     masked: bool = False
@@ -120,25 +120,25 @@ IGNORED_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
 
 
 class BaseLayer:
-    """One layer of a model. Subclasses state their Keras class by their own name.
+    """One layer of a model. A subclass has the name of its class in Keras.
 
     Attributes
     ----------
     options : dict of str to Option
-        What is read from Keras' config.
+        The options that are read from Keras' config.
     ignored : tuple of str
-        Options that Keras stores and inference does not need.
+        Options that Keras stores but inference does not need.
     passes_mask : bool
-        Whether the mask of the input is attached to the output (else it ends here).
+        Whether the output gets the mask of the input; else the output has no mask.
     casts_input : bool
         Whether whole numbers are cast to the dtype of computation before the call.
     n_inputs : int or None
-        How many tensors the call takes; None for two or more.
+        How many tensors a call takes; None: two or more.
     exact : bool
-        Whether it copies, compares, or computes each element by itself with + - * / and comparisons: then NumPy gives
-        the same bits wherever a row stands.
+        Whether it only copies or compares, or computes each element by itself with + - * /. Then NumPy gives a row the
+        same bits at any place in the batch.
     rows_independent : bool
-        Whether each row of the result depends on the same row of the inputs alone.
+        Whether each row of the output depends only on the same row of the inputs.
     """
 
     options: dict[str, Option] = {}
@@ -164,7 +164,7 @@ class BaseLayer:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def fail(self, text: str) -> NoReturn:
-        """Raise for a model that contradicts itself."""
+        """Raise FileFormatError for a model that contradicts itself."""
         raise FileFormatError(f"layer {self.name!r} ({self.class_name}): {text}")
 
     def activation_function(self, option="activation"):
@@ -172,13 +172,13 @@ class BaseLayer:
 
     @classmethod
     def check_config(cls, config: dict[str, Any], version: KerasVersion) -> Iterable[tuple[str, Any, str]]:
-        """Yield a problem for each combination of options that is not supported. Options alone are checked before."""
+        """Yield (option, value, reason) for each unsupported combination of options; single ones are checked before."""
         for name, option in cls.options.items():
             if option.check is activation and activations.resolve(config[name], version.framework) is None:
                 yield name, config[name], f"is no activation of {version.framework}"
 
     def weight_shapes(self, shapes: list[tuple[int | None, ...]]) -> dict[str, tuple[int | None, ...]]:
-        """Map role to shape, in Keras' order. `shapes` are the inputs'; what depends on an unknown size is None."""
+        """{role: shape} in Keras' order, for inputs of these shapes. A size that depends on an unknown one is None."""
         return {}
 
     def set_sizes(self, sizes: Mapping[str, tuple[int, ...]]) -> None:
@@ -188,7 +188,7 @@ class BaseLayer:
             inner.set_sizes(sizes)
 
     def checked_infer(self, inputs: list[Spec], kwargs: dict[str, Any]) -> list[Spec]:
-        """`infer`, and refuse weights whose shape is not the one these inputs need."""
+        """`infer`, after a check that the weights have the shapes that these inputs need."""
         self.check_sizes([spec.shape for spec in inputs])
         return self.infer(inputs, kwargs)
 
@@ -228,8 +228,9 @@ class BaseLayer:
 
 
 class Registry(dict):
-    """Keras' class names -> classes. The modules in `rest` are imported when a name is not there, or when all names are
-    asked for: a process that answers once and ends starts sooner without them.
+    """{class name in Keras: class}. The modules in `rest` are imported when a name is missing, or to list all names.
+
+    So a process that predicts once and ends starts sooner.
     """
 
     rest: tuple[str, ...] = ()
@@ -262,7 +263,7 @@ REGISTRY = Registry()
 
 
 def register(cls):
-    """Make a layer class known under its own name (class decorator)."""
+    """Class decorator: put a layer class into REGISTRY under its own name."""
     REGISTRY[cls.__name__] = cls
     return cls
 

@@ -1,6 +1,6 @@
-"""What LSTM, GRU and SimpleRNN compute in one timestep, as layers: the cells that RNN and StackedRNNCells hold.
+"""Cells, the layers inside RNN and StackedRNNCells: what LSTM, GRU and SimpleRNN compute in one timestep.
 
-The specification, in NumPy. A cell has options, weights and a step; the loop over time around it is in recurrent.py.
+The specification, in NumPy. A cell has options, weights and a step. The loop over time is in timesteps.py.
 Imports NumPy; knows nothing of files or kernels.
 """
 
@@ -14,9 +14,9 @@ class Cell(BaseLayer):
     Attributes
     ----------
     n_gates, n_states : int
-        Blocks of units in the kernels; arrays of state.
+        How many gates the kernels hold side by side; how many state arrays there are.
     output_state : int
-        Which of the states is the output.
+        The number of the state that is the output.
     """
 
     ignored = (
@@ -58,7 +58,7 @@ class Cell(BaseLayer):
         return (self.weights.get(role) for role in ("kernel", "recurrent_kernel", "bias"))
 
     def infer(self, inputs, kwargs):
-        """A cell is no layer of a graph: what runs it is an RNN, which calls `step`."""
+        """A cell is no layer of a graph: an RNN runs it, and calls `step`."""
         self.fail("a cell is called here; only the layer RNN can run it")
 
 
@@ -79,7 +79,7 @@ class LSTMCell(Cell):
 
 @register
 class GRUCell(Cell):
-    """A config without `reset_after` is of a version that did not have it."""
+    """If a config has no `reset_after`, its version of Keras did not have it."""
 
     options = {**LSTMCell.options, "reset_after": Option(boolean, False)}
     n_gates = 3
@@ -107,9 +107,10 @@ class SimpleRNNCell(Cell):
 
 @register
 class StackedRNNCells(Cell):
-    """Cells one above the other, within a timestep: each reads the output of the one before.
+    """Several cells in each timestep: each one reads the output of the one before.
 
-    The states lie one after the other, h and c of an LSTM cell side by side; the output is that of the last cell.
+    One tuple holds the states of all cells, in the order of the cells; an LSTM cell has two, h and c. The output is
+    that of the last cell.
     """
 
     @classmethod
@@ -146,7 +147,7 @@ class StackedRNNCells(Cell):
 
 
 def check_cell(cell, features, owner):
-    """Refuse a cell, or cells above each other, whose weights do not fit inputs of that many features."""
+    """Refuse a cell, or StackedRNNCells, if the weights do not fit inputs of `features` features."""
     if not isinstance(cell, Cell) or type(cell).__name__ not in CELLS:
         owner.fail(f"{cell.class_name!r} is no cell")
     if isinstance(cell, StackedRNNCells):

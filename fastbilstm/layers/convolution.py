@@ -1,7 +1,8 @@
 """Convolutions of sequences and images, depthwise, separable and transposed ones: the specification, in NumPy.
 
-A convolution is one matrix product for each tap of the kernel, summed; of narrow inputs one product of all taps side
-by side, which is the same. The classes at the end are Keras' names, of one spatial axis or two. Imports NumPy.
+A convolution is a sum of matrix products, one for each tap of the kernel. For inputs of few channels, all taps go side
+by side into one product, with the same result. The classes at the end have Keras' names and one or two spatial axes.
+Imports NumPy.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from ..errors import InputError
 from .base import Option, activation, boolean, choice, integer, optional, register
 from .windows import DATA_FORMAT, Spatial, count, margins, padded, reach, sizes, taps
 
-# Products of so few channels cost more than a copy of the input for each tap.
+# With so few channels, one product for each tap costs more than a copy of the input for each tap.
 NARROW = 8
 
 
@@ -18,17 +19,17 @@ NARROW = 8
 
 
 def product(x, matrix):
-    """x (..., C) @ matrix (C, F), as one product of two matrices."""
+    """x (..., C) @ matrix (C, F), computed as a product of two matrices."""
     if len(matrix) == 1:
         return x * matrix[0]  # which NumPy computes slowly as a product
     return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], matrix.shape[1])
 
 
 def convolve(x, kernel, strides, dilation_rate, groups=1):
-    """y[t] = sum over taps k of x[t*s + k*d].kernel[k], along one or two axes; nothing is flipped.
+    """y[t] = sum over taps k of x[t*s + k*d].kernel[k], along one or two axes; the kernel is not flipped.
 
-    x (B, *spatial, C), kernel (*taps, C / groups, F) -> (B, *windows, F). Each group of channels makes its own part of
-    the filters.
+    x (B, *spatial, C), kernel (*taps, C / groups, F) -> (B, *windows, F). Each group of channels gives its own
+    part of the filters.
     """
     if groups > 1:
         parts = zip(np.split(x, groups, axis=-1), np.split(kernel, groups, axis=-1))
@@ -41,7 +42,7 @@ def convolve(x, kernel, strides, dilation_rate, groups=1):
 
 
 def convolve_depthwise(x, kernel, strides, dilation_rate):
-    """y[t, c*M + m] = sum over taps k of x[t*s + k*d, c] * kernel[k, c, m]: no channel sees another.
+    """y[t, c*M + m] = sum over taps k of x[t*s + k*d, c] * kernel[k, c, m]: each channel by itself.
 
     x (B, *spatial, C), kernel (*taps, C, M) -> (B, *windows, C * M).
     """
@@ -51,9 +52,9 @@ def convolve_depthwise(x, kernel, strides, dilation_rate):
 
 
 def convolve_transposed(x, kernel, strides, dilation_rate, lengths, starts):
-    """y[t*s + k*d] += x[t].kernel[k]^T: each input step adds its multiple of the kernel; a window of that is returned.
+    """y[t*s + k*d] += x[t].kernel[k]^T: each input step adds a multiple of the kernel.
 
-    x (B, *spatial, C), kernel (*taps, F, C) -> (B, *lengths, F), from position `starts` of the whole on.
+    x (B, *spatial, C), kernel (*taps, F, C) -> (B, *lengths, F): the part of y that begins at `starts`.
     """
     kernel_size, spatial = kernel.shape[:-2], x.shape[1:-1]
     whole = [
@@ -87,7 +88,7 @@ def options(rank, paddings=("valid", "same"), **more):
 
 
 def is_foreign(version):
-    """Whether Theano or CNTK computed: Theano flips kernels and places even ones elsewhere."""
+    """Whether Theano or CNTK was the backend: Theano flips kernels, and places those of even size differently."""
     return version.is_multi_backend and version.backend != "tensorflow"
 
 
@@ -100,7 +101,7 @@ class Convolution(Spatial):
         Whether strides and dilation may both be above 1.
     """
 
-    # A file with LoRA holds the merged kernel.
+    # If the layer has LoRA, the file holds the merged kernel.
     ignored = ("input_dim", "lora_rank", "lora_alpha")
     allows_dilated_strides = last_is_free = False
 
@@ -129,9 +130,9 @@ class Convolution(Spatial):
         return padded(x, spans, self.strides, self.padding)
 
     def output_shape(self, shape):
-        found = super().output_shape(shape)
-        self.last_is_free = found[-1] is None
-        return found
+        output = super().output_shape(shape)
+        self.last_is_free = output[-1] is None
+        return output
 
     def slide(self, x):
         y = self.convolve(x)
@@ -149,9 +150,9 @@ class Convolution(Spatial):
 
     @property
     def misplaces_bias(self):
-        """Keras 3.7 and later on TensorFlow: the bias of channels_first goes along the last axis where it fits there.
+        """Whether Keras adds the bias of channels_first along the last axis if it fits: from 3.7 on, on TensorFlow.
 
-        keras/src/backend/tensorflow/numpy.py, add(), takes an axis of that size for the channels, the last one first.
+        add() in keras/src/backend/tensorflow/numpy.py looks for an axis of the size of the bias, from the last one on.
         """
         version = self.version
         return version.is_keras3 and version.version >= (3, 7) and version.backend == "tensorflow"
@@ -161,7 +162,7 @@ class Convolution(Spatial):
         raise NotImplementedError
 
     def compute(self, x, mask):
-        # The activation comes last: softmax goes along the last axis, in channels_first a spatial one.
+        # The activation comes last: softmax works along the last axis, which is a spatial one in channels_first.
         return self.activation_function()(super().compute(x, mask))
 
 
@@ -187,7 +188,7 @@ class Conv(Convolution):
 
 
 class DepthwiseConv(Convolution):
-    """Kernel (*taps, C, depth_multiplier); Keras 3 from 3.15 on strides over dilated windows, too."""
+    """Kernel (*taps, C, depth_multiplier); from Keras 3.15 on, windows may be dilated and strided."""
 
     allows_dilated_strides = True
 
@@ -234,7 +235,7 @@ class SeparableConv(Convolution):
 
 
 class ConvTranspose(Convolution):
-    """Kernel (*taps, F, C). The output is as long as an input from which a convolution would make this input."""
+    """Kernel (*taps, F, C). The output has the length from which Conv would make this input."""
 
     @classmethod
     def check_config(cls, config, version):

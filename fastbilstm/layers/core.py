@@ -1,4 +1,4 @@
-"""Dense, Embedding, Masking, activations, normalization, and the layers that do nothing at inference.
+"""Dense, Embedding, Masking, and the layers that do nothing at inference.
 
 The specification, in NumPy. Imports NumPy; knows nothing of files.
 """
@@ -33,12 +33,12 @@ def embedding(ids, embeddings):
 def check_ids(
     ids: NDArray[Any], size: int, what: str = "token id", place: Callable[[tuple[int, ...]], Any] | None = None
 ) -> NDArray[Any]:
-    """Return `ids` as integers below `size`, truncating floats as Keras does; raise InputError for any other.
+    """Return `ids` as integers, floats truncated as in Keras; InputError if one is not in 0..size-1.
 
-    `place` maps a position in `ids` to the one that the user knows.
+    `place` maps a position in `ids` to the position in what the user gave.
     """
     kind, bits = ids.dtype.kind, 8 * ids.dtype.itemsize
-    # One pass for most: read as unsigned, a negative number is at least half of all there are.
+    # One comparison for both bounds: read as unsigned, a negative number is very large.
     if kind in "iu" and ids.size and size <= 1 << (bits - 1) and ids.view(f"u{bits // 8}").max() < size:
         return ids
     bad = ~((ids > -1) & (ids < size))  # in this form NaN is bad, too
@@ -52,15 +52,15 @@ def check_ids(
 
 
 def own_ids(ids):
-    """Token ids that no other thread writes into: what is checked is what is looked up.
+    """Token ids that no other thread can change between the check and the lookup.
 
-    Inputs of whole numbers have been copied before the run; one of floats may be the caller's memory.
+    Inputs of whole numbers were copied before the run. An input of floats may be the caller's memory, and is copied.
     """
     return ids if ids.dtype.kind in "iu" else ids.copy()
 
 
 def half_precision(dtype):
-    """'float16' or 'bfloat16' if Keras computes with this dtype policy in one of them, else None."""
+    """'float16' or 'bfloat16' if Keras computes in it under this dtype policy, else None."""
     name = (dtype.get("config") or {}).get("name") if isinstance(dtype, dict) else dtype
     name = str(name).removeprefix("mixed_")
     return name if name in ("float16", "bfloat16") else None
@@ -79,7 +79,7 @@ def round_to(precision, x):
 
 @register
 class InputLayer(BaseLayer):
-    """A model input; the reader turns it into graph.Input, so that it is never called."""
+    """A model input. The reader turns it into graph.Input, so it is never called."""
 
     exact = True
     ignored = ("sparse", "ragged", "optional", "batch_size", "shape", "type_spec")
@@ -143,7 +143,7 @@ class Masking(BaseLayer):
     """Skip the timesteps whose features all equal mask_value."""
 
     exact = True
-    # In half precision Keras compares rounded inputs, though nothing else is rounded here; see `call`.
+    # In half precision Keras compares rounded inputs. Nothing else is rounded here; see `call`.
     options = {"mask_value": Option(real, 0.0), "dtype": Option(half_precision, None)}
 
     def infer(self, inputs, kwargs):
@@ -169,7 +169,7 @@ class Masking(BaseLayer):
 
 
 class Identity(BaseLayer):
-    """What regularizes in training and passes its input on at inference."""
+    """Layers that act only in training; at inference they return their input."""
 
     exact = True
     ignored = (

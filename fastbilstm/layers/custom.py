@@ -1,7 +1,8 @@
-"""Layers of other people: `register_layer` gives a NumPy function for a class that a file names.
+"""Custom layers: `register_layer` says which NumPy function computes a class that a file names.
 
 Nothing from the file is executed; the function is the caller's own. A registered class is a layer of the specification
-like any other: options, weights, shapes and mask are checked at loading. Imports NumPy; knows nothing of files.
+like any other: its options, weights, shapes and mask are checked when a model is loaded. Imports NumPy; knows nothing
+of files.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _RESERVED = {"Functional", "Sequential", "Model", "Lambda", "InputLayer"}
 
 
 class CustomLayer(BaseLayer):
-    """What a registered class inherits; its attributes are set by `register_layer`."""
+    """The base of registered classes; `register_layer` sets their attributes."""
 
     casts_input = rows_independent = False  # its function may do anything
     ignored = ("autocast",)
@@ -104,7 +105,7 @@ class CustomLayer(BaseLayer):
         return [None if mask is None else np.asarray(mask).astype(bool, copy=False) for mask in found]
 
     def _asked(self, rule: Callable[..., Any], what: str, *arguments: Any) -> Any:
-        """What a rule says while the model is read: the model does not fit it, or it is wrong."""
+        """Call a rule of `register_layer` while the model is read; if it raises, the model is refused."""
         try:
             return rule(*arguments)
         except Exception as error:
@@ -121,7 +122,7 @@ class CustomLayer(BaseLayer):
 
 
 def _locked(array: Any) -> NDArray[Any] | None:
-    """The array, read-only: others read it, too."""
+    """The array, read-only, because other layers and threads read it, too."""
     if array is None:
         return None
     view = np.asarray(array).view()

@@ -1,4 +1,4 @@
-"""Indices -> one_hot, multi_hot and counts: what Keras' preprocessing layers have in common. Imports NumPy."""
+"""Indices -> one_hot, multi_hot or counts, for Keras' preprocessing layers. Imports NumPy."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ MODES = ("one_hot", "multi_hot", "count")
 
 
 def encoded_shape(layer, shape, mode, depth):
-    """The shape of `encode` for indices of this shape; fails for what Keras does not encode row by row."""
+    """The shape that `encode` gives for indices of this shape; refuses shapes that Keras does not encode row by row."""
     rank = len(shape)
     if mode == "one_hot":
         lead = shape[:-1] if rank > 1 and shape[-1] == 1 else shape
@@ -33,9 +33,9 @@ def count(rows, indices, n_rows, depth):
 
 
 def encode(layer, indices, mode, depth):
-    """Indices (B, ...) -> int64: `one_hot` over a new last axis, else per row over axis 1; too large ones are left out.
+    """Indices (B, ...) -> int64: `one_hot` along a new last axis; other modes count along axis 1 of each row.
 
-    One column for each index from 0 to depth - 1.
+    There is a column for each index from 0 to depth - 1; larger indices are left out.
     """
     if mode == "one_hot":
         if indices.ndim > 1 and indices.shape[-1] == 1:

@@ -1,7 +1,7 @@
-"""Models as layers, and TimeDistributed: how a graph of layers is run. The specification of the whole network.
+"""Functional, the specification of a whole network, and TimeDistributed.
 
-`Functional` runs the nodes of a Graph in order and hands masks on as the Keras that wrote the file would; a model
-inside a model is the same thing again, and so is the model itself. Imports NumPy; knows nothing of files.
+`Functional` runs the nodes of a Graph in order. It passes masks on as the version of Keras that wrote the file does.
+The model itself is a Functional, and so is a model inside it. Imports NumPy; knows nothing of files.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from .operation import Operation
 
 
 def build(layer, version):
-    """Make the layer object (and those inside it) of a graph.Layer; weights are bound later."""
+    """Make the layer object of a graph.Layer, with those inside it; they get their weights later, by `bind`."""
     cls = REGISTRY.get(layer.class_name)
     if cls is None:
         raise FileFormatError(
@@ -41,19 +41,19 @@ def build(layer, version):
 
 
 def keeps_masks(part):
-    """Whether None in the mask of a call leaves a tensor's mask alone: a model in Keras 3 (functional.py, call)."""
+    """Whether a tensor keeps its mask if a call gives None as mask: so do models in Keras 3 (functional.py, call)."""
     return isinstance(part, Functional) and part.version.is_keras3
 
 
 def given_masks(mask, kind):
-    """The mask given in a call as a list: one, of tensors of this kind, or a list of them and None."""
+    """The `mask` of a call as a list. It may be one mask of type `kind`, or a list of masks and None."""
     return list(mask) if isinstance(mask, (list, tuple)) and not isinstance(mask, kind) else [mask]
 
 
 def explicit_masks(inputs, mask, keep=False):
-    """Replace the masks of `inputs` by the ones given in the call (an array, or one for each input).
+    """The inputs with the masks given in the call (an array, or one for each input) instead of their own.
 
-    `keep`: where None is given, a tensor keeps the mask it has.
+    `keep`: a tensor for which None is given keeps its own mask.
     """
     masks = given_masks(mask, Tensor)
     masks = [m.value if isinstance(m, Tensor) else m for m in masks]
@@ -69,7 +69,7 @@ def as_float(value, dtype):
 
 
 def autocast(tensors, layer, dtype):
-    """As before every call in Keras: floats, and whole numbers where the layer computes, are cast."""
+    """Cast floats, and whole numbers if the layer computes with them, as Keras does before every call."""
     if all(tensor.value.dtype == dtype for tensor in tensors):
         return tensors
     if layer.casts_input:
@@ -78,9 +78,10 @@ def autocast(tensors, layer, dtype):
 
 
 def cast_input(value, declared, dtype, whole=False):
-    """Cast an array to the dtype an Input declares; floats are run in the dtype of computation.
+    """Cast an input to the dtype that the Input declares; floats get the dtype of computation.
 
-    Whole numbers keep the dtype they have, unless `whole`: operations compute in it. Those that do not fit keep theirs.
+    Whole numbers keep their dtype. With `whole` they are cast, too, if they fit, since operations compute in that
+    dtype.
     """
     if declared.startswith(("float", "bfloat")):
         return value.astype(dtype, copy=False)
@@ -99,7 +100,7 @@ def cast_input(value, declared, dtype, whole=False):
 
 @register
 class Functional(BaseLayer):
-    """A graph of layers: a whole model, or one inside another."""
+    """A graph of layers: the whole model, or a model inside it."""
 
     n_inputs = None
     casts_input = False
@@ -155,7 +156,7 @@ class Functional(BaseLayer):
         return outputs[ref.tensor]
 
     def call_inputs(self, part, args, kwargs, kind):
-        """The tensors of a call, in one list: the first argument, then the initial states."""
+        """The tensors of a call in one list: those of the first argument, then the initial states."""
         first = args[0] if len(args) == 1 else None
         inputs = list(first) if isinstance(first, (list, tuple)) and not isinstance(first, kind) else [first]
         given = kwargs.get("initial_state")
@@ -183,7 +184,7 @@ class Functional(BaseLayer):
         return [values[ref.node][ref.tensor] for ref in self.graph.outputs]
 
     def call_part(self, part, args, kwargs, states):
-        """One node: a layer or an operation, called with Tensors in nested arguments."""
+        """Run one node: call a layer or an operation; the arguments may be nested and hold Tensors."""
         if isinstance(part, Operation):
             return part.call_operation(args, kwargs)
         inputs = self.call_inputs(part, args, kwargs, Tensor)
@@ -198,18 +199,18 @@ class Functional(BaseLayer):
 
     @property
     def drops_given_masks(self):
-        """Whether a mask given in a call is used but the one attached to the input is passed on: Keras 3 up to 3.10."""
+        """Keras 3 up to 3.10: a layer uses the mask given in a call, but passes on the mask attached to its input."""
         return self.version.is_keras3 and self.version.version < (3, 11)
 
 
 def is_stateful(layer):
-    """Whether a layer, or one at any depth inside it, remembers states."""
+    """Whether a layer, or any layer inside it, is stateful."""
     return bool(layer.config.get("stateful")) or any(map(is_stateful, layer.inner))
 
 
 @register
 class TimeDistributed(BaseLayer):
-    """The layer inside it, applied to every timestep: (B, T, ...) is read as (B*T, ...)."""
+    """Applies the layer inside it to every timestep: (B, T, ...) becomes a batch (B*T, ...)."""
 
     @property
     def casts_input(self):
@@ -229,7 +230,7 @@ class TimeDistributed(BaseLayer):
                 f"the layer inside it, {layer.name!r} ({layer.class_name}), has {len(outputs)} outputs; expected 1"
             )
         (inner,) = outputs
-        # With a fixed batch size, Keras 2 up to 2.3.1 shows the layer no mask (keras 2.3.1, layers/wrappers.py, call).
+        # With a fixed batch size, Keras 2 up to 2.3.1 gives the layer no mask (keras 2.3.1, layers/wrappers.py, call).
         self.hides_masks = self.version.is_multi_backend and (self.version.version < (2, 2) or shape[0] is not None)
         early = self.version.framework == "tf_keras" and self.version.version < (2, 3)
         if early and shape[0] is not None and (inputs[0].masked or inner.masked):

@@ -1,7 +1,7 @@
-"""StringLookup and IntegerLookup: words and whole numbers to indices of a vocabulary, and back; the specification.
+"""StringLookup and IntegerLookup: tokens (words or whole numbers) -> indices in a vocabulary, and back.
 
-Strings are NumPy arrays of `bytes` objects in UTF-8, as in TensorFlow. What is not in the vocabulary is out of
-vocabulary (OOV). Imports NumPy; knows nothing of files.
+The specification. Strings are NumPy arrays of `bytes` objects in UTF-8, as in TensorFlow. A token that is not in the
+vocabulary is out of vocabulary (OOV). Imports NumPy; knows nothing of files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def as_bytes(value):
 
 
 def words(value):
-    """A vocabulary of strings as Keras stores it in a config."""
+    """Check a vocabulary of strings as Keras stores it in a config."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
         raise ValueError("expected a list of strings")
     return list(value)
@@ -59,18 +59,18 @@ def whole(value):
 
 
 def mode(value):
-    """An output mode; Keras' old names for two of them are allowed."""
+    """Check an output mode; the old names that Keras had for two of them are allowed."""
     choice(*OUTPUT_MODES)(value)
     return {"binary": "multi_hot", "tf-idf": "tf_idf"}.get(value, value)
 
 
 class Vocabulary:
-    """The table of a lookup layer: index of each token, and what stands before the tokens.
+    """The table of a lookup layer: the index of each token, and the mask and OOV tokens before them.
 
     Parameters
     ----------
     tokens : list of bytes or int
-        As stored; mask and OOV tokens may stand at its front.
+        As stored; it may begin with the mask token and OOV tokens.
     mask_token, oov_token : bytes, int or None
     has_mask_index : bool
         Whether index 0 is the mask (output_mode "int" with a mask token).
@@ -91,7 +91,7 @@ class Vocabulary:
 
 
 class Lookup(BaseLayer):
-    """What StringLookup and IntegerLookup share."""
+    """What StringLookup and IntegerLookup have in common."""
 
     exact = True
     options = {
@@ -147,7 +147,7 @@ class Lookup(BaseLayer):
         table, given = self.table(), np.asarray(self.idf_weights)
         if len(given) != len(self.vocabulary):
             self.fail(f"it has {len(given)} idf_weights and {len(self.vocabulary)} tokens")
-        # Tokens that stand for no word get the mean.
+        # The mask and OOV tokens get the mean.
         front = 0 if table.holds_special else table.start
         given = np.concatenate([np.full(front, np.mean(given)), given])
         return np.concatenate([given, np.zeros(self.depth - len(given))]).astype(self.dtype)
@@ -165,7 +165,7 @@ class Lookup(BaseLayer):
         mask = self.key(self.mask_token)
         if self.mask_token is not None and mask in keys:
             masked = np.fromiter((key == mask for key in keys), bool, len(keys))
-            # A masked token counts in no column: an index beyond all of them.
+            # A masked token counts in no column: it gets an index beyond the last one.
             found[masked] = 0 if self.output_mode == "int" else np.iinfo(np.int64).max
             lost &= ~masked
         if lost.any():
@@ -181,18 +181,18 @@ class Lookup(BaseLayer):
         return self.table().first_oov + np.mod(self.hashes(keys), self.num_oov_indices)
 
     def hashes(self, keys):
-        """Numbers that tell OOV tokens apart; one index needs none."""
+        """A number for each OOV token, which chooses its OOV index; not needed if there is only one such index."""
         return np.zeros(len(keys), np.int64)
 
     def encoded(self, indices):
-        """Indices as the output mode wants them."""
+        """Indices in the form of the output mode."""
         if self.output_mode == "int":
             return indices
         counts = "count" if self.output_mode == "tf_idf" else self.output_mode
         return self.finished(encode(self, indices, counts, self.depth))
 
     def finished(self, counts):
-        """Counts as an output: times the weights of tf_idf; whole numbers in Keras 3, else floats."""
+        """The output: for tf_idf, counts times weights; else counts, as whole numbers in Keras 3, as floats before."""
         if self.output_mode == "tf_idf":
             return counts.astype(self.dtype) * self.idf()
         return counts if self.version.is_keras3 else counts.astype(self.dtype)

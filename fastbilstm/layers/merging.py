@@ -1,7 +1,8 @@
 """Layers of several inputs: Concatenate, Add, Subtract, Multiply, Average, Maximum, Minimum, Dot, and attention.
 
-Their masks changed between versions of Keras: tf.keras joins them by AND, Keras 3 lost them up to 3.3 and joins them
-by OR from 3.4 on, where they also change the values of Multiply, Maximum and Minimum. The specification, in NumPy.
+The mask of the output depends on the version of Keras. tf.keras joins the masks of the inputs by AND. Keras 3 drops
+them up to 3.3. From 3.4 on it joins them by OR, and they also change the values of Multiply, Maximum and Minimum. The
+specification, in NumPy.
 """
 
 import numpy as np
@@ -24,14 +25,14 @@ from .base import (
 
 
 def in_one_dtype(inputs, dtype):
-    """Whole numbers beside floats (counts of words, say) become floats of the dtype of computation."""
+    """If some inputs are floats, cast those of whole numbers (word counts, say) to the dtype of computation."""
     if len({tensor.value.dtype.kind == "f" for tensor in inputs}) == 1:
         return inputs
     return [Tensor(value if value.dtype.kind == "f" else value.astype(dtype), mask) for value, mask in inputs]
 
 
 class Merge(BaseLayer):
-    """Elementwise layers; inputs of fewer axes get axes of size 1 after the batch axis."""
+    """Layers that join inputs element by element. An input of fewer axes gets axes of size 1 after the batch axis."""
 
     exact = True
     n_inputs = None
@@ -67,7 +68,7 @@ class Merge(BaseLayer):
         return [Spec(tuple(shape), joined)]
 
     def join_masks(self, masks):
-        """The mask of the output: AND of those there are, or (Keras 3.4 on) OR if all inputs have one."""
+        """The mask of the output: AND of all masks; from Keras 3.4 on OR, if every input has a mask."""
         rule, present = self.mask_rule, [mask for mask in masks if mask is not None]
         if rule == "drop" or not present or (rule == "or" and len(present) < len(masks)):
             return None
@@ -140,7 +141,7 @@ class Multiply(Merge):
 
 
 class Extremum(Merge):
-    """From Keras 3.4 on a masked entry gives way to the other input's."""
+    """Maximum or Minimum. From Keras 3.4 on, only the entries that are not masked count."""
 
     def merge(self, values, masks):
         masks = wide_masks(values, masks)
@@ -196,7 +197,8 @@ class Concatenate(Merge):
         for value, mask in zip(values, masks):
             if mask is None:
                 mask = np.ones(value.shape, bool)
-            # One of as many axes is taken as it is, even where its last axis is another (TimeDistributed(Flatten)).
+            # A mask of as many axes is used as it is, even if its last axis has another size
+            # (TimeDistributed(Flatten)).
             full = mask.ndim == value.ndim
             wide.append(mask if full else np.broadcast_to(broadcast_mask(mask, value), value.shape))
         joined = np.concatenate(wide, axis=self.axis)
@@ -205,7 +207,7 @@ class Concatenate(Merge):
 
 
 def l2_normalize(x, axis, version):
-    """x / |x| along an axis; the floor is 1e-12 on |x|^2 in tf.keras and 1e-7 on |x| in Keras 3."""
+    """x / |x| along an axis. In tf.keras |x|^2 is at least 1e-12, in Keras 3 |x| is at least 1e-7."""
     square = np.sum(np.square(x), axis=axis, keepdims=True)
     if version.is_keras3:
         with np.errstate(divide="ignore"):
@@ -251,7 +253,7 @@ class Dot(BaseLayer):
 def attention(query, value, key, score, keep=None):
     """softmax(score(Q, K)) V; query (B, Tq, D), value (B, Tv, E), key (B, Tv, D) -> (B, Tq, E), weights (B, Tq, Tv).
 
-    `keep`, broadcast against (B, Tq, Tv), takes 1e9 off the scores where it is False, as Keras does.
+    `keep` is broadcast against (B, Tq, Tv). Where it is False, 1e9 is subtracted from the scores, as in Keras.
     """
     scores = score(query, key)
     if keep is not None:
@@ -264,7 +266,7 @@ def attention(query, value, key, score, keep=None):
 class Attention(BaseLayer):
     """Dot-product (Luong) attention over [query, value] or [query, value, key].
 
-    Inputs of two axes attend across the batch, as they do in Keras: there the answer depends on the batch.
+    With inputs of two axes, the rows of the batch attend to each other, as in Keras: the output depends on the batch.
     """
 
     options = {
