@@ -1,8 +1,8 @@
 """MultiHeadAttention and GroupQueryAttention: the specification, in NumPy.
 
-Called with [query, value] or [query, value, key]. What masks it sees changed between versions: tf.keras looks at those
-of its inputs from 2.10 on, Keras 3 always. Keras from 3.8 on takes the masks off the tensors it was called with; the
-reader writes that into the graph, where `ForgetMask` stands for it.
+A call takes [query, value] or [query, value, key]. Which masks count depends on the version: Keras 3 uses the masks of
+the inputs, tf.keras does so from 2.10 on. From Keras 3.8 on, the layer removes the masks from the tensors it is called
+with; the reader puts a `ForgetMask` into the graph for that.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def multihead_attention(query, value, key, scale, weigh):
     """softmax(scale * Q K^T) V for every head, and the weights.
 
     query (..., H, Tq, D), key (..., H, Tk, D), value (..., H, Tk, E) -> (..., H, Tq, E), (..., H, Tq, Tk). `weigh`
-    turns scaled scores into weights: a softmax over the last axis, with a mask if there is one.
+    maps scaled scores to weights: it is a softmax over the last axis, perhaps with a mask.
     """
     scores = (query * np.asarray(scale, query.dtype)) @ np.swapaxes(key, -2, -1)
     weights = weigh(scores)
@@ -34,9 +34,9 @@ def project(x, kernel, bias=None, axes=1):
 
 
 def misplaced(bias, shape):
-    """The bias as Keras 3 adds it to a tensor of this shape.
+    """The bias in the shape in which Keras 3 adds it to a tensor of this shape.
 
-    One that could be a vector, such as (H, 1), goes to axis 1 if that has its size and the last axis has not.
+    A bias such as (H, 1), which could be a vector, goes to axis 1 if that axis has its size and the last axis has not.
     """
     if bias is None or bias.ndim < 2:
         return bias
@@ -52,7 +52,7 @@ def shape_list(value):
 
 @register
 class MultiHeadAttention(BaseLayer):
-    """Attention in `num_heads` projections, over `attention_axes`: all axes but the first and the last by default."""
+    """Attention in `num_heads` heads over `attention_axes`, by default all axes but the first and last."""
 
     options = {
         "num_heads": Option(integer(1)),
@@ -78,12 +78,12 @@ class MultiHeadAttention(BaseLayer):
 
     @property
     def heads(self):
-        """(of the query, of key and value)."""
+        """(heads of the query, heads of key and value)."""
         return self.num_heads, self.num_heads
 
     @property
     def sizes_of_heads(self):
-        """Columns of a head: (of query and key, of the value)."""
+        """Columns of a head: (in query and key, in the value)."""
         return self.key_dim, self.value_dim or self.key_dim
 
     def output_sizes(self, features):
@@ -107,7 +107,7 @@ class MultiHeadAttention(BaseLayer):
         return roles
 
     def axes(self, rank):
-        """The axes that are attended over, for inputs of `rank` axes."""
+        """The axes of the timesteps that attend to each other, for inputs of `rank` axes."""
         axes = self.config.get("attention_axes")
         axes = list(range(1, rank - 1)) if axes is None else axes
         if not axes or len(set(axes)) < len(axes) or max(axes) > rank - 2:
@@ -144,7 +144,7 @@ class MultiHeadAttention(BaseLayer):
         return self.version.is_keras3 or self.version.version >= (2, 10)
 
     def joined_mask(self, inputs, kwargs):
-        """The mask (B, Tq, Tk) of all there are: of query, value and key, the window, the one given; None for none."""
+        """All masks joined by AND, (B, Tq, Tk): of query, value, key, the window and the call; None without any."""
         given = {name: kwargs[name].value for name in kwargs if isinstance(kwargs[name], Tensor)}
         query, value, key = (tensor.mask if self.sees_masks else None for tensor in (inputs[0], inputs[1], inputs[-1]))
         key = key if len(inputs) == 3 else None
@@ -166,13 +166,13 @@ class MultiHeadAttention(BaseLayer):
         return mask
 
     def is_fused(self, rank, kwargs):
-        """Whether Keras (3.7 on) computes it in one operation: there a row without any key is uniform, not zero."""
+        """Whether Keras (from 3.7 on) uses a fused operation: there a row with no key has equal weights, not zeros."""
         if not self.version.is_keras3 or self.version.version < (3, 7):
             return False
         return rank == 3 and not self.dropout and not kwargs.get("return_attention_scores")
 
     def weigh(self, mask, n_axes, kwargs):
-        """The function from scores to weights: softmax over the last `n_axes` axes where the mask says so."""
+        """The function from scores to weights: softmax over the last `n_axes` axes, with the mask."""
         over = tuple(range(-n_axes, 0))
 
         def function(scores):
@@ -272,7 +272,7 @@ class GroupQueryAttention(MultiHeadAttention):
 
 @register
 class ForgetMask(BaseLayer):
-    """A tensor whose mask Keras has taken off; stands in the graph before a layer that reads the tensor later."""
+    """Returns its input without the mask, for a layer that reads a tensor after Keras removed its mask."""
 
     exact = True
     passes_mask = False

@@ -1,4 +1,4 @@
-"""BatchNormalization and the layers that normalize a row by itself, at inference: the specification, in NumPy."""
+"""BatchNormalization at inference, and layers that normalize each row by itself: the specification, in NumPy."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class BatchNormalization(BaseLayer):
     ignored = ("momentum", "synchronized", "fused", "renorm_clipping", "renorm_momentum")
 
     def weight_shape(self, shape):
-        """One axis: (size,). Several axes, in tf.keras alone: as many axes as the input, 1 where none is normalized."""
+        """(size,) for one axis. For several (only tf.keras): one size for each axis, 1 where it is not normalized."""
         rank = len(shape)
         if not self.axis or any(not -rank <= axis < rank or axis % rank == 0 for axis in self.axis):
             self.fail(f"axis is {self.axis}; expected axes from 1 to {rank - 1}")
@@ -84,12 +84,12 @@ class LayerNormalization(BaseLayer):
         axes = self.normalized_axes(x.ndim)
         shape = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
         weights = {role: np.reshape(array, shape) for role, array in self.weights.items()}
-        # In double precision: of a few features close together, x - mean has lost its digits in float32.
+        # In float64: if the features of a row are almost equal, x - mean has few correct digits in float32.
         wide = x.astype(np.float64)
         mean = np.mean(wide, axis=axes, keepdims=True)
         variance = np.mean(np.square(wide - mean), axis=axes, keepdims=True)
         if self.rms_scaling:
-            # Keras divides by the deviation and leaves the mean where it is.
+            # Keras divides by the deviation and does not subtract the mean.
             y = wide / np.sqrt(variance + self.epsilon) * weights["gamma"]
         else:
             y = batch_normalization(wide, mean, variance, weights.get("gamma"), weights.get("beta"), self.epsilon)
@@ -98,7 +98,7 @@ class LayerNormalization(BaseLayer):
 
 @register
 class RMSNormalization(LayerNormalization):
-    """x / sqrt(mean(x^2) + epsilon) * scale: no mean is taken off."""
+    """x / sqrt(mean(x^2) + epsilon) * scale; the mean of x is not subtracted."""
 
     options = {"axis": Option(integers, [-1]), "epsilon": Option(real, 1e-6)}
     passes_mask = False
@@ -120,7 +120,7 @@ class RMSNormalization(LayerNormalization):
 
 @register
 class UnitNormalization(LayerNormalization):
-    """x / |x| along the axes; the floor is 1e-12 on |x|^2 in tf.keras and on |x| in Keras 3."""
+    """x / |x| along the axes. In tf.keras |x|^2 is at least 1e-12, in Keras 3 |x| is."""
 
     options = {"axis": Option(integers, [-1])}
 
@@ -140,7 +140,7 @@ class UnitNormalization(LayerNormalization):
 
 @register
 class GroupNormalization(BaseLayer):
-    """Every group of channels of a row has mean 0 and variance 1, over all other axes too."""
+    """Normalizes each group of channels of each row, over all other axes too, to mean 0 and variance 1."""
 
     options = {
         "groups": Option(integer(-1), 32),

@@ -14,18 +14,18 @@ from ..errors import InputError
 from ..graph import Constant
 from .base import REGISTRY, BaseLayer, Spec, Tensor
 
-# Sizes that stand in for free axes when a shape is found by trying: (batch axis, other axes), twice.
+# Two trials find the shape of a result. Each has a size for the free batch axis and one for other free axes.
 TRIALS = ((2, 5), (3, 7))
 
 
 class Weak(NamedTuple):
-    """A constant that takes the dtype of the tensors beside it: TensorFlow's numbers and lists of numbers."""
+    """A constant that takes the dtype of the other operands: numbers and lists of numbers in TensorFlow."""
 
     array: Any
 
 
 class Tried(Spec):
-    """A Spec with the shapes of the tensor in the trials, and what it holds there if that follows from shapes alone."""
+    """A Spec with the shapes of the tensor in the trials, and its values there if they follow from shapes alone."""
 
     tried: Any = None
     known: Any = None
@@ -38,7 +38,7 @@ class Tried(Spec):
 
 
 def known(spec):
-    """What a tensor holds in the trials; None if that depends on more than shapes."""
+    """The values of a tensor in the trials; None if they depend on more than shapes."""
     return getattr(spec, "known", None)
 
 
@@ -61,19 +61,19 @@ class Operation(BaseLayer):
     parameters : tuple of str
         Names of the arguments, in the order of the call.
     variadic : str or None
-        The argument that takes all positional ones.
+        The argument that takes all positional arguments.
     tensors : tuple of str
-        Arguments that are never options, even if they are written as lists of numbers.
+        Arguments that are tensors even if they are written as lists of numbers.
     choices : dict of str to tuple
-        What an argument may be, where that is known beforehand; anything else is refused by the reader.
+        The values that an argument may have, if they are few; the reader refuses any other.
     shaping : tuple
-        Arguments that decide the shape of the result; they may be tensors only if they follow from shapes.
+        Arguments that decide the shape of the result. They may be tensors only if their values follow from shapes.
     exact : bool
-        Whether NumPy gives the same bits wherever in a batch an element stands.
+        Whether NumPy gives an element the same bits at any place in the batch.
     may_return_input : bool
-        Whether Keras may return the very tensor it was given, whose mask then stays attached.
+        Whether Keras may return the tensor that it was given, with its mask.
     rows_independent : bool
-        Whether each row of the results depends on the same row of the tensors alone; known after `infer_operation`.
+        Whether each row of the results depends only on the same row of the tensors; known after `infer_operation`.
     """
 
     options: dict = {}
@@ -95,7 +95,7 @@ class Operation(BaseLayer):
         return False
 
     def arguments(self, args, kwargs):
-        """Name the arguments of the call; an option stored in the node's config is one too."""
+        """The arguments of a call by name, with those that are stored in the config of the node."""
         if self.variadic and args:
             args = (list(args),)
         given = dict(zip(self.parameters, args))
@@ -105,7 +105,7 @@ class Operation(BaseLayer):
 
     @classmethod
     def check_call(cls, config, args, kwargs, kind):
-        """Yield (option, value, reason) for what a call does not understand; tensors in it are of a kind."""
+        """Yield (option, value, reason) for what is not supported in a call; tensors in it are of type `kind`."""
         if cls.variadic and args:
             args = (list(args),)
         known = inspect.signature(cls.operate).parameters.values()
@@ -133,7 +133,7 @@ class Operation(BaseLayer):
         results = results if isinstance(results, (list, tuple)) else [results]
         return [Tensor(np.asarray(y), masks.get(id(y))) for y in results]
 
-    # ---- shapes: the operation is tried on zeros of two sizes; what differs between the results is free
+    # ---- shapes: the operation runs on zeros of two sizes; an axis whose size differs between the results is free
 
     def infer_operation(self, args, kwargs):
         named = self.arguments(args, kwargs)
@@ -142,7 +142,7 @@ class Operation(BaseLayer):
             if any(known(spec) is None for spec in found(self.shaping_part(named.get(name)), Spec)):
                 self.fail(f"its {name} depends on data: the shape of the result would, too, which is not supported")
         self.rows_independent = self.rows_independent and self.call_keeps_rows_independent(named, specs)
-        # Free axes that meet an axis of known size must have that size; seldom the batch axis, too.
+        # A free axis that is combined with an axis of known size must have that size. Seldom so must the batch axis.
         shapes = [spec.shape for spec in specs] + [c.array.shape for c in found(named, Constant)]
         sizes = sorted({size for shape in shapes for size in shape if size and size > 1})
         trials = [TRIALS, *([(batch, size) for batch, _ in TRIALS] for size in (*sizes, *range(1, 33)))]
@@ -169,7 +169,7 @@ class Operation(BaseLayer):
         ]
 
     def shaping_part(self, value):
-        """What of a shaping argument decides the shape."""
+        """The part of a shaping argument that decides the shape."""
         return value
 
     def try_out(self, named, k, batch, size):
@@ -201,11 +201,11 @@ class Operation(BaseLayer):
         return np.dtype(np.float32 if self.dtype is None else self.dtype)
 
     def named_dtype(self, name):
-        """A dtype as an option names it; float32 means the dtype of computation."""
+        """The dtype that an option names; float32 means the dtype of computation."""
         return self.floatx if name in ("float32", "float") else np.dtype(name)
 
     def operand(self, value):
-        """An array as it is; a list of numbers as Keras 3 or TensorFlow makes a tensor of it."""
+        """An array as it is; a list of numbers as the tensor that Keras 3 or TensorFlow makes of it."""
         if not isinstance(value, (list, tuple)) or isinstance(value, Weak):
             return value
         array = np.asarray(value)
@@ -214,7 +214,7 @@ class Operation(BaseLayer):
         return array.astype({"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype))
 
     def promote(self, *values, also_float=False):
-        """Bring operands to one dtype; Python numbers adapt to the tensors (with `also_float` to floats at least)."""
+        """Cast operands to one dtype. Python numbers take that of the tensors, with `also_float` at least a float."""
         values = [self.operand(value) for value in values]
         arrays = [value for value in values if isinstance(value, (np.ndarray, np.generic))]
         others = [np.asarray(v.array if isinstance(v, Weak) else v) for v in values if not any(v is a for a in arrays)]
@@ -224,7 +224,7 @@ class Operation(BaseLayer):
         return [np.asarray(v.array if isinstance(v, Weak) else v).astype(dtype, copy=False) for v in values]
 
     def common_dtype(self, dtypes, weak=()):
-        """The dtype of a result: that of the widest float, else of whole numbers, else bool."""
+        """The dtype of a result: the widest float, else the widest whole number, else bool."""
         floats = [dtype for dtype in dtypes if dtype.kind == "f"]
         if floats:
             return max(floats, key=lambda dtype: dtype.itemsize)
@@ -238,14 +238,14 @@ class Operation(BaseLayer):
         return np.dtype(np.bool_)
 
     def promote_tensors(self, *values, also_float=False):
-        """As `promote`, but Keras 3 makes float32 and int32 tensors of Python numbers first."""
+        """As `promote`, but first Python numbers become float32 and int32 tensors in Keras 3."""
         if self.version.is_keras3:
             kinds = {bool: np.bool_, int: np.int32, float: np.float32}
             values = [kinds[type(v)](v) if type(v) in kinds else v for v in values]
         return self.promote(*values, also_float=also_float)
 
     def as_float(self, x):
-        """Whole numbers and booleans in the dtype of computation."""
+        """Whole numbers and booleans, cast to the dtype of computation."""
         (x,) = self.promote(x)
         return x if x.dtype.kind == "f" else x.astype(self.floatx)
 
@@ -287,7 +287,7 @@ def rank_of(value):
 
 
 def same_rows(*values):
-    """Whether operands that are broadcast against each other agree in their rows: all tensors have the most axes."""
+    """Whether operands that are broadcast agree in their rows: every tensor has as many axes as the result."""
     rank = max(map(rank_of, values))
     for value in values:
         if isinstance(value, Spec):

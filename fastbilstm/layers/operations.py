@@ -1,6 +1,6 @@
 """Operations on each element: arithmetic, functions, comparisons, logic, dtypes. The specification, in NumPy.
 
-They are known as "ops.<Name>", because some share their name with a layer. Arguments are named as in Keras 3.
+They are registered as "ops.<Name>", because some have the name of a layer. Arguments are named as in Keras 3.
 """
 
 import math
@@ -16,7 +16,7 @@ _erf, _erfc = (np.vectorize(f, otypes=[np.float64]) for f in (math.erf, math.erf
 
 
 class Elementwise(Operation):
-    """One element of each operand, broadcast against each other, makes one element of the result."""
+    """Computes each element of the result from one element of each operand, after broadcasting."""
 
     exact = True
 
@@ -25,7 +25,7 @@ class Elementwise(Operation):
 
 
 class ExactOperation(Operation):
-    """What copies or compares elements: NumPy gives the same bits wherever they stand."""
+    """Copies or compares elements, so NumPy gives the same bits at any place."""
 
     exact = True
 
@@ -34,7 +34,7 @@ class ExactOperation(Operation):
 
 
 def divided_down(x, y):
-    """The quotient rounded down, as TensorFlow takes it: of the rounded quotient itself."""
+    """The floor of the quotient, after the quotient was rounded to the dtype, as in TensorFlow."""
     return np.floor(x / y) if x.dtype.kind == "f" else x // y
 
 
@@ -43,7 +43,7 @@ def divided_or_zero(x, y):
 
 
 class Binary(Elementwise):
-    """`function` of two operands of one dtype; `floats`: of floats only; `strict`: numbers become tensors first."""
+    """`function` of two operands of one dtype. `floats`: cast to floats; `strict`: numbers become tensors first."""
 
     floats, strict = False, False
 
@@ -120,7 +120,7 @@ class Unary(Elementwise):
 
 
 class Whole(Unary):
-    """`function` of floats or whole numbers; booleans count as whole numbers where `counts`."""
+    """`function` of floats or whole numbers; with `counts`, booleans are whole numbers."""
 
     counts = False
 
@@ -293,7 +293,7 @@ class Where(Elementwise):
 
 @operation("x", "x_min", "x_max")
 class Clip(Elementwise):
-    """The limits take the dtype of the tensor."""
+    """The limits are cast to the dtype of the tensor."""
 
     tensors = ("x", "x_min", "x_max")
 
@@ -339,7 +339,7 @@ DTYPES += tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32,
 
 @operation("x", "dtype", "sparse", "ragged")
 class Cast(Elementwise):
-    """To half precision it rounds: Keras 3 casts the input of Masking so, and masks what is then equal."""
+    """A cast to half precision rounds: Keras 3 casts the input of Masking so, and compares the rounded values."""
 
     choices = {"dtype": (*DTYPES, "float16", "bfloat16"), "sparse": (None, False), "ragged": (None, False)}
     may_return_input = True
@@ -357,7 +357,7 @@ REGISTRY["ops.SaturateCast"] = type(
 
 
 class Like(Elementwise):
-    """A tensor of one number, with the shape of another."""
+    """A tensor filled with one number, in the shape of another tensor."""
 
     choices = {"dtype": DTYPES}
 

@@ -1,4 +1,4 @@
-"""Operations that pick elements by number, and tensors made of shapes. The specification, in NumPy.
+"""Operations that take elements by index, or make tensors from sizes. The specification, in NumPy.
 
 Arguments are named as in Keras 3.
 """
@@ -100,7 +100,7 @@ class OneHot(ExactOperation):
 
 
 class OfShape(ExactOperation):
-    """What depends on sizes, that of the batch too."""
+    """Operations whose result depends on the sizes of the input, also on that of the batch."""
 
     rows_independent = False
 

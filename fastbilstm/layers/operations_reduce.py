@@ -1,4 +1,4 @@
-"""Operations along axes and products: sums, extremes, norms, cumulation, sorting, matmul, einsum.
+"""Operations along axes, and products: sums, extremes, norms, cumulative sums, sorting, matmul, einsum.
 
 The specification, in NumPy. Arguments are named as in Keras 3.
 """
@@ -15,13 +15,13 @@ EPSILON, L2_EPSILON = 1e-7, 1e-12
 
 
 def axes_of(axis):
-    """None, a number, or a tuple of numbers."""
+    """An axis argument as None, a number, or a tuple of numbers."""
     axis = whole(axis)
     return tuple(axis) if isinstance(axis, list) else axis
 
 
 class Reduction(Operation):
-    """`reduce(x, axis, keepdims)` along an axis, several, or all of them."""
+    """`reduce(x, axis, keepdims)` along one axis, several axes, or all."""
 
     reduce = None
 
@@ -37,7 +37,7 @@ class Reduction(Operation):
 
 
 def summed(x):
-    """Keras 3 adds booleans and small whole numbers up as 32 bits."""
+    """Booleans and small whole numbers as 32-bit integers, in which Keras 3 adds them."""
     if x.dtype.kind not in "bui" or x.dtype.itemsize > 2:
         return x
     return x.astype(np.uint32 if x.dtype.kind == "u" else np.int32)
@@ -66,7 +66,7 @@ class Mean(Reduction):
     def reduce(self, x, axis, keepdims):
         if x.dtype.kind == "f" or self.version.is_keras3:
             return np.mean(self.as_float(x), axis=axis, keepdims=keepdims)
-        # TensorFlow's mean of whole numbers is one, rounded towards zero.
+        # In TensorFlow the mean of whole numbers is a whole number, rounded towards zero.
         total = np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
         return np.trunc(total / max(x.size // max(total.size, 1), 1)).astype(x.dtype)
 
@@ -270,7 +270,7 @@ class Cumprod(Cumsum):
 
 
 def order_of(x, axis, descending):
-    """Places of the elements in order; equal ones in the order they stand."""
+    """The indices that sort the elements; equal elements keep their order."""
     x = x.astype(np.int64) if x.dtype.kind in "bui" else x
     return np.argsort(-x if descending else x, axis=axis, kind="stable")
 
@@ -296,7 +296,7 @@ class Sort(Argsort):
 
 @operation("x", "k", "sorted", "index_type")
 class TopK(Operation):
-    """The k largest elements of the last axis, and where they stand."""
+    """The k largest elements along the last axis, and their indices."""
 
     exact = True
     choices = {"sorted": (True, None), "index_type": ("int32", "int64", None)}

@@ -12,7 +12,7 @@ from .operations import ExactOperation
 
 
 def whole(value):
-    """A whole number, or a nested list of them, that may come as tensors."""
+    """A whole number or a nested list of them, made from numbers or tensors."""
     if isinstance(value, (list, tuple)) and not hasattr(value, "array"):
         return [whole(item) for item in value]
     value = getattr(value, "array", value)
@@ -183,7 +183,7 @@ class Triu(Tril):
 
 @operation("x", "num_lower", "num_upper")
 class BandPart(Tril):
-    """The diagonals of the innermost matrices between two; negative: all of them (TensorFlow)."""
+    """Keeps the diagonals of each matrix that lie between two bounds; a negative bound keeps all (TensorFlow)."""
 
     def operate(self, x, num_lower, num_upper):
         lower, upper = whole(num_lower), whole(num_upper)
@@ -198,7 +198,7 @@ ELLIPSIS, SLICE = "...", "slice"
 
 @operation("x", "key")
 class GetItem(ExactOperation):
-    """Python's square brackets; a key holds numbers, {"slice": [start, stop, step]}, "..." and None for a new axis."""
+    """x[key]. A key holds numbers, {"slice": [start, stop, step]}, "..." and None for a new axis."""
 
     shaping = ("key",)
 
@@ -238,7 +238,7 @@ class GetItem(ExactOperation):
 
 @operation("inputs", "start_indices", "shape")
 class Slice(ExactOperation):
-    """`shape` elements from `start_indices` on; -1: all there are (TensorFlow)."""
+    """`shape` elements from `start_indices` on; -1 means all that follow (TensorFlow)."""
 
     def keeps_rows_independent(self, named):
         start, shape = named["start_indices"], named["shape"]
@@ -317,7 +317,7 @@ class Split(OnAxis):
 
 @operation("x", "sizes", "axis")
 class SplitSizes(Split):
-    """Into parts of given sizes, one of which may be -1, or into equal ones (TensorFlow)."""
+    """Into equal parts, or parts of given sizes, of which one may be -1 (TensorFlow)."""
 
     def operate(self, x, sizes, axis=0):
         sizes = whole(sizes)

@@ -18,7 +18,7 @@ def lowest(dtype):
 
 
 class Pooling(Spatial):
-    """`strides` of None are as long as the windows."""
+    """Poolings over windows. With `strides` None, the strides are as long as the windows."""
 
     @classmethod
     def check_config(cls, config, version):
@@ -34,13 +34,13 @@ class Pooling(Spatial):
         return count(size, self.pool_size[axis], self.steps[axis], self.padding)
 
     def windows(self, x, value):
-        """What all windows see, tap by tap; beyond the ends that is `value`."""
+        """For each tap, what all windows see there; beyond the ends that is `value`."""
         x = padded(x, self.pool_size, self.steps, self.padding, value)
         return [part for _, part in taps(x, self.pool_size, self.steps, [1] * self.rank)]
 
 
 class MaxPooling(Pooling):
-    """The largest number of each window. Keras' search starts at the least finite one and never takes NaN."""
+    """The largest number of each window. Keras starts from the least finite number, and NaN never wins."""
 
     exact = True
     casts_input = False
@@ -51,7 +51,7 @@ class MaxPooling(Pooling):
 
 
 class AveragePooling(Pooling):
-    """The mean of each window; what lies beyond the ends does not count."""
+    """The mean of each window; positions beyond the ends do not count."""
 
     exact = True
 

@@ -8,7 +8,7 @@ from .encoding import MODES, encode, encoded_shape
 
 
 def array(value):
-    """Numbers in nested lists, or a NumPy array as Keras 3 stores it -> nested lists of floats, or one float."""
+    """Numbers in nested lists, or an array as Keras 3 stores it -> nested lists of floats, or one float."""
     if isinstance(value, dict) and value.get("class_name") == "__numpy__":
         value = (value.get("config") or {}).get("value")
     try:
@@ -19,7 +19,7 @@ def array(value):
 
 
 def rounded(value):
-    """`array`, in the float32 into which TensorFlow turns Python's numbers first, also where it computes in float64."""
+    """`array`, rounded to float32, as TensorFlow does with Python's numbers even if it computes in float64."""
     numbers = array(value)
     if isinstance(value, dict):
         return numbers
@@ -56,9 +56,9 @@ class Rescaling(Elementwise):
 
 @register
 class Normalization(Elementwise):
-    """(x - mean) / deviation along the axes that are kept; the other way round with `invert`.
+    """(x - mean) / deviation along the axes that are kept; `invert` undoes that.
 
-    Mean and variance stand in the config, or are weights if the layer was adapted to data.
+    Mean and variance are in the config; after adapt() they are weights.
     """
 
     exact = True
@@ -146,7 +146,7 @@ class Discretization(Encoded):
 
     def call(self, inputs, kwargs, states):
         x = inputs[0].value
-        # TensorFlow holds the boundaries in float32; NaN is above all of them.
+        # TensorFlow stores the boundaries in float32; NaN counts as above all of them.
         boundaries = np.asarray(self.bin_boundaries, np.float32).astype(x.dtype if x.dtype.kind == "f" else np.float64)
         indices = np.searchsorted(boundaries, x, side="right")
         if self.output_mode != "int":

@@ -1,7 +1,7 @@
 """Dense and Embedding with int8 weights, as Keras 3's `model.quantize("int8")` makes them.
 
-The reader tells them apart by the dtype policy (keras/precision.py); no file names these classes. The specification,
-in NumPy.
+No file names these classes: the reader chooses them by the dtype policy (keras/precision.py). The specification, in
+NumPy.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ def quantize_rows(x, low, high, epsilon):
 def int8_dense(x, kernel, kernel_scale, bias, activation, levels):
     """x (..., F), kernel (F, U) of whole numbers, kernel_scale (U,) -> activation(q(x).K / (s_K * s_x) + b) (..., U).
 
-    The product of whole numbers is exact: in float64 up to 2**53, where Keras sums in int32.
+    The product of whole numbers is exact: float64 holds them up to 2**53, and Keras sums in int32.
     """
     whole, scale = quantize_rows(x, *levels)
     product = (whole.astype(np.float64) @ kernel.astype(np.float64)).astype(x.dtype)
@@ -40,7 +40,7 @@ def _scales_fit(layer, tensors, role):
 
 
 class Int8Dense(BaseLayer):
-    """Dense with int8 kernel whose input is quantized, too, row by row, at each call."""
+    """Dense with int8 kernel. Each call quantizes the input, too, row by row."""
 
     options = {
         "units": Option(integer(1)),
@@ -71,7 +71,7 @@ class Int8Dense(BaseLayer):
 
 
 class Int8WeightsDense(Dense):
-    """Dense with int8 kernel and an input as it is (activation_quantizer=None): the kernel is K / s_K."""
+    """Dense with int8 kernel; the input is not quantized (activation_quantizer=None). The kernel is K / s_K."""
 
     def weight_shapes(self, shapes):
         return {**super().weight_shapes(shapes), "kernel_scale": (self.units,)}

@@ -1,7 +1,8 @@
 """LSTM, GRU, SimpleRNN, RNN and Bidirectional: the specification, in NumPy.
 
-One timestep and the loop over time are in timesteps.py, weights and options of a timestep in cells.py; the classes here
-are Keras' options around them: masks, direction, states, merge modes. Imports NumPy; knows nothing of files or kernels.
+timesteps.py holds one timestep and the loop over time; cells.py the weights and options of a cell. The classes here add
+the options that Keras has for the loop: masks, direction, states, merge modes. Imports NumPy; knows nothing of files or
+kernels.
 """
 
 import numpy as np
@@ -48,14 +49,14 @@ def merge(forward, backward, mode):
 
 
 class Recurrent(BaseLayer):
-    """What LSTM, GRU, SimpleRNN and RNN have in common: Keras' options of a cell run over time.
+    """What LSTM, GRU, SimpleRNN and RNN have in common: the options of Keras for a cell that runs over time.
 
-    Each class has the `step`, `state_sizes`, `output_state` and `units` of its cell.
+    Each class has `step`, `state_sizes`, `output_state` and `units` from its cell.
 
     Attributes
     ----------
     sequence : callable or None
-        What runs the whole sequence in place of `unroll`; a backend sets it.
+        Set by a backend: it runs the whole sequence instead of `unroll`.
     """
 
     options = {
@@ -71,11 +72,11 @@ class Recurrent(BaseLayer):
 
     @property
     def masked_output(self):
-        """What a masked timestep emits, by the version that wrote the file; see `lstm`."""
+        """What a masked timestep emits in the version of Keras that wrote the file; see `lstm`."""
         if self.zero_output_for_mask:
             return "zero"
-        # Keras 1 and 2 up to 2.2.4 on TensorFlow emit the state in the symbolic loop; unrolled, on Theano and from
-        # 2.3 on, the output before (keras 2.2.4, backend/tensorflow_backend.py, rnn()).
+        # On TensorFlow, Keras up to 2.2.4 emits the state, except if unrolled. Unrolled, on Theano, and from 2.3 on it
+        # emits the previous output (keras 2.2.4, backend/tensorflow_backend.py, rnn()).
         old = self.version.is_multi_backend and self.version.version < (2, 3)
         return "state" if old and self.version.backend == "tensorflow" and not self.unroll else "previous"
 
@@ -98,7 +99,7 @@ class Recurrent(BaseLayer):
         return outputs
 
     def run(self, x, mask, initial_state, masked_output, states):
-        """The layer over (B, T, F): outputs (B, T, U) in the order of processing, last output, the last states."""
+        """x (B, T, F) -> outputs (B, T, U) in the order of processing, the last output, the last states."""
         if self.go_backwards:
             x = x[:, ::-1]
             mask = None if mask is None else mask[:, ::-1]
@@ -117,7 +118,7 @@ class Recurrent(BaseLayer):
         return outputs, last, *final
 
     def start_states(self, given, batch, states):
-        """The states to start from: given ones, remembered ones or None for zeros."""
+        """The initial states: given, or remembered, or None for zeros."""
         if not self.stateful:
             return given or None
         kept = states.get(self)
@@ -132,11 +133,11 @@ class Recurrent(BaseLayer):
 
     @property
     def zeroes_late(self):
-        """Unrolled, Keras zeroes the reversed outputs of a backward layer with the mask that was not reversed."""
+        """Whether Keras zeroes the reversed outputs with the mask that is not reversed: so it does if unrolled."""
         return self.unroll and self.go_backwards and self.masked_output == "zero"
 
     def begin(self, inputs, kwargs, states):
-        """What `run` starts from: x with the batch axis first, its mask (B, T) or None, states or None for zeros."""
+        """The arguments of `run`: x with the batch axis first, its mask (B, T) or None, initial states or None."""
         x, mask = inputs[0]
         given = tuple(state.value for state in inputs[1:])
         if given and self.version.is_keras3 and not kwargs.get("mask"):
@@ -154,9 +155,9 @@ class Recurrent(BaseLayer):
         return "previous" if mask is not None and self.zeroes_late else self.masked_output
 
     def finish(self, outputs, last, final, mask, output_mask, states):
-        """The Tensors of a call from what `run` gave for a mask (B, T)."""
+        """The Tensors that a call returns, from the results of `run`; the mask is (B, T)."""
         if mask is not None and self.zeroes_late:
-            # The last output goes by the last step that was processed.
+            # The last output is that of the last timestep processed.
             outputs = np.where(mask[:, :, np.newaxis], outputs, 0) if self.return_sequences else outputs
             last = np.where(mask[:, :1], last, 0)
         if self.stateful:
@@ -199,7 +200,7 @@ class SimpleRNN(Recurrent, SimpleRNNCell):
 
 @register
 class RNN(Recurrent):
-    """A cell run over time: the layer of that name, or StackedRNNCells."""
+    """Runs a cell over time; the cell may be StackedRNNCells."""
 
     def __init__(self, layer, version, inner=()):
         super().__init__(layer, version, inner)
@@ -219,7 +220,7 @@ class RNN(Recurrent):
         return outputs
 
     def check_stack(self, shows_states, masked):
-        """Refuse what old versions did differently: the states from the last cell to the first, masked outputs."""
+        """Refuse cases that old versions computed differently: states in reverse order of the cells, masked outputs."""
         number, multi = self.version.version, self.version.is_multi_backend
         if shows_states and number < ((2, 3) if multi else (2, 2, 4)):
             self.fail(f"the order of the states of StackedRNNCells in {self.version} is not known to fastbilstm")
@@ -229,7 +230,7 @@ class RNN(Recurrent):
 
 @register
 class Bidirectional(BaseLayer):
-    """A forward and a backward layer over the same input, and a merge mode."""
+    """A forward and a backward layer read the same input; a merge mode joins their outputs."""
 
     options = {"merge_mode": Option(choice("concat", "sum", "mul", "ave", None), "concat")}
     n_inputs = None
@@ -243,7 +244,7 @@ class Bidirectional(BaseLayer):
 
     @classmethod
     def backward_config(cls, config, version):
-        """The backward layer's config where the file gives only the forward layer's."""
+        """The config of the backward layer if the file gives only that of the forward layer."""
         return {**config, "go_backwards": True if version.is_keras3 else not config["go_backwards"]}
 
     def infer(self, inputs, kwargs):
@@ -291,5 +292,5 @@ class Bidirectional(BaseLayer):
 
 
 def backward_layer(layer, name, version):
-    """The graph.Layer of a backward half that is a copy of the forward half."""
+    """The graph.Layer of the backward layer, made as a copy of the forward layer."""
     return layer.replace(name=name, config=Bidirectional.backward_config(layer.config, version))

@@ -1,4 +1,4 @@
-"""Pooling over time and changes of shape; all of them end the mask, as in Keras. The specification, in NumPy."""
+"""Pooling over time and changes of shape. No output has a mask, as in Keras. The specification, in NumPy."""
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class GlobalAveragePooling1D(GlobalPooling1D):
         keep = np.expand_dims(keep, 3 - axis)
         x = np.where(keep, x, 0) if self.version.is_keras3 and self.version.version >= (3, 15) else x * keep
         count = np.sum(keep.astype(x.dtype), axis=axis, keepdims=self.keepdims)
-        # A row without any step is 0/0 = NaN, as in Keras.
+        # A row without any timestep gives 0/0 = NaN, as in Keras.
         return np.sum(x, axis=axis, keepdims=self.keepdims) / count
 
 
@@ -52,7 +52,7 @@ class GlobalMaxPooling1D(GlobalPooling1D):
 
 
 def product(sizes):
-    """Product of sizes, None if one of them is None."""
+    """The product of sizes; None if one of them is None."""
     total = 1
     for size in sizes:
         if size is None:

@@ -1,6 +1,6 @@
-"""Longer and shorter sequences and images: zeros around them, ends cut off, steps repeated. In NumPy.
+"""Padding, cropping and upsampling of sequences and images: zeros around them, ends cut off, steps repeated.
 
-All of them end the mask, as in Keras. Imports NumPy.
+The specification, in NumPy. No output has a mask, as in Keras.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ class ZeroPadding(Spatial):
 
     @property
     def widths(self):
-        """(before, after) of each spatial axis."""
+        """(before, after) for each spatial axis."""
         return [self.padding] if self.rank == 1 else self.padding
 
     def length(self, axis, size):
@@ -81,18 +81,18 @@ class UpSampling1D(Spatial):
 
 
 def places(size, factor):
-    """Where the middles of the new pixels lie among the old ones, 0 to size - 1; rounded as TensorFlow does."""
+    """The centres of the new pixels, in coordinates 0 to size - 1 of the old ones, rounded as in TensorFlow."""
     half, scale = np.float32(0.5), np.float32(size) / np.float32(size * factor)
     return (np.arange(size * factor, dtype=np.float32) + half) * scale - half
 
 
 def along(axis, values, like):
-    """One number for each place of an axis, so that it broadcasts."""
+    """Reshape one number for each position of an axis so that they broadcast."""
     return np.reshape(values, [-1 if k == axis else 1 for k in range(like.ndim)]).astype(like.dtype)
 
 
 def bilinear(x, axis, factor):
-    """`factor` pixels for each pixel of an axis, on straight lines between the middles; level beyond the ends."""
+    """`factor` pixels for each pixel of an axis, linear between the centres and constant beyond the ends."""
     place = places(x.shape[axis], factor)
     before = np.floor(place)
     low = np.take(x, np.maximum(before, 0).astype(int), axis)
@@ -101,9 +101,9 @@ def bilinear(x, axis, factor):
 
 
 def weighted(x, axis, factor, weight, radius, steps=None):
-    """`factor` pixels for each pixel of an axis: the mean of those nearer than `radius`, weighted by their distance.
+    """`factor` pixels for each pixel of an axis: means of those nearer than `radius`, weighted by distance.
 
-    `steps`: into how many parts TensorFlow divides a pixel to look its weights up.
+    `steps`: TensorFlow looks the weights up in a table with that many entries for each pixel.
     """
     size, place = x.shape[axis], places(x.shape[axis], factor)
     place = place if steps is None else np.rint(place * steps) / steps
@@ -147,7 +147,7 @@ FILTERS = {
 
 @register
 class UpSampling2D(Spatial):
-    """Keras interpolates in float32, whatever the dtype of computation; here it is done in that dtype."""
+    """Keras always interpolates in float32, this class in the dtype of computation."""
 
     exact = True
     rank = 2
