@@ -1,6 +1,6 @@
-"""BatchPredictor: a model file as engines for many machines take it, loaded once in each process.
+"""BatchPredictor: scores batches with a model file, which it loads once in each process.
 
-It is what `fastbilstm predict`, Dask, Ray Data's `map_batches` and Spark's `mapInArrow` call. Imports NumPy.
+`fastbilstm predict`, Dask, Ray Data's `map_batches` and Spark's `mapInArrow` call it. Imports NumPy.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class BatchPredictor(ColumnScorer):
         return {**self.__dict__, "_model": None, "bad_rows": []}
 
     def __dask_tokenize__(self) -> Any:
-        """What Dask names tasks by: the options, and the state of the file or the Model."""
+        """For the names of Dask's tasks: the options, and the state of the file or the Model."""
         from dask.base import normalize_token  # an optional package
 
         stamp = None if isinstance(self.source, Model) else _stamp(self.source)
@@ -123,12 +123,12 @@ class BatchPredictor(ColumnScorer):
 
 # ---- models of this process ------------------------------------------------------------------------------------------
 
-# Models that are kept, the least recently used first. A model may take gigabytes, and few processes serve many.
+# How many models are kept; the least recently used is dropped. A model may take gigabytes.
 _KEPT = 4
 
 
 class _Entry:
-    """The model of a file in one state; it is loaded under the lock of the entry, which others of the file wait for."""
+    """The model of one state of a file. A thread loads it under the lock; others that need the file wait."""
 
     def __init__(self, stamp: tuple[int, int, int] | None) -> None:
         self.stamp, self.lock = stamp, threading.Lock()
@@ -140,7 +140,7 @@ _entries_lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    """In the child no other thread goes on: locks are free, and what was being loaded is loaded anew."""
+    """After a fork the child has no other threads: make the locks free, and load anew what was being loaded."""
     global _entries, _entries_lock
     kept, _entries, _entries_lock = _entries, {}, threading.Lock()
     for key, entry in kept.items():
@@ -163,7 +163,7 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
 
 
 def _load_once(path: str, options: LoadOptions) -> Model:
-    """The model of a file, loaded once a process as long as the file stays the same and is among the last used."""
+    """The model of a file. It is loaded once in a process, and again if the file changes or was dropped."""
     stamp, key = _stamp(path), (path, repr(sorted(options.items())))
     with _entries_lock:
         for other in [other for other, entry in _entries.items() if other[0] == path and entry.stamp != stamp]:

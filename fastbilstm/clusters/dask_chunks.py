@@ -1,4 +1,4 @@
-"""The chunks of a file on a Dask cluster: sent ahead, back in order, whatever happens to a worker.
+"""Scores the chunks of a file on a Dask cluster: several at a time, results in order, even if a worker is lost.
 
 Imports NumPy and this package; Dask is imported where it is used.
 """
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import NoReturn
 
-# Times that a chunk is tried again after an error that is not ours (a disk that is away for a moment, say). Chunks of a
-# lost worker are the scheduler's business: it gives them to others, `distributed.scheduler.allowed-failures` times.
+# How often a chunk is tried again after an error that is not ours (a disk that is unavailable for a moment, say). The
+# scheduler itself gives the chunks of a lost worker to others, `distributed.scheduler.allowed-failures` times.
 RETRIES = 2
 # Seconds to wait for the scheduler, between looks at the workers while a chunk is waited for, and for a worker while
 # there is none.
@@ -41,10 +41,10 @@ def import_dask(name: str) -> Any:
 
 
 class WorkerPredictor(BatchPredictor):
-    """A predictor for batches that come in any order to other processes, which run several tasks at a time.
+    """A predictor for other processes: batches come in any order, and several tasks run at a time.
 
-    A file must hold there what it holds here: an old copy on one machine, or a file replaced during a job, would mix
-    the answers of two models.
+    The file of the model must have the same content on the workers as here. An old copy on one machine, or a file
+    replaced during a job, would mix the answers of two models.
     """
 
     def __init__(self, predictor: BatchPredictor, n_threads: int) -> None:
@@ -61,7 +61,7 @@ class WorkerPredictor(BatchPredictor):
 
 
 def _digest(model: Model) -> str:
-    """SHA-256 of all that a model computes with."""
+    """SHA-256 of everything that a model computes with."""
     text = getattr(model, "text", None)
     head = [graph_to_json(model.graph), getattr(model, "labels", None), text and text.to_json()]
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
@@ -75,9 +75,9 @@ def _digest(model: Model) -> str:
 def predict_chunks(predictor: Callable[[Any], Any], chunks: Iterable[Any], address: str) -> Iterator[Any]:
     """Run a predictor over chunks on the workers of a Dask scheduler; the results come in the order of the chunks.
 
-    What `fastbilstm predict --dask ADDRESS` runs. Two chunks for each thread of the workers are under way, no more: a
-    chunk is read when a worker will soon be free for it. The chunks of a worker that is lost run on another one.
-    Leaving the iterator, by Ctrl-C too, cancels what is under way.
+    `fastbilstm predict --dask ADDRESS` runs this. At most two chunks for each thread of the workers are under way, so
+    a chunk is read when a worker will soon be free for it. If a worker is lost, its chunks run on another one. Leaving
+    the iterator, also by Ctrl-C, cancels the chunks under way.
 
     Parameters
     ----------
@@ -106,10 +106,11 @@ def predict_chunks(predictor: Callable[[Any], Any], chunks: Iterable[Any], addre
     cluster = _Cluster(address)
     waiting: collections.deque[tuple[int, Any]] = collections.deque()
     try:
-        # A task like any other: workers hand its result on, and the scheduler repeats it if it is lost with them.
+        # The predictor is the result of a task: workers pass it on, and the scheduler runs the task again if they are
+        # lost.
         shared = cluster.submit(pickle.loads, _dumps(predictor))
         for number, chunk in enumerate(chunks):
-            # As bytes: Dask would look for collections in lists of numbers, one by one.
+            # The chunk goes as bytes: in lists, Dask would look at every number for collections.
             waiting.append((number, cluster.submit(_run_chunk, shared, _dumps(chunk))))
             while len(waiting) >= 2 * cluster.threads():
                 yield cluster.result(*waiting.popleft())
@@ -124,7 +125,7 @@ def _dumps(value: Any) -> Any:
 
 
 def _run_chunk(predictor: Callable[[Any], Any], chunk: bytes) -> tuple[Any, Exception | None]:
-    """On a worker: (result, None), or (None, an error that is no use trying again)."""
+    """On a worker: (result, None), or (None, error) for an error that a second try would repeat."""
     try:
         return predictor(pickle.loads(chunk)), None
     except (FastBiLSTMError, MissingExtraError) as error:
@@ -132,7 +133,7 @@ def _run_chunk(predictor: Callable[[Any], Any], chunk: bytes) -> tuple[Any, Exce
 
 
 def naming_worker(error: Exception) -> Exception:
-    """Errors about files and packages name the machine: the same call may work elsewhere."""
+    """Make errors about files and packages name the machine, since the same call may work on another one."""
     worker = importlib.import_module("distributed.worker")
     try:
         address = worker.get_worker().address
@@ -166,7 +167,7 @@ class _Cluster:
             self.fail("a task cannot be sent", error)
 
     def threads(self) -> int:
-        """Threads of all workers; waits for a worker where there is none."""
+        """The number of threads of all workers; waits if there is no worker yet."""
         end = time.monotonic() + _WORKER_TIMEOUT
         while True:
             try:
@@ -196,7 +197,7 @@ class _Cluster:
         return result
 
     def fail(self, what: str, error: Exception) -> NoReturn:
-        """Raise an error of Dask or a machine as one of ours; the cause, an OSError, says that rows done are good."""
+        """Raise an error of Dask or a machine as ours. Its cause, an OSError, tells that the rows done are valid."""
         told = str(error).strip().rstrip(".")
         raise FastBiLSTMError(
             f"Dask scheduler {self.address!r}: {what}: {type(error).__name__}: {told}. The scheduler and each worker "
@@ -204,10 +205,10 @@ class _Cluster:
         ) from ConnectionError(repr(error))
 
     def close(self, futures: list[Any]) -> None:
-        """Cancel what nobody waits for, and leave."""
+        """Cancel the chunks under way and close the client."""
         log = logging.getLogger("distributed.client")
         level = log.level
-        # Of a connection that is lost an error has told already; the client would print its attempts to get it back.
+        # An error has already told of a lost connection; the client would also print each attempt to reconnect.
         log.setLevel(logging.CRITICAL)
         try:
             if futures and self.client.status == "running":

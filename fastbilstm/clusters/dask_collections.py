@@ -1,6 +1,7 @@
-"""Predictions on a Dask cluster: of collections (DataFrame, Bag, Array); `dask_cluster` does the chunks of a file.
+"""`fastbilstm.dask`: predictions for Dask collections (DataFrame, Bag, Array).
 
-Imports NumPy and this package; Dask is imported where it is used. Each worker loads a model once.
+The chunks of a file are in dask_chunks.py. Imports NumPy and this package; Dask is imported where it is used. Each
+worker loads a model once.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["predict", "predict_chunks"]
 
-# Sizes tried for free axes of a model, to see what dtypes it gives.
+# Sizes that are tried for the free axes of a model, to find the dtypes of its outputs.
 _FREE_SIZES = (12, *range(1, 9))
 
 
@@ -135,7 +136,7 @@ def predict(
     if not predictor.model._plan.independent:
         name = predictor.model.name
         raise InputError(f"the answers of model {name!r} depend on other rows of a batch; partitions would change them")
-    # One task, whose result each worker keeps, instead of a copy in every task.
+    # One task holds the predictor, and each worker keeps its result. Else every task would have a copy.
     shared = dask.delayed(predictor, name=f"fastbilstm-predictor-{base.tokenize(predictor)}", traverse=False)
     if _is(collection, "array", "Array") or (isinstance(collection, (list, tuple, dict)) and collection):
         return _arrays(predictor, shared, collection)
@@ -147,7 +148,7 @@ def predict(
 
 
 def _is(collection: Any, module: str, name: str) -> bool:
-    """Whether this is one of Dask's collections; none exists before its module is imported."""
+    """Whether this is a Dask collection; it cannot be one if its module has not been imported."""
     found = sys.modules.get(f"dask.{module}")
     return found is not None and isinstance(collection, getattr(found, name))
 
@@ -161,7 +162,7 @@ def _wrong_type(collection: Any) -> TypeError:
 
 
 def _score(predictor: BatchPredictor, chunk: Chunk, where: str) -> Chunk:
-    """On a worker: the answers of a partition; errors and warnings say where its rows are."""
+    """On a worker: score a partition. Errors and warnings say which partition and row they are about."""
     try:
         done = predictor(chunk)
     except (FileFormatError, MissingExtraError) as error:
@@ -196,7 +197,7 @@ def _frame_partition(
 
 
 def _dtypes(predictor: BatchPredictor) -> list[np.dtype[Any]]:
-    """The dtype of each output, as a run without rows tells it; floats where whole numbers could be null."""
+    """The dtype of each output, found by a run without rows; float if whole numbers may be null."""
     model, first = predictor.model, None
     kinds = [object if given.dtype == "string" else given.dtype for given in model.inputs]
     for free in _FREE_SIZES:
@@ -255,12 +256,12 @@ def _bag_partition(rows: Iterable[Any], number: Iterable[int], predictor: BatchP
 
 
 def _plain(value: Any, bad: bool) -> Any:
-    """An answer as a Python number, text or list; None for a row without."""
+    """An answer as a Python number, text or list; None for a row without an answer."""
     return None if bad else value.tolist() if hasattr(value, "tolist") else value
 
 
 def _one_column(predictor: BatchPredictor, name: str, text: bool) -> BatchPredictor:
-    """The predictor for values that have no column: texts, or what the one input of the model takes."""
+    """The predictor for values without column names: texts, or values of the only input."""
     if len(predictor.model.inputs) > 1:
         given = ", ".join(repr(given.name) for given in predictor.model.inputs)
         raise InputError(f"the model has several inputs ({given}); name the values of each: a Bag of dicts")
@@ -292,7 +293,7 @@ def _arrays(predictor: BatchPredictor, shared: Any, given: Any) -> Any:
     text = given[0].dtype.kind in "UO" and model.inputs[0].dtype != "string"
     outputs = _array_outputs(predictor, given, text)
     rows, ends = given[0].chunks[0], np.cumsum(given[0].chunks[0])
-    # Of each block its number, and its first and last row where they are known.
+    # For each block: its number, and its first and last row if they are known.
     places = [
         (k, -1 if np.isnan(b) else b - n, -1 if np.isnan(b) else b - 1) for k, (n, b) in enumerate(zip(rows, ends))
     ]
@@ -317,7 +318,7 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _aligned(given: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    """Arrays in blocks of whole rows, the same rows in each."""
+    """The Arrays in blocks of whole rows; each block has the same rows in all Arrays."""
     arrays = []
     for array, name in zip(given, names):
         if array.ndim == 0 or np.isnan(array.shape[1:]).any():
@@ -366,7 +367,7 @@ def _block(
     done = _score(predictor, Chunk(max(start, 0), rows, dict(zip(names, arrays))), where)
     found = []
     for (shape, dtype), y in zip(outputs, (done.outputs or {}).values()):
-        # Of no row the size of free axes is not known.
+        # Without rows, the size of free axes is not known.
         empty = len(done.bad) == rows
         found.append(np.full((rows, *shape), np.nan, dtype) if empty else np.reshape(y, (rows, *shape)).astype(dtype))
     return found

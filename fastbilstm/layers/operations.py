@@ -59,7 +59,7 @@ class TrueDivide(Binary):
         x, y = self.promote(x1, x2)
         if x.dtype.kind == "f":
             return x / y
-        # TensorFlow divides whole numbers in float64, those of 8 and 16 bits in float32.
+        # TensorFlow divides whole numbers in float64, but those of 8 and 16 bits in float32.
         wide = np.float32 if x.dtype.itemsize < 4 else np.float64
         wide = self.floatx if self.version.is_keras3 else wide
         return x.astype(wide) / y.astype(wide)

@@ -133,7 +133,7 @@ class Recurrent(BaseLayer):
 
     @property
     def zeroes_late(self):
-        """Whether Keras zeroes the reversed outputs with the mask that is not reversed: so it does if unrolled."""
+        """Whether Keras zeroes reversed outputs by a mask that is not reversed: so do unrolled backward layers."""
         return self.unroll and self.go_backwards and self.masked_output == "zero"
 
     def begin(self, inputs, kwargs, states):

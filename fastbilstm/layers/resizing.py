@@ -112,8 +112,8 @@ def weighted(x, axis, factor, weight, radius, steps=None):
     distance = np.abs(near - place[:, np.newaxis])
     weights = np.where((near >= 0) & (near < size) & (distance <= radius), weight(distance), 0)
     weights /= np.sum(weights, axis=1, keepdims=True)
-    taken = np.clip(near, 0, size - 1).astype(int)
-    return sum(np.take(x, tap, axis) * along(axis, w, x) for tap, w in zip(taken.T, weights.T))
+    nearest = np.clip(near, 0, size - 1).astype(int)
+    return sum(np.take(x, tap, axis) * along(axis, w, x) for tap, w in zip(nearest.T, weights.T))
 
 
 def cubic(b, c):
@@ -135,7 +135,7 @@ def gaussian(d):
     return np.exp(-2 * d**2)
 
 
-# Keras' name -> the weight of a pixel by its distance, how far they reach, and the steps of TensorFlow's table.
+# {interpolation in Keras: (weight of a pixel by its distance, radius, `steps` of `weighted`)}.
 FILTERS = {
     "bicubic": (cubic(0, 0.5), 2, 1024),
     "mitchellcubic": (cubic(1 / 3, 1 / 3), 2),

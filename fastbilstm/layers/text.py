@@ -1,7 +1,7 @@
-"""TextVectorization: raw text to indices or counts of words; the specification.
+"""TextVectorization: raw text -> indices or counts of words; the specification.
 
-Text is UTF-8 in `bytes`, and everything but splitting into characters works on bytes, as in TensorFlow: lower() changes
-A to Z alone, whitespace is space, \\t, \\n, \\v, \\f and \\r. Imports NumPy; knows nothing of files.
+Text is UTF-8 in `bytes`. As in TensorFlow, everything works on bytes except splitting into characters: lower() changes
+only A to Z, and whitespace is space, \\t, \\n, \\v, \\f and \\r. Imports NumPy; knows nothing of files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_NGRAMS = 100
 
 
 def standardize(text, how):
-    """Lower case of A to Z, without punctuation, or both."""
+    """Text in lower case (A to Z), without punctuation, or both."""
     if how in ("lower", "lower_and_strip_punctuation"):
         text = text.lower()
     return text.translate(None, PUNCTUATION) if how and "strip_punctuation" in how else text
@@ -47,7 +47,7 @@ def ngrams(tokens, widths):
 
 
 def width(value):
-    """One of `ngrams`: all widths up to 1,000 would take gigabytes for a text of 1,000 words."""
+    """Check one width of `ngrams`: all widths up to 1,000 need gigabytes for a text of 1,000 words."""
     if integer(1)(value) > MAX_NGRAMS:
         raise ValueError(f"expected at most {MAX_NGRAMS}")
     return value
@@ -77,7 +77,7 @@ class TextVectorization(StringLookup):
         "output_sequence_length": Option(optional(integer(1)), None),
         "ragged": Option(choice(False), False),
     }
-    # Keras' options of a StringLookup that are fixed here.
+    # These options of StringLookup are fixed in TextVectorization.
     mask_token, oov_token, num_oov_indices, invert = "", "[UNK]", 1, False
 
     @classmethod
@@ -93,7 +93,7 @@ class TextVectorization(StringLookup):
 
     @property
     def rows_independent(self):
-        """Not where rows are padded to the longest one of the batch."""
+        """False if rows are padded to the longest row of the batch."""
         return self.output_mode != "int" or self.output_sequence_length is not None or self.split is None
 
     def infer(self, inputs: list[Spec], kwargs: dict[str, Any]) -> list[Spec]:
@@ -114,7 +114,7 @@ class TextVectorization(StringLookup):
         return [Spec((shape[0], self.output_sequence_length if self.output_mode == "int" else self.depth))]
 
     def tokens(self, row: list[bytes]) -> list[bytes]:
-        """The tokens of one row: a list of texts, of one text where they are split."""
+        """The tokens of one row, a list of texts; if texts are split, the row has one text."""
         row = [standardize(text, self.standardize) for text in row]
         if self.split == "whitespace":
             row = row[0].split()
@@ -137,7 +137,7 @@ class TextVectorization(StringLookup):
         return [Tensor(self.finished(np.minimum(counts, 1) if self.output_mode == "multi_hot" else counts))]
 
     def padded(self, indices, lengths, rank):
-        """Rows of indices, cut or padded with 0 to output_sequence_length, else to the longest."""
+        """Rows of indices, cut or padded with 0 to output_sequence_length; else padded to the longest row."""
         width = self.output_sequence_length or max(lengths, default=0)
         y = np.zeros((len(lengths), width), np.int64)
         ends = np.cumsum(lengths)

@@ -1,6 +1,6 @@
-"""One timestep of LSTM, GRU and SimpleRNN as a textbook would state it, and the loop over time with its mask.
+"""One timestep of LSTM, GRU and SimpleRNN as in a textbook, and the loop over time with its mask.
 
-The specification, in NumPy, in any float dtype; Keras' options around it are in recurrent.py. Slow on purpose.
+The specification, in NumPy, in any float dtype; simple rather than fast. The options of Keras are in recurrent.py.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ def unroll(step, x, mask, states, masked_output="previous", number=0):
     x (B, T, F), mask (B, T) bool or None, states: tuple of arrays (B, U)
     -> outputs (B, T, U), last output (B, U), tuple of the last states.
 
-    A masked timestep carries the states over; its output is the output before it ("previous", zero at first), zeros
+    A masked timestep does not change the states. Its output is the previous output ("previous"; zeros at first), zeros
     ("zero") or h ("state").
     """
     zeros = np.zeros_like(states[number])

@@ -1,7 +1,7 @@
-"""Windows that slide along the axes of a sequence or an image: what convolutions and poolings have in common.
+"""Windows that slide along a sequence or an image: what convolutions and poolings have in common.
 
-Everything is stated for channels last, x (B, *spatial, C) with one spatial axis (time) or two (height and width);
-`Spatial` moves the channels of a channels_first layer there and back. Imports NumPy.
+All functions take channels_last arrays, x (B, *spatial, C), with one spatial axis (time) or two (height and width). For
+a channels_first layer, `Spatial` moves the channels to the end and back. Imports NumPy.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ def sizes(rank, minimum=1):
 def pairs(rank):
     """Check an option of (before, after) for each spatial axis; keep [before, after] or a list of them.
 
-    For time an int means both, for an image an int means all four and (a, b) means ((a, a), (b, b)).
+    An int means both sides of time, or all four of an image. For an image (a, b) means ((a, a), (b, b)).
     """
     if rank == 1:
         return sizes(2, 0)
@@ -49,21 +49,21 @@ def pairs(rank):
 
 
 def reach(size, dilation):
-    """Positions a window of `size` taps spans when they lie `dilation` apart."""
+    """How many positions a window of `size` taps spans if the taps are `dilation` positions apart."""
     return (size - 1) * dilation + 1
 
 
 def count(size, window, stride, padding):
-    """How many windows fit along an axis: None for an axis of free size; 0 or less if there is no room for one."""
+    """How many windows fit along an axis: None if its size is free; 0 or less if none fits."""
     if size is None:
         return None
     return (size - window) // stride + 1 if padding == "valid" else -(-size // stride)
 
 
 def margins(size, window, stride, padding):
-    """Positions that are added (before, after) an axis so that `count` windows fit.
+    """How many positions to add (before, after) along an axis so that `count` windows fit.
 
-    "same" splits them in half, the odd one goes behind: a window of 2 sees x[t] and x[t + 1].
+    "same" adds half of them on each side, an odd one at the end: a window of 2 sees x[t] and x[t + 1].
     """
     if padding == "valid":
         return 0, 0
@@ -74,13 +74,13 @@ def margins(size, window, stride, padding):
 
 
 def padded(x, spans, strides, padding, value=0):
-    """x with the margins that windows of these spans need along its spatial axes, filled with `value`."""
+    """x with the margins, filled with `value`, that windows of these spans need along the spatial axes."""
     widths = [margins(*axis, padding) for axis in zip(x.shape[1:-1], spans, strides)]
     return x if not np.any(widths) else np.pad(x, [(0, 0), *widths, (0, 0)], constant_values=value)
 
 
 def taps(x, kernel_size, strides, dilation_rate):
-    """Yield (tap, what all windows see at that tap): an index into the kernel and x[:, tap*d :: s] of each axis."""
+    """For each tap yield (index into the kernel, what all windows see there: x[:, tap*d :: s] along each axis)."""
     spans = [reach(*axis) for axis in zip(kernel_size, dilation_rate)]
     counts = [count(*axis, "valid") for axis in zip(x.shape[1:-1], spans, strides)]
     for tap in np.ndindex(*kernel_size):
@@ -93,9 +93,9 @@ def taps(x, kernel_size, strides, dilation_rate):
 
 
 class Spatial(BaseLayer):
-    """A layer over the spatial axes of (B, *spatial, C), or of (B, C, *spatial) if its data_format says so.
+    """A layer over the spatial axes of (B, *spatial, C), or with channels_first of (B, C, *spatial).
 
-    Masks end here: none of these layers supports them, in any version.
+    The output has no mask: no version of Keras supports masks in these layers.
 
     Attributes
     ----------
@@ -122,11 +122,11 @@ class Spatial(BaseLayer):
         return (shape[0], channels, *spatial) if self.channels_first else (shape[0], *spatial, channels)
 
     def channels(self, channels):
-        """How many channels come out of so many."""
+        """How many channels the output has, for that many in the input."""
         return channels
 
     def length(self, axis, size):
-        """The size of a spatial axis of the output, for that of the input; None is free."""
+        """The size of a spatial axis of the output, for its size in the input; None: free."""
         return size
 
     def compute(self, x, mask):
@@ -136,7 +136,7 @@ class Spatial(BaseLayer):
         return np.moveaxis(y, -1, 1) if self.channels_first else y
 
     def check_room(self, x):
-        """InputError if x (B, *spatial, C) is too small for the layer to give anything."""
+        """Raise InputError if x (B, *spatial, C) is too small for an output."""
         if any(self.length(axis, size) < 1 for axis, size in enumerate(x.shape[1:-1])):
             raise InputError(
                 f"layer {self.name!r} ({self.class_name}): its input of {x.shape[1:-1]} steps is too small: nothing "

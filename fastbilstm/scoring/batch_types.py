@@ -1,8 +1,8 @@
 """Kinds of batches that BatchPredictor takes: dict of columns, pyarrow RecordBatch and Table, pandas DataFrame.
 
-Each kind has the same four functions: names(batch), rows(batch), column(batch, name) as an array or a list, and
-extend(batch, outputs, shapes, kept, bad) -> a batch of that kind with columns added, of the rows `kept` (None: all);
-rows of `bad` are null. Nothing is imported beyond NumPy but what made the batch.
+Each kind has the same four functions: names(batch), rows(batch), column(batch, name) -> array or list, and
+extend(batch, outputs, shapes, kept, bad) -> a batch of the same kind with the columns `outputs` added. It has the rows
+`kept` (None: all), and null in rows of `bad`. Imports NumPy, and pyarrow or pandas only for a batch of theirs.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _objects(values):
 
 
 def _array(values):
-    """A column of outputs as an array; rows of different lengths as an array of objects."""
+    """A column of outputs as an array; if rows differ in length, as an array of objects."""
     return values if isinstance(values, np.ndarray) else _objects(values)
 
 
@@ -138,7 +138,7 @@ def _rows(column, kept):
 
 
 def from_arrow(column):
-    """A pyarrow Array as an array of numbers, or as a list with an item a row; lists of numbers become arrays."""
+    """A pyarrow Array -> an array of numbers, or a list with an item for each row; lists of numbers become arrays."""
     import pyarrow as pa
 
     kind = getattr(column, "type", None)
@@ -165,7 +165,7 @@ def from_arrow(column):
 
 
 def to_arrow(values, shape, bad):
-    """A column of outputs as a pyarrow Array: numbers, lists of lists of numbers, or text; rows of `bad` are null."""
+    """A column of outputs -> a pyarrow Array of numbers, nested lists of numbers, or text; null in rows of `bad`."""
     import pyarrow as pa
 
     mask = np.array([row in bad for row in range(len(values))]) if bad else None

@@ -1,4 +1,4 @@
-"""Chunk: rows of a file in order, and what became of them. Imports the standard library."""
+"""Chunk: consecutive rows of a file, and their answers. Imports the standard library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclasses.dataclass
 class Chunk:
-    """Rows of a file, in order, and what became of them.
+    """Consecutive rows of a file, and their answers.
 
     Attributes
     ----------
@@ -17,13 +17,13 @@ class Chunk:
     rows : int
     columns : dict of str to array or list, or a pyarrow RecordBatch
     lines : list of int or None
-        The line of the file that each row begins at, from 1.
+        The line of the file where each row begins, from 1.
     bad : dict of int to str
-        Rows (within the chunk) without an answer, and the reasons.
+        The rows without an answer, numbered from 0 in the chunk, and the reasons.
     read : int
-        Bytes of the file, from its beginning, that hold all rows up to the last of these.
+        How many bytes from the beginning of the file hold all rows up to the last one of the chunk.
     outputs : dict of str to array or None
-        Columns of the answers, a value for each row; rows of `bad` hold nothing of meaning.
+        Columns of answers, a value for each row; the values in rows of `bad` have no meaning.
     """
 
     start: int
@@ -40,5 +40,5 @@ class Chunk:
         return f"row {self.start + row}{line}"
 
     def span(self) -> str:
-        """All of its rows, in words."""
+        """The rows of the chunk, in words."""
         return f"{self.place(0)} to {self.place(self.rows - 1)}"

@@ -1,7 +1,6 @@
-"""ColumnScorer: a batch of columns in, the same batch with the answers out; what files and clusters share.
+"""ColumnScorer: a batch of columns in, the same batch with the answers out; for files and clusters.
 
-Takes a Model and knows nothing of files of models. Imports NumPy; pyarrow and pandas only when a batch of theirs is
-given.
+Takes a Model and knows nothing of model files. Imports NumPy, and pyarrow or pandas only for a batch of theirs.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     Columns: TypeAlias = str | Sequence[str] | dict[str, Any]
 
     class ColumnOptions(TypedDict, total=False):
-        """The options of a ColumnScorer that are about columns."""
+        """The options of a ColumnScorer for columns."""
 
         columns: Columns | None
         text: str | None
@@ -197,7 +196,7 @@ class ColumnScorer:
         tables.choose(self.model, names, self.columns, self.text)
 
     def extend(self, batch: Any, done: Chunk) -> Any:
-        """A batch with the answers of `done`, the chunk made of it; without the rows that are left out."""
+        """The batch with the answers of `done`, its chunk, and without the rows that on_error="skip" leaves out."""
         kept = None
         if done.bad and self.on_error == "skip":
             kept = [row for row in range(done.rows) if row not in done.bad]
@@ -222,7 +221,7 @@ class ColumnScorer:
         return dataclasses.replace(chunk, bad=bad, outputs=dict(zip(self.output_columns, spread)))
 
     def _inputs(self, kind: Any, chunk: Chunk, bad: dict[int, str]) -> list[Any]:
-        """Values of each input for every row; rows without are added to `bad`."""
+        """The values of each input for every row; rows without a value are added to `bad`."""
         model = self.model
         inputs: list[Any] = []
         if chunk.rows and len(bad) == chunk.rows:
@@ -240,7 +239,7 @@ class ColumnScorer:
         return inputs
 
     def _predict(self, inputs: list[Any], chunk: Chunk, good: list[int] | None, bad: dict[int, str]) -> list[Any]:
-        """Outputs of the rows `good` (None: all); those that turn out to be bad are added to `bad`."""
+        """The outputs of the rows `good` (None: all); rows that the model refuses are added to `bad`."""
         if good == [] or chunk.rows == 0:
             return tables.no_rows(self.model)
         try:
@@ -251,7 +250,7 @@ class ColumnScorer:
             if self.model._plan.independent:
                 self._search(inputs, rows, found, chunk.start)
             if not found:
-                # No row is at fault alone: the rows do not fit each other or the options.
+                # No single row is wrong: the rows do not fit each other, or the options do not fit.
                 where = f"{chunk.place(rows[0])} to {chunk.place(rows[-1])}: " if chunk.start or chunk.lines else ""
                 raise InputError(f"{where}{error}") from error
         if self.on_error == "stop":
@@ -260,7 +259,7 @@ class ColumnScorer:
         return self._predict(inputs, chunk, [row for row in rows if row not in found], bad)
 
     def _search(self, inputs: list[Any], rows: list[int], found: dict[int, str], start: int) -> None:
-        """Rows that the model refuses alone, by halving; with on_error="stop" only the first of them."""
+        """Find the rows that the model refuses, by halving the batch; with on_error="stop" only the first one."""
         if found and self.on_error == "stop":
             return
         try:
@@ -275,11 +274,11 @@ class ColumnScorer:
 
     def _call(self, inputs: list[Any], rows: list[int] | None) -> list[Any]:
         model = self.model
-        taken = [tables.take(values, rows) for values in inputs]
+        values = [tables.take(column, rows) for column in inputs]
         if self.text is not None and model.inputs[0].dtype != "string":
             result = self._predict_text(inputs[0] if rows is None else [inputs[0][row] for row in rows])
         else:
-            x = taken[0] if len(taken) == 1 else {given.name: x for given, x in zip(model.inputs, taken)}
+            x = values[0] if len(values) == 1 else {given.name: x for given, x in zip(model.inputs, values)}
             options = padding_options(model, self.pad, self.maxlen, self.truncating)
             result = model.predict(x, batch_size=self.batch_size, n_threads=self.n_threads, **options)
         return tables.output_list(model, result)
@@ -288,7 +287,7 @@ class ColumnScorer:
         return text_method(self.model)(texts, batch_size=self.batch_size, n_threads=self.n_threads)
 
     def _label(self, answers: NDArray[Any], chunk: Chunk, good: list[int], bad: dict[int, str]) -> NDArray[np.object_]:
-        """The labels of the rows `good`; those whose answers are no probabilities (NaN) are added to `bad`."""
+        """The labels of the rows `good`; rows whose answers are NaN are added to `bad`."""
         column = np.empty(len(good), object)
         try:
             column[:] = label_answers(answers, self._labels)[0] if len(good) else []
@@ -310,7 +309,7 @@ class ColumnScorer:
 
 
 def _of_row(error: InputError, row: int) -> str:
-    """The message of an error about a batch of one row, with the number that the row has elsewhere."""
+    """The message of an error about a batch of one row, with the row number that the user knows."""
     reason = str(error).replace("in the batch of rows 0 to 0: ", "")
     return re.sub(r"\b(row |position \()0\b", rf"\g<1>{row}", reason)
 
@@ -327,7 +326,7 @@ def text_method(model: Any) -> Callable[..., Predictions]:
 
 
 def padding_options(model: Any, pad: str | None, maxlen: int | None, truncating: str) -> dict[str, Any]:
-    """The options of `predict` for padding, those that are given; a padded length never depends on a batch."""
+    """The padding options for `predict` that were given; the padded length must not depend on the batch."""
     options = {}
     if pad is not None:
         lengths = {given.shape[1] for given in model.inputs if len(given.shape) > 1}

@@ -1,7 +1,7 @@
-"""Columns of a batch (dict, pyarrow, pandas, rows of a file) as inputs of a model, and its outputs as columns.
+"""Turns columns of a batch into inputs of a model, and outputs of the model into columns.
 
-Nothing is guessed: where it is not plain which columns a model reads, the error names them and the option. Imports
-NumPy; pyarrow and pandas are met only as what the caller gives.
+Nothing is guessed: if it is not clear which columns a model reads, an error names the columns and the option. Imports
+NumPy; never imports pyarrow or pandas, even if a batch is theirs.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 def choose(
     model: Any, names: Sequence[str], columns: Any = None, text: str | None = None
 ) -> list[tuple[str, list[str]]]:
-    """Which columns each input is read from.
+    """Choose the columns that each input is read from.
 
     Parameters
     ----------
     model : Model
     names : list of str
-        The columns that there are.
+        The columns of the batch.
     columns : str, list of str or dict, optional
         See `BatchPredictor`.
     text : str, optional
@@ -45,7 +45,7 @@ def choose(
     Raises
     ------
     InputError
-        If a column is missing, or it is not plain which column to take.
+        If a column is missing, or if it is not clear which column to read.
     """
     inputs = [given.name for given in model.inputs]
     if text is not None:
@@ -72,7 +72,7 @@ def choose(
 
 
 def _by_name(model, inputs, names):
-    """Columns named as the inputs; for one input else the only column there is."""
+    """The columns that have the names of the inputs; or, for one input, the only column."""
     for wanted in (inputs, model.graph.input_keys or inputs):
         if set(wanted) <= set(names):
             return [(name, [column]) for name, column in zip(inputs, wanted)]
@@ -93,7 +93,7 @@ def _by_name(model, inputs, names):
 
 
 def _present(wanted, names):
-    """The columns that `wanted` (a name, a pattern with *, or a list of them) stands for, checked."""
+    """The columns that `wanted` names (a name, a pattern with *, or a list of them); InputError if one is missing."""
     found, known = [], set(names)
     for name in [wanted] if isinstance(wanted, str) else list(wanted):
         matching = [name] if name in known else []
@@ -117,7 +117,7 @@ def _list(names):
 
 
 def read(columns: list[tuple[str, Any]], given: Any) -> tuple[Any, dict[int, str]]:
-    """Values of one input from its columns.
+    """Read the values of one input from its columns.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def read(columns: list[tuple[str, Any]], given: Any) -> tuple[Any, dict[int, str
 
 
 def read_text(name: str, values: Iterable[Any]) -> tuple[list[Any], dict[int, str]]:
-    """The texts of a column, and the rows that hold none."""
+    """The texts of a column, and the rows without a text."""
     bad, texts = {}, list(values)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
@@ -231,7 +231,7 @@ def take(values: Any, rows: list[int] | None) -> Any:
     """The rows of one input with these numbers (None: all), as `predict` takes them."""
     if isinstance(values, np.ndarray):
         return values if rows is None else values[rows]
-    # A list stays one, even of rows of one length: whether they may be padded must not depend on the rows beside them.
+    # A list stays a list, even if all rows have one length: whether a row may be padded must not depend on the others.
     kept = values if rows is None else [values[row] for row in rows]
     if kept and isinstance(kept[0], (str, bytes)):
         strings = np.empty(len(kept), object)
@@ -244,7 +244,7 @@ def take(values: Any, rows: list[int] | None) -> Any:
 
 
 def output_names(model: Any) -> list[str]:
-    """Names of the outputs as keys: a layer that gives several is numbered; a dict of outputs keeps its keys."""
+    """The names of the outputs. Several outputs of one layer get numbers; a dict of outputs keeps its keys."""
     if (keys := model.graph.output_keys) is not None:
         return keys
     seen, result = {}, []
@@ -255,7 +255,7 @@ def output_names(model: Any) -> list[str]:
 
 
 def output_list(model: Any, result: Any) -> list[Any]:
-    """What `predict` gives as a list with an item for each output."""
+    """The result of `predict` as a list with an item for each output."""
     if model.graph.output_keys is not None:
         return list(result.values())
     if (numbers := model.graph.output_nesting) is not None:
@@ -285,7 +285,7 @@ def no_rows(model: Any) -> list[NDArray[Any]]:
 
 
 def spread(values: Any, shape: tuple[int | None, ...], rows: int, good: Iterable[int], bad: dict[int, str]) -> Any:
-    """An output for all rows, where it was computed for the rows `good`: NaN and None for those of `bad`."""
+    """An output for all rows, made of an output for the rows `good`; rows of `bad` get NaN or None."""
     if shape == () and isinstance(values, np.ndarray):
         values = values.reshape(len(values))
     if not bad:

@@ -1,6 +1,6 @@
-"""The loop over chunks: rows of a file or of an iterator, scored a few chunks ahead, in order; `predict_iter`.
+"""The loop over chunks: scores rows of a file or an iterator in threads, and yields results in order; `predict_iter`.
 
-Takes a model, and knows neither how it was loaded nor which machine computes.
+Takes a model. Knows neither how it was loaded nor which machine computes.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .columns import choose
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Rows of a chunk of a file at most.
+# The most rows in a chunk of a file.
 CHUNK_ROWS = 1024
-# Threads that work on chunks of their own: more would only hold more chunks in memory.
+# The most threads that each work on a chunk: more would only hold more chunks in memory.
 _MAX_WORKERS = 8
 
 
 def share_threads(model, n_threads=None):
-    """(workers, threads of each): how chunks that follow each other are computed.
+    """(workers, threads of each worker) for a sequence of chunks.
 
-    Threads with a chunk each wait for nothing but the interpreter; where rows or backend do not allow it, one works.
+    Several workers, each with a chunk and one thread, are fastest. If rows or backend do not allow it, one works.
     """
     total = min(n_threads or model.n_threads, threads.cores())
     if model._plan.stateful or model.backend != "vector":
@@ -43,8 +43,8 @@ def share_threads(model, n_threads=None):
 def run(function, chunks, workers=1):
     """Call `function` for each of `chunks` in threads; yields the results in order.
 
-    At most `workers` + 2 chunks are taken ahead of the results. An error of a chunk is raised in its turn, and when the
-    caller stops (Ctrl-C, too) chunks that are not begun are dropped.
+    At most `workers` + 2 chunks are read ahead of the results. The error of a chunk is raised when its result is due.
+    If the caller stops (also by Ctrl-C), chunks that have not begun are dropped.
     """
     pool, waiting, chunks = ThreadPoolExecutor(workers, "fastbilstm-chunks"), deque(), iter(chunks)
     try:
@@ -59,12 +59,12 @@ def run(function, chunks, workers=1):
 
 
 class FileScores:
-    """The rows of a file, scored: what `fastbilstm predict` and `Model.predict_iter` share.
+    """Scores the rows of a file, for `fastbilstm predict` and `Model.predict_iter`.
 
     Parameters
     ----------
     predictor : ColumnScorer
-        Its `columns` and `text` are settled by what the file holds.
+        Its `columns` and `text` are chosen by the columns of the file.
     path : str
     format : str, optional
         One of `readers.FORMATS`; default: from content and suffix.
@@ -89,8 +89,8 @@ class FileScores:
     def results(self, start=0, n_threads=None, run_elsewhere=None):
         """Scored chunks in order, from row `start` on, at which a chunk must begin.
 
-        `run_elsewhere`: a function of predictor and chunks that scores them on other machines, in order. At the end,
-        InputError if the file is another one than at the beginning: the rows may be of both.
+        `run_elsewhere(predictor, chunks)` scores the chunks on other machines and yields the results in order. Raises
+        InputError at the end if the file was replaced meanwhile, as the rows may come from both files.
         """
         yield from self._results(start, n_threads, run_elsewhere)
         if not safe_files.is_still(self.path, self._identity):
@@ -98,7 +98,7 @@ class FileScores:
 
     def _results(self, start, n_threads, run_elsewhere):
         predictor, model = self.predictor, self.predictor.model
-        # Answers of some models depend on how rows are batched: batches are those of one call of predict.
+        # The answers of some models depend on the other rows: use the same batches as one call of predict.
         fixed = model.graph.inputs[0].shape[0] if model._plan.stateful else None
         batch = predictor.batch_size or fixed or 32
         chunks = self.reader.chunks(max(batch, CHUNK_ROWS // batch * batch), batch)
@@ -118,7 +118,7 @@ class FileScores:
         return run(predictor, chunks, workers)
 
     def _settle(self, chunk):
-        """Which columns are read is decided once, not by the columns that a later chunk happens to have."""
+        """Choose the columns once, by the first chunk: a later chunk may have other columns."""
         predictor = self.predictor
         if chunk.rows and len(chunk.bad) == chunk.rows:
             return  # it has no columns
@@ -162,7 +162,7 @@ def predict_iter(
 
 
 def _file_batches(scores, n_threads):
-    """Batches with the columns that go along and those of the answers; tells of bad rows at the end."""
+    """Yield batches with the columns that are kept and those of the answers; warn of bad rows at the end."""
     predictor, count, first = scores.predictor, 0, None
     for chunk in scores.results(n_threads=n_threads):
         given = chunk.columns if scores.reader.keeps else {}
