@@ -1,7 +1,7 @@
-"""Readers of files of rows: .npy, .npz, .csv, .jsonl, .txt and Parquet, a chunk of rows at a time, in order.
+"""Readers of files of rows: .npy, .npz, .csv, .jsonl, .txt and Parquet, one chunk of rows after another.
 
-A row that cannot be read is a row all the same: the chunk holds its number, its line and the reason. What leaves no
-certainty about where rows begin (an open quote, a damaged archive) is an error. Imports NumPy and the standard library;
+A row that cannot be read stays a row: the chunk holds its number, its line and the reason. It is an error if it is not
+certain where rows begin (an open quote, a damaged archive). Imports NumPy and the standard library;
 pyarrow for Parquet only.
 """
 
@@ -34,10 +34,10 @@ SUFFIXES = {
 FORMATS = ("npy", "npz", "csv", "jsonl", "txt", "parquet")
 # The column of a .txt file.
 TEXT = "text"
-# Bytes of a chunk, roughly, and of a line or a field of text at most.
+# Roughly the bytes of a chunk; the most bytes of a line or a field of text.
 CHUNK_BYTES = 8 * 2**20
 LINE_BYTES = 64 * 2**20
-# Cells of a chunk of .jsonl: where all rows have the same keys, bytes give fewer.
+# The most cells in a chunk of .jsonl. If all rows have the same keys, the limit in bytes is reached first.
 MAX_CELLS = 2 * CHUNK_BYTES
 # What a compressed array may take in memory at once, for each byte stored, from a size on that does no harm.
 MAX_RATIO = 100
@@ -54,7 +54,7 @@ def identity_of(path):
 
 
 def format_of(path, given=None):
-    """The format of an input: what is given, else what its first bytes tell, else what its suffix does."""
+    """The format of an input: the one given, else that of its first bytes, else that of its suffix."""
     if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
         raise InputError(f"{path}: is no regular file (a pipe?); write its rows to a file first")
     head = read_file(path, 8)
@@ -72,10 +72,10 @@ def format_of(path, given=None):
 
 
 def open_input(path, format, model, columns=None, delimiter=","):
-    """A reader of `path`.
+    """Make a reader of `path`.
 
-    Readers have `names` (columns, or None before they are known), `total` (rows, or None), `keeps` (whether columns go
-    to the output), `chunks(rows, batch)` and `position()`, the part that is read, from 0 to 1.
+    A reader has `names` (columns, or None before they are known), `total` (rows, or None), `keeps` (whether columns go
+    to the output), `chunks(rows, batch)` and `position()`, the part of the file that has been read, from 0 to 1.
     """
     try:
         if format in ("npy", "npz"):
@@ -91,7 +91,7 @@ def open_input(path, format, model, columns=None, delimiter=","):
 
 
 class _Arrays:
-    """A .npy file, or the members of a .npz that the model reads, as arrays of rows; read piece by piece."""
+    """Reads a .npy file, or the arrays of a .npz that the model needs, piece by piece."""
 
     keeps = False
 
@@ -150,7 +150,7 @@ class _Arrays:
             yield Chunk(start, count, columns, read=self._bytes_read())
 
     def _bytes_read(self):
-        """An archive counts as a whole: its arrays lie one after the other, and are read beside each other."""
+        """The bytes read so far; of an archive all bytes, since its arrays are stored one by one but read together."""
         (member,) = self.members.values() if self.archive is None else [None]
         return self.size if member is None or member.whole is not None else member.file.tell()
 
@@ -159,7 +159,7 @@ class _Arrays:
 
 
 class _Member:
-    """One array in a stream of bytes."""
+    """One array, read from a stream of bytes."""
 
     def __init__(self, file, size, stored, label):
         version = np.lib.format.read_magic(file)
@@ -181,8 +181,8 @@ class _Member:
             raise InputError(
                 f"{label}: is truncated: an array of shape {shape} has {expected} bytes, here are {size - here}"
             )
-        # Rows of an array in Fortran order are spread over the whole file.
-        self.whole, self.taken = None, 0
+        # In Fortran order each row is spread over the whole file, so the whole array is read.
+        self.whole, self.next_row = None, 0
         if fortran and self.row_bytes * self.rows:
             self.check_size(expected)
             flat = np.frombuffer(file.read(expected), self.dtype)
@@ -195,8 +195,8 @@ class _Member:
 
     def next(self, rows):
         if self.whole is not None:
-            self.taken += rows
-            return self.whole[self.taken - rows : self.taken]
+            self.next_row += rows
+            return self.whole[self.next_row - rows : self.next_row]
         self.check_size(rows * self.row_bytes - CHUNK_BYTES)
         content = self.file.read(rows * self.row_bytes)
         if len(content) != rows * self.row_bytes:
@@ -208,10 +208,10 @@ class _Member:
 
 
 class _Lines:
-    """What the formats of text share: lines, decoded one by one, and rows grouped into chunks.
+    """What the text formats have in common: they decode one line after another and group rows into chunks.
 
-    Subclasses give `rows()`, which yields (line number, row, reason why it is none or None, bytes), and
-    `columns(list of rows)`.
+    Subclasses have `rows()`, which yields (line number, row, reason, bytes), and `columns(list of rows)`. The reason
+    is None, or says why the row cannot be read.
     """
 
     keeps, total, names = True, None, None
@@ -226,7 +226,7 @@ class _Lines:
         return min(1.0, self.read / max(1, self.size))
 
     def lines(self):
-        """Decoded lines; those that are no UTF-8 or hold NUL go to `broken`, by number."""
+        """Yield decoded lines. Lines that are not UTF-8 or hold NUL go to `broken`, by number."""
         while True:
             try:
                 line = self.file.readline(LINE_BYTES)
@@ -266,7 +266,7 @@ class _Lines:
 
 
 class _Csv(_Lines):
-    """Rows below a header. Lines without anything are rows only where there is one column."""
+    """Reads rows below a header. An empty line is a row only if there is one column."""
 
     def __init__(self, path, model, delimiter):
         super().__init__(path, model, delimiter)
@@ -317,7 +317,7 @@ class _Csv(_Lines):
 
 
 class _JsonLines(_Lines):
-    """One object a line, or one list, which is then the only column. Empty lines are no rows."""
+    """Reads one object from each line, or one list, which is then the only column. Empty lines are no rows."""
 
     def rows(self):
         name = self.model.inputs[0].name
@@ -350,7 +350,7 @@ class _JsonLines(_Lines):
 
 
 class _Text(_Lines):
-    """One row a line, empty lines too."""
+    """Reads each line as a row, empty lines too."""
 
     names = [TEXT]
 
@@ -366,7 +366,7 @@ class _Text(_Lines):
 
 
 def import_pyarrow(what):
-    """pyarrow, or the error that tells how to install it."""
+    """Import pyarrow; the error tells how to install it."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -376,7 +376,7 @@ def import_pyarrow(what):
 
 
 class _Parquet:
-    """A Parquet file, as record batches."""
+    """Reads a Parquet file as record batches."""
 
     keeps = True
 
@@ -417,7 +417,7 @@ class _Parquet:
 
     @contextlib.contextmanager
     def _naming(self):
-        """Errors name the file and the row."""
+        """Make errors name the file and the row."""
         try:
             yield
         except (InputError, MemoryError):
@@ -428,7 +428,7 @@ class _Parquet:
             ) from error
 
     def _bytes_read(self):
-        """The end of the row group that was read last, and of those before it."""
+        """The bytes of all row groups that have been read."""
         metadata = self.file.metadata
         while self.group < metadata.num_row_groups and self.group_rows < self.read:
             group = metadata.row_group(self.group)
@@ -440,7 +440,7 @@ class _Parquet:
         return self.group_end
 
     def _plain(self, batch):
-        """The batch with dictionaries replaced by their values."""
+        """The batch with dictionary-encoded columns decoded."""
         arrays = [a.dictionary_decode() if self.pa.types.is_dictionary(a.type) else a for a in batch.columns]
         return self.pa.record_batch(arrays, names=batch.schema.names)
 

@@ -1,9 +1,14 @@
-"""Partial: files written in pieces, whole or not at all, which a killed run leaves for the next to go on with.
+"""Partial: an output file that is complete or absent. If a run is killed, the next run can resume it.
 
-Beside each target lies `<target>.partial`, which is only ever appended to (further parts are numbered), and beside the
-first a journal: its first line tells what the pieces were made of and which names are the run's own, each further one
-that everything up to some offsets is on the disk, the last that only renames are left. Going on cuts the parts at the
-offsets, or does the renames. A file that no journal of ours lists is never written to. Standard library only.
+While a run writes, each target has a part `<target>.partial` next to it (more parts are numbered). Parts are only
+appended to. The first part has a journal next to it:
+
+    first line     what the output depends on, and the names of the files that belong to the run
+    further lines  offsets: everything before them is on the disk
+    last line      only renames are left
+
+To resume, a run cuts the parts at the last offsets, or does the renames. It never writes to a file that no journal of
+ours lists. Standard library only.
 """
 
 import contextlib
@@ -18,17 +23,17 @@ from ..errors import FastBiLSTMError, InputError
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing tells that another process writes the same file
+except ImportError:  # on Windows nothing shows that another process writes the same file
     fcntl = None
 
-# Seconds between two entries of the journal: each waits for the disk.
+# Seconds between two lines of the journal: each line waits for the disk.
 INTERVAL = 0.5
-# How a journal begins, and its first line: the identity of the run and the names that are its own.
+# How a journal begins. Its first line has the identity of the run and the names that belong to it.
 _MAGIC = b'{"fastbilstm predict journal": 1, '
 
 
 def file_identity(path, content=False):
-    """What tells a file from another, in words: its size, and the time of its last change or the SHA-256 of it."""
+    """The identity of a file, in words: its size, and the time of its last change or its SHA-256."""
     with _reading(path):
         size, changed = safe_files.identity(path)[1:]
     if not content:
@@ -46,7 +51,7 @@ def _reading(path):
 
 
 class PrefixDigest:
-    """SHA-256 of the first bytes of a file, further and further."""
+    """SHA-256 of the first bytes of a file, for growing numbers of bytes."""
 
     def __init__(self, path):
         self.path, self.done, self.sha256 = path, 0, hashlib.sha256()
@@ -54,7 +59,7 @@ class PrefixDigest:
             self.file = open(path, "rb")
 
     def of(self, size):
-        """The digest of the first `size` bytes, at least as many as at the last call, in words."""
+        """The digest of the first `size` bytes, in words; `size` must not be less than in the last call."""
         with _reading(self.path):
             while block := self.file.read(min(2**20, size - self.done)):
                 self.sha256.update(block)
@@ -70,28 +75,28 @@ def _damaged(target, what):
 
 
 class Partial:
-    """The parts of one output, and of what goes with it.
+    """The parts of one output, and of the files that belong to it.
 
     Parameters
     ----------
     target : str
     identity : dict of str to str
-        What the content depends on; going on with another is refused.
+        What the content depends on. A run with another identity cannot be resumed.
     parts : int
         Number of parts.
     others : dict of int to str
-        Parts that become files of their own, and their targets.
+        Parts that become files of their own: {number of the part: target}.
     resume, overwrite : bool
-        Whether to go on with what an interrupted run left; whether to replace the targets, and what was left.
+        Whether to resume an interrupted run; whether to replace the targets and the parts of an interrupted run.
     sources : list of str
-        Files that are read, none of which is written to.
+        Files that the run reads, and must not write to.
 
     Attributes
     ----------
     done : dict or None
-        What `checkpoint` was given last by the run that is gone on with.
+        The last `state` that the interrupted run gave to `checkpoint`.
     finished : bool
-        Whether the targets are whole: nothing was left to do but renames.
+        Whether the targets are complete, because only renames were left to do.
     """
 
     def __init__(self, target, identity, parts, others=None, resume=False, overwrite=False, sources=()):
@@ -120,11 +125,11 @@ class Partial:
     # ---- names ------------------------------------------------------------------------------------------------------
 
     def _own_names(self):
-        """All names that a run uses until the targets have theirs."""
+        """All names that a run uses before the targets get their names."""
         return [*self.paths, self.whole_path, self.journal_path]
 
     def _listed(self, path):
-        """A name as the journal lists it: in another folder than the journal with its folder."""
+        """A name as the journal lists it: with its folder only if that is not the folder of the journal."""
         folder, name = os.path.split(os.path.abspath(path))
         return name if folder == os.path.dirname(os.path.abspath(self.target)) else os.path.join(folder, name)
 
@@ -141,7 +146,7 @@ class Partial:
             seen.add(where)
 
     def _check_existing(self, resume):
-        """Refuse what lies under the names that are needed, unless it is the run's own or may be replaced."""
+        """Refuse to use a name if a file has it, unless the file belongs to the run or may be replaced."""
         left = [path for path in self._own_names()[:-1] if os.path.lexists(path)]
         for path in left:
             if self._listed(path) not in self.owned:
@@ -174,7 +179,7 @@ class Partial:
     # ---- the journal ------------------------------------------------------------------------------------------------
 
     def _open_journal(self):
-        """The whole lines of the journal that an interrupted run left, else []; it is locked for this process."""
+        """Open and lock the journal; returns the complete lines that an interrupted run left, else []."""
         if not os.path.lexists(self.journal_path):
             return []
         with self._telling():
@@ -197,7 +202,7 @@ class Partial:
                 entries.append(error)
         if entries:
             head = entries[0] if isinstance(entries[0], dict) else {}
-            # Of a journal whose first line is damaged the names are those that it would have had.
+            # If the first line of the journal is damaged, take the names that it would have listed.
             self.owned.update(head.get("files") or map(self._listed, self._own_names()))
         return entries
 
@@ -215,7 +220,7 @@ class Partial:
             raise FastBiLSTMError(f"{self.target}: another process is writing it now")
 
     def _ended(self, entries):
-        """Whether these lines are of this very run and only renames are left; raises if they are of another run."""
+        """Whether only renames are left in the run of these lines; raises if it is another run."""
         if not entries:
             return False
         for key, entry in zip(["identity", *["offsets"] * len(entries)], entries):
@@ -233,7 +238,7 @@ class Partial:
         return json.dumps(entry).encode() + b"\n"
 
     def _write_journal(self, line):
-        # Over what an interruption may have left of a line.
+        # This overwrites a line that an interruption left incomplete.
         self.journal.seek(self.journal_length)
         self.journal.truncate()
         self.journal.write(line)
@@ -290,7 +295,7 @@ class Partial:
                     file.write(piece)
 
     def checkpoint(self, state):
-        """Everything up to here belongs together; `state` (plain JSON) comes back as `done`."""
+        """Note that the parts fit together at this point; `state` (plain JSON) comes back as `done`."""
         with self._telling():
             self.state = {**state, "offsets": [file.tell() for file in self.files]}
             self.pending = self._line(self.state)
@@ -298,7 +303,7 @@ class Partial:
                 self.sync()
 
     def sync(self):
-        """Note in the journal, once it is on the disk, what the last checkpoint told; more may have been written."""
+        """Write the last checkpoint into the journal after its bytes are on the disk; more may have been written."""
         if self.pending is None:
             return
         with self._telling():
@@ -312,8 +317,8 @@ class Partial:
     def finish(self, assemble):
         """Give the targets their names.
 
-        `assemble(files, create)` may write the whole from the parts into the file that `create()` gives, and return
-        true; else the first part is the whole.
+        `assemble(files, create)` may make the output from the parts, in the file that `create()` returns; then it
+        returns true. Else the first part is the output.
         """
         self.sync()
         with self._telling():
@@ -334,12 +339,12 @@ class Partial:
         self.discard()
 
     def _renames(self, whole):
-        """(name until now, target) of each file; the output, which tells that all is done, is the last."""
+        """(current name, target) of each file. The output is the last: it tells that everything is done."""
         pairs = [(self.paths[number], target) for number, target in self.others.items()]
         return [*pairs, (self.whole_path if whole else self.paths[0], self.target)]
 
     def _renames_are_due(self, whole):
-        """Whether each file lies under its name until now, or is its target."""
+        """Whether each file has its current name or already that of its target."""
         return all(os.path.lexists(path) or os.path.lexists(target) for path, target in self._renames(whole))
 
     def _rename(self, whole):
@@ -350,7 +355,7 @@ class Partial:
                 safe_files.publish(path, target)
 
     def _finish_renames(self, entry):
-        """The run that is gone on with had written all."""
+        """Do the renames of an interrupted run that had written everything."""
         self.done = self.state = entry
         self.last, self.finished = time.monotonic(), True
         with self._telling():
@@ -361,7 +366,7 @@ class Partial:
         safe_files.remove(*(path for path in paths if self._listed(path) in self.owned))
 
     def discard(self):
-        """Remove what lies beside the targets; the journal, which says whose it is, at the end."""
+        """Remove the parts, and at the end the journal, which says to which run they belong."""
         self._close(self.files)
         self._remove(*self.paths, self.whole_path)
         if fcntl is None:

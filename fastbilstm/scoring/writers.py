@@ -1,7 +1,8 @@
-"""Writers of answers: .npy, .npz, .csv, .jsonl and Parquet, in pieces that are only ever appended.
+"""Writers of answers: .npy, .npz, .csv, .jsonl and Parquet, in pieces that are only appended.
 
-A writer makes bytes of a scored chunk, one piece for each of its `parts`, and turns the parts into the file at the end.
-What it must know to go on after an interruption is in `state`, plain JSON. Imports NumPy; pyarrow for Parquet only.
+A writer turns a scored chunk into bytes, one piece for each of its `parts`. At the end it makes the file of the parts.
+`state`, plain JSON, holds what the writer needs to resume after an interruption. Imports NumPy; pyarrow for Parquet
+only.
 """
 
 import csv
@@ -19,17 +20,17 @@ from .readers import import_pyarrow
 
 FORMATS = ("npy", "npz", "csv", "jsonl", "parquet")
 
-# How cells begin that spreadsheets take for formulas, and what begins so and is none.
+# How cells begin that spreadsheets take for formulas; then what begins so but is no formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?(inf|nan)")
-# Bytes of a row group of Parquet, roughly.
+# Roughly the bytes of a row group of Parquet.
 GROUP_BYTES = 32 * 2**20
 
 
 def make_writer(format, predictor, path, keeps, delimiter=",", escape_formulas=False):
-    """A writer of one of FORMATS; `keeps`: whether the columns of the input go along.
+    """Make a writer of one of FORMATS. `keeps`: whether the output has the columns of the input, too.
 
-    `escape_formulas`, for csv: an apostrophe before texts that a spreadsheet would compute.
+    `escape_formulas`, for csv: put an apostrophe before texts that a spreadsheet would compute.
     """
     from . import columns as tables
 
@@ -81,7 +82,7 @@ class _Arrays:
                 f"{self.path} cannot hold; write .jsonl or .parquet"
             )
         values = values if kept is None else values[kept]
-        # As predict gives it: a column of one number is (rows, 1).
+        # The shape is that of `predict`: one number a row is (rows, 1).
         return values.reshape(-1, 1) if len(self.outputs[number].shape) == 2 and values.ndim == 1 else values
 
     def _header(self, number, rows):
@@ -112,7 +113,7 @@ class _Arrays:
 
 
 class _Rows:
-    """What the formats with columns share."""
+    """What the formats with columns have in common."""
 
     parts = 1
 
@@ -124,13 +125,13 @@ class _Rows:
         return [row for row in range(chunk.rows) if not (self.skip and row in chunk.bad)]
 
     def given(self, chunk):
-        """The columns that go along, as lists."""
+        """The columns of the input that the output keeps, as lists."""
         if not self.keeps:
             return {}
         return chunk.columns if isinstance(chunk.columns, dict) else chunk.columns.to_pydict()
 
     def check(self, names):
-        """Refuse columns of the input that are named as columns of the answers."""
+        """Refuse a column of the input that has the name of a column of the answers."""
         if taken := [name for name in self.names if name in names]:
             raise InputError(f"the input has a column {taken[0]!r} already; name another with --output-column")
 
@@ -140,7 +141,7 @@ class _Rows:
 
 
 def _plain(value, text):
-    """A number or nested numbers of an output, shortest that reads back the same: strings, or JSON with null."""
+    """A number, or nested numbers, with the fewest digits that read back the same: as text, or as JSON with null."""
     if isinstance(value, (list, np.ndarray)) and np.ndim(value):
         return [_plain(item, text) for item in value]
     if isinstance(value, np.floating):
@@ -151,7 +152,7 @@ def _plain(value, text):
 
 
 def _unknown(value):
-    """For json: what Parquet holds beside JSON's own types."""
+    """For json: converts values of Parquet that JSON has no type for."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if type(value).__name__ in ("Decimal", "UUID", "timedelta", "Timedelta"):
@@ -215,7 +216,7 @@ class _Csv(_Rows):
 
 
 def _escaped(cell):
-    """A cell, after an apostrophe if it is text that a spreadsheet might compute: numbers stay."""
+    """A cell, with an apostrophe before a text that a spreadsheet might compute; numbers stay as they are."""
     formula = isinstance(cell, str) and cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell)
     return f"'{cell}" if formula else cell
 
@@ -250,7 +251,7 @@ class _JsonLines(_Rows):
 
 
 class _Parquet(_Rows):
-    """The parts are an Arrow stream, which can be appended to; Parquet ends in a table of contents and cannot."""
+    """The parts are an Arrow stream, since Parquet, which ends in a table of contents, cannot be appended to."""
 
     def encode(self, chunk):
         import pyarrow as pa
