@@ -1,8 +1,9 @@
-"""What is told of a model: whether it is right (`verify`), and a page with graph, agreement, time and size (`report`).
+"""`verify` says whether a model is right. `report` writes a page: graph, agreement, times and sizes.
 
 report_file.py    `report`: measures and writes the page
-agreement.py      outputs beside Keras, the recorded vector and the specification; verify.py: the same as lines of text
-measure.py        time against batch and length, the share of each layer
+agreement.py      compares outputs with Keras, the recorded vector and the specification
+verify.py         the same as lines of text
+measure.py        times for sizes of batch and lengths, and the share of each layer
 page.py           the page; graph_drawing.py and figures.py: its pictures, in SVG
 
 May import: loading and what is below it.

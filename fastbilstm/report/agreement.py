@@ -1,6 +1,6 @@
-"""The agreement in `fastbilstm report`: outputs against Keras, the recorded vector and the specification in float64.
+"""Agreement in `fastbilstm report`: outputs against Keras, the recorded vector and the specification in float64.
 
-Imports Keras only to compare, and only where it is installed.
+Imports Keras only to compare, and only if it is installed.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ..model import Model
 from ..tolerances import HALF_RELATIVE, IMDB_PROBABILITY, Comparison, compare
 from .verify import given_to_keras, same_model
 
-# Rows compared with a reference: as many as take the specification a few seconds.
+# Rows that are compared with a reference: the specification should take a few seconds.
 ROWS, SPECIFICATION_WORK = 64, 2 * 10**10
-# Sizes of free axes in the inputs compared, tried one after another.
+# Sizes for the free axes of the inputs, tried one after another.
 _SIZES = (50, 12, *range(1, 9))
 _ADDRESS = re.compile(r"\w+://\S+")
 WITHIN, OUT = "within tolerance", "OUT OF TOLERANCE"
-# Some models magnify rounding errors: two right answers in float32 differ by more than the tolerance. An output may be
-# so many times further away than NumPy in float32 is from float64, as long as that is little.
+# Some models magnify rounding errors, so that two right float32 outputs differ by more than the tolerance. An output
+# may be this many times further from float64 than NumPy in float32 is, if NumPy is near enough.
 ROUNDINGS, MOST_ROUNDING = 4, 1e-3
 
 
 class Outcome(NamedTuple):
-    """One output against its reference; every `verdict` but OUT is good."""
+    """One output compared with its reference; every `verdict` except OUT is good."""
 
     name: str
     comparison: Comparison
@@ -42,11 +42,11 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Agreement:
-    """Outputs against one reference.
+    """The outputs compared with one reference.
 
     `outputs` are Outcomes. `counts[k]` elements have an error between `edges[k]` and `edges[k + 1]` times the largest
-    element of their output; `equal` have none, `special` are no finite numbers or no numbers and compared as equal or
-    not.
+    element of their output. `equal` elements have no error. `special` elements are not finite or not numbers: they are
+    only compared for equality.
     """
 
     reference: str
@@ -65,7 +65,7 @@ class Agreement:
 def agreements(
     model: Model, source: Model | None, trusted: installed_keras.TrustedFile | None = None
 ) -> tuple[list[Agreement], list[str]]:
-    """Compare with all references there are: (list of Agreement, list of sentences on what could not be compared).
+    """Compare with all available references: (list of Agreement, list of sentences on what could not be compared).
 
     `source` is the Model read from the Keras file, or None; `trusted` names the file if Keras may have it itself.
     """
@@ -95,7 +95,7 @@ def agreements(
 
 
 def _rows(model):
-    """How many rows to compare: what the specification costs is known before it runs."""
+    """How many rows to compare, from an estimate of the time that the specification takes."""
     shapes = [[size or _SIZES[0] for size in i.shape[1:]] for i in model.graph.inputs]
     steps = max([shape[0] for shape in shapes if shape], default=1)
     most = min(SPECIFICATION_WORK // (model._plan.work * steps), vectors.MAX_INPUT // max(map(math.prod, shapes)))
@@ -103,7 +103,7 @@ def _rows(model):
 
 
 def _made(model):
-    """A vector of many rows, or of few for a model that takes no more: it reads the batch axis as another."""
+    """A vector of many rows; of few for a model that treats the batch axis as another axis and takes no more."""
     try:
         return vectors.make(model.graph, model._tensors, _rows(model), _SIZES, exact=True)
     except InputError:
@@ -111,7 +111,7 @@ def _made(model):
 
 
 def check_against(against: str, model: Model, path: str, **options: Any) -> Model:
-    """The Model of the Keras file that a converted model came from; refuse any other."""
+    """The Model of the Keras file that a converted model came from; refuse any other file."""
     if model.vector is None:
         raise FastBiLSTMError(f"{path}: is a Keras file itself; --against goes with a converted model")
     source = load(against, **options)
@@ -121,7 +121,7 @@ def check_against(against: str, model: Model, path: str, **options: Any) -> Mode
 
 
 def _agreement(model, vector, reference, remark, exact=None, in_half=True):
-    """`in_half`: whether Keras may have computed the vector in half precision; a model that we built for it did not."""
+    """`in_half`: whether Keras may have computed in half precision, which a model that we built for it does not."""
     inputs = list(vector.inputs)
     ours = Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend)._plan.run(inputs, {})
     relative, special, outcomes = [], 0, []
@@ -166,14 +166,14 @@ def _agreement(model, vector, reference, remark, exact=None, in_half=True):
 
 
 def _is_nearer(y, k, result, exact):
-    """Whether the distance from Keras is what two right engines in float32 may have, and Keras is the further one."""
+    """Whether two right float32 engines may differ so, and Keras is the one further from the exact output."""
     if result.max_rel > IMDB_PROBABILITY:
         return False
     return compare(y, exact).ok and compare(y, exact).max_rel <= compare(k, exact).max_rel
 
 
 def _half(model, vector):
-    """The half precision that Keras computed the outputs of a vector in, or None."""
+    """The half precision in which Keras computed the outputs of a vector, or None."""
     if vector.computed_by == vectors.SPECIFICATION:
         return None
     notes = model.graph.notes
@@ -184,25 +184,25 @@ def _half(model, vector):
 
 
 def _rounded(model, inputs):
-    """For each output, what NumPy gives in float32, and how far that is from float64 over the largest element."""
+    """For each output: the specification in float32, and its largest error relative to the largest element."""
     plans = (planning.compile(model.graph, model._tensors, dtype, "numpy") for dtype in ("float64", "float32"))
     exact, rounded = (plan.run(inputs, {}) for plan in plans)
     return [(b, compare(b, a).max_rel) for a, b in zip(exact, rounded)]
 
 
 def _in_float32(y, result, vector, rounded, rounding):
-    """The verdict of an output out of the tolerance, where float32 itself is far from float64."""
+    """The verdict of an output outside the tolerance if float32 itself is far from float64."""
     if rounding <= MOST_ROUNDING:
         within = result.max_rel <= ROUNDINGS * rounding
         return f"within {ROUNDINGS} times the rounding of float32 in this model, {rounding:.2e}" if within else OUT
-    # A mask that is another one in float32: of a value that it does not hold, or 1e9 that takes up a score.
+    # The mask differs in float32: it tests for a value that float32 cannot hold, or 1e9 absorbs a score.
     if vector.computed_by == vectors.SPECIFICATION and compare(y, rounded).ok:
         return f"as the specification in float32; float64 differs from it by {rounding:.2e}"
     return OUT
 
 
 def _bins(errors):
-    """Edges a third of a decade apart, eight decades down from the largest, then 0; how many errors lie between."""
+    """(edges, counts of errors between them): 0, then three edges a decade over at most the eight largest decades."""
     if not errors.size:
         return (), ()
     low = max(errors.min(), errors.max() * 1e-8)

@@ -1,7 +1,7 @@
 """Figures of `fastbilstm report`: charts as inline SVG, each with a table of the numbers in it. Needs no script.
 
-Colours are CSS classes (s1, s2: two hues that colour-blind readers tell apart, with marks and dashes besides); all text
-is escaped. Imports the standard library only.
+Colours are CSS classes: s1 and s2 are two hues that colour-blind readers can distinguish, and marks and dashes differ,
+too. All text is escaped. Imports the standard library only.
 """
 
 import math
@@ -9,7 +9,7 @@ from html import escape
 
 WIDTH, HEIGHT = 420, 290
 LEFT, RIGHT, TOP, BOTTOM = 66, 74, 14, 46
-# Layers that a figure of shares shows; the rest is added up, and listed in the table.
+# How many layers a figure of shares shows; the others are added up, and the table lists them.
 MOST_BARS = 15
 
 
@@ -40,7 +40,7 @@ def table(header, rows, kind="numbers"):
 
 
 def number(value):
-    """Three digits, without exponent where that is readable."""
+    """A number with three digits, without exponent if that is readable."""
     if value and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.2e}"
     digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
@@ -73,14 +73,14 @@ def _axes(x_title, y_title, x_ticks, y_ticks, right):
 
 
 def _log_ticks(low, high):
-    """1, 2 and 5 times powers of ten between two numbers; powers of ten alone where these are many."""
+    """1, 2 and 5 times the powers of ten between two numbers; if that is too many, the powers of ten."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if len(powers) <= 4 else (1,)
     return [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power * 1.0000001 <= high]
 
 
 def _apart(places, distance):
-    """Move sorted labels apart; returns {key: y}."""
+    """Move sorted labels until none overlap; returns {key: y}."""
     result, last = {}, -math.inf
     for y, key in sorted(places):
         last = max(y, last + distance)
@@ -127,7 +127,7 @@ def line_chart(title, x_title, y_title, series):
 
 
 def histogram(title, edges, counts, equal, band):
-    """Counts between logarithmic edges, the first of them 0, the equal ones apart at the left, and the tolerance `band`
+    """Counts between logarithmic edges, the first of them 0; at the left the equal ones; and the tolerance `band`
     (low, high).
     """
     right, bottom = WIDTH - 14, HEIGHT - BOTTOM

@@ -1,9 +1,9 @@
 """The graph of a model as SVG for `fastbilstm report`: calls of layers in ranks from top to bottom.
 
-Ranks by the longest path, order within a rank by the means of the neighbours, places by least squares under the
-distances that boxes need; an edge over several ranks goes through a point in each (after Sugiyama, Tagawa and Toda,
-"Methods for visual understanding of hierarchical system structures", 1981). A model inside a model is a frame with its
-own drawing inside. Imports the standard library and `summary`.
+The rank of a box is its longest path from an input. Within a rank, boxes are ordered by the mean place of their
+neighbours, then placed by least squares so that none overlap. An edge over several ranks has a point in each (after
+Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical system structures", 1981). A model inside a
+model is a frame with its own drawing inside. Imports the standard library and `summary`.
 """
 
 from bisect import bisect_right, insort
@@ -18,13 +18,13 @@ GAP, RANK_GAP, PADDING = 24, 46, 10
 # Widths of characters: bold names and the lines below them.
 BOLD, PLAIN = 7.4, 6.5
 LONGEST = 34
-# Sweeps over the ranks; fewer where a drawing has more boxes and points than these.
+# Sweeps over the ranks; fewer if a drawing has more boxes and points than this.
 SWEEPS, MANY = 12, 60_000
 
 
 @dataclass
 class Box:
-    """A node of the drawing; without `lines` a point that a long edge goes through."""
+    """A node of the drawing; without `lines`, it is a point of a long edge."""
 
     lines: tuple = ()
     kind: str = ""
@@ -59,7 +59,7 @@ def _box(lines, kind, title, shapes=(), inner=None):
 
 
 def draw(network, runner=None):
-    """(SVG of a network, its width, its height); `runner` is what the engine makes of it, None without the engine."""
+    """(SVG, width, height) of a network; `runner` is the engine's network, None without the engine."""
     return _svg(*_drawing(network, runner))
 
 
@@ -121,7 +121,7 @@ def _boxes_and_edges(network, runner, depth):
 
 
 def _connect(edges, boxes, specs, refs, target):
-    """Add (source, target, masked, points) for each box that is read, and what is read to the labels of that box."""
+    """Add an edge (source, target, masked, points) for each box that is read, and label what is read of it."""
     masked = {}
     for ref in refs:
         label = specs[ref.node][ref.tensor]
@@ -179,7 +179,7 @@ def _crossings(ranks):
 
 
 def _order(ranks, sweeps):
-    """Sort each rank by the mean place of the neighbours, down and up again; keep the order with fewest crossings."""
+    """Sort each rank by the mean place of the neighbours, downwards and upwards; keep the fewest crossings."""
     best, fewest = [list(rank) for rank in ranks], _crossings(ranks)
     for sweep in range(sweeps):
         if not fewest:
@@ -202,7 +202,7 @@ def _order(ranks, sweeps):
 
 
 def _settle(boxes, wanted):
-    """Places nearest to the wanted ones, in squares, at which no boxes overlap: pools of boxes that touch."""
+    """Places without overlap, nearest to the wanted ones by least squares; boxes that touch move as one pool."""
     offset, pools = 0.0, []
     for k, box in enumerate(boxes):
         if k:

@@ -1,7 +1,7 @@
-"""The times of `fastbilstm report`: against batch and length, and the share of each layer.
+"""Times for `fastbilstm report`: for batch sizes and lengths, and the share of each layer.
 
-Everything is measured when it is asked for, on made-up inputs (`vector.made_inputs`). Layers are timed in a copy of
-the network whose `run` looks at the clock; the network that predicts is left alone.
+All times are measured on made-up inputs. Layers are timed in a copy of the network whose `run` reads the clock; the
+network that predicts does not change.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 LENGTHS = (10, 25, 50, 100, 200, 400)
-# The length at which batches are timed and the batches at which lengths are, where the model leaves them free.
+# If free: the length at which batches are timed, and the batches at which layers are timed.
 LENGTH, SHARE_BATCHES = 100, (1, 32)
-# What a call takes beside its layers.
+# The name of the time that a call takes outside its layers.
 BETWEEN = "(checks and copies around the layers)"
 
 
@@ -48,7 +48,7 @@ class Timing:
 class Share:
     """Seconds of a layer in one call at each of the batches, on one thread; `path` leads through models inside.
 
-    `together`: the layers that went into it and are timed with it.
+    `together`: the layers that were fused into it and are timed with it.
     """
 
     path: tuple[str, ...]
@@ -63,9 +63,9 @@ class Speed:
     Attributes
     ----------
     length : int or None
-        That of the batches.
+        The length at which batches are timed.
     batches, lengths : tuple of Timing
-        Against the size of the batch and against the length.
+        Times for each size of the batch, and for each length.
     shares : tuple of Share
         One for each layer.
     missing : tuple of str
@@ -92,11 +92,11 @@ def cpu_name():
 
 
 class _Clock:
-    """What a deadline leaves for the next of several measurements."""
+    """The time that is left for the next of several measurements before a deadline."""
 
     def __init__(self, seconds, parts):
         self.end, self.parts = time.perf_counter() + seconds, parts
-        # Seconds a row and timestep took in the latest call; sizes grow from call to call.
+        # Seconds for each row and timestep in the latest call; sizes grow from call to call.
         self.rate = 0.0
 
     def share(self):
@@ -105,13 +105,13 @@ class _Clock:
         return left
 
     def is_too_slow(self, size):
-        """Whether one call of so many rows times timesteps, and one to warm up, would end too late."""
+        """Whether a call of that many rows times timesteps, and one to warm up, would end too late."""
         left = self.end - time.perf_counter()
         return self.rate > 0 and (left <= 0 or 2 * size * self.rate > left)
 
 
 def timed(function, seconds, least=5, most=200):
-    """Times of calls of a function, after one that is not counted, for about so many seconds."""
+    """Times of calls of a function for about that many seconds; the first call is not counted."""
     function()
     times, end = [], time.perf_counter() + seconds
     while len(times) < least or (len(times) < most and time.perf_counter() < end):
@@ -124,12 +124,12 @@ def timed(function, seconds, least=5, most=200):
 
 
 def has_free_length(model):
-    """Whether sequences may be of any length: an axis beside the first is free, or texts are read."""
+    """Whether sequences may have any length: an axis other than the batch axis is free, or the model reads texts."""
     return any(i.dtype == "string" or None in i.shape[1:] for i in model.graph.inputs)
 
 
 def sample(model, rows, length):
-    """Inputs that the model takes, made up; InputError if it takes none."""
+    """Made-up inputs for the model; InputError if the model takes none of those tried."""
     first_error = None
     for arrays in vectors.made_inputs(model._plan, rows, (length,)):
         arrays = arrays[0] if len(arrays) == 1 else arrays
@@ -144,7 +144,7 @@ def sample(model, rows, length):
 
 
 def speed(model: Model, seconds: float, tell: Callable[[str], Any] = lambda text: None) -> Speed:
-    """Time predictions and layers for about so many seconds; `tell` is given what is being done."""
+    """Time predictions and layers for about that many seconds; calls `tell(text)` before each part."""
     fixed = next((i.shape[0] for i in model.graph.inputs if i.shape[0]), None)
     free = has_free_length(model)
     batches = BATCHES if fixed is None else (fixed,)
@@ -155,7 +155,7 @@ def speed(model: Model, seconds: float, tell: Callable[[str], Any] = lambda text
     cells = [("batch", n, batch, length) for batch in batches for n in threads]
     cells += [("length", n, batch, size) for size in LENGTHS for batch in share_batches for n in threads if free]
     clock, done, missing, skipped = _Clock(seconds, len(cells) + 2 * len(share_batches)), {}, [], 0
-    # The shares come first: they are few, and shown whatever the rest takes.
+    # The shares come first: they are quick, and are shown however long the rest takes.
     shares = {}
     for batch in share_batches:
         tell(f"layers at batch {batch}")
@@ -211,7 +211,7 @@ def _time(model, threads, batch, length, seconds):
 
 
 def _layer_seconds(model, x, batch, seconds):
-    """{path of a layer: median of its seconds in a call, on one thread}; the last one is what is between layers."""
+    """{path of a layer: median of its seconds in a call, on one thread}; the last is the time between layers."""
     times, clock = {}, time.perf_counter
     timing = copy.copy(model)
     timing._states = {}
@@ -239,7 +239,7 @@ def _name(network, step):
 
 
 def _inside(network, path=()):
-    """{path of a layer that runs: names of those that went into it}."""
+    """{path of a layer that runs: names of the layers that were fused into it}."""
     found, layers = {}, network.graph.layers
     running = {_name(network, step): step.layer for step in getattr(network, "steps", ())}
     for index, others in getattr(network, "into", {}).items():

@@ -25,7 +25,7 @@ from .agreement import OUT, WITHIN
 if TYPE_CHECKING:
     from ..model import Model
 
-# What describes a layer in its class name already.
+# Options that are already shown with the class name of a layer.
 _TOLD = {"units", "output_dim", "input_dim", "merge_mode", "layers"}
 
 STYLE = """
@@ -154,7 +154,7 @@ def _graph(model):
 
 
 def options_text(layer):
-    """The options of a layer that decide what is computed and are not Keras' defaults, those of layers inside too."""
+    """The options of a layer and of those inside it that change what is computed and are not Keras' defaults."""
     known = getattr(REGISTRY.get(layer.class_name), "options", {})
     told = []
     for name, value in layer.config.items():
@@ -233,7 +233,7 @@ def _agreement(model, found):
 
 
 def _threads(model, timing):
-    """What computed a timing; only our kernels keep to a number of threads."""
+    """What computed a timing; only our kernels use exactly the given number of threads."""
     if model.backend != "vector":
         return model.backend
     return f"{timing.threads} thread{'s' * (timing.threads > 1)}"

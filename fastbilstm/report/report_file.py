@@ -119,7 +119,7 @@ def report(
     found = Report(all(one.ok for one in compared), tuple(compared), tuple(missing), speed)
     command = _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds)
     text = page(model, path, found, command)
-    # What Keras and the system say may hold the folders of this machine.
+    # Messages of Keras and the system may contain folders of this machine.
     for name in filter(None, (path, against, config)):
         if isinstance(name, (str, os.PathLike)):
             name = os.fspath(name)
@@ -131,7 +131,7 @@ def report(
 
 
 def _check_target(target: str, overwrite: bool, sources: Iterable[Any]) -> None:
-    """Refuse a target before anything is measured: the same conditions hold when it is written."""
+    """Refuse a target before anything is measured, by the conditions that hold when it is written."""
     folder = os.path.dirname(os.path.abspath(target))
     if not os.path.isdir(folder):
         raise FastBiLSTMError(f"{target}: the folder {folder} does not exist")

@@ -1,7 +1,6 @@
-"""`fastbilstm verify`: is this model right? By its SHA-256, its recorded vector, and Keras itself where installed.
+"""`fastbilstm verify`: is a model right? Checks its SHA-256, its recorded vector, and Keras itself if installed.
 
-Imports Keras 3 or tf_keras only to compare, and only if asked to verify. Keras is never given a file, unless the user
-says that the file is trusted.
+Imports Keras 3 or tf_keras only to compare. Never gives Keras a file, unless the user says that the file is trusted.
 """
 
 import os
@@ -20,7 +19,7 @@ from ..tolerances import compare
 
 @dataclass(frozen=True)
 class Report:
-    """`ok`, and the `text` that says what was compared with what."""
+    """`ok`, and the `text` that says what was compared."""
 
     ok: bool
     text: str
@@ -82,7 +81,7 @@ def verify(path, against=None, config=None, outputs=None, dtype=None, trust=Fals
 
 
 def same_model(first, second):
-    """Whether two models hold the same arrays, in order."""
+    """Whether two models hold the same arrays in the same order."""
     mine, other = first.get_weights(), second.get_weights()
     return len(mine) == len(other) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(mine, other))
 
