@@ -42,7 +42,7 @@ def _add_trust_option(parser, what="with --keras: "):
 
 
 def add_engine_options(parser):
-    """The options of what computes."""
+    """Add the options of the engine."""
     parser.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
     parser.add_argument(
         "--backend", choices=BACKENDS, default="auto", help="what computes (default: the fastest there is)"
@@ -55,7 +55,7 @@ def _outputs(args):
 
 
 def add_convert_options(parser):
-    """The options of `convert`, which tools/convert_keras.py shares."""
+    """Add the options of `convert`, which tools/convert_keras.py has, too."""
     _add_source_options(parser, "source")
     parser.add_argument("target", nargs="?", help=f"the file to write (default: source with the suffix {SUFFIX})")
     parser.add_argument("--overwrite", action="store_true", help="replace the target if it exists")
@@ -186,7 +186,7 @@ def make_parser():
 
 
 def run(function, args):
-    """Call a command; errors of ours become one message on standard error and exit code 2."""
+    """Run a command. An error of ours becomes one message on standard error and exit code 2."""
     try:
         return function(args)
     except (FastBiLSTMError, ImportError) as error:

@@ -1,7 +1,8 @@
 """The command `fastbilstm predict`: files of rows or texts in, a file of answers out, in bounded memory.
 
-Reads chunks (`readers`), scores them in threads or on Dask (`loop`), writes them in order (`writers`) under a temporary
-name that an interrupted run leaves for --resume (`resumable_file`).
+Reads chunks (scoring/readers.py), scores them in threads or on Dask (scoring/loop.py) and writes them in order
+(scoring/writers.py), under a temporary name (scoring/resumable_file.py). An interrupted run leaves that file for
+--resume.
 """
 
 import functools
@@ -17,14 +18,14 @@ from .._version import __version__
 from ..checks import check_not_read, is_same_file
 from ..errors import FastBiLSTMError, InputError
 
-# Bad rows that are told one by one.
+# How many bad rows are reported one by one.
 _SHOWN = 10
 _FORMATS_IN = ("npy", "npz", "csv", "jsonl", "txt", "parquet")
 _FORMATS_OUT = ("npy", "npz", "csv", "jsonl", "parquet")
 
 
 def add_options(parser):
-    """The options of `predict` beside those of the model and of what computes."""
+    """Add the options of `predict`, except those of the model and the engine."""
     add = parser.add_argument
     add("input", nargs="?", help=".npy, .npz keyed by input name, .csv, .jsonl, .txt (a row a line) or .parquet")
     add("-o", "--output", help=".npy, .npz keyed by output name, .csv, .jsonl or .parquet")
@@ -72,7 +73,7 @@ def add_options(parser):
 
 
 def run_predict(args, outputs):
-    """The command; `outputs`: the layers that the graph is cut at."""
+    """Run the command. `outputs`: the layers at which the graph is cut."""
     if args.text is not None:
         return _predict_texts(args, outputs)
     if args.input is None or args.output is None:
@@ -120,7 +121,7 @@ def _files_read(args):
 
 
 def _columns(args):
-    """--columns as BatchPredictor takes it."""
+    """The value of --columns in the form that BatchPredictor takes."""
     if args.columns is None:
         return None
     named = [entry.partition("=") for entry in args.columns]
@@ -155,7 +156,7 @@ def _predictor(args, outputs, columns, text):
 
 
 def _predict_texts(args, outputs):
-    """--text: a line for each text, the label and its probability or else the numbers."""
+    """--text: print a line for each text: the label and its probability, or else the numbers."""
     given = {"an input": args.input, "-o": args.output, "--columns": args.columns, "--dask": args.dask}
     if wrong := [name for name, value in given.items() if value is not None]:
         raise InputError(f"--text prints answers and takes no file: leave out {', '.join(wrong)}")
@@ -185,7 +186,7 @@ class _Job:
         from ..scoring.loop import FileScores
 
         self.args, self.output_format = args, output_format
-        # What is loaded must be what the journal names.
+        # The model that is loaded must be the one that the journal names.
         self.known = {path: safe_files.identity(path) for path in _files_read(args) if path != args.input}
         self.predictor = _predictor(args, outputs, _columns(args), args.text_column)
         self.scores = FileScores(self.predictor, args.input, args.input_format, args.delimiter)
@@ -197,7 +198,7 @@ class _Job:
             )
 
     def identity(self):
-        """What the bytes of the output depend on, in words."""
+        """Everything that the bytes of the output depend on, in words."""
         from ..engine.plan import vector_problem
         from ..scoring.resumable_file import file_identity
 
@@ -245,7 +246,7 @@ class _Job:
             self._tell(f"going on after {self.rows:,} rows")
         progress = _Progress(self.reader, self.rows, args.quiet)
         try:
-            # Nothing that is needed later is remembered: each chunk is written before the next result is taken.
+            # Memory stays bounded: each chunk is written before the next result is read.
             for chunk in self.scores.results(self.rows, args.threads, self._cluster()):
                 pieces = writer.encode(chunk)
                 partial.append(pieces if args.errors is None else [*pieces, self._errors(chunk)])
@@ -264,7 +265,7 @@ class _Job:
             self._out_of_memory(partial, error)
         except FastBiLSTMError as error:
             progress.end()
-            # The rows done are of use after a full disk, not after a bad row.
+            # The rows done can be resumed after a full disk, not after a bad row.
             keep = isinstance(error.__cause__, OSError) and partial.last
             partial.close() if keep else partial.discard()
             if isinstance(error, InputError) and args.input not in str(error):
@@ -305,7 +306,7 @@ class _Job:
             print(f"fastbilstm: {text}", file=sys.stderr)
 
     def _check_read(self, partial, digest):
-        """Refuse to go on if the rows that the interrupted run read are others in the input of today."""
+        """Refuse to resume if the input no longer has the rows that the interrupted run read."""
         size, expected = partial.done["read"]
         try:
             if digest.of(size) != expected:
@@ -319,7 +320,7 @@ class _Job:
             raise
 
     def _keep_rows(self, partial):
-        """Leave the rows done for --resume; False if there are none, or none to go on with."""
+        """Keep the rows done for --resume; False if there are none, or if they cannot be resumed."""
         if not self.rows or self.stateful:
             partial.discard()
             return False
@@ -356,7 +357,7 @@ class _Job:
 
 
 class _Progress:
-    """Rows, rate and time left, on a terminal only."""
+    """Shows rows, rate and time left; only on a terminal."""
 
     def __init__(self, reader, rows, quiet):
         self.reader, self.before, self.begun, self.shown = reader, rows, time.monotonic(), 0.0

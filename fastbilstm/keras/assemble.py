@@ -1,4 +1,4 @@
-"""Layers and their calls -> a Graph: cut at the outputs asked for, ordered, numbered. Knows no files and no arrays."""
+"""Layers and their calls -> a Graph, cut at the chosen outputs, ordered and numbered. Knows no files and no arrays."""
 
 from ..errors import FileFormatError
 from ..graph import Graph, Node, Ref
@@ -63,7 +63,7 @@ def _cut(outputs, calls, label):
 
 
 def _order(ends, calls, inputs, where):
-    """The calls needed for `ends`, each after what it uses (depth first, without recursion)."""
+    """The calls that `ends` need, each one after the calls that it reads (depth first, without recursion)."""
     order, state = [], {}
     stack = [(p.layer, p.call) for p in reversed(ends)]
     while stack:

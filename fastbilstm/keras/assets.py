@@ -1,7 +1,7 @@
-"""Vocabularies that a .keras archive holds as files beside the weights -> the config of the layers they belong to.
+"""Vocabularies that a .keras archive holds as files -> the config of their layers.
 
 TextVectorization, StringLookup and IntegerLookup store the vocabulary they learned in adapt() as
-assets/layers/<class>[_n]/vocabulary.txt, one token a line. Knows no archives: it is given the contents by path.
+assets/layers/<class>[_n]/vocabulary.txt, one token a line. Knows no archives: takes the contents of the files by path.
 """
 
 from ..errors import FileFormatError, UnsupportedLayerError
@@ -25,7 +25,7 @@ def with_vocabularies(graph, class_names, contents, label):
     Raises
     ------
     UnsupportedLayerError
-        If there is none for a layer: an .h5 file does not hold what adapt() learned.
+        If a layer has no vocabulary: an .h5 file does not hold what adapt() learned.
     """
     lost = []
     filled = _fill(graph, class_names, contents, "", label, lost)

@@ -1,7 +1,7 @@
-"""A model's architecture, as Keras' config dictionaries -> a Graph without weights, and what is unsupported in it.
+"""The architecture of a model, as config dictionaries of Keras -> a Graph without weights, and what is not supported.
 
-Reads Sequential and functional models of all versions, at any depth; their layers are read in layer_config.py. Knows no
-files.
+Reads Sequential and functional models of all versions, and models inside them. layer_config.py reads their layers.
+Knows no files.
 """
 
 from ..errors import FileFormatError, UnsupportedLayerError
@@ -23,10 +23,10 @@ def split_config(config, label):
 
 
 class ConfigReader(LayerReader):
-    """Models, over the layers that LayerReader reads."""
+    """Reads models; LayerReader reads their layers."""
 
     def read_model(self, class_name, config, path=(), name=None, outputs=None):
-        """A whole model, or one inside another; `outputs` names the layers to cut it at."""
+        """Read a whole model, or a model inside it; `outputs` names the layers at which it is cut."""
         if class_name == "Sequential":
             return self._read_sequential(config, path, name, outputs)
         if class_name not in MODELS:
@@ -48,7 +48,7 @@ class ConfigReader(LayerReader):
         return self._assemble(path, name, sources, built, calls, [end], "single", outputs)
 
     def _read_chain(self, config, path, sources, built, calls):
-        """Add the layers of a Sequential, each called on the one before; return the last tensor.
+        """Add the layers of a Sequential, each called on the output of the one before; return the last tensor.
 
         Keras 1 has Sequential models that begin with a Merge of other Sequential models: their layers are added, too.
         """

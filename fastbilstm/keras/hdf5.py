@@ -1,4 +1,4 @@
-"""Safe access to HDF5 files: what Keras writes is read, anything else is refused with an error of ours.
+"""Safe access to HDF5 files: reads what Keras writes, and refuses anything else with an error of ours.
 
 Refused: external, soft and dangling links, external and virtual datasets, object arrays, datasets that claim far more
 than the file stores. Imports h5py, which is an optional extra.
@@ -15,18 +15,18 @@ import numpy as np
 
 from ..errors import FastBiLSTMError, FileFormatError, MissingExtraError
 
-# Limits against files that claim more than they hold. What is unpacked takes at most so many bytes for each one stored,
-# from a size on that does no harm. Keras 3.15 has the same ratio; it does not compress.
+# Limits against files that claim more than they hold. Arrays above a harmless size may be unpacked to at most this many
+# bytes for each byte stored. Keras 3.15 has the same ratio; it does not compress.
 MAX_RATIO = 1000
 FREE_BYTES = 1 << 20
-# All arrays of a file together, for each byte of the file: compression inside compression gives more than MAX_RATIO.
+# The same for all arrays together and each byte of the file, since compressed data may be compressed again.
 MAX_TOTAL_RATIO = 100
 # How h5py writes a dtype that HDF5 does not know and that takes two bytes.
 OPAQUE = np.dtype("V2")
 
 
 class Budget:
-    """Bytes that the arrays of one file may take together."""
+    """How many bytes the arrays of one file may take together."""
 
     def __init__(self, stored):
         self.stored, self.used = stored, 0
@@ -44,7 +44,7 @@ _budget = contextvars.ContextVar("budget", default=None)
 
 
 def size_of(source):
-    """Bytes of a file, given by its path or its content."""
+    """The size in bytes of a file, given by its path or its content."""
     return len(source) if isinstance(source, bytes) else os.path.getsize(source)
 
 
@@ -58,9 +58,9 @@ def _h5py():
 
 @contextlib.contextmanager
 def open_file(source, label, stored=None):
-    """Open a path or bytes; errors of the HDF5 library become FileFormatError, a lack of memory stays MemoryError.
+    """Open a path or bytes. Errors of the HDF5 library become FileFormatError; MemoryError stays as it is.
 
-    `stored`: the bytes of the file that holds this one, where it is part of another.
+    `stored`: the size of the file that contains this one, if it is part of another.
     """
     h5py = _h5py()
     try:
@@ -152,7 +152,7 @@ def child(group, path, kind, label):
 def read_array(group, path, label):
     """The dataset at a relative path as an array of float, int or bool; bfloat16 becomes float32.
 
-    Where the dataset does not say that its two opaque bytes are bfloat16, as in .h5 files, they stay so (dtype V2).
+    In .h5 files a dataset does not say that its two opaque bytes are bfloat16: then they stay so (dtype V2).
     """
     dataset = child(group, path, "dataset", label)
     name = f"{label}: dataset {dataset.name!r}"

@@ -1,9 +1,9 @@
-"""The installed Keras (3, or tf_keras for older files) as a reference to compare with; only where asked.
+"""The installed Keras (3, or tf_keras for older files), as a reference to compare with.
 
-Keras is given a model built of its own layers from our Graph and arrays (rebuilt_in_keras.py), never the file: it would
-run the code that a Lambda in the file holds. Only a file that the user trusts is handed over whole.
+Keras gets a model built of its own layers from our Graph and arrays (rebuilt_in_keras.py), not the file: Keras would
+run the code of a Lambda in the file. Only a file that the user trusts is given to Keras.
 
-Imports Keras inside functions: it is optional, and takes seconds.
+Imports Keras inside functions: it is optional, and the import takes seconds.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _load(framework, trusted):
 
 
 def _load_with_suffix(framework, path, suffix):
-    """Keras goes by the suffix; where it is another, load through a link of the right name."""
+    """Keras needs the right suffix. If the file has another one, load it through a link with the right name."""
     if os.fspath(path).endswith((suffix, ".hdf5") if suffix == ".h5" else suffix):
         return framework.models.load_model(path, compile=False, safe_mode=False)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""One layer, as Keras' config dictionary -> a graph.Layer without weights, and what is unsupported in it.
+"""A layer, as a config dictionary of Keras -> a graph.Layer without weights, and what is not supported.
 
-Wrappers and cells with what they hold, classes of other authors, operations of Keras 3 and TensorFlow. Models are read
-in config.py. Knows no files.
+Reads wrappers and cells with the layers inside, custom layers, and operations of Keras 3 and TensorFlow. config.py
+reads models. Knows no files.
 """
 
 from .. import layers as specification
@@ -21,7 +21,7 @@ RAW = "TensorFlowOpLayer"
 TENSORFLOW = (*tf_ops.CLASSES, RAW, "ClassMethod", "InstanceMethod", "InstanceProperty")
 MODELS = ("Sequential", "Functional", "Model")
 _LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the graph before it with outputs=[...]"
-# The activations of recurrent layers are always stored; defaults changed between versions, so none is assumed.
+# Recurrent layers always store their activations. Defaults changed between versions, so none is assumed.
 _BOTH = ("activation", "recurrent_activation")
 _ALWAYS_STORED = {
     **dict.fromkeys(("LSTM", "LSTMCell", "GRU", "GRUCell"), _BOTH),
@@ -31,17 +31,17 @@ _ALWAYS_STORED = {
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
 # Options that hold layers.
 _INNER = ("layer", "backward_layer", "cell", "cells")
-# Options that are ignored and worth telling the user about, beside regularizers and constraints.
+# Ignored options that the user is told about, as of regularizers and constraints.
 _REPORTED = ("dropout", "recurrent_dropout", "rate", "stddev", "noise_shape", "l1", "l2")
 
 
 class LayerReader:
-    """Turns config dictionaries into graph objects; collects problems instead of raising them one by one.
+    """Turns config dictionaries into graph objects; collects all problems instead of raising the first.
 
     Attributes
     ----------
     problems : dict of str to list of str
-        By the name of the top-level layer they are in.
+        {name of the top-level layer: its problems, also of layers inside}.
     trainable : dict of tuple to bool
         By layer path; Keras 2 orders the weights of nested models by it.
     """
@@ -63,7 +63,7 @@ class LayerReader:
     # ---- layers -----------------------------------------------------------------------------------------------------
 
     def read_layer(self, entry, path, name=None):
-        """One layer with all inside it, as graph.Layer; what is not supported is recorded in `problems`."""
+        """A layer, with those inside it, as graph.Layer; `problems` records what is not supported."""
         if not isinstance(entry, dict) or not isinstance(entry.get("config"), (dict, list)):
             self.malformed(f"a layer below {'/'.join(path) or 'the model'} has no class_name and config")
         class_name, config = str(entry.get("class_name")), entry["config"]
@@ -110,7 +110,7 @@ class LayerReader:
         return layer.replace(weights={role: "/".join((*path, role)) for role in self._roles(layer)})
 
     def _note_trainable(self, path, config):
-        """What a frozen layer holds is frozen, too; in Keras 3 of all that hold it only the outermost counts."""
+        """Note if a layer is trainable: not inside a frozen layer, of which in Keras 3 only the outermost counts."""
         holder = path[:1] if self.version.is_keras3 else path[:-1]
         own = config.get("trainable", True) is not False
         self.trainable[path] = own and (len(path) == 1 or self.trainable.get(holder, True))
@@ -121,7 +121,7 @@ class LayerReader:
         return list(specification.REGISTRY[layer.class_name](layer, self.version).weight_shapes(()))
 
     def _is_operation(self, entry, class_name, config):
-        """Whether this is a `keras.ops` node. An .h5 has no "module", but there layers store "trainable"."""
+        """Whether this is a `keras.ops` node. In .h5 there is no "module", but layers store "trainable"."""
         module = entry.get("module")
         if module is not None:
             return str(module).startswith(("keras.src.ops", "keras.ops"))
@@ -214,7 +214,7 @@ class LayerReader:
         if class_name == "TimeDistributed":
             inner = self.read_layer(config["layer"], path)
             if inner.class_name.startswith(PREFIX):
-                # Keras 3.15 calls it past its quantized_call: whole numbers that nothing scales back.
+                # Keras 3.15 does not call quantized_call here, so it returns whole numbers that are not scaled back.
                 text = "is a quantized layer, which Keras itself computes without its scale here"
                 self.problem(path, class_name, "layer", inner.class_name, text)
             return (inner,)

@@ -1,6 +1,6 @@
-"""Older dialects: Keras 1's names and weights, CuDNN layers, renamed options -> the names of today's Keras.
+"""Older files: names and weights of Keras 1, CuDNN layers, renamed options -> those of today's Keras.
 
-Knows no files: it is given config dictionaries and arrays. Sources: keras 1.2.2, layers/recurrent.py and
+Knows no files: takes config dictionaries and arrays. Sources: keras 1.2.2, layers/recurrent.py and
 layers/core.py; keras 2.2.4, engine/saving.py (preprocess_weights_for_loading).
 """
 
@@ -47,7 +47,7 @@ _MERGE_MODES = {
     "max": "Maximum",
     "dot": "Dot",
 }
-# Gates of the arrays of Keras 1: their order in the file, and today's.
+# The order of the gates in the arrays of Keras 1, and today's order.
 _KERAS1_GATES = {"LSTM": ("icfo", "ifco"), "GRU": ("zrh", "zrh"), "SimpleRNN": ("h", "h")}
 ALIASES = {
     "GroupedQueryAttention": "GroupQueryAttention",
@@ -60,7 +60,7 @@ ALIASES = {
     **{f"SeparableConvolution{n}D": f"SeparableConv{n}D" for n in (1, 2)},
     **{f"AtrousConvolution{n}D": f"Conv{n}D" for n in (1, 2)},
 }
-# Keras 1's names of layers that are stored in another way there, and what it says of them is not translated.
+# Layers that Keras 1 stores in another way; their configs are not translated.
 _KERAS1_ONLY = ("SeparableConvolution2D", "Deconvolution2D")
 
 
@@ -70,7 +70,7 @@ def modernize(class_name, config, version):
     Returns
     -------
     (str, dict)
-        A class or option that has no counterpart is returned as it is, so that the reader refuses it by its own name.
+        A class or option without a counterpart is returned as it is; the reader then refuses it by that name.
     """
     config = dict(config)
     if version.framework != "keras1" or class_name not in _KERAS1_ONLY:
@@ -128,7 +128,7 @@ def _keras1(class_name, config):
 
 
 def _keras1_padding(padding):
-    """Keras 1 wrote the zeros of an image as (height, width), as four numbers or by the names of the sides."""
+    """Zero padding of images, which Keras 1 wrote as (height, width), as four numbers, or by names of the sides."""
     if isinstance(padding, dict):
         left, right = padding.get("left_pad", 0), padding.get("right_pad", 0)
         if "top_pad" not in padding and "bottom_pad" not in padding:
@@ -153,7 +153,7 @@ def _keras1_merge(config):
 
 
 def keras1_arrays(class_name, units, arrays, label):
-    """Take one layer's arrays off the front of a Keras 1 list; return (arrays in today's order, the rest).
+    """Take the arrays of one layer from the front of a Keras 1 list; return (arrays in today's order, the rest).
 
     Keras 1 stores W U b gate by gate: 12 arrays of an LSTM (gates i c f o), 9 of a GRU (z r h), 3 of a SimpleRNN; or 3
     fused ones in today's order if consume_less was "gpu".
@@ -172,7 +172,7 @@ def keras1_arrays(class_name, units, arrays, label):
 
 
 def keras1_kernel(class_name, config, kernel):
-    """Today's kernel of a convolution from that of Keras 1, which has an axis more for time.
+    """Today's kernel of a convolution, from that of Keras 1; for time that has one more axis.
 
     Keras 1.0 wrote (F, C, taps, 1), later versions (taps, 1, C, F); an image's kernel is (F, C, height, width) where
     channels come first (keras 2.2.4, engine/saving.py, preprocess_weights_for_loading).

@@ -1,8 +1,8 @@
-"""What MultiHeadAttention of Keras 3.8 and later does to the masks of its inputs: it takes them off for good.
+"""MultiHeadAttention of Keras 3.8 and later removes the masks of its input tensors for all later layers.
 
-A layer that reads the same tensor afterwards finds no mask there, so that what it computes depends on the order of the
-calls. Both are written into the graph: the calls in Keras' order, and `ForgetMask` before each later reader. Masks that
-stand in the calls themselves (mask=...) are not touched. Source: keras 3.15, MultiHeadAttention.call and
+A layer that reads the same tensor later finds no mask, so its output depends on the order of the calls. This file puts
+the calls of the graph into Keras' order, and a `ForgetMask` before each later reader. Masks that are given in the calls
+(mask=...) do not change. Source: keras 3.15, MultiHeadAttention.call and
 ops/function.py (map_graph). Knows no files and no arrays.
 """
 
@@ -21,12 +21,12 @@ def applies(graph):
 
 
 def parents(node):
-    """The tensors a call reads, as Keras lists them: keyword arguments by name."""
+    """The tensors that a call reads, in the order of Keras: keyword arguments are sorted by name."""
     return flatten_refs((node.args, [node.kwargs[name] for name in sorted(node.kwargs)]))
 
 
 def keras_order(graph):
-    """The numbers of the calls in the order in which Keras 3 makes them: by depth, seen from the outputs."""
+    """The numbers of the calls in the order in which Keras 3 makes them: by depth, counted from the outputs."""
     count = len(graph.inputs)
     reads = {count + k: [ref.node for ref in parents(node)] for k, node in enumerate(graph.nodes)}
     outputs = list(graph.outputs)
@@ -59,12 +59,12 @@ def keras_order(graph):
 
 
 class _Walk:
-    """Follows objects: which tensors are one and the same in Keras, and which of them have lost their mask."""
+    """Finds which tensors are the same object in Keras, and which of them have lost their mask."""
 
     def __init__(self, graph, inside):
         self.graph, self.count = graph, len(graph.inputs)
         self.root, self.lost = {}, set()
-        # Tensors that may have a mask at all.
+        # Tensors that may have a mask.
         self.masked = {number for number in range(self.count) if inside}
         self.bare, self.layers, self.nodes = {}, list(graph.layers), []
         self.taken = {layer.name for layer in graph.layers}
@@ -74,7 +74,7 @@ class _Walk:
         return self.root.get((ref.node, ref.tensor), (ref.node, ref.tensor))
 
     def current(self, ref):
-        """The tensor as a later reader finds it, in the new numbers."""
+        """The tensor that a later reader gets, by its new number."""
         known = self.object_of(ref)
         if known not in self.lost or known[0] not in self.masked:
             return Ref(self.new_number[ref.node], ref.tensor)
@@ -128,7 +128,7 @@ def _makes_masks(layer):
 
 
 def _gives_its_input(layer):
-    """Whether Keras returns the very object the layer was called with."""
+    """Whether Keras returns the same object that the layer was called with."""
     if layer.class_name == "Activation":
         return layer.config.get("activation") in (None, "linear")
     return issubclass(specification.REGISTRY.get(layer.class_name, object), (Identity, Unchanged))
@@ -142,7 +142,7 @@ def _walked(graph, inside):
 
 
 def effects(graph):
-    """What a model does to what it is called with: (inputs whose masks it takes off, {output: input it returns})."""
+    """What a model does to its inputs: (inputs whose masks it removes, {output: the input that it returns})."""
     walk = _walked(graph, True)
     lost = {number for number, tensor in walk.lost if number < walk.count}
     roots = [walk.object_of(ref) for ref in graph.outputs]
@@ -150,9 +150,9 @@ def effects(graph):
 
 
 def forget_masks(graph, inside):
-    """The graph with its calls in Keras' order and a ForgetMask wherever a mask is gone.
+    """The graph with its calls in Keras' order, and a ForgetMask wherever Keras has removed a mask.
 
-    `inside`: it is a model inside another, whose inputs may bring masks along.
+    `inside`: the graph is a model inside another, so its inputs may have masks.
     """
     if not applies(graph):
         return graph

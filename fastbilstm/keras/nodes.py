@@ -1,4 +1,4 @@
-"""The calls (nodes) in a functional config, as Keras 1, 2, tf.keras and Keras 3 write them -> one form.
+"""The calls (nodes) of a functional config, written by Keras 1, 2, tf.keras or Keras 3 -> one form.
 
 A call becomes `Call(layer, args, kwargs)` in which every tensor is a `Pending(layer name, call number, tensor number)`.
 Knows no files and no arrays.
@@ -25,7 +25,7 @@ _POSITIONAL = {
     ),
 }
 _FIRST_ARGUMENT = ("inputs", "sequences", "x", "query")
-# Keyword arguments of a call that the layers read.
+# The keyword arguments that layers use.
 _KEYWORDS = {
     **dict.fromkeys(RECURRENT, {"mask", "initial_state"}),
     **dict.fromkeys(("Attention", "AdditiveAttention"), {"mask", "use_causal_mask", "return_attention_scores"}),
@@ -35,7 +35,7 @@ _KEYWORDS = {
 
 @dataclass(frozen=True)
 class Pending:
-    """A tensor named as Keras does, before calls have numbers."""
+    """A tensor by its name in Keras, before the calls have numbers."""
 
     layer: str
     call: int
@@ -71,7 +71,7 @@ def reference(value, names, where):
 
 
 def nested_ends(entry, names, where):
-    """output_layers with lists in the list, as states of cells above each other are; None if there are none.
+    """output_layers with nested lists, as for the states of StackedRNNCells; None if no list is nested.
 
     Returns the tensors, flat, and "nested:" with the lists of their numbers as JSON.
     """
@@ -101,7 +101,7 @@ def _keras2_value(value, names):
 
 
 def _flat_entries(entry, names):
-    """The references in an entry: itself, or those of the list that it is (states of cells above each other)."""
+    """The references in an entry: the entry itself, or those in its list (the states of StackedRNNCells)."""
     if not entry or is_reference(entry, names) or not all(isinstance(part, list) for part in entry):
         return [entry]
     return [found for part in entry for found in _flat_entries(part, names)]
@@ -134,12 +134,12 @@ def _keras3_value(value, names, where):
 
 
 def flat(values):
-    """The items of lists inside lists, in order."""
+    """The items of nested lists, in order."""
     return [item for value in values for item in (flat(value) if isinstance(value, list) else [value])]
 
 
 def _keras3_constant(class_name, config, names, where):
-    """Arrays and slices among the arguments."""
+    """An array or slice among the arguments, as a constant."""
     if class_name == "__ellipsis__":
         return "..."
     if class_name == "__slice__":
@@ -201,7 +201,7 @@ def _normalize(call, class_name, problems):
             kwargs["initial_state"] = first[1:]
         first = first[0]
     if isinstance(kwargs.get("initial_state"), list):
-        # Those of cells above each other are nested, one list for each cell.
+        # The states of StackedRNNCells are nested: one list for each cell.
         kwargs["initial_state"] = flat(kwargs["initial_state"])
     if class_name in MULTIHEAD:
         first = [first, *(kwargs.pop(name) for name in ("value", "key") if kwargs.get(name) is not None)]

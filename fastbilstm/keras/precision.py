@@ -1,4 +1,4 @@
-"""What Keras' dtype policies say: the precision of computation, and int8 quantization. Knows no files and no arrays."""
+"""Dtype policies of Keras: the precision of computation, and int8 quantization. Knows no files and no arrays."""
 
 from ..layers.quantized import PREFIX
 
@@ -17,7 +17,7 @@ _QUANTIZED = ("Dense", "Embedding")
 
 
 def policy_name(dtype):
-    """The name of a layer's or input's policy: str as it is, the dictionaries of tf.keras and Keras 3; None if none."""
+    """The name of a dtype policy, given as str or as the dictionary of tf.keras or Keras 3; None if there is none."""
     return (dtype.get("config") or {}).get("name") if isinstance(dtype, dict) else dtype
 
 
@@ -71,7 +71,7 @@ def _mode(dtype):
 
 
 def _activation_levels(settings):
-    """The options for the quantizer of inputs; None where inputs are left as they are."""
+    """The options of the quantizer of inputs; None if inputs are not quantized."""
     if settings is None:  # before Keras 3.13 there was but one way
         return {"quantized_low": -127, "quantized_high": 127, "quantized_epsilon": 1e-7}
     inner = settings.get("config") if isinstance(settings, dict) else None

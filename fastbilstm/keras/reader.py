@@ -1,4 +1,4 @@
-"""Any Keras file -> (Graph, tensors): tells kinds apart, finds the version, joins architecture and weights."""
+"""Any Keras file -> (Graph, tensors): finds the kind and version of the file, joins architecture and weights."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK\x03\x04"
-# Values in a YAML architecture with its aliases written out; the largest known models have some thousands.
+# The most values in a YAML architecture, with aliases written out; the largest known models have thousands.
 _MAX_YAML = 1_000_000
-# Characters of a YAML number: sexagesimal ones take time that grows with their square.
+# The most characters of a YAML number: for sexagesimal ones, time grows with the square of the length.
 _MAX_DIGITS = 100
 # A Keras 3 architecture without weights or metadata does not say its version.
 _UNKNOWN_KERAS3 = (3, 15)
@@ -112,7 +112,7 @@ def _read_yaml(text, label):
 
 
 def _check_yaml(node, label):
-    """Refuse, before any value is made, what takes more than its text: aliases of aliases, merge keys, long numbers."""
+    """Refuse YAML whose values take far more than its text: aliases of aliases, merge keys, long numbers."""
     stack, count = [node], 0
     while stack:
         item, count = stack.pop(), count + 1
@@ -138,7 +138,7 @@ def read_keras(
     source : str or bytes
         A path or the content.
     head : bytes
-        The first bytes, to tell the kinds apart.
+        The first bytes, which show the kind of the file.
     label : str
         What errors call the file.
     config : dict, str or path, optional
@@ -204,7 +204,7 @@ def read_sharded(
 
 
 def check_stored_dtypes(graph, tensors, stores_bfloat16, label):
-    """Decode bfloat16 that the architecture alone tells of; refuse int8 weights that it does not tell of."""
+    """Decode bfloat16 arrays that only the architecture tells of; refuse int8 arrays that it does not tell of."""
     for _, layer in graph.walk():
         for role, name in layer.weights.items():
             dtype = tensors[name].dtype

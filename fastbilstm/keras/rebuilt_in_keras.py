@@ -1,4 +1,4 @@
-"""A Graph and its arrays -> a model of the installed Keras, made by calling its own layers one after another.
+"""A Graph and its arrays -> a model of the installed Keras, made by calling Keras' own layers.
 
 Nothing of the file reaches Keras: no config is deserialized, no class is looked up by a name from the file. The classes
 are those of CLASSES alone. The framework is given as a module; this file imports none.
@@ -39,20 +39,20 @@ _TF_KERAS_NAMES = {("LeakyReLU", "negative_slope"): "alpha"}
 
 
 class CannotRebuild(Exception):
-    """Why the installed Keras has no such model; names the layer."""
+    """Says why the installed Keras cannot have such a model; names the layer."""
 
 
 def rebuild(framework, graph, tensors):
     """A model of the framework with the layers of a graph and the arrays `tensors`, by name.
 
-    It takes and gives tensors in the order of the graph: a list of them, or a tensor where there is one. CannotRebuild
-    says what Keras has no counterpart for.
+    Its inputs and outputs have the order of the graph: a list of tensors, or one tensor. Raises CannotRebuild for what
+    Keras does not have.
     """
     return _Builder(framework, graph, tensors).model(graph)
 
 
 class _Builder:
-    """What building one model needs to know: the framework, the dtype of computation, the arrays."""
+    """Builds one model from the framework, the dtype of computation and the arrays."""
 
     def __init__(self, framework, graph, tensors):
         self.framework, self.tensors = framework, tensors
@@ -140,12 +140,12 @@ class _Builder:
         return found
 
     def stored(self, layer, name):
-        """Options that hold what a layer learned in adapt()."""
+        """The options that hold what a layer learned in adapt()."""
         arrays = {role: self.tensors[tensor] for role, tensor in layer.weights.items()}
         if name == "Normalization" and arrays:
             return {"mean": arrays["mean"], "variance": arrays["variance"]}
         if "idf_weights" in arrays:
-            # They count the tokens that stand for no word, too: these must stand in the vocabulary.
+            # The weights include those of the mask and OOV tokens, so the vocabulary must contain these.
             words, oov = list(layer.config["vocabulary"]), layer.config.get("oov_token", "[UNK]")
             count = layer.config.get("num_oov_indices", 1)
             if words[:count] != [oov] * count:
@@ -243,7 +243,7 @@ def _call(made, layer, first, kwargs):
 
 
 def _by_cell(layer, states):
-    """States, one after another, in the lists that Keras expects: one for each of the cells above each other."""
+    """A flat list of states as the lists that Keras expects: one for each cell of StackedRNNCells."""
     if layer.class_name == "Bidirectional":
         half = len(states) // 2
         return _by_cell(layer.layers[0], states[:half]) + _by_cell(layer.layers[1], states[half:])
@@ -258,7 +258,7 @@ def _by_cell(layer, states):
 
 
 def flat(result):
-    """Tensors in lists of lists or dicts, in order."""
+    """Tensors in nested lists or dicts, in order."""
     if isinstance(result, dict):
         result = list(result.values())
     if isinstance(result, (list, tuple)):
@@ -275,5 +275,5 @@ def _naming(layer, text):
 
 
 def reason_of(error):
-    """An error of Keras in one line."""
+    """The message of an error of Keras, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

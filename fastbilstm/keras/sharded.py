@@ -1,4 +1,4 @@
-"""Sharded weights of Keras 3: NAME.weights.json, an index, beside NAME_00000.weights.h5 and so on.
+"""Sharded weights of Keras 3: NAME.weights.json, an index, with NAME_00000.weights.h5 and so on.
 
 The index maps the path of each object, "/layers/dense/vars", to the file or files that hold its arrays. The shards are
 joined in memory into one file of the layout of `.weights.h5`.
@@ -13,7 +13,7 @@ from ..errors import FileFormatError, MissingFileError
 from .hdf5 import attribute, child, is_group, memory_file, open_file, read_array
 
 _MAX_INDEX = 64 << 20
-# What Keras saves beside the layers: the optimizer, metrics. Inference needs none of it.
+# What Keras saves besides the layers: optimizer and metrics, which inference does not need.
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 

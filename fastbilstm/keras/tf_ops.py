@@ -1,7 +1,7 @@
 """TensorFlow functions called on Keras tensors, as tf.keras writes them (TFOpLambda, SlicingOpLambda) -> operations.
 
-One table: a function, the operation of `layers/` that computes it, and how its arguments are called there. Knows no
-files and no arrays.
+A table: the TensorFlow function, the operation of `layers/` that computes it, the names of its arguments there. Knows
+no files and no arrays.
 """
 
 from ..errors import FileFormatError
@@ -172,7 +172,7 @@ def _read_table():
 
 
 FUNCTIONS = _read_table()
-# Arguments that need no operation's attention where they are what stands here; None always is one of them.
+# Arguments that may be ignored if they have one of these values, or None.
 _HARMLESS = {
     "name": ...,
     "validate_indices": ...,
@@ -249,7 +249,7 @@ def read_calls(layer, function, nodes, names, where):
 
 
 def unread_calls(layer, nodes, names):
-    """The calls of a function that is not supported: which tensors they use, so that the graph stays whole."""
+    """The calls of an unsupported function, with the tensors that they use, so that the graph stays complete."""
 
     def tensors(value):
         if is_reference(value, names):
@@ -261,7 +261,7 @@ def unread_calls(layer, nodes, names):
 
 
 def _first_argument(node, names, where):
-    """The first argument of a call, and the others by name, which are written beside every tensor in the first."""
+    """The first argument of a call, and the others by name; the config repeats them with each tensor of the first."""
     given = {}
 
     def read(entry):

@@ -121,7 +121,7 @@ MatrixBandPart: BandPart x num_lower num_upper
 _TYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 9: "int64", 10: "bool"}
 _NAMES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_UINT8": "uint8", "DT_BOOL": "bool"}
 _NAMES.update({f"DT_INT{bits}": f"int{bits}" for bits in (8, 16, 32, 64)})
-# Arguments that are tensors even where numbers stand.
+# Arguments that are tensors even if the file has numbers.
 _TENSORS = ("x", "x1", "x2", "condition", "indices", "constant_values", "fill_value")
 
 
@@ -200,7 +200,7 @@ def _is_type(value):
 
 
 def _value(value):
-    """An attribute's value from {"i": "3"}, {"b": true}, {"list": {"i": ["1"]}} and the like."""
+    """The value of an attribute, from {"i": "3"}, {"b": true}, {"list": {"i": ["1"]}} and the like."""
     if not isinstance(value, dict) or not value:
         return None
     ((kind, content),) = value.items()
@@ -300,7 +300,7 @@ def _parse_attribute(data):
         if number == 1:
             whole = [part for n, part in _fields(value) if n == 3]
             packed = b"".join(part for part in whole if isinstance(part, bytes))
-            # Packed numbers are one field after another without keys.
+            # Packed numbers follow each other without keys.
             numbers = [part for part in whole if isinstance(part, int)]
             while packed:
                 size = next(k for k, byte in enumerate(packed) if byte < 128) + 1

@@ -1,4 +1,4 @@
-"""The arrays of a file -> the weights of a Graph, by name where the names say it, else in Keras' order.
+"""The arrays of a file -> the weights of a Graph: by name if names are unique, else in the order of Keras.
 
 Two layouts: the HDF5 groups of whole-model and weights-only files (Keras 1 to 3), and the object paths of
 `.weights.h5` (inside `.keras`, too). The shapes of arrays are checked later, against the graph.
@@ -17,7 +17,7 @@ _PATH_CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
 class Slot:
-    """One place for an array: the layer that takes it, its role, what the file may call it, and all that holds it."""
+    """A place for one array: the layer that takes it, its role, its names in the file, and the layers around it."""
 
     def __init__(self, layer, role, tensor, names, trainable, path):
         self.layer, self.role, self.tensor, self.names, self.trainable = layer, role, tensor, names, trainable
@@ -73,7 +73,7 @@ def read_groups(container, graph, trainable, label, all_layers):
     tensors = {}
     missing = [layer.name for layer, _ in wanted if layer.name not in by_name]
     if missing:
-        # Other names (auto-numbered in another session): Keras goes by order, and so can we if no layer was cut off.
+        # Other names (numbered by Keras in another run): Keras goes by order; so do we, if the graph was not cut.
         if len(wanted) != len(in_file) or len(graph.layers) < len(all_layers):
             raise FileFormatError(
                 f"{label}: no weights for layer {missing[0]!r}; the file holds weights for {', '.join(by_name)}"
@@ -140,7 +140,7 @@ def _match_names(places, names):
         parts, role = _normal_name(name)
         fits = [k for k, p in enumerate(places) if p.names & parts and _has_role(p, parts, role)]
         if len(fits) > 1:
-            # Cells of one name in two layers: the one with most of its path in the name.
+            # Two layers have cells of one name: take the cell whose name contains most of its path.
             most = max(len(places[k].path & parts) for k in fits)
             fits = [k for k in fits if len(places[k].path & parts) == most]
         if len(fits) != 1 or fits[0] in chosen:
@@ -150,7 +150,7 @@ def _match_names(places, names):
 
 
 def _has_role(place, parts, role):
-    """Whether a variable is the one of a slot; a role such as query/kernel names a layer inside the layer, too."""
+    """Whether a variable belongs to a slot; a role such as query/kernel also names a layer inside the layer."""
     *inside, last = place.role.split("/")
     return set(inside) <= parts and re.fullmatch(last + r"(_\d+)?", role)
 
@@ -160,7 +160,7 @@ _CUDNN = {"LSTM": (4, legacy.cudnn_lstm), "GRU": (3, legacy.cudnn_gru)}
 
 
 def convert_cudnn(place, tensors, where):
-    """Convert the weights of an LSTM or GRU in place where the size of its bias says that CuDNN wrote them."""
+    """Convert the weights of an LSTM or GRU, in place, if the size of the bias shows that CuDNN wrote them."""
     layer = place.layer
     if layer.class_name in ("GRU", "GRUCell") and place.role == "bias":
         _check_reset_after(layer, tensors[place.tensor].shape, where)
@@ -215,7 +215,7 @@ def read_paths(root, graph, trainable, label, class_names):
 
 
 def _layer_groups(root, class_names, label):
-    """Which group below /layers belongs to which layer: by the name stored in it, else by class and number."""
+    """Find the group below /layers of each layer: by the name stored in the group, else by class and number."""
     for container in ("layers", "_layer_checkpoint_dependencies"):
         if is_group(root, container):
             break
@@ -285,7 +285,7 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
 
 
 def _inner_groups(layer):
-    """The groups of the layers inside a wrapper; those of cells above each other are numbered by class."""
+    """The groups of the layers inside a wrapper; cells of StackedRNNCells are numbered by class."""
     fixed = {
         "TimeDistributed": ("layer",),
         "Bidirectional": ("forward_layer", "backward_layer"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 LENGTHS = (10, 25, 50, 100, 200, 400)
-# If free: the length at which batches are timed, and the batches at which layers are timed.
+# If the model leaves them free: the length at which batches are timed, and the batches for layers and lengths.
 LENGTH, SHARE_BATCHES = 100, (1, 32)
 # The name of the time that a call takes outside its layers.
 BETWEEN = "(checks and copies around the layers)"
