@@ -1,4 +1,4 @@
-"""The engine: `plan.compile` makes a plan from a graph, and the plan runs batches of rows.
+"""The engine: `plan.compile` makes a plan from a graph; it runs batches of rows.
 
 plan.py              the plan: what runs, on which threads, batch after batch; the choice of a backend
 fusion.py            backend "vector": what of the graph is dropped, folded and fused; folding.py: constants in weights
