@@ -27,7 +27,9 @@ class InputError(FastBiLSTMError):
 class UnreadableFileError(FileFormatError, InputError, OSError):
     """The system does not let a file be read, of a model or of rows; `errno`, `strerror` and `filename` say why."""
 
-    __new__ = OSError.__new__  # who calls it by this name (tblib, for one) would find ValueError's, which refuses
+    def __new__(cls, *args: Any, **options: Any) -> UnreadableFileError:
+        # Who calls it by this name (tblib, for one) would find ValueError's, which refuses.
+        return OSError.__new__(cls, *args)
 
     def __init__(
         self, message: str, errno: int | None = None, strerror: str | None = None, filename: Any = None

@@ -1,8 +1,8 @@
-"""The BLAS backend: `lstm` and `dense` of the specification, compiled, over the BLAS that SciPy carries.
+"""The BLAS backend: `lstm` and `dense` of the specification, compiled, on the BLAS that SciPy contains.
 
-Same arguments, same result as `layers.recurrent.lstm` and `layers.core.dense`, float32 and float64. The products of one
-timestep are too small to share: BLAS runs everything here on one thread, several would only wait for each other, and
-the sum of a product would depend on how many share it. Importing this module imports SciPy and threadpoolctl.
+Same arguments, same result as `layers.recurrent.lstm` and `layers.core.dense`, float32 and float64. BLAS runs on
+one thread here: the products of one timestep are too small for several threads, and with several the sums would depend
+on their number. Importing this module imports SciPy and threadpoolctl.
 """
 
 import math
@@ -43,7 +43,7 @@ def lstm(
 ):
     """See `fastbilstm.layers.recurrent.lstm`.
 
-    A softmax over the batch is the one activation that is not a function of one row; the specification runs it.
+    Only softmax over the batch is not a function of one row; the specification runs it.
     """
     codes = activations.kernel_code(activation), activations.kernel_code(recurrent_activation)
     if None in codes:
@@ -52,7 +52,7 @@ def lstm(
         )
     batch, timesteps, _ = x.shape
     units = recurrent_kernel.shape[0]
-    # go_backwards hands over a view of the reversed sequence: turned round again, it need not be copied.
+    # go_backwards gives a view of the reversed sequence; reversed again, it needs no copy.
     reverse = timesteps > 1 and x.strides[1] < 0
     if reverse:
         x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]

@@ -1,6 +1,6 @@
-"""The algebra of folding, and which layers it or a kernel applies to. Knows layers of the specification, no graph.
+"""Folding constants into weights, and the layers for which that or a kernel is possible. Knows layers, not graphs.
 
-A fold is a function (kernel, bias) -> (kernel, bias), computed in float64; the engine rounds once, at the end.
+A fold is a function (kernel, bias) -> (kernel, bias). It computes in float64; the engine rounds once, at the end.
 """
 
 from functools import partial
@@ -11,12 +11,12 @@ from .. import activations
 from ..activations import kernel_code
 from ..layers import activation, cells, merging, recurrent
 
-# How far a folded BatchNormalization may move the numbers that it is to take off again: |mean| / deviation.
+# The largest |mean| / deviation of a BatchNormalization that is folded.
 MAX_SHIFT = 64.0
 
 
 def affine(scale, offset):
-    """(kernel, bias) for x * scale + offset in the place of x, in float64 until the end."""
+    """(kernel, bias) that give for x what the old ones give for x * scale + offset; in float64."""
 
     def fold(kernel, bias):
         kernel = np.asarray(kernel, np.float64)
@@ -27,7 +27,7 @@ def affine(scale, offset):
 
 
 def scaled(scale, offset):
-    """(kernel, bias) for y * scale + offset in the place of y."""
+    """(kernel, bias) that give y * scale + offset where the old ones give y."""
 
     def fold(kernel, bias):
         bias = np.zeros(len(scale)) if bias is None else np.asarray(bias, np.float64)
@@ -37,8 +37,9 @@ def scaled(scale, offset):
 
 
 def scale_and_offset(layer, rank):
-    """BatchNormalization over the last axis as x * scale + offset in float64; None if it is another one, or if the
-    numbers it takes off are so large that rounding them elsewhere could show.
+    """BatchNormalization over the last axis as x * scale + offset, in float64.
+
+    None for another axis, or if the means are so large that folding could add visible rounding errors.
     """
     if len(layer.axis) != 1 or layer.axis[0] % rank != rank - 1:
         return None
@@ -55,12 +56,12 @@ def is_linear(layer):
 
 
 def cell_of(layer):
-    """What has the units, weights and activations of a recurrent layer: itself, or the cell of an RNN."""
+    """The cell of an RNN, else the layer itself: the object with units, weights and activations."""
     return layer.cell if isinstance(layer, recurrent.RNN) else layer
 
 
 def has_kernels(layer):
-    """Whether it runs a cell of LSTM, GRU or SimpleRNN, or two, whose activations are functions of one row."""
+    """Whether a layer runs LSTM, GRU or SimpleRNN, in one or two directions, with activations that kernels have."""
     parts = layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,)
     return all(has_cell_kernels(cell_of(part)) for part in parts)
 
@@ -73,7 +74,7 @@ def has_cell_kernels(cell):
 
 
 def has_stack_kernels(layer):
-    """Whether it is an RNN over StackedRNNCells each of which has kernels."""
+    """Whether a layer is an RNN over StackedRNNCells, and each cell has kernels."""
     if not isinstance(layer, recurrent.RNN) or not isinstance(layer.cell, cells.StackedRNNCells):
         return False
     return all(map(has_cell_kernels, layer.cell.inner))
@@ -84,7 +85,7 @@ def has_attention_kernel(layer):
 
 
 def row_function(layer):
-    """The function of a layer that activates rows and has no weights."""
+    """The function of an activation layer without weights that works row by row."""
     if isinstance(layer, activation.ELU):
         return partial(activations.elu, alpha=layer.alpha)
     if isinstance(layer, activation.Softmax):

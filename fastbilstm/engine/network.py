@@ -1,7 +1,7 @@
-"""The network that the vector engine runs: steps over the values of one batch. What became steps is `fusion`'s.
+"""The network that backend "vector" runs: a list of steps. fusion.py makes it.
 
-A step calls one layer, over kernels where there is one, else of the specification. Two steps that do not need each
-other may run at the same time. Knows nothing of files.
+A step calls one layer: one on kernels if there is one, else that of the specification. Two recurrent layers may run at
+the same time if neither reads the other. Knows nothing of files.
 """
 
 from functools import partial
@@ -19,8 +19,10 @@ NO_KWARGS, MASK_GIVEN = {"mask": False}, {"mask": True}
 
 
 class Step(NamedTuple):
-    """One call: `refs` where its arguments are plain tensors, else None, and the mask given for the only one of them;
-    the numbers of values to forget afterwards; whether the next step may run at the same time.
+    """One call of a layer.
+
+    `refs`: its arguments if all are plain tensors, else None. `mask`: the mask given for the only argument. `release`:
+    the numbers of the values that no later step reads. `beside`: whether the next step may run at the same time.
     """
 
     number: int
@@ -34,12 +36,14 @@ class Step(NamedTuple):
 
 
 class Network(Functional):
-    """A Functional that runs `steps` and gives the values that `results` refer to. `labels` says for each layer of the
-    graph what became of it, `into` which others run it, where they do; by index in the graph.
+    """A Functional that runs `steps` and returns the values that `results` refer to.
+
+    By the index of a layer in the graph, `labels` says what computes it, and `into` which other layers it was fused
+    into, if any.
     """
 
     has_kernels = True
-    # What a plan needs of the engine, which it does not import.
+    # A plan takes these from here, since it does not import vector_layers.
     new_scratch, new_context, is_plain = engine.Scratch, engine.Context, staticmethod(engine.is_plain)
 
     def __init__(self, functional, steps, results, labels, into):
@@ -94,7 +98,7 @@ class Network(Functional):
 
 
 def noted(tape, call, inputs, outputs):
-    """The Tensors of a layer without kernels, which becomes a step of the tape that records."""
+    """The outputs of a layer without kernels; a tape that is recording notes the call as a step."""
     if any(tensor.mask is not None for tensor in (*inputs, *outputs)):
         tape.breaks()
         return outputs

@@ -1,7 +1,8 @@
 """compile(graph, tensors, ...) -> Plan: makes what runs from a graph and its weights.
 
-Three backends: "vector", steps over the float32 kernels (`fusion`, `network`); "blas", the specification with its LSTM
-and Dense layers over SciPy's BLAS; "numpy", the specification itself. Imports NumPy; SciPy only if the plan uses it.
+There are three backends. "vector" runs steps on the float32 kernels (fusion.py, network.py). "blas" is the
+specification with LSTM and Dense on SciPy's BLAS. "numpy" is the specification itself. Imports NumPy, and SciPy only
+for "blas".
 """
 
 from __future__ import annotations

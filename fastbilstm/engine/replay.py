@@ -1,8 +1,8 @@
-"""Small predictions without Python: the kernels that one prediction called are run again for inputs of the same shape.
+"""Small predictions without Python: records the kernels that a prediction calls, and runs them again.
 
-Without masks and states, a net calls the same kernels with the same sizes for every input of one shape. The second
+Without masks and states, a model calls the same kernels with the same sizes for all inputs of one shape. The second
 prediction of a shape is recorded (ext/_tape.pxi). Those after it copy their input and run the record in one compiled
-call, which calls Python for layers without kernels alone. The bits are the same: the same kernels, the same weights.
+call, which calls Python only for layers without kernels. The bits are the same: same kernels, same weights.
 """
 
 import numpy as np
@@ -11,12 +11,12 @@ from .. import _kernels
 
 # Rows and bytes of an input, beyond which the time around the kernels does not show; bytes of the buffers of a tape.
 MOST_ROWS, MOST_BYTES, MOST_BUFFERS = 36, 2**20, 8 * 2**20
-# Shapes whose tapes are kept; the oldest one goes.
+# How many shapes have a tape; the oldest one is dropped.
 MOST_SHAPES = 16
 
 
 class Replay:
-    """The tapes of a plan with one input; `id_limit`: how many token ids there are, None for an input of floats."""
+    """The tapes of a plan with one input. `id_limit`: the number of token ids, None for an input of floats."""
 
     def __init__(self, id_limit):
         self.id_limit, self.seen, self.tapes = id_limit, {}, _kernels.Tapes(id_limit is not None)
@@ -24,7 +24,7 @@ class Replay:
         self.kind = np.float32 if id_limit is None else np.int32
 
     def learn(self, plan, x):
-        """The outputs of the plan for one chunk on one thread; recorded when its shape comes for the second time."""
+        """The outputs for one chunk on one thread. Records the second prediction of a shape; replays later ones."""
         rows = slice(0, len(x))
         small = 0 < len(x) <= MOST_ROWS and x.nbytes <= MOST_BYTES
         if not small or x.dtype != self.kind or not x.flags.c_contiguous or x.shape in self.tapes.by_shape:

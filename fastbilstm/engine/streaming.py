@@ -1,8 +1,8 @@
-"""Streaming: a sequence that arrives in pieces, each answered as if the whole sequence had been given.
+"""Streaming: sequences arrive in pieces, and the outputs are those of the whole sequences.
 
-`causality` refuses what looks at later timesteps and finds the layers that look at earlier ones; here a stand-in that
-remembers between pieces takes the place of each, and all other layers run as they are. What is remembered belongs to
-the Stream, so that one model serves many. Imports NumPy; what a layer computes stays in `layers/` and `engine`.
+analysis/causality.py refuses layers that read later timesteps, and finds those that read earlier ones. Here a stand-in
+replaces each of the latter and remembers what it needs between pieces; all other layers run as they are. The Stream
+holds what is remembered, so one model serves many streams. Imports NumPy; the layers compute.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def streamable(network: Functional, runner: Any) -> tuple[Any, list[Any]]:
-    """(What runs the pieces in place of `runner`, the kinds of its outputs); InputError if a layer prevents it."""
+    """(The network that runs pieces instead of `runner`, kinds of its outputs); InputError if it is impossible."""
     places, kinds = find_places(network)
     return _with_stand_ins(runner, places), kinds
 
@@ -45,7 +45,7 @@ def _stand_in(place: Place, runner: Any) -> Any:
     if isinstance(place.kind, dict):
         return _with_stand_ins(runner, place.kind)
     if isinstance(runner, core.Embedding) and place.kind == "recurrent":
-        # The engine reads the rows of an Embedding in the recurrent layer after it.
+        # The recurrent layer on kernels does the lookup of the Embedding before it.
         wrapper: Any = copy.copy(runner)
         wrapper.layer = StreamRecurrent(place, runner.layer)
         return wrapper
@@ -53,7 +53,7 @@ def _stand_in(place: Place, runner: Any) -> Any:
 
 
 def _with_stand_ins(runner: Any, places: dict[int, Place]) -> Any:
-    """A copy of what runs a model, with the stand-ins of `places` (by node number)."""
+    """A copy of the network with the stand-ins of `places` (by node number)."""
     result = copy.copy(runner)
     if hasattr(runner, "steps"):
         result.steps = [
@@ -63,7 +63,7 @@ def _with_stand_ins(runner: Any, places: dict[int, Place]) -> Any:
             for step in runner.steps
         ]
         return result
-    # One layer for each node: a layer that is called twice remembers two sequences.
+    # Each node gets its own stand-in: a layer that is called twice remembers two sequences.
     graph, first = runner.graph, len(runner.graph.inputs)
     layers = [runner.inner[node.layer] for node in graph.nodes]
     result.inner = [
@@ -76,7 +76,7 @@ def _with_stand_ins(runner: Any, places: dict[int, Place]) -> Any:
 
 
 class StandIn:
-    """Called in place of a layer; what it remembers is a tuple of arrays in the Stream's states, by itself."""
+    """Is called instead of a layer. The states of the Stream hold a tuple of arrays for it, with itself as key."""
 
     def __init__(self, place: Place, runner: Any) -> None:
         self.layer, self.runner, self.masked = place.layer, runner, place.masked
@@ -85,13 +85,13 @@ class StandIn:
 
 
 class StreamRecurrent(StandIn):
-    """A recurrent layer that goes on from the states after the piece before, and from what was emitted last."""
+    """A recurrent layer that continues from the states and the last output of the previous piece."""
 
     def project(self) -> None:
         self.runner.project()
 
     def remembers(self, arrays: Sequence[NDArray[Any]], batch: int) -> bool:
-        """Whether arrays can be what it remembers: the states of the cell, and what was emitted last."""
+        """Whether arrays can be what it remembers: the states of the cell, and the last output."""
         sizes = [*self.layer.state_sizes, self.layer.units]
         return [a.shape for a in arrays] == [(batch, size) for size in sizes]
 
@@ -112,7 +112,7 @@ class StreamRecurrent(StandIn):
 
 
 class StreamConvolution(StandIn):
-    """A causal convolution over the last rows of the pieces before and this one; zeros at first, as its padding."""
+    """A causal convolution over the last timesteps of earlier pieces (zeros at first) and this piece."""
 
     def remembers(self, arrays: Sequence[NDArray[Any]], batch: int) -> bool:
         return [a.shape[:2] for a in arrays] == [(batch, history(self.layer))]
@@ -131,7 +131,7 @@ class StreamConvolution(StandIn):
 
 
 class StreamReshape(StandIn):
-    """A Reshape that keeps the time axis, whatever the number of timesteps."""
+    """A Reshape that keeps the time axis, for any number of timesteps."""
 
     def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         x = inputs[0].value
@@ -259,7 +259,7 @@ class Stream:
         return self._lock
 
     def _begin(self, states: dict[Any, tuple[NDArray[Any], ...]]) -> None:
-        """Go on from these states: all of them, or none if there is an error."""
+        """Set these states: all of them, or none if there is an error."""
         if self._fast is not None:
             self._fast.set_states(states)
         self._states = states
@@ -285,7 +285,7 @@ class Stream:
             if array.dtype.kind not in "biuf":
                 raise InputError(f"{what}: has dtype {array.dtype}; expected numbers")
             shape = array.shape
-            if array.ndim == rank + 1 and shape[-1] == 1:  # which Model.predict takes off, too
+            if array.ndim == rank + 1 and shape[-1] == 1:  # Model.predict removes that axis, too
                 array = array[..., 0]
             timed.add(array.ndim == rank)
             if array.ndim == rank - 1:
@@ -336,7 +336,7 @@ def _stand_ins(runner: Any) -> Iterator[Any]:
 
 
 def _fast_chain(plan: Plan, batch: int) -> FastChain | None:
-    """A FastChain for a model that is a chain of recurrent and Dense layers without masks on the engine, else None."""
+    """A FastChain if the model is a chain of recurrent and Dense layers on kernels without masks, else None."""
     from .vector_layers import VectorDense  # imports the kernels
     from .vector_recurrent import VectorEmbedded, VectorRecurrent
 
@@ -407,7 +407,7 @@ class FastChain:
             raise
 
     def states(self) -> dict[Any, tuple[NDArray[Any], ...]]:
-        """What the stand-ins remember: h is also what was emitted last."""
+        """What the stand-ins remember: the last output is h."""
         pairs = ((part, step.states()) for part, step in self.steps.items())
         return {part: (*final, final[0]) for part, final in pairs}
 

@@ -1,12 +1,13 @@
-"""The text of `Model.summary()` and `fastbilstm inspect`: one row a layer, then what was planned. Imports nothing
-outside the package.
+"""The text of `Model.summary()` and `fastbilstm inspect`: a row for each layer, then what was planned.
+
+Imports nothing outside the package.
 """
 
 from typing import Any, NamedTuple
 
 
 class LayerRow(NamedTuple):
-    """What is told of a layer: `depth` counts the models it is inside of, `runs` is "" without the vector engine."""
+    """A row about a layer. `depth`: how many models it is inside. `runs`: what computes it, in backend "vector"."""
 
     name: str
     depth: int
@@ -30,7 +31,7 @@ def shape_text(shape):
 
 
 def inner_network(runner, layer):
-    """What runs a model inside a model: the engine's network, None without the engine."""
+    """The engine's network for a model inside a model; None without the engine."""
     steps = getattr(runner, "steps", ())
     return next((step.layer for step in steps if step.layer.name == layer.name), None)
 
@@ -59,7 +60,7 @@ def _rows(network, tensors, runner=None, depth=0):
 
 
 def shown_inside(layer):
-    """The layers inside one that tell what it is: of Bidirectional one half."""
+    """The layers inside a layer that describe it; for Bidirectional only the forward layer."""
     return layer.layers if layer.class_name == "StackedRNNCells" else layer.layers[:1]
 
 
@@ -93,7 +94,7 @@ def summary_text(model: Any) -> str:
 
 
 def plan_lines(model, rows):
-    """What is true of the whole model, in sentences; `rows` as `layer_rows` gives them."""
+    """Sentences about the whole model; `rows` come from `layer_rows`."""
     plan = model._plan
     total = sum(array.size for array in model.get_weights())
     size = sum(array.nbytes for array in model.get_weights())
@@ -109,7 +110,7 @@ def plan_lines(model, rows):
 
 
 def held_lines(model):
-    """What a file holds beside the network: tokenizer, labels, notes."""
+    """What a file holds besides the network: tokenizer, labels, notes."""
     lines = [f"text: {model.text.describe()}"] if model.text is not None else []
     lines += [f"labels: {', '.join(model.labels)}"] if model.labels is not None else []
     return lines + [f"note: {note}" for note in model.graph.notes]
@@ -120,7 +121,7 @@ def _threads(model):
 
 
 def _engine_lines(plan, rows):
-    """What the vector engine did with the layers, and what its promises do not cover."""
+    """What the vector engine did with the layers, and for what its promises do not hold."""
     from .. import _kernels  # not every build has it
 
     if plan.table_bytes:

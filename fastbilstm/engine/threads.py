@@ -1,13 +1,15 @@
 """Threads for compiled code that releases the GIL: how many, and a pool that sleeps when idle.
 
-The pool starts no thread before one is needed, starts anew after a fork, and may be used from many threads at once.
-Callers ask for no more threads than the machine has cores. The pool has workers for Python functions, where who waits
-for a task that no worker has begun runs it, and helpers for parts of compiled loops (ext/_helpers.pxi), where who
-finds none free does all parts. Where the system lets us choose (Linux), a thread is kept off the core that its caller
-runs on: a scheduler that wakes a thread beside the one that woke it leaves both there for many milliseconds, longer
-than most predictions. Who waits for a task under way looks for its end for some 50 microseconds before it goes to
-sleep: waking up takes half of that. Imports the standard library and, when a task runs, `_kernels`, which gets from
-here what it needs of threads.
+The pool starts threads only when they are needed, starts again after a fork, and may be used from many threads at once.
+Callers ask for no more threads than the machine has cores. The pool has two kinds of threads:
+
+workers  run Python functions. If no worker has begun a task, the thread that waits for it runs it.
+helpers  run parts of compiled loops (ext/_helpers.pxi). If none is free, the caller runs all parts.
+
+On Linux, a thread is kept off the core of its caller. Else the scheduler may wake it on that core and leave both there
+for many milliseconds, longer than most predictions. A thread that waits for a running task first polls for some 50
+microseconds, since waking up takes half of that; then it sleeps. Imports the standard library and, when a task runs,
+`_kernels`, which gets the functions for threads from here.
 """
 
 import functools
@@ -19,8 +21,8 @@ import weakref
 def available() -> int:
     """How many threads a prediction uses by default.
 
-    The cores this process may run on (affinity), its share of them (cgroup CPU quota, rounded up), and OMP_NUM_THREADS
-    where it is set: the least of them.
+    The least of: the cores that this process may run on (affinity), its share of them (cgroup CPU quota, rounded up),
+    and OMP_NUM_THREADS if it is set.
     """
     try:
         limits = [len(os.sched_getaffinity(0))]
@@ -35,13 +37,13 @@ def available() -> int:
 
 @functools.lru_cache(maxsize=1)
 def cores():
-    """Cores of the machine: more threads than these gain nothing, whatever is asked for."""
+    """The number of cores of the machine: more threads never gain anything."""
     return os.cpu_count() or 1
 
 
 @functools.lru_cache(maxsize=1)
 def _own_cgroup_limits(process):
-    """Read once a process: the files take longer than a small prediction."""
+    """The limits of this process, read once: reading takes longer than a small prediction."""
     return tuple(_cgroup_limits())
 
 
@@ -65,7 +67,7 @@ def _cgroup_limits(root="/sys/fs/cgroup", membership="/proc/self/cgroup"):
 
 
 def _quota(folder, unified):
-    """(quota, period) in microseconds of one cgroup; (0, 0) where there is none."""
+    """(quota, period) of one cgroup in microseconds; (0, 0) if it has no quota."""
     try:
         if unified:
             with open(f"{folder}/cpu.max") as file:
@@ -79,11 +81,11 @@ def _quota(folder, unified):
 
 
 class Stopped(BaseException):
-    """Ends work whose result nobody waits for any longer; it never leaves `run_together` as the only error."""
+    """Ends work whose result is not needed. `run_together` raises the error that caused it instead."""
 
 
 class _Team:
-    """Functions that run together; the first error ends them all."""
+    """Functions that run at the same time; the first error ends all of them."""
 
     def __init__(self, stop):
         self.above, self.stop, self.error = getattr(_local, "team", None), stop, None
@@ -111,9 +113,9 @@ _local = threading.local()
 
 
 def check():
-    """Raise Stopped if the work of this thread is in vain, because another part of it has failed or Ctrl-C was pressed.
+    """Raise Stopped if the work of this thread is not needed, since another part has failed or Ctrl-C was pressed.
 
-    Long compiled loops ask every few milliseconds.
+    Long compiled loops call it every few milliseconds.
     """
     team = getattr(_local, "team", None)
     while team is not None:
@@ -124,7 +126,7 @@ def check():
 
 @functools.lru_cache(maxsize=1)
 def compiled():
-    """The module of the kernels, given what it needs of this one; None if this build has none."""
+    """The module of the kernels, after it got the functions for threads; None if this build has no kernels."""
     try:
         from .. import _kernels  # at first use: FASTBILSTM_ISA may name no instruction set, which is told then
     except ImportError:
@@ -134,10 +136,10 @@ def compiled():
 
 
 class _Task:
-    """A function of a team that one thread runs: a worker, or whoever waits for it first.
+    """A function of a team. One thread runs it: a worker, or the thread that waits for it.
 
-    Ctrl-C may strike in the main thread between any two calls here. So the owner is an RLock, which whoever was
-    interrupted finds to be its own, and a finished task says so.
+    Ctrl-C may interrupt the main thread between any two calls here. So the owner is an RLock, which an interrupted
+    thread can take again, and a task notes that it is done.
     """
 
     def __init__(self, function, team):
@@ -146,7 +148,7 @@ class _Task:
         self.done.acquire()
 
     def run(self, worker=None):
-        """Run the function, or return False if another thread has taken it. `worker` is free before the end is told."""
+        """Run the function; False if another thread has taken it. `worker` is marked free before the task is done."""
         if not self.owner.acquire(blocking=False):
             return False
         function, self.function = self.function, None
@@ -161,7 +163,7 @@ class _Task:
         return True
 
     def finish(self):
-        """Run the function, or wait until the thread that has taken it is done: awake for a moment, then asleep."""
+        """Run the function, or wait for the thread that has taken it: poll for a moment, then sleep."""
         if (
             self.run()
             or self.finished
@@ -172,7 +174,7 @@ class _Task:
 
 
 def _leave_signals():
-    """Signals are for the main thread: one that another thread receives does not wake it up when it waits."""
+    """Block signals in this thread: a signal that it received would not wake up the waiting main thread."""
     import signal
 
     if hasattr(signal, "pthread_sigmask"):
@@ -181,7 +183,7 @@ def _leave_signals():
 
 
 def _help(helper, free):
-    """What the thread of a helper runs."""
+    """The function that a helper thread runs."""
     _leave_signals()
     helper.native_id = threading.get_native_id()
     free.append(helper)
@@ -189,7 +191,7 @@ def _help(helper, free):
 
 
 def _keep_apart(sleepers):
-    """Keep threads off the core of the calling one, where it may run on others."""
+    """Keep threads off the core of the calling thread, if they may run on others."""
     core = compiled().current_core() if compiled() else -1
     if core < 0 or not hasattr(os, "sched_setaffinity"):
         return
@@ -207,7 +209,7 @@ def _keep_apart(sleepers):
 
 
 class _Worker:
-    """A thread of the pool: which core it is kept off, and whether it runs a task now."""
+    """A thread of the pool, the core that it is kept off, and whether it runs a task."""
 
     def __init__(self, tasks):
         self.tasks, self.core, self.busy = tasks, -1, False
@@ -237,7 +239,7 @@ class _Pool:
         return len(self.workers)
 
     def submit(self, tasks):
-        """Wake a worker for each task; where no thread can be started, who waits for a task runs it."""
+        """Wake a worker for each task. If no thread can be started, the thread that waits for a task runs it."""
         with self.lock:
             if self.tasks is None:
                 # Imported here, like `signal` above: many processes answer once, on one thread.
@@ -271,14 +273,14 @@ _locks = weakref.WeakSet()
 
 
 def fork_safe_lock() -> threading.RLock:
-    """A lock that the child of a fork finds free, whoever held it in the parent."""
+    """A lock that is free in the child of a fork, even if a thread of the parent held it."""
     lock = threading.RLock()
     _locks.add(lock)
     return lock
 
 
 def _forget():
-    """In the child of a fork there are no workers, and no thread that would release a lock."""
+    """Start anew in the child of a fork: it has no workers, and no thread that would release a lock."""
     global _pool
     _pool = _Pool()
     for lock in _locks:
@@ -290,9 +292,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def free_helpers(count):
-    """The list of free helpers, kept off the core of the calling thread; whoever takes one out puts it back.
+    """The list of free helpers, kept off the core of the calling thread. A caller that takes one puts it back.
 
-    It is started that there are `count` of them: a thread that has just been started may be missing yet.
+    Starts helpers until there are `count`; a thread that has just been started may not be in the list yet.
     """
     if _pool.n_helpers < count:
         _pool.start_helpers(count)
@@ -301,10 +303,10 @@ def free_helpers(count):
 
 
 def run_together(functions, stop=None):
-    """Call all functions, the first one here and each of the others in a thread of its own; wait for all of them.
+    """Call all functions at the same time, the first one in this thread, and wait for all of them.
 
-    If one raises (Ctrl-C here, too), the others are told to end early, by `stop()` and by `check` raising in them, and
-    the exception is raised when all have ended: nothing runs on behind the caller's back.
+    If one raises (or on Ctrl-C), the others end early: `stop()` is called, and `check` raises in them. The exception is
+    raised when all have ended, so nothing runs on afterwards.
     """
     team = _Team(stop)
     tasks = [_Task(function, team) for function in functions]

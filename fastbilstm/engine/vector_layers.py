@@ -1,7 +1,7 @@
-"""Layers on the float32 vector kernels: same call, same result as the layer of the specification each one replaces.
+"""Layers on the float32 vector kernels. Each has the call and the result of the layer of `layers/` that it replaces.
 
-What an option means stays in `layers/`; here it is only decided how the numbers are computed. Imports NumPy and the
-compiled module `_kernels`; knows nothing of files. Recurrent layers are in engine_recurrent.py.
+`layers/` says what an option means, and this file only how numbers are computed. Recurrent layers are in
+vector_recurrent.py. Imports NumPy and the compiled module `_kernels`; knows nothing of files.
 """
 
 import itertools
@@ -16,14 +16,14 @@ from ..layers.merging import Attention
 from ..layers.reshaping import GlobalAveragePooling1D
 
 Scratch, is_plain, recorder = _kernels.Scratch, _kernels.is_plain, _kernels.recorder
-# Multiplications that take one thread some 0.05 ms: less is not worth waking another thread.
+# Multiplications that take a thread about 0.05 ms: for fewer, waking another thread does not pay.
 PARALLEL_WORK = 2_000_000
 
 
 class Context:
-    """What one running prediction owns: states of stateful layers, scratch buffers, rows by mask, threads.
+    """What one prediction owns while it runs: states of stateful layers, scratch buffers, rows by mask, threads.
 
-    Reads and writes like the dict of states that the specification takes.
+    It reads and writes like the dict of states in the specification.
     """
 
     def __init__(self, states, scratch, n_threads):
@@ -37,7 +37,7 @@ class Context:
         self.states[layer] = state
 
     def name(self):
-        """A new name for buffers; the order of calls is the same in every prediction, and so are the buffers."""
+        """A new name for buffers. All predictions make the same calls in the same order, so they reuse the buffers."""
         return next(self._names)
 
     def array(self, *shape):
@@ -54,7 +54,7 @@ class Context:
 
 
 def worth_a_thread(work, steps):
-    """Whether two threads gain over one; `work` counts the multiplications of both in one timestep of one row."""
+    """Whether two threads are faster than one. `work`: multiplications of both in one timestep of one row."""
     return work * steps >= PARALLEL_WORK
 
 
@@ -64,14 +64,14 @@ def contiguous(x, dtype=np.float32):
 
 
 def adopt(self, layer):
-    """Take over a layer of the specification, its options as plain attributes: they are read at every call."""
+    """Copy the attributes of a layer of the specification, and its options as attributes: every call reads them."""
     options = {name: layer.config[name] for name in type(layer).options if name in layer.config}
     vars(self).update(vars(layer) | options)
     self.has_kernels = True
 
 
 def lanes():
-    """Lanes of a vector of the kernels in use: what units are padded to inside."""
+    """The lanes of a vector of the kernels in use; inside, units are padded to a multiple of them."""
     return _kernels.lanes()
 
 
@@ -80,7 +80,7 @@ def compiled_activation(code):
 
 
 def row_activation(layer, option="activation"):
-    """The compiled Activation of a layer, or None if it is no function of one row."""
+    """The compiled Activation of a layer; None if it is not a function of one row."""
     code = kernel_code(layer.activation_function(option))
     return None if code is None else compiled_activation(code)
 
@@ -90,7 +90,7 @@ def contiguous_mask(mask):
 
 
 class VectorDense(Dense):
-    """`fold` as in VectorRecurrent; `scale`, the same for what comes after it: (kernel, bias) -> (kernel, bias)."""
+    """Dense. `folds`: functions (kernel, bias) -> (kernel, bias) that fold neighbouring layers into the weights."""
 
     def __init__(self, layer, folds=()):
         adopt(self, layer)
@@ -110,7 +110,7 @@ class VectorDense(Dense):
 
 
 class NotEqualToZero:
-    """The operation NotEqual of token ids and 0, without its general rules for dtypes."""
+    """The operation NotEqual of token ids and 0, without the general rules for dtypes."""
 
     casts_input, n_inputs = False, 1
 
@@ -122,7 +122,7 @@ class NotEqualToZero:
 
 
 class VectorActivation:
-    """An activation layer, in place over a copy of its input."""
+    """An activation layer; it works in place on a copy of its input."""
 
     casts_input, n_inputs, has_kernels = True, 1, True
 
@@ -138,7 +138,7 @@ class VectorActivation:
 
 
 class VectorAttention(Attention):
-    """Dot-product attention over sequences; with `pooling` the GlobalAveragePooling1D after it pulled through."""
+    """Dot-product attention over sequences; `pooling`, the GlobalAveragePooling1D after it, is fused in."""
 
     def __init__(self, layer, pooling=None):
         adopt(self, layer)

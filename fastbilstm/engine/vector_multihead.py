@@ -1,6 +1,6 @@
 """MultiHeadAttention, GroupQueryAttention, AdditiveAttention and every Attention with a mask of its own, on kernels.
 
-Same call, same result as the layers that they replace; imports NumPy and the compiled module `_kernels`.
+Each has the call and the result of the layer that it replaces. Imports NumPy and the compiled module `_kernels`.
 """
 
 import numpy as np
@@ -39,13 +39,13 @@ class VectorMultiHead(MultiHeadAttention):
         self.parts["attention_output"] = _kernels.Matrix(
             kernel.reshape(kernel.shape[0] * kernel.shape[1], -1), None if bias is None else bias.reshape(-1)
         )
-        # Keras 3 may add a bias that could be a vector along another axis; see `misplaced`.
+        # Keras 3 may add some biases along another axis; see `misplaced`.
         biases = [array for role, array in self.weights.items() if role.endswith("/bias") and array.ndim > 1]
         vectors = [bias for bias in biases if sum(size > 1 for size in bias.shape) == 1]
         self.may_misplace = self.version.is_keras3 and bool(vectors)
 
     def fits(self, inputs, kwargs):
-        """Whether the kernel computes this call; the specification does the rest."""
+        """Whether the kernel computes this call; else the specification does."""
         if any(tensor.value.ndim != 3 for tensor in inputs) or self.may_misplace:
             return False
         value, key = inputs[1].value, inputs[-1].value

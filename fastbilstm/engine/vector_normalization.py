@@ -1,6 +1,6 @@
 """LayerNormalization and RMSNormalization over the last axes, on the float32 vector kernels.
 
-Same call, same result as the layers that they replace; imports NumPy and the compiled module `_kernels`.
+Each has the call and the result of the layer that it replaces. Imports NumPy and the compiled module `_kernels`.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from .vector_layers import adopt, contiguous
 
 
 class VectorNormalization(LayerNormalization):
-    """Rows are the last axes together; other axes are left to the specification."""
+    """A row is all of the last axes; for other axes the specification computes."""
 
     def __init__(self, layer):
         adopt(self, layer)

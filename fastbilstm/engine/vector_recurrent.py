@@ -1,7 +1,7 @@
 """LSTM, GRU, SimpleRNN and Bidirectional on the float32 vector kernels, perhaps with the Embedding before them.
 
-Same call, same result as the layer of the specification each one replaces. Imports NumPy and the compiled module
-`_kernels`; knows nothing of files.
+Each has the call and the result of the layer of the specification that it replaces. Imports NumPy and the compiled
+module `_kernels`; knows nothing of files.
 """
 
 import copy
@@ -18,24 +18,26 @@ from .vector_layers import adopt, contiguous, contiguous_mask, row_activation, w
 
 
 def is_one_direction(layer):
-    """Whether it is an LSTM, GRU or SimpleRNN, perhaps with its Embedding: two of them may run beside each other."""
+    """Whether a layer is an LSTM, GRU or SimpleRNN, perhaps with its Embedding: two such may run at the same time."""
     return isinstance(layer.layer if isinstance(layer, VectorEmbedded) else layer, VectorRecurrent)
 
 
 def call_together(calls, states):
-    """The results of two layers of one direction, (layer, inputs, kwargs) each, in two threads."""
+    """The results of two such layers, each as (layer, inputs, kwargs), in two threads."""
     try:
         jobs, ends = zip(*(layer.start_call(inputs, kwargs, states) for layer, inputs, kwargs in calls))
         finals = _kernels.run_recurrent(list(jobs), states.scratch, True)
     except ValueError:
-        # One after the other, the layer whose input does not fit raises an error with its name.
+        # Call them one after the other: the layer whose input does not fit raises an error with its name.
         return [layer.call(inputs, kwargs, states) for layer, inputs, kwargs in calls]
     return [end(final) for end, final in zip(ends, finals)]
 
 
 class VectorRecurrent(Recurrent):
-    """One direction, of a layer or of an RNN over one cell. `fold` maps (kernel, bias) to those of the layers before it
-    folded in; `embeddings` (V, F) makes it read token ids.
+    """One direction of a layer, or of an RNN over one cell.
+
+    `fold`: (kernel, bias) -> (kernel, bias), folds the layers before it into the weights. With `embeddings` (V, F) it
+    reads token ids.
     """
 
     cell_name = ""
@@ -69,7 +71,7 @@ class VectorRecurrent(Recurrent):
         self.packed.project()
 
     def job(self, x, rows, name, initial_state, outputs=None, offset=0, merge=None, flip=False):
-        """One direction of `_kernels.run_recurrent`."""
+        """A job for `_kernels.run_recurrent`: one direction."""
         return {
             "layer": self.packed,
             "x": x,
@@ -92,7 +94,7 @@ class VectorRecurrent(Recurrent):
             )
 
     def last_output(self, h, mask, rows, masked_output):
-        """What the last processed step emits, from the final h."""
+        """The output of the last timestep processed, from the final h."""
         if not rows.masked or masked_output == "state":
             return h
         if masked_output == "zero":
@@ -106,7 +108,7 @@ class VectorRecurrent(Recurrent):
         return end(*_kernels.run_recurrent([job], states.scratch))
 
     def start(self, x, mask, initial_state, masked_output, states):
-        """A direction for `run_recurrent`, and what makes the results of `run` of its final states."""
+        """(A job for `run_recurrent`, a function from its final states to the results of `run`)."""
         x, rows = contiguous(x, self.input_dtype), states.rows(x, mask)
         outputs = states.array(*x.shape[:2], self.packed.units) if self.return_sequences else None
 
@@ -118,7 +120,7 @@ class VectorRecurrent(Recurrent):
         return self.job(x, rows, states.name(), initial_state, outputs, flip=self.go_backwards), end
 
     def start_call(self, inputs, kwargs, states):
-        """A direction for `run_recurrent`, and what makes the Tensors of `call` of its final states."""
+        """(A job for `run_recurrent`, a function from its final states to the Tensors of `call`)."""
         x, mask, first = self.begin(inputs, kwargs, states)
         job, end = self.start(x, mask, first, self.emitted(mask), states)
 
@@ -153,7 +155,7 @@ def recurrent(layer, fold=None, embeddings=None):
 
 
 class VectorBidirectional(Bidirectional):
-    """Both directions step by step in turn, or in two threads; each writes its part of the output in place."""
+    """Runs both directions in turn, step by step, or in two threads. Each writes its part of the output in place."""
 
     def __init__(self, layer, fold=None, embeddings=None):
         adopt(self, layer)
@@ -186,7 +188,7 @@ class VectorBidirectional(Bidirectional):
         return [Tensor(y, output_mask) for y in outputs] + results
 
     def run_jobs(self, jobs, rows, states):
-        """The final states of both directions; in two threads where that pays."""
+        """Run both directions, in two threads if that is faster; returns their final states."""
         return _kernels.run_recurrent(jobs, states.scratch, self.in_parallel(rows, states))
 
     def in_parallel(self, rows, states):
@@ -203,7 +205,7 @@ class VectorBidirectional(Bidirectional):
         return (last if self.merge_mode is None else [merge(*last, self.merge_mode)]), *finals
 
     def run_sequences(self, x, mask, rows, first, second, states):
-        """return_sequences=True. The backward outputs are flipped on time: of two reversals none is left."""
+        """return_sequences=True. The backward direction writes its outputs in the order of time, not reversed."""
         forward, backward = self.inner
         flips = (forward.go_backwards, not backward.go_backwards)
         units, mode = (forward.packed.units, backward.packed.units), self.merge_mode
@@ -214,8 +216,8 @@ class VectorBidirectional(Bidirectional):
         else:
             offsets = (0, 0)
             places = [states.array(rows.batch, rows.timesteps, units[0])]
-            # sum, mul, ave: the backward direction joins its output to what is there, if it runs second and if what it
-            # emits at masked steps is zero; else it has a place of its own.
+            # sum, mul, ave: the backward direction joins its output to the forward output in place, if it runs second
+            # and emits zeros at masked timesteps. Else it has an array of its own.
             joins = mode is not None and not self.in_parallel(rows, states)
             joins = joins and (not rows.masked or {p.masked_output for p in self.inner} == {"zero"})
             places += places if joins else [states.array(rows.batch, rows.timesteps, units[1])]
@@ -239,9 +241,9 @@ class VectorBidirectional(Bidirectional):
 
 
 class VectorStacked(RNN):
-    """RNN over StackedRNNCells: the cells one after the other, each over the whole sequence that the one below gives.
+    """RNN over StackedRNNCells: each cell in turn runs over the whole output sequence of the cell before.
 
-    A masked timestep keeps the states of all cells, so that no cell reads what the one below would emit there.
+    A masked timestep keeps the states of all cells, so no cell uses the output of the cell before at that timestep.
     """
 
     def __init__(self, layer):
@@ -271,10 +273,10 @@ class VectorStacked(RNN):
 
 
 class VectorEmbedded(Embedding):
-    """Embedding and the recurrent or Bidirectional layer after it, in one: token ids in.
+    """An Embedding and the recurrent or Bidirectional layer after it, in one; reads token ids.
 
-    With `project` the embeddings are projected once as many tokens were read as there are rows: then the table has paid
-    for itself, and a process that answers once and ends need not make it. The numbers are the same to the bit.
+    With `project`, the table of embeddings is multiplied by the kernel after as many tokens as the table has rows: from
+    then on that saves time, and a process that predicts once never does it. The outputs have the same bits.
     """
 
     n_inputs = None
@@ -298,7 +300,7 @@ class VectorEmbedded(Embedding):
         """Give token ids and their mask to the layer."""
         ids, mask = own_ids(inputs[0].value), inputs[0].mask
         if not kwargs.get("mask"):
-            # From the ids as given, as Embedding does.
+            # The mask is made from the ids as given, as in Embedding.
             mask = ids != 0 if self.mask_zero else None
         if ids.dtype != np.int32:
             ids = check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id").astype(np.int32)

@@ -1,4 +1,4 @@
-"""Convolutions and poolings on the float32 vector kernels: same call, same result as the layers that they replace.
+"""Convolutions and poolings on the float32 kernels; each has the call and the result of the layer that it replaces.
 
 Imports NumPy and the compiled module `_kernels`; knows nothing of files.
 """
@@ -38,7 +38,7 @@ class VectorConv(Conv):
         kernels = np.split(kernel.reshape(-1, self.filters), self.groups, axis=1)
         biases = [None] * self.groups if bias is None else np.split(bias, self.groups)
         self.packed = list(map(_kernels.Matrix, kernels, biases))
-        # channels_first: the activation comes when the channels are back in their place.
+        # channels_first: apply the activation after the channels are moved back.
         self.row_activation = None if self.channels_first else row_activation(self)
 
     def call(self, inputs, kwargs, states):
@@ -58,7 +58,7 @@ class VectorConv(Conv):
 
 
 class VectorPooling:
-    """What the kernels do of MaxPooling and AveragePooling; whole numbers are left to the specification."""
+    """MaxPooling and AveragePooling of floats; for whole numbers the specification computes."""
 
     def call(self, inputs, kwargs, states):
         if inputs[0].value.dtype != np.float32:

@@ -127,9 +127,9 @@ class Operation(BaseLayer):
         try:
             results = self.operate(**values)
         except (ValueError, IndexError) as error:
-            shapes = ", ".join(str(np.shape(t.value)) for t in found(named, Tensor))
+            shapes = ", ".join(str(np.shape(t.value)) for t in all_of_type(named, Tensor))
             raise InputError(f"layer {self.name!r} ({self.class_name}): tensors of shapes {shapes}: {error}") from error
-        masks = {id(t.value): t.mask for t in found(named, Tensor)} if self.may_return_input else {}
+        masks = {id(t.value): t.mask for t in all_of_type(named, Tensor)} if self.may_return_input else {}
         results = results if isinstance(results, (list, tuple)) else [results]
         return [Tensor(np.asarray(y), masks.get(id(y))) for y in results]
 
@@ -137,13 +137,13 @@ class Operation(BaseLayer):
 
     def infer_operation(self, args, kwargs):
         named = self.arguments(args, kwargs)
-        specs = found(named, Spec)
+        specs = all_of_type(named, Spec)
         for name in self.shaping:
-            if any(known(spec) is None for spec in found(self.shaping_part(named.get(name)), Spec)):
+            if any(known(spec) is None for spec in all_of_type(self.shaping_part(named.get(name)), Spec)):
                 self.fail(f"its {name} depends on data: the shape of the result would, too, which is not supported")
         self.rows_independent = self.rows_independent and self.call_keeps_rows_independent(named, specs)
         # A free axis that is combined with an axis of known size must have that size. Seldom so must the batch axis.
-        shapes = [spec.shape for spec in specs] + [c.array.shape for c in found(named, Constant)]
+        shapes = [spec.shape for spec in specs] + [c.array.shape for c in all_of_type(named, Constant)]
         sizes = sorted({size for shape in shapes for size in shape if size and size > 1})
         trials = [TRIALS, *([(batch, size) for batch, _ in TRIALS] for size in (*sizes, *range(1, 33)))]
         trials += [[(size, other) for _, other in TRIALS] for size in (*sizes, 1)]
@@ -265,14 +265,14 @@ def values_of(value, of_spec=None):
     return value
 
 
-def found(value, kind):
-    """The objects of a kind inside nested arguments."""
+def all_of_type(value, kind):
+    """The objects of type `kind` inside nested arguments."""
     if isinstance(value, kind):
         return [value]
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)) and not isinstance(value, (Tensor, Spec)):
-        return [item for part in value for item in found(part, kind)]
+        return [item for part in value for item in all_of_type(part, kind)]
     return []
 
 
