@@ -5,6 +5,7 @@ Reads chunks (scoring/readers.py), scores them in threads or on Dask (scoring/lo
 --resume.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -186,8 +187,8 @@ class _Job:
         from ..scoring.loop import FileScores  # saves time where it is not needed
 
         self.args, self.output_format = args, output_format
-        # The model that is loaded must be the one that the journal names.
-        self.known = {path: safe_files.identity(path) for path in _files_read(args) if path != args.input}
+        # The files that are read must be those that the journal names.
+        self.known = {path: safe_files.identity(path) for path in _files_read(args)}
         self.predictor = _predictor(args, outputs, _columns(args), args.text_column)
         self.scores = FileScores(self.predictor, args.input, args.input_format, args.delimiter)
         self.reader, self.stateful = self.scores.reader, self.predictor.model._plan.stateful
@@ -226,7 +227,14 @@ class _Job:
         return {**found, "format of the output": self.output_format}
 
     def run(self):
-        from ..scoring.resumable_file import Partial, PrefixDigest  # saves time where it is not needed
+        from ..scoring.resumable_file import PrefixDigest  # saves time where it is not needed
+
+        with contextlib.closing(PrefixDigest(self.args.input)) as read:
+            return self._run(read)
+
+    def _run(self, read):
+        """`read`: the PrefixDigest of the input."""
+        from ..scoring.resumable_file import Partial  # saves time where it is not needed
         from ..scoring.writers import make_writer
 
         args = self.args
@@ -234,7 +242,7 @@ class _Job:
         writer = make_writer(self.output_format, self.predictor, args.output, self.reader.keeps, **options)
         others = {} if args.errors is None else {writer.parts: args.errors}
         flags = {"resume": args.resume, "overwrite": args.overwrite, "sources": _files_read(args)}
-        read, self.rows, self.bad = PrefixDigest(args.input), 0, {"count": 0, "first": []}
+        self.rows, self.bad = 0, {"count": 0, "first": []}
         partial = Partial(args.output, self.identity(), writer.parts + len(others), others, **flags)
         if partial.done is not None:
             self.rows, self.bad, writer.state = (partial.done[key] for key in ("rows", "bad", "writer"))
@@ -274,8 +282,6 @@ class _Job:
         except BaseException:
             partial.discard()
             raise
-        finally:
-            read.close()
         progress.end(self.rows)
         self._tell_bad()
         return 0
@@ -305,18 +311,17 @@ class _Job:
         if not self.args.quiet:
             print(f"fastbilstm: {text}", file=sys.stderr)
 
-    def _check_read(self, partial, digest):
+    def _check_read(self, partial, read):
         """Refuse to resume if the input no longer has the rows that the interrupted run read."""
         size, expected = partial.done["read"]
         try:
-            if digest.of(size) != expected:
+            if read.of(size) != expected:
                 raise InputError(
                     f"{self.args.input}: --resume: its first {size:,} bytes are others than the interrupted run read; "
                     "start anew with --overwrite"
                 )
         except BaseException:
             partial.close()
-            digest.close()
             raise
 
     def _keep_rows(self, partial):

@@ -283,15 +283,19 @@ def test_a_large_input_is_read_once_more_up_to_the_rows_done(path, tmp_path, cap
         assert entry["rows"] == 16 and 0.15 < part < 0.45, (source, part)
 
 
-def test_a_model_that_is_replaced_while_the_run_begins(path, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("name", ["model.fbl", "in.txt"])
+def test_a_file_that_is_replaced_while_the_run_begins(name, path, tmp_path, capsys, monkeypatch):
+    """The journal would name another file than the one that was read."""
     given = write_old(tmp_path / "in.txt")
     open_input = readers.open_input
 
     def replaced(*args):
-        save_model(tmp_path / "new.fbl", units=2).replace(path)
-        return open_input(*args)
+        opened = open_input(*args)
+        (tmp_path / "new").write_bytes((tmp_path / name).read_bytes())
+        (tmp_path / "new").replace(tmp_path / name)
+        return opened
 
     monkeypatch.setattr(readers, "open_input", replaced)
     code, err = run(capsys, "predict", path, given, "-o", tmp_path / "out.csv")
-    assert code == 2 and "model.fbl: was changed or replaced" in err
+    assert code == 2 and f"{name}: was changed or replaced while it was read" in err
     assert sorted(contents(tmp_path)) == ["in.txt", "model.fbl"]
