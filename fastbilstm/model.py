@@ -155,9 +155,9 @@ class Model:
 
     @property
     def outputs(self) -> list[TensorInfo]:
-        """List of TensorInfo."""
+        """List of TensorInfo; what a registered layer gives counts as floats."""
         pairs = zip(self.graph.output_names, self._plan.output_specs)
-        return [TensorInfo(name, spec.shape, self.dtype) for name, spec in pairs]
+        return [TensorInfo(name, spec.shape, spec.dtype or self.dtype) for name, spec in pairs]
 
     @property
     def layers(self) -> list[LayerInfo]:

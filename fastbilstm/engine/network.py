@@ -52,7 +52,7 @@ class Network(Functional):
 
     def call(self, inputs, kwargs, states):
         values = {
-            number: [Tensor(cast_input(value, given.dtype, self.dtype, self.has_operations), mask)]
+            number: [Tensor(cast_input(value, given.dtype, self.dtype, self.casts_whole), mask)]
             for number, ((value, mask), given) in enumerate(zip(inputs, self.graph.inputs))
         }
         steps = iter(self.steps)

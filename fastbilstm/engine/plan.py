@@ -355,6 +355,7 @@ def _build(graph, tensors, dtype):
         if tensors[name].dtype.kind not in "fiub":
             raise FileFormatError(f"model {graph.name!r}: the weight {name!r} has dtype {tensors[name].dtype}")
     network.set_sizes({name: tensors[name].shape for name in named})
+    network.set_dtype(dtype)
     outputs = tuple(network.infer([Spec(given.shape) for given in graph.inputs], {}))
     network.bind(tensors, dtype)
     return network, outputs

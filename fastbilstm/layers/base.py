@@ -33,10 +33,27 @@ class Tensor(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """What is known of a tensor before a call: its shape (None: an axis of any size) and whether it has a mask."""
+    """What is known of a tensor before a call: its shape (None: an axis of any size), whether it has a mask, and its
+    dtype (None: that of computation; "string").
+    """
 
     shape: tuple[int | None, ...]
     masked: bool = False
+    dtype: Any = None
+
+    def zero(self, floatx, rank=0):
+        """An element of its dtype, an array of `rank` axes, where `floatx` is that of computation."""
+        return np.full((1,) * rank, b"" if self.dtype == "string" else 0, dtype_of(self.dtype or floatx))
+
+
+def dtype_of(name):
+    """NumPy's dtype for one of ours: strings are objects."""
+    return np.dtype(object if name == "string" else name)
+
+
+def name_of(dtype):
+    """The opposite of `dtype_of`."""
+    return "string" if dtype.kind == "O" else dtype.name
 
 
 # ---- options --------------------------------------------------------------------------------------------------------
@@ -199,6 +216,12 @@ class BaseLayer:
                 if len(found) != len(expected) or any(e not in (None, f) for e, f in zip(expected, found)):
                     self.fail(f"its {role} has shape {found}; the model needs {expected}")
 
+    def set_dtype(self, dtype: DTypeLike) -> None:
+        """Take the dtype of computation."""
+        self.dtype = np.dtype(dtype)
+        for inner in self.inner:
+            inner.set_dtype(dtype)
+
     def bind(self, tensors: Mapping[str, NDArray[Any]], dtype: DTypeLike) -> None:
         """Take the weights, cast to the dtype of computation."""
         self.dtype = np.dtype(dtype)
@@ -209,9 +232,14 @@ class BaseLayer:
     def output_shape(self, shape):
         return shape
 
+    def output_dtype(self, dtype: str | None) -> str | None:
+        """The dtype of the output, for an input of whole numbers, bool or strings that is not cast."""
+        return dtype
+
     def infer(self, inputs: list[Spec], kwargs: dict[str, Any]) -> list[Spec]:
         """Return the Specs of the outputs for the Specs of the inputs; raise FileFormatError if they do not fit."""
-        return [Spec(self.output_shape(inputs[0].shape), self.passes_mask and inputs[0].masked)]
+        shape, masked, dtype = inputs[0]
+        return [Spec(self.output_shape(shape), self.passes_mask and masked, self.output_dtype(dtype))]
 
     def compute(self, x, mask):
         """What the layer computes, in NumPy: x -> y. The mask is None or (B, T) bool, True = keep."""

@@ -77,13 +77,28 @@ def autocast(tensors, layer, dtype):
     return [Tensor(as_float(v, dtype) if v.dtype.kind == "f" else v, mask) for v, mask in tensors]
 
 
+def autocast_spec(spec, layer):
+    """The Spec of what `autocast` gives a layer."""
+    return in_dtype(spec, "float" if layer.casts_input else spec.dtype)
+
+
+def in_dtype(spec, dtype):
+    """The Spec of what has a dtype; every float is run in that of computation."""
+    dtype = None if dtype is None or is_float(dtype) else dtype
+    return spec if spec.dtype == dtype else spec._replace(dtype=dtype)
+
+
+def is_float(dtype):
+    return dtype.startswith(("float", "bfloat"))
+
+
 def cast_input(value, declared, dtype, whole=False):
     """Cast an input to the dtype that the Input declares; floats get the dtype of computation.
 
     Whole numbers keep their dtype. With `whole` they are cast, too, if they fit, since operations compute in that
-    dtype.
+    dtype, or it is that of an output.
     """
-    if declared.startswith(("float", "bfloat")):
+    if is_float(declared):
         return value.astype(dtype, copy=False)
     if declared == "string":
         return value
@@ -91,10 +106,10 @@ def cast_input(value, declared, dtype, whole=False):
         return value.astype(bool, copy=False)
     if value.dtype.kind == "f":
         value = value.astype(np.int64, copy=False)
-    if not whole or value.dtype == declared or not value.size:
+    if not whole or value.dtype == declared:
         return value
     limits = np.iinfo(declared)
-    fits = limits.min <= value.min() and value.max() <= limits.max
+    fits = not value.size or (limits.min <= value.min() and value.max() <= limits.max)
     return value.astype(declared) if fits else value
 
 
@@ -127,7 +142,7 @@ class Functional(BaseLayer):
                 a is not None and b is not None and a != b for a, b in zip(spec.shape[1:], given.shape[1:])
             ):
                 self.fail(f"input {given.name!r} of shape {given.shape} is called with shape {spec.shape}")
-            specs.append([spec])
+            specs.append([in_dtype(spec, given.dtype)])
         self.node_specs = []
         for node in self.graph.nodes:
             part = self.inner[node.layer]
@@ -143,11 +158,15 @@ class Functional(BaseLayer):
                         part.fail(f"it is called with mask={str(kwargs['mask'])[:60]}; expected a tensor of the model")
                     flags = [m is not None for m in masks] + [False] * len(call_inputs)
                     keep = keeps_masks(part)
-                    call_inputs = [Spec(s.shape, flag or (keep and s.masked)) for s, flag in zip(call_inputs, flags)]
-                outputs = part.checked_infer(call_inputs, kwargs)
+                    call_inputs = [
+                        s._replace(masked=flag or (keep and s.masked)) for s, flag in zip(call_inputs, flags)
+                    ]
+                outputs = part.checked_infer([autocast_spec(spec, part) for spec in call_inputs], kwargs)
             self.node_specs.append(outputs)
             specs.append(outputs)
-        return [self.pick(specs, ref) for ref in self.graph.outputs]
+        outputs = [self.pick(specs, ref) for ref in self.graph.outputs]
+        self.casts_whole = self.has_operations or any(spec.dtype is not None for spec in outputs)
+        return outputs
 
     def pick(self, values, ref):
         outputs = values[ref.node]
@@ -170,7 +189,7 @@ class Functional(BaseLayer):
 
     def call(self, inputs, kwargs, states):
         values = {
-            number: [Tensor(cast_input(tensor.value, given.dtype, self.dtype, self.has_operations), tensor.mask)]
+            number: [Tensor(cast_input(tensor.value, given.dtype, self.dtype, self.casts_whole), tensor.mask)]
             for number, (tensor, given) in enumerate(zip(inputs, self.graph.inputs))
         }
         for number, node in enumerate(self.graph.nodes, start=len(inputs)):
@@ -224,7 +243,7 @@ class TimeDistributed(BaseLayer):
         if is_stateful(layer):
             self.fail("the layer inside it is stateful")
         step = (None, *shape[2:])
-        outputs = layer.checked_infer([Spec(step, inputs[0].masked)], {})
+        outputs = layer.checked_infer([inputs[0]._replace(shape=step)], {})
         if len(outputs) != 1:
             self.fail(
                 f"the layer inside it, {layer.name!r} ({layer.class_name}), has {len(outputs)} outputs; expected 1"
@@ -236,7 +255,7 @@ class TimeDistributed(BaseLayer):
         if early and shape[0] is not None and (inputs[0].masked or inner.masked):
             self.fail(f"what {self.version} does with a mask and a fixed batch size is not known to fastbilstm")
         masked = inputs[0].masked or (inner.masked and not self.version.is_keras3 and not self.hides_masks)
-        return [Spec((*shape[:2], *inner.shape[1:]), masked)]
+        return [Spec((*shape[:2], *inner.shape[1:]), masked, inner.dtype)]
 
     def call(self, inputs, kwargs, states):
         (layer,) = self.inner

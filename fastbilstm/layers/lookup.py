@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from .base import BaseLayer, Option, Spec, Tensor, boolean, choice, integer, optional, register
+from .base import BaseLayer, Option, Spec, Tensor, boolean, choice, dtype_of, integer, optional, register
 from .encoding import MODES, encode, encoded_shape
 
 if TYPE_CHECKING:
@@ -155,7 +155,15 @@ class Lookup(BaseLayer):
     def infer(self, inputs, kwargs):
         shape = inputs[0].shape
         self.table()
-        return [Spec(shape if self.output_mode == "int" else encoded_shape(self, shape, self.output_mode, self.depth))]
+        if self.output_mode != "int":
+            shape = encoded_shape(self, shape, self.output_mode, self.depth)
+        return [Spec(shape, dtype=self.output_dtype(inputs[0].dtype))]
+
+    def output_dtype(self, dtype):
+        if self.invert:
+            return self.inverse_dtype
+        counts = self.output_mode != "tf_idf" and self.version.is_keras3
+        return "int64" if self.output_mode == "int" or counts else None
 
     def indices(self, keys: list[Any]) -> NDArray[np.int64]:
         """Keys in a flat sequence -> their indices, int64."""
@@ -211,7 +219,7 @@ class Lookup(BaseLayer):
             names[0] = self.key(self.mask_token)
         oov = self.key(self.oov_token)
         found = [names.get(number, oov) for number in x.astype(np.int64).ravel().tolist()]
-        y = np.empty(len(found), self.value_dtype)
+        y = np.empty(len(found), dtype_of(self.inverse_dtype))
         y[:] = found
         return np.reshape(y, x.shape)
 
@@ -226,7 +234,7 @@ class StringLookup(Lookup):
         "encoding": Option(choice("utf-8", None), "utf-8"),
     }
     key = staticmethod(as_bytes)
-    value_dtype = object
+    inverse_dtype = "string"
 
     @classmethod
     def check_config(cls, config, version):
@@ -252,7 +260,7 @@ class IntegerLookup(Lookup):
         "oov_token": Option(optional(whole), -1),
         "vocabulary_dtype": Option(choice("int64", "int32"), "int64"),
     }
-    value_dtype = np.int64
+    inverse_dtype = "int64"
 
     def keys(self, x):
         if x.dtype == object:

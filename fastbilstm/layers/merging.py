@@ -19,6 +19,7 @@ from .base import (
     choice,
     integer,
     integers,
+    name_of,
     register,
     same_size,
 )
@@ -65,7 +66,14 @@ class Merge(BaseLayer):
                     self.fail(f"it is called with inputs of shapes {[s.shape for s in inputs]}")
         masked = [spec.masked for spec in inputs]
         joined = {"and": any, "or": all, "drop": lambda _: False}[self.mask_rule](masked)
-        return [Spec(tuple(shape), joined)]
+        return [Spec(tuple(shape), joined, self.joined_dtype(inputs))]
+
+    def joined_dtype(self, inputs):
+        """The dtype of the output: that of computation as soon as one input has it, see `in_one_dtype`."""
+        if any(spec.dtype is None for spec in inputs):
+            return None
+        rank = len(inputs[0].shape)
+        return name_of(self.merge([spec.zero(self.dtype, rank) for spec in inputs], [None] * len(inputs)).dtype)
 
     def join_masks(self, masks):
         """The mask of the output: AND of all masks; from Keras 3.4 on OR, if every input has a mask."""
@@ -184,13 +192,16 @@ class Concatenate(Merge):
         sizes = [shape[axis] for shape in shapes]
         shape = list(shapes[0])
         shape[axis] = None if None in sizes else sum(sizes)
-        return [Spec(tuple(shape), self.mask_rule != "drop" and any(spec.masked for spec in inputs))]
+        masked = self.mask_rule != "drop" and any(spec.masked for spec in inputs)
+        return [Spec(tuple(shape), masked, self.joined_dtype(inputs))]
+
+    def merge(self, values, masks):
+        return np.concatenate(values, axis=self.axis)
 
     def call(self, inputs, kwargs, states):
         inputs = in_one_dtype(inputs, self.dtype)
-        values = [tensor.value for tensor in inputs]
-        y = np.concatenate(values, axis=self.axis)
-        masks = [tensor.mask for tensor in inputs]
+        values, masks = [tensor.value for tensor in inputs], [tensor.mask for tensor in inputs]
+        y = self.merge(values, masks)
         if self.mask_rule == "drop" or all(mask is None for mask in masks):
             return [Tensor(y)]
         wide = []

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..graph import Constant
-from .base import REGISTRY, BaseLayer, Spec, Tensor
+from .base import REGISTRY, BaseLayer, Spec, Tensor, name_of
 
 # Two trials find the shape of a result. Each has a size for the free batch axis and one for other free axes.
 TRIALS = ((2, 5), (3, 7))
@@ -31,8 +31,8 @@ class Tried(Spec):
     known: Any = None
 
     @classmethod
-    def of(cls, shape, masked, tried, known):
-        spec = cls(shape, masked)
+    def of(cls, shape, masked, dtype, tried, known):
+        spec = cls(shape, masked, dtype)
         spec.tried, spec.known = tried, known
         return spec
 
@@ -133,7 +133,7 @@ class Operation(BaseLayer):
         results = results if isinstance(results, (list, tuple)) else [results]
         return [Tensor(np.asarray(y), masks.get(id(y))) for y in results]
 
-    # ---- shapes: the operation runs on zeros of two sizes; an axis whose size differs between the results is free
+    # ---- shapes and dtypes: the operation is tried on zeros of two sizes; what differs between the results is free
 
     def infer_operation(self, args, kwargs):
         named = self.arguments(args, kwargs)
@@ -162,6 +162,7 @@ class Operation(BaseLayer):
             Tried.of(
                 tuple(a if a == b else None for a, b in zip(y.shape, z.shape)),
                 masked,
+                None if y.dtype == self.floatx else name_of(y.dtype),
                 (y.shape, z.shape) if trial is TRIALS else None,
                 (y, z) if from_shapes else None,
             )
@@ -176,10 +177,11 @@ class Operation(BaseLayer):
         def stand_in(spec):
             if known(spec) is not None:
                 return spec.known[k]
+            zero = spec.zero(self.floatx)
             if getattr(spec, "tried", None) is not None and (batch, size) == TRIALS[k]:
-                return np.broadcast_to(np.float32(0), spec.tried[k])
+                return np.broadcast_to(zero, spec.tried[k])
             shape = [(batch if axis == 0 else size) if s is None else s for axis, s in enumerate(spec.shape)]
-            return np.broadcast_to(np.float32(0), shape)
+            return np.broadcast_to(zero, shape)
 
         values = {name: values_of(value, stand_in) for name, value in named.items()}
         with np.errstate(all="ignore"):

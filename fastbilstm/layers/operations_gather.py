@@ -120,7 +120,7 @@ class Shape(OfShape):
         if known(spec) is None:
             x = self.arguments(args, kwargs)
             pair = tuple(self.try_out(x, k, *free)[0] for k, free in enumerate(TRIALS))
-            spec = Tried.of(spec.shape, False, spec.tried, pair)
+            spec = Tried.of(spec.shape, False, spec.dtype, spec.tried, pair)
         return [spec]
 
 

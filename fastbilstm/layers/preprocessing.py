@@ -118,7 +118,9 @@ class Encoded(BaseLayer):
 
     def infer(self, inputs, kwargs):
         shape = inputs[0].shape
-        return [Spec(shape if self.output_mode == "int" else encoded_shape(self, shape, self.output_mode, self.depth))]
+        if self.output_mode == "int":
+            return [Spec(shape, dtype="int32" if self.version.is_keras3 else "int64")]
+        return [Spec(encoded_shape(self, shape, self.output_mode, self.depth))]
 
     def encoded(self, indices):
         return Tensor(encode(self, indices, self.output_mode, self.depth).astype(self.dtype))

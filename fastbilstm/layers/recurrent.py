@@ -259,7 +259,7 @@ class Bidirectional(BaseLayer):
             self.fail(f"it is called with {len(inputs) - 1} initial states; expected an even number")
         first = forward.checked_infer([inputs[0], *inputs[1 : 1 + half]], kwargs)
         second = backward.checked_infer([inputs[0], *inputs[1 + half :]], kwargs)
-        (shape, masked), (shape_backward, _) = first[0], second[0]
+        shape, masked, shape_backward = first[0].shape, first[0].masked, second[0].shape
         if self.merge_mode is None:
             outputs = [first[0], second[0]]
         elif self.merge_mode == "concat":

@@ -161,6 +161,9 @@ class UpSampling2D(Spatial):
     def length(self, axis, size):
         return None if size is None else size * self.size[axis]
 
+    def output_dtype(self, dtype):
+        return dtype if self.interpolation == "nearest" else None
+
     def slide(self, x):
         if self.interpolation != "nearest" and x.dtype.kind != "f":
             if self.version.is_keras3:

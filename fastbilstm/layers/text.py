@@ -108,10 +108,11 @@ class TextVectorization(StringLookup):
                 size = sum(max(0, size - n + 1) for n in self.widths)
             shape = (shape[0], size) if len(shape) == 2 else shape
             if self.output_mode == "int":
-                return [Spec((shape[0], self.output_sequence_length or size) if len(shape) == 2 else shape)]
+                shape = (shape[0], self.output_sequence_length or size) if len(shape) == 2 else shape
             return super().infer([Spec(shape)], kwargs)
         self.table()
-        return [Spec((shape[0], self.output_sequence_length if self.output_mode == "int" else self.depth))]
+        width = self.output_sequence_length if self.output_mode == "int" else self.depth
+        return [Spec((shape[0], width), dtype=self.output_dtype(inputs[0].dtype))]
 
     def tokens(self, row: list[bytes]) -> list[bytes]:
         """The tokens of one row, a list of texts; if texts are split, the row has one text."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..layers.base import dtype_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -281,7 +282,8 @@ def shape_of(model: Any, number: int) -> tuple[int | None, ...]:
 
 def no_rows(model: Any) -> list[NDArray[Any]]:
     """Outputs of no rows."""
-    return [np.empty((0, *(size or 0 for size in shape_of(model, k))), model.dtype) for k in range(len(model.outputs))]
+    shapes = [(0, *(size or 0 for size in shape_of(model, k))) for k in range(len(model.outputs))]
+    return [np.empty(shape, dtype_of(output.dtype)) for shape, output in zip(shapes, model.outputs)]
 
 
 def spread(values: Any, shape: tuple[int | None, ...], rows: int, good: Iterable[int], bad: dict[int, str]) -> Any:

@@ -7,6 +7,7 @@ import pytest
 from cases import CASES, in_dtype, listed
 
 import fastbilstm
+from fastbilstm.scoring.columns import output_list
 from fastbilstm.tolerances import compare
 
 
@@ -23,9 +24,13 @@ def is_nearer(a, b, exact):
 def check(case, model, dtype):
     """Compare every output of every call; all that differs is in one message."""
     wrong, exact = [], case.expected("float64")
+    told = [output.dtype for output in model.outputs]
     for call, (inputs, expected) in enumerate(zip(case.inputs, case.expected(dtype), strict=True)):
         y = model.predict(in_dtype(inputs, dtype))
         assert kind_of(y) == kind_of(expected), f"call {call} gives a {kind_of(y)}, Keras a {kind_of(expected)}"
+        given = [array.dtype.name for array in output_list(model, y)]
+        if given != told:
+            wrong.append(f"call {call}: outputs of {given}, the model tells of {told}")
         ours, theirs = listed(y), listed(expected)
         assert [label for label, _ in ours] == [label for label, _ in theirs]
         for (label, a), (_, b), (_, c) in zip(ours, theirs, listed(exact[call]), strict=True):
