@@ -7,8 +7,6 @@ Imports inside methods are of what most processes never need, and save their tim
 from __future__ import annotations
 
 import os
-import sys
-import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -261,8 +259,11 @@ class Model:
         batch_size = check_whole("batch_size", batch_size, optional=False)
         self._check_batch(rows, batch_size)
         n_threads = check_whole("n_threads", n_threads) or self.n_threads
-        progress = _Progress(rows) if verbose in (1, "auto") else None
-        update = progress.update if progress else None
+        update = None
+        if verbose in (1, "auto"):
+            from .scoring.progress import Progress
+
+            update = Progress(rows).update
         return self._pack(self._run(arrays, batch_size, n_threads, update, cuts))
 
     def predict_iter(
@@ -331,16 +332,8 @@ class Model:
         if name not in models:
             held = ", ".join(map(repr, models)) or "none"
             raise InputError(f"model {self.name!r} holds no model {name!r}; those inside it: {held}")
-        part = Model(
-            models[name],
-            self._tensors,
-            dtype=self.dtype,
-            backend=self.backend,
-            memory_budget=self._plan.memory_budget,
-            n_threads=self._n_threads,
-            source=f"{self.source}, {name}",
-            mapped=self._mapped,
-        )
+        options = self._options() | {"source": f"{self.source}, {name}", "mapped": self._mapped}
+        part = Model(models[name], self._tensors, **options)
         if self._text is not None or self._labels is not None:
             from .converted import text_and_labels
 
@@ -378,11 +371,12 @@ class Model:
         FileFormatError
             If `path` exists and `overwrite` is false.
         """
-        from .converted import self_check
+        from .converted import self_check, text_and_labels
 
         self._check_file()
         vector = self.vector or self_check.make(self.graph, self._tensors)
-        content = fbl_file.to_bytes(self.graph, self._tensors, vector, self._stored_text(), self._labels)
+        text = text_and_labels.stored_text(self._text)
+        content = fbl_file.to_bytes(self.graph, self._tensors, vector, text, self._labels)
         self._check_file()
         fbl_file.write_file(path, content, overwrite)
 
@@ -398,10 +392,7 @@ class Model:
 
         self._check_file()
         vector = self.vector or self_check.make(self.graph, self._tensors)
-        fresh = Model(
-            self.graph, self._tensors, dtype=self.dtype, backend=self.backend, memory_budget=self._plan.memory_budget
-        )
-        result = self_check.check(fresh, vector)
+        result = self_check.check(Model(self.graph, self._tensors, **self._options()), vector)
         self._check_file()
         return result
 
@@ -409,17 +400,16 @@ class Model:
         take = np.asarray if self._mapped is None else np.array
         tensors = {name: take(array) for name, array in self._tensors.items()}
         self._check_file()
-        options = {
-            "dtype": self.dtype,
-            "backend": self.backend,
-            "memory_budget": self._plan.memory_budget,
-            "n_threads": self._n_threads,
-            "vector": self.vector,
-            "source": self.source,
-            "text": self._stored_text(),
-            "labels": self._labels,
-        }
-        return _restore, (graph_to_json(self.graph), tensors, options)
+        from .converted import text_and_labels
+
+        text = text_and_labels.stored_text(self._text)
+        held = {"vector": self.vector, "text": text, "labels": self._labels}
+        return _restore, (graph_to_json(self.graph), tensors, self._options() | held)
+
+    def _options(self) -> dict[str, Any]:
+        """What another model is made with to run as this one does."""
+        options = {"dtype": self.dtype, "backend": self.backend, "memory_budget": self._plan.memory_budget}
+        return options | {"n_threads": self._n_threads, "source": self.source}
 
     def check_vector(self, vector: fbl_file.Vector) -> None:
         """Raise FileFormatError if a self-check vector does not fit the model."""
@@ -490,12 +480,6 @@ class Model:
 
         self._labels = None if labels is None else text_and_labels.checked_labels(self, labels)
 
-    def _stored_text(self) -> bytes | None:
-        """The text encoder as files hold it, JSON in bytes, or None; parsed only when it is asked for."""
-        if self._text is None or isinstance(self._text, bytes):
-            return self._text
-        return self._text.to_json().encode()
-
     def predict_text(
         self, texts: Iterable[str], batch_size: int | None = None, n_threads: int | None = None
     ) -> Predictions:
@@ -527,21 +511,6 @@ class Model:
 def _nested(numbers: list[Any], outputs: list[Any]) -> list[Any]:
     """The outputs in the lists of lists of their numbers."""
     return [_nested(item, outputs) if isinstance(item, list) else outputs[item] for item in numbers]
-
-
-class _Progress:
-    """A progress line for long predictions, on a terminal only."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows, self.start, self.live = rows, time.perf_counter(), sys.stderr.isatty()
-
-    def update(self, done: int) -> None:
-        if not self.live:
-            return
-        seconds = time.perf_counter() - self.start
-        left = seconds / done * (self.rows - done) if done else 0.0
-        end = "\n" if done == self.rows else ""
-        print(f"\r{done}/{self.rows} rows, {seconds:.1f} s, {left:.1f} s left ", end=end, file=sys.stderr, flush=True)
 
 
 def _restore(graph: dict[str, Any], tensors: dict[str, NDArray[Any]], options: dict[str, Any]) -> Model:

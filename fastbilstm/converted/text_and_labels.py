@@ -71,6 +71,11 @@ def checked_labels(model: Any, labels: Any) -> list[str]:
     return labels
 
 
+def stored_text(text: TextEncoder | bytes | None) -> bytes | None:
+    """A text encoder as files hold it, JSON in bytes; bytes were not parsed yet."""
+    return text.to_json().encode() if isinstance(text, TextEncoder) else text
+
+
 def opened_text(model: Any, stored: Any) -> TextEncoder:
     """The TextEncoder of the JSON that a file holds."""
     try:

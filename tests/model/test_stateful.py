@@ -9,6 +9,7 @@ import threading
 import make_files as mf
 import numpy as np
 import pytest
+from paths import MATERIAL
 
 import fastbilstm
 from fastbilstm import InputError
@@ -88,7 +89,7 @@ assert began.wait(30)
 
 
 def run_gated(code):
-    code = GATED.format(tests=os.path.dirname(os.path.abspath(__file__))) + code
+    code = GATED.format(tests=str(MATERIAL)) + code
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
     assert done.returncode == 0, done.stdout.decode()
 
