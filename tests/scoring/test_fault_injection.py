@@ -80,7 +80,7 @@ class Run:
 
     def command(self, *more):
         """(exit code, standard error)."""
-        batch_predictor._models.clear()
+        batch_predictor._entries.clear()
         options = ["--batch-size", 4, "--on-error", "null", "--errors", self.folder_of_run / "errors.jsonl"]
         options += ["--overwrite"] if self.exists else []
         line = ["predict", self.model, self.source, "-o", self.folder_of_run / self.target, *self.columns, *options]
@@ -307,7 +307,8 @@ def test_converted_files(kind, crash, model, tmp_path):
                 break
             assert isinstance(error, Crash if crash else fastbilstm.FastBiLSTMError), label
             if not crash:
-                assert isinstance(error.__cause__, OSError) and "model.fbl" in str(error).replace("source", "model")
+                told = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+                assert told and "model.fbl" in str(error).replace("source", "model")
             left = [path for path in target.parent.iterdir() if path != target]
             assert crash or not left, label
             for path in left:
