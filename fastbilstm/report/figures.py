@@ -1,7 +1,8 @@
 """Figures of `fastbilstm report`: charts as inline SVG, each with a table of the numbers in it. Needs no script.
 
 Colours are CSS classes: s1 and s2 are two hues that colour-blind readers can distinguish, and marks and dashes differ,
-too. All text is escaped. Imports the standard library only.
+too. All text is escaped. Imports the standard library only. Matplotlib would save lines here, but its SVG holds
+addresses, and colours that do not follow the reader's theme, and it is one more package to install.
 """
 
 import math

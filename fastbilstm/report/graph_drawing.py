@@ -3,7 +3,8 @@
 The rank of a box is its longest path from an input. Within a rank, boxes are ordered by the mean place of their
 neighbours, then placed by least squares so that none overlap. An edge over several ranks has a point in each (after
 Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical system structures", 1981). A model inside a
-model is a frame with its own drawing inside. Imports engine/summary.py and graph.py.
+model is a frame with its own drawing inside. Graphviz would save lines, but is a program to install beside Python.
+Imports engine/summary.py and graph.py.
 """
 
 from bisect import bisect_right, insort
