@@ -247,11 +247,13 @@ class Model:
             different lengths where padding matters: names the layer.
         """
         self._check_file()
-        plain = batch_size is None and n_threads is None and pad is None and maxlen is None and verbose in (0, 2)
-        if plain and truncating == "pre" and value == 0 and self._plan.replay is not None:
-            outputs = self._plan.replay.run(x)
-            if outputs is not None:
-                return self._pack(outputs)
+        if self._plan.replay is not None and pad is None and maxlen is None and verbose in (0, 2):
+            # Where a tape fits, a row has the same bits for every size of batch and any number of threads.
+            sizes = (batch_size is None or _is_size(batch_size)) and (n_threads is None or _is_size(n_threads))
+            if sizes and truncating == "pre" and value == 0:
+                outputs = self._plan.replay.run(x)
+                if outputs is not None:
+                    return self._pack(outputs)
         arrays, rows, cuts = model_input.check(self._plan, x, model_input.Options(pad, maxlen, truncating, value))
         if batch_size is None:
             fixed = self.inputs[0].shape[0] if self._plan.stateful else None
@@ -506,6 +508,10 @@ class Model:
         from .converted import text_and_labels
 
         return text_and_labels.predict_text(self, texts, batch_size, n_threads)
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and value > 0
 
 
 def _nested(numbers: list[Any], outputs: list[Any]) -> list[Any]:

@@ -54,6 +54,7 @@ def test_a_tape_gives_the_same_bits(case):
         return
     assert same(arrays_of(model.predict(y)), expected)
     assert same(arrays_of(model(x)), first)
+    assert same(arrays_of(model.predict(x, batch_size=len(x), n_threads=2)), first)
 
 
 def test_what_is_kept():
