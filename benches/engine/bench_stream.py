@@ -14,7 +14,7 @@ import pytest
 import fastbilstm
 from fastbilstm.engine import plan
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "material"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "material"))
 pytest.importorskip("h5py", reason="the nets are written as Keras files")
 
 FEATURES, UNITS = 32, 64

@@ -6,9 +6,13 @@ cases the outputs are compared first, and no time is ever asserted. Weights are 
 """
 
 import functools
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what the benches share
 from nets import NETS, VOCABULARY, keras_file, random_weights
 
 import fastbilstm

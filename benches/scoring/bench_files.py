@@ -1,6 +1,6 @@
 """From raw text to a file of labels: rows a second, peak memory, accuracy, agreement with Keras.
 
-    python benches/bench_files.py [--rows 25000] [--times 10] [--threads 2]
+    python benches/scoring/bench_files.py [--rows 25000] [--times 10] [--threads 2]
 
 Runs `fastbilstm predict` in a process of its own over reviews as .csv, and over a file `--times` as long, whose peak
 memory must be the same. The ids are those of `cells.reviews`; the text is made of them by a vocabulary of made words,
@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what the benches share
 from cells import DEMO, PADDED, reviews
 from nets import VOCABULARY
 
@@ -30,7 +32,7 @@ INDEX_FROM = 3  # the word of rank r has the id r + INDEX_FROM
 # What reads the file and what scores it are one process; this one tells its time and its peak.
 CHILD = """
 import resource, sys, time
-from fastbilstm import cli
+from fastbilstm import cli  # noqa: E402
 begun = time.perf_counter()
 code = cli.main(sys.argv[1:])
 print(code, time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

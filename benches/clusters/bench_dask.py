@@ -1,6 +1,6 @@
 """Dask beside one process: rows a second with one and two workers, and what a killed worker costs.
 
-    python benches/bench_dask.py [--rows 25000] [--chunk 500] [--rounds 3]
+    python benches/clusters/bench_dask.py [--rows 25000] [--chunk 500] [--rounds 3]
 
 Reviews (`cells.reviews`), 400 token ids each, through the demo's BiLSTM(64). Every answer must have the bits of the
 local one. Workers are processes of one thread on this machine; with few cores they wait for each other, the scheduler
@@ -12,11 +12,14 @@ import argparse
 import os
 import signal
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what the benches share
 from cells import DEMO, pad, reviews
 
 import fastbilstm

@@ -1,6 +1,6 @@
 """`Model.predict` from a list of reviews of different lengths, beside padding them first; both on masked nets.
 
-    python benches/bench_ragged.py [--rows 25000] [--threads 1] [--maxlen 400]     prints times and speed-ups
+    python benches/inputs/bench_ragged.py [--rows 25000] [--threads 1] [--maxlen 400]     prints times and speed-ups
 
 `make bench` times 512 rows on one thread. Without timing (as in `make test`) each runs once, on few rows. The answers
 are compared first, to the bit, and no time is ever asserted. The rows are `cells.reviews`, cut in front. Other arrays
@@ -8,9 +8,13 @@ than those of the engine are not made: a list of lists goes in.
 """
 
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what the benches share
 from cells import PADDED, pad, reviews
 from nets import FEATURES, NETS, SCORE, VOCABULARY, Net, keras_file, random_weights
 from timing import in_turns, summary
