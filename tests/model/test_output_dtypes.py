@@ -5,8 +5,7 @@ bool and strings that pass through layers. test_golden looks at every case by ba
 import make_files as mf
 import numpy as np
 import pytest
-from cases import CASES
-from test_golden import in_dtype
+from cases import CASES, in_dtype
 
 import fastbilstm
 from fastbilstm.scoring.columns import output_list
