@@ -187,7 +187,8 @@ def load(
         if vector is not None:
             model.check_vector(vector)
         try:
-            model.labels = bundle.get("labels")
+            if bundle.get("labels") is not None:  # few files hold labels; checking them imports preprocessing
+                model.labels = bundle["labels"]
         except InputError as error:
             raise FileFormatError(f"{label}: its labels do not fit it: {error}") from error
         model._check_file()

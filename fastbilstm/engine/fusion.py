@@ -27,9 +27,7 @@ from .folding import (
     scaled,
 )
 from .network import Network, Step
-from .vector_multihead import VectorMultiHead, VectorScores
 from .vector_normalization import VectorNormalization
-from .vector_windows import WINDOWS
 
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
 DENSE = (core.Dense, quantized.Int8WeightsDense)
@@ -331,17 +329,24 @@ class Builder:
 
     def kernels_of(self, layer):
         """The class over kernels that replaces a layer which nothing is fused with; None if there is none."""
-        if isinstance(layer, normalization.LayerNormalization) and not isinstance(
-            layer, normalization.UnitNormalization
-        ):
-            return VectorNormalization
+        family = type(layer).__module__.rpartition(".")[2]
+        if family == "normalization" and isinstance(layer, normalization.LayerNormalization):
+            return None if isinstance(layer, normalization.UnitNormalization) else VectorNormalization
         if has_stack_kernels(layer):
             return engine_recurrent.VectorStacked
+        if family in ("convolution", "pooling"):
+            from .vector_windows import WINDOWS  # saves time at start, where there is no such layer
+
+            return next((make for kind, make in WINDOWS.items() if isinstance(layer, kind)), None)
         if type(layer) in (merging.Attention, merging.AdditiveAttention):
+            from .vector_multihead import VectorScores  # as above
+
             return VectorScores
         if type(layer).__name__ in ("MultiHeadAttention", "GroupQueryAttention"):
+            from .vector_multihead import VectorMultiHead  # as above
+
             return VectorMultiHead
-        return next((make for kind, make in WINDOWS.items() if isinstance(layer, kind)), None)
+        return None
 
     def drop_unread(self):
         """Forget calls that no result needs: an Embedding that went into what read it, say."""
