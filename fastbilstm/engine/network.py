@@ -69,6 +69,12 @@ class Network(Functional):
                 del values[number]
         return [values[ref.node][ref.tensor] for ref in self.results]
 
+    def is_settled(self):
+        """Whether no step is still to make a table of projections: a tape would go on without it."""
+        layers = [step.layer for step in self.steps]
+        pending = any(getattr(layer, "project", None) is True for layer in layers)
+        return not pending and all(layer.is_settled() for layer in layers if isinstance(layer, Network))
+
     def run(self, step, values, states):
         if step.refs is None:
             args = map_refs(lambda ref: values[ref.node][ref.tensor], step.args)

@@ -34,6 +34,8 @@ class Replay:
                 self.tapes.by_shape.pop(self.seen.pop(next(iter(self.seen))), None)
             self.seen[x.shape] = x.shape
             return plan.run_chunk([x], rows, {}, 1)
+        if not plan.runner.is_settled():
+            return plan.run_chunk([x], rows, {}, 1)
         tape, scratch = _kernels.Tape(x, self.id_limit), plan.runner.new_scratch()
         if not tape.begin():
             return plan.run_chunk([x], rows, {}, 1)

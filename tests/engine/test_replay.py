@@ -109,3 +109,16 @@ def test_threads_play_the_same_model():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_tape_waits_for_the_table_of_projections():
+    """It is made when as many tokens were read as it has rows; a tape from before would never use it."""
+    model = fastbilstm.load(DEMO, n_threads=1)
+    ids = np.ones((1, 400), np.int32)
+    for _ in range(12):
+        y = model.predict(ids)
+        assert not model._plan.replay.tapes.by_shape
+    model.predict(ids), model.predict(ids)
+    assert model._plan.runner.is_settled()
+    assert [len(kept) for kept in model._plan.replay.tapes.by_shape.values()] == [1]
+    assert np.array_equal(model.predict(ids), y)
