@@ -175,9 +175,7 @@ def attention(query, value, key, query_mask, value_mask, float scale, bint poole
     apart("out", out, {"query": query, "value": value, "key": key, "query_mask": query_mask, "value_mask": value_mask})
     cdef const uint8_t* q_mask = NULL
     cdef const uint8_t* v_mask = NULL
-    if _table == NULL:
-        raise RuntimeError("this fastbilstm was built without vector kernels")
-    cdef const fbl_kernels* table = _table
+    cdef const fbl_kernels* table = table_in_use()
     if query_mask is not None:
         q_mask = <const uint8_t*> floats(checked("query_mask", query_mask, (batch, queries), False, _BOOL))
     if value_mask is not None:
@@ -259,11 +257,9 @@ def mean_over_time(x, mask, out, Scratch scratch not None, name):
     cdef float* out_at = floats(checked("out", out, (batch, width), True))
     apart("out", out, {"x": x, "mask": mask})
     cdef const uint8_t* kept = NULL
-    if _table == NULL:
-        raise RuntimeError("this fastbilstm was built without vector kernels")
     if mask is not None:
         kept = <const uint8_t*> floats(checked("mask", mask, (batch, timesteps), False, _BOOL))
-    cdef const fbl_kernels* table = _table
+    cdef const fbl_kernels* table = table_in_use()
     if out.size == 0:
         return out
     total = np.empty(width, np.float64)

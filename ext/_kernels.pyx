@@ -18,8 +18,9 @@ import numpy as np
 
 from _fbl cimport (
     FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MUL, FBL_SIGMOID, FBL_SOFTMAX,
-    FBL_SPARSEMAX, FBL_STORE, FBL_TANH, fbl_gather_windows, fbl_kernels, fbl_pool_windows, fbl_prefetch, fbl_recurrent,
-    fbl_table_count, fbl_tables, fbl_usable, fbl_windows,
+    FBL_SPARSEMAX, FBL_STORE, FBL_TANH, fbl_gather_windows, fbl_kernels, fbl_kernels as Table, fbl_pool_windows,
+    fbl_prefetch, fbl_recurrent, fbl_table_count as table_count, fbl_tables as tables, fbl_usable as is_usable,
+    fbl_windows,
 )
 
 cdef extern from "fbl_flag.h":
@@ -67,8 +68,6 @@ cdef extern from "Python.h":
 
 _INT32, _BOOL = np.dtype(np.int32), np.dtype(np.bool_)
 
-cdef const fbl_kernels* _table = NULL
-
 
 def current_core():
     """Number of the core that the calling thread runs on, -1 where the system does not say."""
@@ -109,15 +108,11 @@ cdef uint8_t* flag_of(bytearray flag) except NULL:
 # ---- the instruction set --------------------------------------------------------------------------------------------
 
 
-def isas(usable=True):
-    """Names of the instruction sets this build has kernels for, best first; with `usable` only those that run here."""
-    return [
-        fbl_tables[k].isa.decode() for k in range(fbl_table_count) if not usable or fbl_usable(fbl_tables[k])
-    ]
+include "_isas.pxi"
 
 
 def isa():
-    """Name of the instruction set that packing chooses from now on, or None if this build has no kernels."""
+    """Name of the instruction set of what is packed from now on, or None if this build has no kernels."""
     return None if _table == NULL else _table.isa.decode()
 
 
@@ -126,20 +121,10 @@ def lanes():
     return 0 if _table == NULL else _table.lanes
 
 
-def use(name):
-    """Take the kernels of another instruction set for what is packed from now on (a hook for tests and benches).
-
-    Raises
-    ------
-    ValueError
-        If this build has no such kernels or they do not run on this CPU.
-    """
-    global _table
-    for k in range(fbl_table_count):
-        if fbl_tables[k].isa.decode() == name and fbl_usable(fbl_tables[k]):
-            _table = fbl_tables[k]
-            return
-    raise ValueError(f"instruction set {name!r} (FASTBILSTM_ISA); expected one of {', '.join(isas())}")
+cdef const fbl_kernels* table_in_use() except NULL:
+    if _table == NULL:
+        raise RuntimeError("this fastbilstm was built without vector kernels")
+    return _table
 
 
 # ---- memory and checks ----------------------------------------------------------------------------------------------
@@ -284,10 +269,8 @@ cdef class Activation:
         """Activate each row (the last axis) of a contiguous float32 array in place."""
         cdef Product p
         p.out = floats(checked("x", x, (None,) * max(1, getattr(x, "ndim", 1)), True))
-        p.columns, p.table, p.code, p.parameters = x.shape[x.ndim - 1], _table, self.code, self.parameters
+        p.columns, p.table, p.code, p.parameters = x.shape[x.ndim - 1], table_in_use(), self.code, self.parameters
         p.rows = x.size // p.columns if p.columns else 0
-        if _table == NULL:
-            raise RuntimeError("this fastbilstm was built without vector kernels")
         if self.code == FBL_LINEAR:
             return
         with nogil:
@@ -323,9 +306,7 @@ cdef class Matrix:
 
     def __cinit__(self, kernel, bias=None):
         """kernel (K, N), bias (N,) or None, of any float dtype."""
-        if _table == NULL:
-            raise RuntimeError("this fastbilstm was built without vector kernels")
-        self.table = _table
+        self.table = table_in_use()
         kernel = matrix_of("kernel", kernel, (None, None))
         self.depth, self.columns = kernel.shape
         self.packed = pack(kernel, self.table.lanes)

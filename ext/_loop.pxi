@@ -54,15 +54,14 @@ cdef class Recurrent:
         "gru" (3, z r h; with reset_after perhaps recurrent_bias (3U,)) or "simple_rnn" (1, no recurrent_activation);
         embeddings (V, F) to be run on token ids, projected once with `project`: then a token is a row to add.
         """
-        if _table == NULL:
-            raise RuntimeError("this fastbilstm was built without vector kernels")
+        self.table = table_in_use()
         if cell not in CELLS:
             raise ValueError(f"cell is {cell!r}; expected one of {', '.join(CELLS)}")
         if (recurrent_activation is None) != (cell == "simple_rnn"):
             raise TypeError(f"cell {cell!r} with recurrent_activation {recurrent_activation!r}")
         if recurrent_bias is not None and not (cell == "gru" and reset_after):
             raise ValueError(f"cell {cell!r} with recurrent_bias, reset_after={reset_after}")
-        self.table, self.cell, self.gates = _table, cell, CELLS[cell]
+        self.cell, self.gates = cell, CELLS[cell]
         self.units = matrix_of("recurrent_kernel", recurrent_kernel, (None, None)).shape[0]
         width, lanes = self.gates * self.units, self.table.lanes
         recurrent_kernel = matrix_of("recurrent_kernel", recurrent_kernel, (self.units, width))

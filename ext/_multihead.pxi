@@ -153,9 +153,8 @@ def attend_heads(
     cdef Heads at
     cdef Py_ssize_t lanes
     memset(&at, 0, sizeof(Heads))
-    if _table == NULL:
-        raise RuntimeError("this fastbilstm was built without vector kernels")
-    at.table, lanes = _table, _table.lanes
+    at.table = table_in_use()
+    lanes = at.table.lanes
     at.batch, at.queries, width = checked("query", query, (None, None, None)).shape
     if heads < 1 or groups < 1 or heads % groups or width % heads:
         raise ValueError(f"{heads} heads in {groups} groups of {width} columns")

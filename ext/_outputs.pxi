@@ -12,9 +12,7 @@ def normalize(x, gamma, beta, double epsilon, out, bint keep_mean=False, bint ab
     cdef Py_ssize_t n = x.shape[x.ndim - 1], rows = x.size // n if n else 0
     cdef const float* gamma_at = NULL
     cdef const float* beta_at = NULL
-    cdef const fbl_kernels* table = _table
-    if table == NULL:
-        raise RuntimeError("this fastbilstm was built without vector kernels")
+    cdef const fbl_kernels* table = table_in_use()
     if gamma is not None:
         gamma_at = floats(checked("gamma", gamma, (n,)))
     if beta is not None:

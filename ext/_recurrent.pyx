@@ -16,7 +16,10 @@ import numpy as np
 
 cimport _cell
 from _blas cimport add_matmul
-from _cell cimport ACTIVATION_COUNT, fbl_cell, fbl_cell_count, fbl_cell_usable, fbl_cells
+from _cell cimport (
+    ACTIVATION_COUNT, fbl_cell, fbl_cell as Table, fbl_cell_count as table_count, fbl_cell_usable as is_usable,
+    fbl_cells as tables,
+)
 from _types cimport EMIT_STATE, EMIT_ZEROS, MASKED_OUTPUT_COUNT, floating
 
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -30,32 +33,12 @@ cdef struct Code:
     double[3] p
 
 
-cdef const fbl_cell* _table = NULL
-
 # Multiplications between two looks for Ctrl-C: some 10 ms.
 cdef Py_ssize_t SIGNAL_WORK = 200_000_000
 
 
-def isas():
-    """Names of the instruction sets that activations are compiled for and that run here, best first."""
-    return [fbl_cells[k].isa.decode() for k in range(fbl_cell_count) if fbl_cell_usable(fbl_cells[k])]
-
-
-def use(name):
-    """Compute activations with another instruction set (a hook for tests); BLAS chooses its own.
-
-    Raises
-    ------
-    ValueError
-        If this build has no such functions or they do not run on this CPU.
-    """
-    global _table
-    for k in range(fbl_cell_count):
-        if fbl_cells[k].isa.decode() == name and fbl_cell_usable(fbl_cells[k]):
-            _table = fbl_cells[k]
-            return
-    raise ValueError(f"instruction set {name!r} (FASTBILSTM_ISA); expected one of {', '.join(isas())}")
-
+# BLAS chooses its own: the table holds the activations and the cell.
+include "_isas.pxi"
 
 # Where the baseline is NEON already, it has no name of its own.
 use(os.environ.get("FASTBILSTM_ISA", "").replace("neon", "base") or isas()[0])

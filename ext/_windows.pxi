@@ -165,11 +165,10 @@ def pool(x, out, windows, bint mean, Py_ssize_t n_threads=1):
     """The mean or the largest number of each window of x (B, *spatial, C), into out (B, *counts, C); see `convolve`."""
     cdef Slide s
     memset(&s, 0, sizeof(Slide))
-    if _table == NULL:
-        raise RuntimeError("this fastbilstm was built without vector kernels")
+    s.table = table_in_use()
     windows = tuple(windows)
     checked("x", x, (None,) * max(3, getattr(x, "ndim", 3)))
     _place(&s.at, x, windows)
-    s.table, s.pools, s.mean = _table, True, mean
+    s.pools, s.mean = True, mean
     s.groups, s.filters, s.depth = 1, s.at.channels, elements(s.at.taps)
     return _run_slide(&s, x, out, windows, s.at.channels, n_threads, None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from .analysis.listing import LayerInfo, TensorInfo, listed_layers
 from .checks import check_whole
 from .converted import fbl_file
 from .engine import plan as planning
@@ -19,7 +20,6 @@ from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
 from .inputs import model_input
 from .inputs.model_input import ModelInput, Predictions
-from .record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from .converted.self_check import Check
     from .engine.streaming import Stream
-    from .graph import Graph, Layer
+    from .graph import Graph
     from .preprocessing import TextEncoder
     from .scoring.column_scorer import ColumnOptions
 
@@ -37,41 +37,6 @@ __all__ = ["LayerInfo", "Model", "ModelInput", "Predictions", "TensorInfo"]
 
 # Rows computed at once where the caller does not say, as in Keras.
 _DEFAULT_BATCH = 32
-
-
-class TensorInfo(Record):
-    """An input or output of a model: its name, its shape (None: free; the batch axis first) and its dtype."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: str
-
-
-class LayerInfo(Record):
-    """A layer of a model as Keras lists it: `name`, `class_name`, `config` (what matters at inference), `layers`."""
-
-    name: str
-    class_name: str
-    config: dict[str, Any]
-    layers: tuple[LayerInfo, ...]
-    _weights: tuple[NDArray[Any], ...]
-
-    def get_weights(self) -> list[NDArray[Any]]:
-        """The layer's arrays, in Keras' layout and order."""
-        return list(self._weights)
-
-
-def _listed(layers: Iterable[Layer]) -> list[Layer]:
-    """The layers that Keras lists; a ForgetMask is what one of them does to another."""
-    return [layer for layer in layers if layer.class_name != "ForgetMask"]
-
-
-def _layer_info(layer: Layer, tensors: Mapping[str, NDArray[Any]]) -> LayerInfo:
-    inner = layer.layers if layer.graph is None else layer.graph.layers
-    parts = tuple(_layer_info(part, tensors) for part in _listed(inner))
-    own = [tensors[name] for name in layer.weights.values()]
-    weights = (*own, *(array for part in parts for array in part._weights))
-    return LayerInfo(layer.name, layer.class_name, dict(layer.config), parts, weights)
 
 
 class Model:
@@ -161,7 +126,7 @@ class Model:
     def layers(self) -> list[LayerInfo]:
         """List of LayerInfo, in Keras' order; models inside the model hold theirs in `.layers`."""
         self._check_file()
-        return [_layer_info(layer, self._tensors) for layer in _listed(self.graph.layers)]
+        return listed_layers(self.graph.layers, self._tensors)
 
     def get_weights(self) -> list[NDArray[Any]]:
         """All arrays of the model, in the order of the layers, as `keras.Model.get_weights` gives them."""
@@ -184,7 +149,7 @@ class Model:
         if self._plan.replay is not None and (outputs := self._plan.replay.run(x)) is not None:
             return self._pack(outputs)
         arrays, rows, cuts = model_input.check(self._plan, x)
-        self._check_batch(rows, rows)
+        model_input.check_batch(self._plan, rows, rows)
         return self._pack(self._run(arrays, max(rows, 1), self.n_threads, None, cuts))
 
     def predict(
@@ -255,11 +220,8 @@ class Model:
                 if outputs is not None:
                     return self._pack(outputs)
         arrays, rows, cuts = model_input.check(self._plan, x, model_input.Options(pad, maxlen, truncating, value))
-        if batch_size is None:
-            fixed = self.inputs[0].shape[0] if self._plan.stateful else None
-            batch_size = fixed or _DEFAULT_BATCH
-        batch_size = check_whole("batch_size", batch_size, optional=False)
-        self._check_batch(rows, batch_size)
+        batch_size = check_whole("batch_size", batch_size) or model_input.fixed_batch(self._plan) or _DEFAULT_BATCH
+        model_input.check_batch(self._plan, rows, batch_size)
         n_threads = check_whole("n_threads", n_threads) or self.n_threads
         update = None
         if verbose in (1, "auto"):
@@ -337,9 +299,7 @@ class Model:
         options = self._options() | {"source": f"{self.source}, {name}", "mapped": self._mapped}
         part = Model(models[name], self._tensors, **options)
         if self._text is not None or self._labels is not None:
-            from .converted import text_and_labels
-
-            part._text, part._labels = text_and_labels.fitting(part, self.text, self.labels)
+            part._text, part._labels = _texts().fitting(part, self.text, self.labels)
         return part
 
     def stream(self, batch: int = 1) -> Stream:
@@ -373,11 +333,11 @@ class Model:
         FileFormatError
             If `path` exists and `overwrite` is false.
         """
-        from .converted import self_check, text_and_labels
+        from .converted import self_check
 
         self._check_file()
         vector = self.vector or self_check.make(self.graph, self._tensors)
-        text = text_and_labels.stored_text(self._text)
+        text = _texts().stored_text(self._text)
         content = fbl_file.to_bytes(self.graph, self._tensors, vector, text, self._labels)
         self._check_file()
         fbl_file.write_file(path, content, overwrite)
@@ -402,10 +362,7 @@ class Model:
         take = np.asarray if self._mapped is None else np.array
         tensors = {name: take(array) for name, array in self._tensors.items()}
         self._check_file()
-        from .converted import text_and_labels
-
-        text = text_and_labels.stored_text(self._text)
-        held = {"vector": self.vector, "text": text, "labels": self._labels}
+        held = {"vector": self.vector, "text": _texts().stored_text(self._text), "labels": self._labels}
         return _restore, (graph_to_json(self.graph), tensors, self._options() | held)
 
     def _options(self) -> dict[str, Any]:
@@ -448,29 +405,19 @@ class Model:
             return _nested(numbers, outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def _check_batch(self, rows: int, batch_size: int) -> None:
-        fixed = self.inputs[0].shape[0] if self._plan.stateful else None
-        if fixed is not None and rows and (batch_size != fixed or rows % fixed):
-            raise InputError(
-                f"layer {self._plan.stateful[0].name!r} is stateful with a batch size of {fixed}; got {rows} rows in "
-                f"batches of {batch_size}"
-            )
-
     # ---- texts and labels -------------------------------------------------------------------------------------------
 
     @property
     def text(self) -> TextEncoder | None:
-        if isinstance(self._text, bytes):
-            from .converted import text_and_labels
-
-            self._text = text_and_labels.opened_text(self, self._text)
-        return self._text
+        if not isinstance(self._text, bytes):
+            return self._text
+        opened: TextEncoder = _texts().opened_text(self, self._text)
+        self._text = opened
+        return opened
 
     @text.setter
     def text(self, encoder: TextEncoder | None) -> None:
-        from .converted import text_and_labels
-
-        self._text = None if encoder is None else text_and_labels.checked_text(self, encoder)
+        self._text = None if encoder is None else _texts().checked_text(self, encoder)
 
     @property
     def labels(self) -> list[str] | None:
@@ -478,9 +425,7 @@ class Model:
 
     @labels.setter
     def labels(self, labels: Sequence[str] | None) -> None:
-        from .converted import text_and_labels
-
-        self._labels = None if labels is None else text_and_labels.checked_labels(self, labels)
+        self._labels = None if labels is None else _texts().checked_labels(self, labels)
 
     def predict_text(
         self, texts: Iterable[str], batch_size: int | None = None, n_threads: int | None = None
@@ -505,9 +450,14 @@ class Model:
             If `texts` is no list of str (names the row), the model holds no tokenizer, or its tokenizer has no maxlen
             and the answer depends on padding. A model whose input is text needs no tokenizer.
         """
-        from .converted import text_and_labels
+        return _texts().predict_text(self, texts, batch_size, n_threads)
 
-        return text_and_labels.predict_text(self, texts, batch_size, n_threads)
+
+def _texts() -> Any:
+    """What handles texts and labels, imported when there are some."""
+    from .converted import text_and_labels
+
+    return text_and_labels
 
 
 def _is_size(value: object) -> bool:

@@ -38,6 +38,21 @@ class Options(NamedTuple):
 PLAIN = Options()
 
 
+def fixed_batch(plan: Any) -> int | None:
+    """The rows of a batch where a stateful model fixes them, else None."""
+    return plan.network.graph.inputs[0].shape[0] if plan.stateful else None
+
+
+def check_batch(plan: Any, rows: int, batch_size: int) -> None:
+    """Raise InputError if rows in batches of this size do not fit a stateful model."""
+    fixed = fixed_batch(plan)
+    if fixed is not None and rows and (batch_size != fixed or rows % fixed):
+        raise InputError(
+            f"layer {plan.stateful[0].name!r} is stateful with a batch size of {fixed}; got {rows} rows in batches of "
+            f"{batch_size}"
+        )
+
+
 def check(plan: Any, x: Any, options: Options | None = None) -> tuple[list[Any], int, list[NDArray[Any] | None] | None]:
     """Check an input of `Model.predict`.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .. import safe_files
 from ..engine import threads
 from ..errors import FastBiLSTMError, InputError
+from ..inputs.model_input import fixed_batch
 from . import batch_types, readers
 from .column_scorer import ColumnScorer, padding_options
 from .columns import choose
@@ -99,8 +100,7 @@ class FileScores:
     def _results(self, start, n_threads, run_elsewhere):
         predictor, model = self.predictor, self.predictor.model
         # The answers of some models depend on the other rows: use the same batches as one call of predict.
-        fixed = model.graph.inputs[0].shape[0] if model._plan.stateful else None
-        batch = predictor.batch_size or fixed or 32
+        batch = predictor.batch_size or fixed_batch(model._plan) or 32
         chunks = self.reader.chunks(max(batch, CHUNK_ROWS // batch * batch), batch)
         chunks = itertools.dropwhile(lambda chunk: chunk.rows and chunk.start < start, chunks)
         first = next(chunks, None)

@@ -1,0 +1,56 @@
+"""A model as Keras lists it: inputs and outputs (TensorInfo), layers and their arrays (LayerInfo).
+
+Users know both classes as names of `fastbilstm.model`, and so do pickles.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from ..graph import Layer
+
+
+class TensorInfo(Record):
+    """An input or output of a model: its name, its shape (None: free; the batch axis first) and its dtype."""
+
+    __module__ = "fastbilstm.model"
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+class LayerInfo(Record):
+    """A layer of a model as Keras lists it: `name`, `class_name`, `config` (what matters at inference), `layers`."""
+
+    __module__ = "fastbilstm.model"
+
+    name: str
+    class_name: str
+    config: dict[str, Any]
+    layers: tuple[LayerInfo, ...]
+    _weights: tuple[NDArray[Any], ...]
+
+    def get_weights(self) -> list[NDArray[Any]]:
+        """The layer's arrays, in Keras' layout and order."""
+        return list(self._weights)
+
+
+def listed_layers(layers: Iterable[Layer], tensors: Mapping[str, NDArray[Any]]) -> list[LayerInfo]:
+    """A LayerInfo for each layer that Keras lists; a ForgetMask is what one of them does to another."""
+    return [_info(layer, tensors) for layer in layers if layer.class_name != "ForgetMask"]
+
+
+def _info(layer: Layer, tensors: Mapping[str, NDArray[Any]]) -> LayerInfo:
+    inner = layer.layers if layer.graph is None else layer.graph.layers
+    parts = tuple(listed_layers(inner, tensors))
+    own = [tensors[name] for name in layer.weights.values()]
+    weights = (*own, *(array for part in parts for array in part._weights))
+    return LayerInfo(layer.name, layer.class_name, dict(layer.config), parts, weights)
