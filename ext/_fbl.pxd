@@ -34,6 +34,11 @@ cdef extern from "fbl_kernels.h":
             Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t columns, const float* a, Py_ssize_t lda,
             const Py_ssize_t* index, const float* packed, const float* bias, float* c, Py_ssize_t ldc,
         ) noexcept nogil
+        void (*gemm_pieces)(
+            Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t columns, const float* a, const Py_ssize_t* start,
+            Py_ssize_t pieces, const Py_ssize_t* offset, const Py_ssize_t* length, const float* packed, const float* bias,
+            float* c, Py_ssize_t ldc,
+        ) noexcept nogil
         void (*lstm_step)(const fbl_recurrent* s) noexcept nogil
         void (*lstm_gates)(const fbl_recurrent* s) noexcept nogil
         void (*lstm_cell)(const fbl_recurrent* s) noexcept nogil
@@ -56,7 +61,10 @@ cdef extern from "fbl_kernels.h":
             Py_ssize_t rows, Py_ssize_t n, const float* x, const float* gamma, const float* beta, double epsilon,
             int keep_mean, int about_zero, float* y,
         ) noexcept nogil
-        void (*max_rows)(Py_ssize_t rows, Py_ssize_t n, const float* x, Py_ssize_t stride, float* y) noexcept nogil
+        void (*max_windows)(
+            Py_ssize_t windows, Py_ssize_t window_step, const Py_ssize_t* taps, const Py_ssize_t* steps, Py_ssize_t n,
+            const float* x, float* y,
+        ) noexcept nogil
 
     void fbl_prefetch(const float* x, Py_ssize_t n) noexcept nogil
     const fbl_kernels* fbl_tables[]
@@ -66,10 +74,21 @@ cdef extern from "fbl_kernels.h":
 cdef extern from "fbl_windows.h":
     ctypedef struct fbl_windows:
         Py_ssize_t[3] size, count, taps, stride, dilation, before
-        Py_ssize_t channels, first_channel, used_channels
+        Py_ssize_t channels, used_channels
 
-    void fbl_gather_windows(
-        const fbl_windows* at, const float* x, Py_ssize_t first, Py_ssize_t n, float* panel,
+    ctypedef struct fbl_convolution:
+        const fbl_kernels* table
+        fbl_windows at, pool
+        int axis, pooled, mean, code, by_row
+        Py_ssize_t groups, depth, filters, lines
+        const float* const* packed
+        const float* const* bias
+        const float* parameters
+
+    void fbl_plan_convolution(fbl_convolution* s) noexcept nogil
+    Py_ssize_t fbl_convolution_scratch(const fbl_convolution* s) noexcept nogil
+    void fbl_convolve_lines(
+        const fbl_convolution* s, const float* x, Py_ssize_t first, Py_ssize_t stop, float* y, float* scratch,
     ) noexcept nogil
     void fbl_pool_windows(
         const fbl_kernels* table, const fbl_windows* at, const float* x, Py_ssize_t first, Py_ssize_t n, int mean, float* y,

@@ -18,9 +18,9 @@ import numpy as np
 
 from _fbl cimport (
     FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MUL, FBL_SIGMOID, FBL_SOFTMAX,
-    FBL_SPARSEMAX, FBL_STORE, FBL_TANH, fbl_gather_windows, fbl_kernels, fbl_kernels as Table, fbl_pool_windows,
-    fbl_prefetch, fbl_recurrent, fbl_table_count as table_count, fbl_tables as tables, fbl_usable as is_usable,
-    fbl_windows,
+    FBL_SPARSEMAX, FBL_STORE, FBL_TANH, fbl_convolution, fbl_convolution_scratch, fbl_convolve_lines, fbl_kernels,
+    fbl_kernels as Table, fbl_plan_convolution, fbl_pool_windows, fbl_prefetch, fbl_recurrent,
+    fbl_table_count as table_count, fbl_tables as tables, fbl_usable as is_usable, fbl_windows,
 )
 
 cdef extern from "fbl_flag.h":

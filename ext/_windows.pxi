@@ -1,84 +1,45 @@
-# Convolutions and poolings, included in _kernels.pyx: blocks of windows, dealt out to threads.
-
-cdef enum:
-    # Windows of a block: their panel stays in the L2 cache.
-    WINDOWS = 96
-
+# Convolutions and poolings, included in _kernels.pyx: blocks of lines, dealt out to threads.
 
 cdef struct Slide:
-    const fbl_kernels* table
-    fbl_windows at
+    fbl_convolution c                    # of a pooling alone: its table and `at`, which are those of c.pool, too
     const float* x
     float* out
-    Py_ssize_t batch, row_size, windows, blocks, threads
-    Py_ssize_t groups, filters, depth    # of a convolution; filters and depth of a group
-    const float** packed
-    const float** bias
-    float* panels                        # (threads, WINDOWS, depth)
-    int code
-    bint by_row, pools, mean
-    const float* parameters
-
-
-cdef bint reads_in_place(const fbl_windows* at, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """Whether windows first to last of a sequence lie inside it and see timesteps that follow each other."""
-    return (
-        at.size[0] == at.size[1] == at.taps[0] == at.taps[1] == at.dilation[2] == 1 and at.used_channels == at.channels
-        and first * at.stride[2] >= at.before[2]
-        and last * at.stride[2] - at.before[2] + at.taps[2] <= at.size[2]
-    )
+    Py_ssize_t batch, row_size, out_size, lines, line_size, blocks, threads, scratch_size
+    float* scratch                       # (threads, scratch_size)
+    bint pools_alone
+    Py_ssize_t work                      # of a block
 
 
 cdef int _slide(void* argument, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
-    """Every so manieth block of windows of all rows."""
+    """Every so manieth block of lines of all rows."""
     cdef const Slide* s = <const Slide*> argument
-    cdef fbl_windows at = s.at
-    cdef float* panel = s.panels + thread * WINDOWS * s.depth if s.panels != NULL else NULL
-    cdef Py_ssize_t columns = s.groups * s.filters, block = thread, work = 0, first, n, g, r
+    cdef Py_ssize_t block = thread, work = 0, first, last
     cdef const float* x
     cdef float* y
     while block < s.batch * s.blocks:
-        first = block % s.blocks * WINDOWS
-        n = min(WINDOWS, s.windows - first)
+        first = block % s.blocks * s.c.lines
+        last = min(first + s.c.lines, s.lines)
         x = s.x + block // s.blocks * s.row_size
-        y = s.out + (block // s.blocks * s.windows + first) * columns
+        y = s.out + block // s.blocks * s.out_size + first * s.line_size
         block += s.threads
-        work += n * (s.depth + ROW_WORK) * columns
+        work += s.work
         if work >= SIGNAL_WORK:
             if is_stopped(stop):
                 return 0
             work = 0
-        if s.pools:
-            fbl_pool_windows(s.table, &at, x, first, n, s.mean, y)
-            continue
-        for g in range(s.groups):
-            at.first_channel = g * at.used_channels
-            if reads_in_place(&at, first, first + n - 1):
-                s.table.gemm(
-                    n, s.depth, s.filters, x + (first * at.stride[2] - at.before[2]) * at.channels,
-                    at.stride[2] * at.channels, NULL, s.packed[g], s.bias[g], y, columns,
-                )
-            else:
-                fbl_gather_windows(&at, x, first, n, panel)
-                s.table.gemm(
-                    n, s.depth, s.filters, panel, s.depth, NULL, s.packed[g], s.bias[g], y + g * s.filters, columns
-                )
-        if s.code == FBL_LINEAR:
-            continue
-        if not s.by_row:
-            s.table.activate(y, n * columns, s.code, s.parameters)
+        if s.pools_alone:
+            fbl_pool_windows(s.c.table, &s.c.at, x, first, last - first, s.c.mean, y)
         else:
-            for r in range(n):
-                s.table.activate(y + r * columns, columns, s.code, s.parameters)
+            fbl_convolve_lines(&s.c, x, first, last, y, s.scratch + thread * s.scratch_size)
     return 0
 
 
-cdef void _place(fbl_windows* at, x, tuple windows) except *:
-    """Fill the axes of windows over x (B, *spatial, C): (count, taps, stride, dilation, before) for each spatial axis."""
+cdef void _place(fbl_windows* at, tuple shape, tuple windows) except *:
+    """Fill the axes of windows over x of shape (B, *spatial, C): (count, taps, stride, dilation, before) for each spatial axis."""
     cdef Py_ssize_t axis, k
-    spatial = x.shape[1:x.ndim - 1]
+    spatial = shape[1:len(shape) - 1]
     if not 1 <= len(spatial) == len(windows) <= 3:
-        raise ValueError(f"windows over {len(windows)} axes, x has shape {x.shape}")
+        raise ValueError(f"windows over {len(windows)} axes, x has shape {shape}")
     for axis in range(3):
         at.size[axis] = at.count[axis] = at.taps[axis] = at.stride[axis] = at.dilation[axis] = 1
         at.before[axis] = 0
@@ -88,19 +49,13 @@ cdef void _place(fbl_windows* at, x, tuple windows) except *:
             raise ValueError(f"windows {windows}: sizes of at least 1, and margins of at least 0")
         at.size[axis], at.count[axis], at.taps[axis] = size, count, taps
         at.stride[axis], at.dilation[axis], at.before[axis] = stride, dilation, before
-    at.channels = at.used_channels = x.shape[x.ndim - 1]
-    at.first_channel = 0
+    at.channels = at.used_channels = shape[len(shape) - 1]
 
 
-cdef _run_slide(Slide* s, x, out, tuple windows, Py_ssize_t columns, Py_ssize_t n_threads, kept):
-    counts = tuple(window[0] for window in windows)
-    s.x = floats(checked("x", x, (None,) * x.ndim))
-    s.out = floats(checked("out", out, (x.shape[0], *counts, columns), True))
-    apart("out", out, {"x": x})
-    if out.size == 0:
-        return out
-    s.batch, s.row_size, s.windows = len(x), x.size // len(x), elements(counts)
-    s.blocks = (s.windows + WINDOWS - 1) // WINDOWS
+cdef _run_slide(Slide* s, x, out, Py_ssize_t n_threads, kept):
+    """Run over all rows; s.lines lines of s.line_size floats in an output row."""
+    s.batch, s.row_size, s.out_size = len(x), x.size // len(x), s.lines * s.line_size
+    s.blocks = (s.lines + s.c.lines - 1) // s.c.lines
     s.threads = max(1, min(n_threads, s.batch * s.blocks))
     run_parts(_slide, s, s.threads, s.threads)
     cdef Tape tape = recording()
@@ -116,9 +71,9 @@ cdef int _slide_again(void* record) except -1 nogil:
 
 def convolve(
     x, list kernels not None, out, windows, Scratch scratch not None, name, Activation activation=None,
-    Py_ssize_t n_threads=1,
+    Py_ssize_t n_threads=1, pooling=None, bint mean=False,
 ):
-    """out = activation(windows of x . kernel + bias): Conv of one to three axes, channels last.
+    """out = activation(windows of x . kernel + bias): Conv of one to three axes, channels last, perhaps pooled.
 
     Parameters
     ----------
@@ -126,9 +81,13 @@ def convolve(
     kernels : list of Matrix
         One for each group of C / groups channels, (taps * C / groups, F / groups).
     out : ndarray (B, *counts, F)
+        The counts are those of `pooling` where it is given.
     windows : tuple of (count, taps, stride, dilation, before)
         For each spatial axis: how many windows, taps of one, steps between windows and between taps, and how many
         positions before x the first one begins.
+    pooling : tuple of (count, taps, stride, dilation, before), optional
+        Windows over what the convolution gives, beside each other (`before` is 0, stride is taps) and not empty; `mean`
+        or the largest number of each one.
     """
     cdef Slide s
     cdef Matrix kernel
@@ -136,39 +95,66 @@ def convolve(
     memset(&s, 0, sizeof(Slide))
     windows = tuple(windows)
     checked("x", x, (None,) * max(3, getattr(x, "ndim", 3)))
-    _place(&s.at, x, windows)
-    s.groups = len(kernels)
-    if s.groups < 1 or s.at.channels % s.groups:
-        raise ValueError(f"{s.groups} groups of {s.at.channels} channels")
-    s.at.used_channels = s.at.channels // s.groups
-    s.depth = elements(s.at.taps) * s.at.used_channels
-    places = np.empty((2, s.groups), np.intp)
-    s.packed = <const float**> <void*> floats(places)
-    s.bias = s.packed + s.groups
-    for g in range(s.groups):
+    _place(&s.c.at, x.shape, windows)
+    s.c.groups = len(kernels)
+    if s.c.groups < 1 or s.c.at.channels % s.c.groups:
+        raise ValueError(f"{s.c.groups} groups of {s.c.at.channels} channels")
+    s.c.at.used_channels = s.c.at.channels // s.c.groups
+    s.c.depth = elements(s.c.at.taps) * s.c.at.used_channels
+    places = np.empty((2, s.c.groups), np.intp)
+    s.c.packed = <const float* const*> <void*> floats(places)
+    s.c.bias = s.c.packed + s.c.groups
+    for g in range(s.c.groups):
         kernel = <Matrix?> kernels[g]
-        s.table, s.filters = kernel.table, kernel.columns
-        if kernel.depth != s.depth or kernel.columns != (<Matrix> kernels[0]).columns or kernel.table != (<Matrix> kernels[0]).table:
-            raise ValueError(f"kernel {g} is ({kernel.depth}, {kernel.columns}); expected depth {s.depth}, all alike")
-        s.packed[g], s.bias[g] = kernel.packed_at, kernel.bias_at
+        s.c.table, s.c.filters = kernel.table, kernel.columns
+        if kernel.depth != s.c.depth or kernel.columns != (<Matrix> kernels[0]).columns or kernel.table != (<Matrix> kernels[0]).table:
+            raise ValueError(f"kernel {g} is ({kernel.depth}, {kernel.columns}); expected depth {s.c.depth}, all alike")
+        places[0, g], places[1, g] = <size_t> kernel.packed_at, <size_t> kernel.bias_at
     if activation is not None:
-        s.code, s.parameters = activation.code, activation.parameters
-        s.by_row = s.code in (FBL_SOFTMAX, FBL_LOG_SOFTMAX, FBL_SPARSEMAX)
+        s.c.code, s.c.parameters = activation.code, activation.parameters
+        s.c.by_row = s.c.code in (FBL_SOFTMAX, FBL_LOG_SOFTMAX, FBL_SPARSEMAX)
     else:
-        s.code = FBL_LINEAR
+        s.c.code = FBL_LINEAR
+    counts = tuple(window[0] for window in windows)
+    if pooling is not None:
+        pooling = tuple(pooling)
+        _place(&s.c.pool, (len(x), *counts, s.c.groups * s.c.filters), pooling)
+        for count, (places_of, taps, stride, dilation, before) in zip(counts, pooling):
+            if before or stride != taps or dilation != 1 or (places_of - 1) * taps >= count:
+                raise ValueError(f"pooling {pooling}: the windows must lie beside each other and none may be empty")
+        s.c.pooled, s.c.mean = True, mean
+        counts = tuple(window[0] for window in pooling)
+    s.out = floats(checked("out", out, (x.shape[0], *counts, s.c.groups * s.c.filters), True))
+    s.x = floats(x)
+    apart("out", out, {"x": x})
+    if out.size == 0:
+        return out
+    fbl_plan_convolution(&s.c)
+    s.lines = (&s.c.pool if s.c.pooled else &s.c.at).count[s.c.axis]
+    s.line_size = out.size // len(out) // s.lines
+    s.work = s.c.lines * s.line_size * (s.c.depth + ROW_WORK) * (s.c.pool.taps[0] * s.c.pool.taps[1] * s.c.pool.taps[2] if s.c.pooled else 1)
     n_threads = max(1, n_threads)
-    s.panels = scratch.place((name, "panels"), (n_threads, WINDOWS, s.depth))
-    return _run_slide(&s, x, out, windows, s.groups * s.filters, n_threads, (kernels, places, scratch, activation))
+    s.scratch_size = rounded_up(fbl_convolution_scratch(&s.c), 16)
+    s.scratch = scratch.place((name, "windows"), (n_threads, s.scratch_size))
+    return _run_slide(&s, x, out, n_threads, (kernels, places, scratch, activation))
 
 
 def pool(x, out, windows, bint mean, Py_ssize_t n_threads=1):
     """The mean or the largest number of each window of x (B, *spatial, C), into out (B, *counts, C); see `convolve`."""
     cdef Slide s
     memset(&s, 0, sizeof(Slide))
-    s.table = table_in_use()
+    s.c.table = table_in_use()
     windows = tuple(windows)
     checked("x", x, (None,) * max(3, getattr(x, "ndim", 3)))
-    _place(&s.at, x, windows)
-    s.pools, s.mean = True, mean
-    s.groups, s.filters, s.depth = 1, s.at.channels, elements(s.at.taps)
-    return _run_slide(&s, x, out, windows, s.at.channels, n_threads, None)
+    _place(&s.c.at, x.shape, windows)
+    s.pools_alone, s.c.mean = True, mean
+    counts = tuple(window[0] for window in windows)
+    s.out = floats(checked("out", out, (x.shape[0], *counts, s.c.at.channels), True))
+    s.x = floats(x)
+    apart("out", out, {"x": x})
+    if out.size == 0:
+        return out
+    # Here each window is a line.
+    s.lines, s.line_size, s.c.lines = elements(counts), s.c.at.channels, 96
+    s.work = s.c.lines * s.line_size * (elements(s.c.at.taps) + ROW_WORK)
+    return _run_slide(&s, x, out, n_threads, None)

@@ -16,6 +16,9 @@
 
 #include <stddef.h>
 
+/* Values of K whose panel of weights stays in the L1 or L2 cache while the rows of a block go by. */
+#define FBL_DEPTH 256
+
 /* What a step does with h at the output's place (merge modes of Bidirectional). */
 enum { FBL_STORE = 0, FBL_ADD = 1, FBL_MUL = 2, FBL_AVERAGE = 3 };
 
@@ -49,6 +52,12 @@ typedef struct {
        Each element is a sum in the order of k, rounded once a step where there is FMA. */
     void (*gemm)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
                  const ptrdiff_t *index, const float *packed, const float *bias, float *c, ptrdiff_t ldc);
+
+    /* gemm where row r of A lies in pieces: floats a[start[r] + offset[p] + k], k < length[p] <= FBL_DEPTH, one piece
+       behind the other, `depth` in all. */
+    void (*gemm_pieces)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, const ptrdiff_t *start,
+                        ptrdiff_t pieces, const ptrdiff_t *offset, const ptrdiff_t *length, const float *packed,
+                        const float *bias, float *c, ptrdiff_t ldc);
 
     /* One timestep of LSTM with activation tanh and recurrent_activation sigmoid: z = proj + h_tm1.R,
        c = sigmoid(f) c + sigmoid(i) tanh(g), h = sigmoid(o) tanh(c).
@@ -96,8 +105,10 @@ typedef struct {
     void (*normalize)(ptrdiff_t rows, ptrdiff_t n, const float *x, const float *gamma, const float *beta, double epsilon,
                       int keep_mean, int about_zero, float *y);
 
-    /* y[j] = the larger of y[j] and all x[r * stride + j], j < n; NaN is never larger. */
-    void (*max_rows)(ptrdiff_t rows, ptrdiff_t n, const float *x, ptrdiff_t stride, float *y);
+    /* y[w n + j] = the largest of x[w window_step + a steps[0] + b steps[1] + c steps[2] + j] over all a < taps[0],
+       b < taps[1], c < taps[2], for j < n and each of `windows` windows w; -FLT_MAX if none is larger, as NaN never is. */
+    void (*max_windows)(ptrdiff_t windows, ptrdiff_t window_step, const ptrdiff_t *taps, const ptrdiff_t *steps,
+                        ptrdiff_t n, const float *x, float *y);
 } fbl_kernels;
 
 /* Ask for n floats to be brought into the L2 cache. */

@@ -1,7 +1,7 @@
 /* Windows that slide over a sequence or an image; contract: fbl_windows.h. */
-#include <float.h>
 #include <string.h>
 
+#include "fbl_activations.h"
 #include "fbl_windows.h"
 
 /* A call of memcpy costs more than a few floats. */
@@ -35,66 +35,185 @@ static void inside(const fbl_windows *at, int axis, ptrdiff_t first, ptrdiff_t *
         *low = *high;
 }
 
-void fbl_gather_windows(const fbl_windows *at, const float *x, ptrdiff_t first, ptrdiff_t n, float *panel)
+/* Windows of a block: what they see and give stays in the L2 cache. */
+enum { WINDOWS = 96 };
+
+/* Positions that the windows of n places along an axis reach over. */
+static ptrdiff_t extent(const fbl_windows *at, int axis, ptrdiff_t n)
 {
-    const ptrdiff_t used = at->used_channels, line = at->taps[2] * used;
-    const int together = at->dilation[2] == 1 && used == at->channels;
-    x += at->first_channel;
-    for (ptrdiff_t window = first; window < first + n; window++) {
-        ptrdiff_t from[3], low, high;
-        begin(at, window, from);
-        inside(at, 2, from[2], &low, &high);
-        for (ptrdiff_t a = 0; a < at->taps[0]; a++) {
-            const ptrdiff_t p = from[0] + a * at->dilation[0];
-            for (ptrdiff_t b = 0; b < at->taps[1]; b++, panel += line) {
-                const ptrdiff_t q = from[1] + b * at->dilation[1];
-                if (p < 0 || p >= at->size[0] || q < 0 || q >= at->size[1] || low == high) {
-                    memset(panel, 0, (size_t)line * sizeof(float));
-                    continue;
-                }
-                const float *row = x + (p * at->size[1] + q) * at->size[2] * at->channels;
-                for (ptrdiff_t k = 0; k < low * used; k++)
-                    panel[k] = 0;
-                if (together)
-                    copy(panel + low * used, row + (from[2] + low) * used, (high - low) * used);
-                else
-                    for (ptrdiff_t c = low; c < high; c++)
-                        copy(panel + c * used, row + (from[2] + c * at->dilation[2]) * at->channels, used);
-                for (ptrdiff_t k = high * used; k < line; k++)
-                    panel[k] = 0;
+    return (n - 1) * at->stride[axis] + (at->taps[axis] - 1) * at->dilation[axis] + 1;
+}
+
+/* Floats of a line of the convolution. */
+static ptrdiff_t line_size(const fbl_convolution *s)
+{
+    ptrdiff_t n = s->groups * s->filters;
+    for (int axis = s->axis + 1; axis < 3; axis++)
+        n *= s->at.count[axis];
+    return n;
+}
+
+/* Lines of the convolution that n lines of the result are made of. */
+static ptrdiff_t lines_of(const fbl_convolution *s, ptrdiff_t n) { return s->pooled ? n * s->pool.taps[s->axis] : n; }
+
+static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+void fbl_plan_convolution(fbl_convolution *s)
+{
+    s->axis = 0;
+    while (s->axis < 2 && s->at.size[s->axis] == 1 && s->at.taps[s->axis] == 1 && s->at.count[s->axis] == 1)
+        s->axis++;
+    const ptrdiff_t windows = lines_of(s, 1) * line_size(s) / (s->groups * s->filters);
+    s->lines = windows < WINDOWS ? WINDOWS / windows : 1;
+}
+
+/* Floats of the part of x, with its margins, that n lines of the convolution see. */
+static ptrdiff_t seen(const fbl_convolution *s, ptrdiff_t n)
+{
+    ptrdiff_t size = s->at.channels * extent(&s->at, s->axis, n);
+    for (int axis = s->axis + 1; axis < 3; axis++)
+        size *= extent(&s->at, axis, s->at.count[axis]);
+    return size;
+}
+
+/* Pieces of the windows of a group: runs of floats that follow each other in x. */
+static ptrdiff_t pieces_of(const fbl_windows *at, ptrdiff_t *length)
+{
+    const int together = at->dilation[2] == 1 && at->used_channels == at->channels;
+    *length = together ? at->taps[2] * at->channels : at->used_channels;
+    return at->taps[0] * at->taps[1] * (together ? 1 : at->taps[2]) * ((*length + FBL_DEPTH - 1) / FBL_DEPTH);
+}
+
+ptrdiff_t fbl_convolution_scratch(const fbl_convolution *s)
+{
+    const ptrdiff_t n = lines_of(s, s->lines), windows = n * line_size(s) / (s->groups * s->filters);
+    ptrdiff_t length, pieces = pieces_of(&s->at, &length);
+    const ptrdiff_t indices = (windows + 2 * pieces) * (ptrdiff_t)(sizeof(ptrdiff_t) / sizeof(float));
+    return indices + seen(s, n) + (s->pooled ? n * line_size(s) : 0);
+}
+
+/* to (size[0], size[1], size[2], channels): the part of x that begins at from[], zeros outside of x. */
+static void copy_part(const fbl_windows *at, const float *x, const ptrdiff_t *from, const ptrdiff_t *size, float *to)
+{
+    const ptrdiff_t channels = at->channels, line = size[2] * channels;
+    const ptrdiff_t low = from[2] < 0 ? smaller(-from[2], size[2]) : 0;
+    const ptrdiff_t room = at->size[2] - from[2], high = room < low ? low : smaller(room, size[2]);
+    for (ptrdiff_t p = from[0]; p < from[0] + size[0]; p++)
+        for (ptrdiff_t q = from[1]; q < from[1] + size[1]; q++, to += line) {
+            if (p < 0 || p >= at->size[0] || q < 0 || q >= at->size[1]) {
+                memset(to, 0, (size_t)line * sizeof(float));
+                continue;
             }
+            memset(to, 0, (size_t)(low * channels) * sizeof(float));
+            copy(to + low * channels, x + ((p * at->size[1] + q) * at->size[2] + from[2] + low) * channels,
+                 (high - low) * channels);
+            memset(to + high * channels, 0, (size_t)((size[2] - high) * channels) * sizeof(float));
         }
+}
+
+void fbl_convolve_lines(const fbl_convolution *s, const float *x, ptrdiff_t first, ptrdiff_t stop, float *y,
+                        float *scratch)
+{
+    const fbl_windows *at = &s->at;
+    const ptrdiff_t channels = s->groups * s->filters, line = line_size(s), width = line / channels;
+    /* Of the convolution: its lines first to stop, less than the pooling asks for where its last window is cut off. */
+    const ptrdiff_t end = smaller(lines_of(s, stop), at->count[s->axis]);
+    const ptrdiff_t begun = lines_of(s, first), n = end - begun, windows = n * width;
+    ptrdiff_t longest, pieces = pieces_of(at, &longest);
+    ptrdiff_t *start = (ptrdiff_t *)(void *)scratch, *offset = start + lines_of(s, s->lines) * width;
+    ptrdiff_t *length = offset + pieces;
+    float *part = (float *)(length + pieces), *result = s->pooled ? part + seen(s, lines_of(s, s->lines)) : y;
+
+    /* What the windows see: x itself, or a copy with margins of zeros. */
+    ptrdiff_t from[3] = {0, 0, 0}, size[3] = {1, 1, 1};
+    int inside_x = 1;
+    for (int axis = s->axis; axis < 3; axis++) {
+        from[axis] = (axis == s->axis ? begun * at->stride[axis] : 0) - at->before[axis];
+        size[axis] = extent(at, axis, axis == s->axis ? n : at->count[axis]);
+        inside_x &= from[axis] >= 0 && from[axis] + size[axis] <= at->size[axis];
     }
+    if (inside_x) {
+        x += ((from[0] * at->size[1] + from[1]) * at->size[2] + from[2]) * at->channels;
+        for (int axis = 1; axis < 3; axis++)
+            size[axis] = at->size[axis];
+    } else {
+        copy_part(at, x, from, size, part);
+        x = part;
+    }
+    const ptrdiff_t step[3] = {size[1] * size[2] * at->channels, size[2] * at->channels, at->channels};
+    ptrdiff_t places[3] = {1, 1, 1}, *next = start;
+    for (int axis = s->axis; axis < 3; axis++)
+        places[axis] = axis == s->axis ? n : at->count[axis];
+    for (ptrdiff_t a = 0; a < places[0]; a++)
+        for (ptrdiff_t b = 0; b < places[1]; b++)
+            for (ptrdiff_t c = 0; c < places[2]; c++)
+                *next++ = a * at->stride[0] * step[0] + b * at->stride[1] * step[1] + c * at->stride[2] * step[2];
+    const ptrdiff_t inner = pieces / (at->taps[0] * at->taps[1] * ((longest + FBL_DEPTH - 1) / FBL_DEPTH));
+    ptrdiff_t p = 0;
+    for (ptrdiff_t a = 0; a < at->taps[0]; a++)
+        for (ptrdiff_t b = 0; b < at->taps[1]; b++)
+            for (ptrdiff_t c = 0; c < inner; c++)
+                for (ptrdiff_t k = 0; k < longest; k += FBL_DEPTH, p++) {
+                    offset[p] = a * at->dilation[0] * step[0] + b * at->dilation[1] * step[1] +
+                                c * at->dilation[2] * step[2] + k;
+                    length[p] = smaller(longest - k, FBL_DEPTH);
+                }
+    for (ptrdiff_t g = 0; g < s->groups; g++)
+        s->table->gemm_pieces(windows, s->depth, s->filters, x + g * at->used_channels, start, pieces, offset, length,
+                              s->packed[g], s->bias[g], result + g * s->filters, channels);
+    for (ptrdiff_t r = 0; s->code != FBL_LINEAR && r < (s->by_row ? windows : 1); r++)
+        s->table->activate(result + r * channels, s->by_row ? channels : windows * channels, s->code, s->parameters);
+    if (s->pooled) {
+        fbl_windows pool = s->pool;
+        pool.size[s->axis] = n;
+        pool.count[s->axis] = stop - first;
+        ptrdiff_t pooled = stop - first;
+        for (int axis = s->axis + 1; axis < 3; axis++)
+            pooled *= pool.count[axis];
+        fbl_pool_windows(s->table, &pool, result, 0, pooled, s->mean, y);
+    }
+}
+
+/* How many windows from place c along the innermost axis on see only positions inside of x. */
+static ptrdiff_t whole_windows(const fbl_windows *at, ptrdiff_t c)
+{
+    const ptrdiff_t last = at->size[2] - 1 + at->before[2] - (at->taps[2] - 1) * at->dilation[2];
+    return c * at->stride[2] < at->before[2] || last < 0 ? 0 : smaller(last / at->stride[2] + 1, at->count[2]) - c;
 }
 
 void fbl_pool_windows(const fbl_kernels *table, const fbl_windows *at, const float *x, ptrdiff_t first, ptrdiff_t n,
                       int mean, float *y)
 {
     static const float ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-    const ptrdiff_t channels = at->channels, step = at->dilation[2] * channels;
-    for (ptrdiff_t window = first; window < first + n; window++, y += channels) {
-        ptrdiff_t from[3], low[3], high[3];
+    const ptrdiff_t channels = at->channels, step = at->dilation[2] * channels, line = at->size[2] * channels;
+    const ptrdiff_t steps[3] = {at->dilation[0] * at->size[1] * line, at->dilation[1] * line, step};
+    for (ptrdiff_t window = first, run; window < first + n; window += run, y += run * channels) {
+        ptrdiff_t from[3], low[3], high[3], taps[3];
         begin(at, window, from);
-        for (int axis = 0; axis < 3; axis++)
+        for (int axis = 0; axis < 3; axis++) {
             inside(at, axis, from[axis], &low[axis], &high[axis]);
-        for (ptrdiff_t k = 0; k < channels; k++)
-            y[k] = mean ? 0 : -FLT_MAX;
-        for (ptrdiff_t a = low[0]; a < high[0]; a++)
-            for (ptrdiff_t b = low[1]; b < high[1]; b++) {
-                const ptrdiff_t p = from[0] + a * at->dilation[0], q = from[1] + b * at->dilation[1];
-                const float *row = x + (p * at->size[1] + q) * at->size[2] * channels;
-                row += from[2] * channels + low[2] * step;
-                if (!mean) {
-                    table->max_rows(high[2] - low[2], channels, row, step, y);
-                    continue;
-                }
-                for (ptrdiff_t c = low[2]; c < high[2]; c += 16, row += 16 * step)
-                    table->add_rows(high[2] - c < 16 ? high[2] - c : 16, channels, ones, row, step, y);
-            }
-        if (mean) {
-            const float count = (float)((high[0] - low[0]) * (high[1] - low[1]) * (high[2] - low[2]));
-            for (ptrdiff_t k = 0; k < channels; k++)
-                y[k] /= count;
+            taps[axis] = high[axis] - low[axis];
         }
+        const float *seen = x + (from[0] * at->size[1] + from[1]) * line + from[2] * channels;
+        seen += low[0] * steps[0] + low[1] * steps[1] + low[2] * step;
+        run = 1;
+        if (!mean) {
+            const ptrdiff_t whole = whole_windows(at, window % at->count[2]);
+            if (whole > 1)
+                run = smaller(whole, first + n - window);
+            table->max_windows(run, at->stride[2] * channels, taps, steps, channels, seen, y);
+            continue;
+        }
+        for (ptrdiff_t k = 0; k < channels; k++)
+            y[k] = 0;
+        for (ptrdiff_t a = 0; a < taps[0]; a++)
+            for (ptrdiff_t b = 0; b < taps[1]; b++) {
+                const float *row = seen + a * steps[0] + b * steps[1];
+                for (ptrdiff_t c = 0; c < taps[2]; c += 16, row += 16 * step)
+                    table->add_rows(smaller(taps[2] - c, 16), channels, ones, row, step, y);
+            }
+        const float count = (float)(taps[0] * taps[1] * taps[2]);
+        for (ptrdiff_t k = 0; k < channels; k++)
+            y[k] /= count;
     }
 }

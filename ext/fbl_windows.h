@@ -11,11 +11,30 @@
 
 typedef struct {
     ptrdiff_t size[3], count[3], taps[3], stride[3], dilation[3], before[3];
-    ptrdiff_t channels, first_channel, used_channels; /* of x; those of a group */
+    ptrdiff_t channels, used_channels; /* of x; those of a group */
 } fbl_windows;
 
-/* panel (n, taps[0] * taps[1] * taps[2] * used_channels): what windows first to first + n see, zeros outside of x. */
-void fbl_gather_windows(const fbl_windows *at, const float *x, ptrdiff_t first, ptrdiff_t n, float *panel);
+/* A convolution, and the pooling after it where `pooled`. A line is what has one place along `axis`, the outermost axis
+   that is there: a timestep, or a line of an image. */
+typedef struct {
+    const fbl_kernels *table;
+    fbl_windows at, pool; /* pool: windows beside each other over what the convolution gives, before[] 0 */
+    int axis, pooled, mean, code, by_row; /* code of the activation; by_row: it is one of a whole row of channels */
+    ptrdiff_t groups, depth, filters;     /* depth and filters of a group */
+    ptrdiff_t lines;                      /* lines of the result computed together, whose windows stay in a cache */
+    const float *const *packed, *const *bias; /* of each group, as gemm reads them */
+    const float *parameters;              /* of the activation */
+} fbl_convolution;
+
+/* Sets axis and lines; all else is given. */
+void fbl_plan_convolution(fbl_convolution *s);
+
+/* Floats that fbl_convolve_lines needs to work in, aligned to 8 bytes. */
+ptrdiff_t fbl_convolution_scratch(const fbl_convolution *s);
+
+/* Lines first to stop (at most `lines` of them) of what one row x gives; y is the place of line `first`. */
+void fbl_convolve_lines(const fbl_convolution *s, const float *x, ptrdiff_t first, ptrdiff_t stop, float *y,
+                        float *scratch);
 
 /* y (n, channels): of windows first to first + n the mean, or the largest number that is no NaN (-FLT_MAX if none is). */
 void fbl_pool_windows(const fbl_kernels *table, const fbl_windows *at, const float *x, ptrdiff_t first, ptrdiff_t n,

@@ -51,7 +51,7 @@ class Call:
 
     def __init__(self, number, layer, index, args, kwargs):
         self.number, self.layer, self.index, self.args, self.kwargs = number, layer, index, args, kwargs
-        self.engine, self.folds = None, []
+        self.engine, self.folds, self.activation = None, [], None
 
     @property
     def plain(self):
@@ -179,20 +179,34 @@ class Builder:
         return ref.node >= first and specs[ref.node - first][ref.tensor].masked
 
     def fold_after(self, call):
-        """BatchNormalization into the linear Dense before it."""
-        if not isinstance(call.layer, normalization.BatchNormalization) or not call.plain:
+        """BatchNormalization, or an activation, into the linear Dense or convolution before it."""
+        before = self.producer(call) if call.plain else None
+        if before is None or not before.plain or before.activation is not None or self.is_shared(before):
             return
-        before = self.producer(call)
-        if before is None or type(before.layer) not in DENSE or not is_linear(before.layer) or not before.plain:
+        if not (type(before.layer) in DENSE or is_convolution(before.layer)) or not is_linear(before.layer):
             return
-        found = scale_and_offset(call.layer, self.rank(call))
-        if found is None or self.is_shared(before):
-            return
-        before.folds.append(scaled(*found))
+        if isinstance(call.layer, normalization.BatchNormalization):
+            found = scale_and_offset(call.layer, self.rank(call))
+            if found is None:
+                return
+            before.folds.append(scaled(*found))
+        else:
+            code = self.activation_code(call)
+            if code is None:
+                return
+            before.activation = engine.compiled_activation(code)
         self.merge(call, before, "folded")
         self.alias[Ref(call.number)] = Ref(before.number)
         self.remove(call)
         self.users[before.number] += self.users.pop(call.number, 0)
+
+    def activation_code(self, call):
+        """What the kernels call the activation of a call; None if they have none, or if it is no activation."""
+        layer = call.layer
+        function = row_function(layer) if call.plain and not any(map(self.is_masked, call.refs)) else None
+        if isinstance(layer, activation.Activation):
+            function = layer.activation_function()
+        return None if function is None else kernel_code(function)
 
     def fold_before(self, call):
         """BatchNormalization and linear Dense before a product into its kernel; how the kernel changes, or None."""
@@ -207,7 +221,7 @@ class Builder:
                     break
                 size = len(before.layer.weights["moving_mean"])
                 found = tuple(np.broadcast_to(part, size) for part in found)
-            elif type(before.layer) in DENSE and is_linear(before.layer) and not before.folds:
+            elif type(before.layer) in DENSE and is_linear(before.layer) and not (before.folds or before.activation):
                 kernel, bias = before.layer.weights["kernel"], before.layer.weights.get("bias", 0.0)
                 found = np.asarray(kernel, np.float64), np.broadcast_to(np.float64(bias), kernel.shape[1])
                 columns = self.columns(call.layer)
@@ -245,8 +259,11 @@ class Builder:
         elif type(layer) in DENSE:
             fold = self.fold_before(call)
             folds = ([fold] if fold else []) + call.folds
-            call.engine = self.cached(layer, lambda: engine.VectorDense(layer, folds), bool(folds))
+            special = bool(folds or call.activation)
+            call.engine = self.cached(layer, lambda: engine.VectorDense(layer, folds, call.activation), special)
             self.labels[call.index] = "vector"
+        elif layer is not None and family(layer) in ("convolution", "pooling"):
+            self.replace_windows(call)
         elif isinstance(layer, reshaping.GlobalAveragePooling1D) and call.plain and layer.time_axis == 1:
             before = self.producer_of_attention(call)
             if before is not None:
@@ -261,6 +278,23 @@ class Builder:
         elif has_attention_kernel(layer) and call.plain and self.rank(call) == 3:
             call.engine = engine.VectorAttention(layer)
             self.labels[call.index] = "vector"
+
+    def replace_windows(self, call):
+        """Convolutions, perhaps with the pooling after them."""
+        from .vector_windows import VectorConv, pools_in_place  # saves time at start, where there is no such layer
+
+        before = self.producer(call) if call.plain and pools_in_place(call.layer) else None
+        if before is not None and before.plain and is_convolution(before.layer):
+            call.engine = VectorConv(before.layer, before.folds, before.activation, pooling=call.layer)
+            if call.engine.row_activation is None:
+                call.engine = None
+                return
+            self.change(call, before.args, before.kwargs)
+            self.remove(before)
+            self.labels[call.index] = "vector"
+            self.merge(before, call, "vector")
+        elif is_convolution(call.layer) and (call.folds or call.activation):
+            call.engine, self.labels[call.index] = VectorConv(call.layer, call.folds, call.activation), "vector"
 
     def producer_of_attention(self, call):
         number = call.refs[0].node
@@ -318,23 +352,18 @@ class Builder:
         make = self.kernels_of(layer)
         if make is not None:
             return self.cached(layer, lambda: make(layer)), "vector"
-        unmasked = call is not None and call.plain and not any(map(self.is_masked, call.refs))
-        function = row_function(layer) if unmasked else None
-        if isinstance(layer, activation.Activation):
-            function = layer.activation_function()
-        code = None if function is None else kernel_code(function)
+        code = self.activation_code(call or Call(None, layer, None, (), {}))
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
         return layer, "elementwise" if layer.exact else "numpy"
 
     def kernels_of(self, layer):
         """The class over kernels that replaces a layer which nothing is fused with; None if there is none."""
-        family = type(layer).__module__.rpartition(".")[2]
-        if family == "normalization" and isinstance(layer, normalization.LayerNormalization):
+        if family(layer) == "normalization" and isinstance(layer, normalization.LayerNormalization):
             return None if isinstance(layer, normalization.UnitNormalization) else VectorNormalization
         if has_stack_kernels(layer):
             return engine_recurrent.VectorStacked
-        if family in ("convolution", "pooling"):
+        if family(layer) in ("convolution", "pooling"):
             from .vector_windows import WINDOWS  # saves time at start, where there is no such layer
 
             return next((make for kind, make in WINDOWS.items() if isinstance(layer, kind)), None)
@@ -395,6 +424,17 @@ class Builder:
                 reads = {ref.node for ref in (*second.refs, second.mask) if ref is not None}
                 steps[k] = first._replace(beside=first.number not in reads)
         return steps
+
+
+def family(layer):
+    """The file of `layers/` that says what a layer is; not imported here where it may not be needed."""
+    return type(layer).__module__.rpartition(".")[2]
+
+
+def is_convolution(layer):
+    """Whether it is a Conv1D or Conv2D whose channels come last."""
+    kinds = [kind.__name__ for kind in type(layer).__mro__] if family(layer) == "convolution" else []
+    return "Conv" in kinds and not layer.channels_first
 
 
 def padded_width(layer):

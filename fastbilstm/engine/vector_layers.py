@@ -90,15 +90,18 @@ def contiguous_mask(mask):
 
 
 class VectorDense(Dense):
-    """Dense. `folds`: functions (kernel, bias) -> (kernel, bias) that fold neighbouring layers into the weights."""
+    """Dense. `folds`: functions (kernel, bias) -> (kernel, bias) that fold neighbouring layers into the weights.
 
-    def __init__(self, layer, folds=()):
+    `activation`: a compiled Activation in place of a linear one.
+    """
+
+    def __init__(self, layer, folds=(), activation=None):
         adopt(self, layer)
         kernel, bias = self.weights["kernel"], self.weights.get("bias")
         for fold in folds:
             kernel, bias = fold(kernel, bias)
         self.packed = _kernels.Matrix(kernel, bias)
-        self.row_activation = row_activation(self)
+        self.row_activation = activation or row_activation(self)
 
     def call(self, inputs, kwargs, states):
         x, mask = inputs[0]

@@ -3,6 +3,8 @@
 Imports NumPy and the compiled module `_kernels`; knows nothing of files.
 """
 
+import math
+
 import numpy as np
 
 from .. import _kernels
@@ -13,11 +15,11 @@ from ..layers.windows import margins, reach
 from .vector_layers import adopt, contiguous, row_activation, worth_a_thread
 
 
-def windows_of(layer, x, taps, strides, dilation_rate):
-    """The windows of `_kernels.convolve` and `pool` over x (B, *spatial, C)."""
+def windows_of(layer, shape, taps, strides, dilation_rate):
+    """The windows of `_kernels.convolve` and `pool` over x of shape (B, *spatial, C)."""
     spans = map(reach, taps, dilation_rate)
-    before = [margins(*axis, layer.padding)[0] for axis in zip(x.shape[1:-1], spans, strides)]
-    counts = [layer.length(axis, size) for axis, size in enumerate(x.shape[1:-1])]
+    before = [margins(*axis, layer.padding)[0] for axis in zip(shape[1:-1], spans, strides)]
+    counts = [layer.length(axis, size) for axis, size in enumerate(shape[1:-1])]
     return tuple(zip(counts, taps, strides, dilation_rate, before))
 
 
@@ -29,32 +31,62 @@ def channels_last(layer, x):
 
 
 class VectorConv(Conv):
-    """Conv1D and Conv2D: windows gathered into blocks, times the packed kernel."""
+    """Conv1D and Conv2D: windows times the packed kernel.
 
-    def __init__(self, layer):
+    `folds`, `activation`: as in VectorDense. `pooling`: the layer after it, see `pools_in_place`.
+    """
+
+    def __init__(self, layer, folds=(), activation=None, pooling=None):
         adopt(self, layer)
         self.rank = layer.rank
         kernel, bias = self.weights["kernel"], self.weights.get("bias")
-        kernels = np.split(kernel.reshape(-1, self.filters), self.groups, axis=1)
+        kernel = kernel.reshape(-1, self.filters)
+        for fold in folds:
+            kernel, bias = fold(kernel, bias)
+        kernels = np.split(kernel, self.groups, axis=1)
         biases = [None] * self.groups if bias is None else np.split(bias, self.groups)
         self.packed = list(map(_kernels.Matrix, kernels, biases))
         # channels_first: apply the activation after the channels are moved back.
-        self.row_activation = None if self.channels_first else row_activation(self)
+        self.row_activation = None if self.channels_first else activation or row_activation(self)
+        self.pooling = None if pooling is None else WINDOWS[type(pooling).__mro__[1]](pooling)
 
     def call(self, inputs, kwargs, states):
         x = channels_last(self, inputs[0].value)
-        windows = windows_of(self, x, self.kernel_size, self.strides, self.dilation_rate)
-        y = states.array(len(x), *(window[0] for window in windows), self.filters)
+        windows = windows_of(self, x.shape, self.kernel_size, self.strides, self.dilation_rate)
+        shape = (len(x), *(window[0] for window in windows), self.filters)
+        size = math.prod(shape)
+        pooling, mean = None, isinstance(self.pooling, AveragePooling)
+        if self.pooling is not None:
+            self.pooling.check_room(np.broadcast_to(np.float32(0), shape))
+            pooling = pooled_windows(self.pooling, shape)
+            if all(before == 0 for *_, before in pooling):
+                shape = (len(x), *(window[0] for window in pooling), self.filters)
+            else:
+                pooling = None
+        y = states.array(*shape)
         if self.channels_first and self.use_bias and self.misplaces_bias and y.shape[-2] == self.filters > 1:
             return super().call(inputs, kwargs, states)
-        work = self.packed[0].depth * self.filters
-        n_threads = states.n_threads if worth_a_thread(work, y.size // self.filters) else 1
-        _kernels.convolve(x, self.packed, y, windows, states.scratch, states.name(), self.row_activation, n_threads)
+        n_threads = states.n_threads if worth_a_thread(self.packed[0].depth, size) else 1
+        _kernels.convolve(
+            x, self.packed, y, windows, states.scratch, states.name(), self.row_activation, n_threads, pooling, mean
+        )
         if self.channels_first:
             y = np.moveaxis(y, -1, 1)
         if self.row_activation is None:
             y = self.activation_function()(y)
+        if self.pooling is not None and pooling is None:
+            return self.pooling.call([Tensor(y)], kwargs, states)
         return [Tensor(y)]
+
+
+def pools_in_place(layer):
+    """Whether a layer pools windows that lie beside each other, channels last: a convolution before it takes it in."""
+    kinds = isinstance(layer, (MaxPooling, AveragePooling))
+    return kinds and not layer.channels_first and list(layer.steps) == list(layer.pool_size)
+
+
+def pooled_windows(layer, shape):
+    return windows_of(layer, shape, layer.pool_size, layer.steps, [1] * layer.rank)
 
 
 class VectorPooling:
@@ -64,7 +96,7 @@ class VectorPooling:
         if inputs[0].value.dtype != np.float32:
             return super().call(inputs, kwargs, states)
         x = channels_last(self, inputs[0].value)
-        windows = windows_of(self, x, self.pool_size, self.steps, [1] * self.rank)
+        windows = pooled_windows(self, x.shape)
         y = states.array(len(x), *(window[0] for window in windows), x.shape[-1])
         _kernels.pool(x, y, windows, isinstance(self, AveragePooling))
         return [Tensor(np.moveaxis(y, -1, 1) if self.channels_first else y)]

@@ -40,6 +40,54 @@ def test_batch_normalization_after_an_activation_is_not_folded():
     check(net, "after", runs={"after": "elementwise", "d": "vector"})
 
 
+def convolution(net, name, on, features=FEATURES, filters=4, activation="linear", **options):
+    given = {"kernel_size": [3], "filters": filters, "activation": activation, "padding": "same", "use_bias": True}
+    weights = {"kernel": (3, features, filters), "bias": (filters,)}
+    return net.add("Conv1D", name, on, weights=weights, **given | options)
+
+
+@pytest.mark.parametrize("kind", ["dense", "convolution"])
+def test_activations_and_batch_normalization_after_a_product(kind):
+    net = Net()
+    first = net.dense("p", "x") if kind == "dense" else convolution(net, "p", "x")
+    last = net.add("Activation", "a", net.bn("b", first, 4), activation="tanh")
+    check(net, last, runs={"p": "vector", "b": "folded", "a": "folded"})
+    # What another layer reads, too, stays as it is.
+    check(net, last, "p", runs={"b": "elementwise", "a": "vector"})
+    net = Net()
+    first = net.dense("p", "x", activation="relu") if kind == "dense" else convolution(net, "p", "x", activation="relu")
+    check(net, net.add("Activation", "a", first, activation="tanh"), runs={"a": "vector"})
+
+
+@pytest.mark.parametrize("pooling", ["MaxPooling1D", "AveragePooling1D"])
+def test_a_pooling_goes_into_the_convolution_before_it(pooling):
+    for padding, strides, together in (("valid", None, True), ("same", [3], True), ("valid", [2], False)):
+        net = Net()
+        convolution(net, "c", "x", activation="relu")
+        net.add(pooling, "p", "c", pool_size=[3], strides=strides, padding=padding)
+        model = check(net, "p", runs={"c": "vector", "p": "vector"})
+        assert len(model._plan.runner.steps) == (1 if together else 2), (padding, strides)
+        model = check(net, "p", "c")  # which is read twice
+        assert len(model._plan.runner.steps) == 2
+    net = Net()
+    convolution(net, "c", "x")
+    net.add("Activation", "a", net.bn("b", "c", 4), activation="relu")
+    net.add(pooling, "p", "a", pool_size=[2])
+    assert len(check(net, net.lstm("r", "p", 4), runs={"a": "folded"})._plan.runner.steps) == 2
+
+
+def test_a_pooled_sequence_that_is_too_short():
+    net = Net()
+    convolution(net, "c", "x", padding="valid")
+    net.add("MaxPooling1D", "p", "c", pool_size=[3])
+    for backend in ("vector", "numpy"):
+        model = fastbilstm.load(net.content("p"), backend=backend)
+        assert model.predict(np.zeros((1, 5, FEATURES), np.float32)).shape == (1, 1, 4)
+        for timesteps, layer in ((4, "'p'"), (2, "'c'")):
+            with pytest.raises(fastbilstm.InputError, match=layer):
+                model.predict(np.zeros((1, timesteps, FEATURES), np.float32))
+
+
 def test_batch_normalization_without_scale_center_or_bias():
     for scale, center in itertools.product([False, True], repeat=2):
         net = Net()

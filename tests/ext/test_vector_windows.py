@@ -49,9 +49,11 @@ WINDOWS = [
 
 
 def window_cases():
-    for sizes, kernel, strides, dilation in WINDOWS:
-        for padding in ("valid", "same", *(["causal"] if len(sizes) == 1 else [])):
-            yield pytest.param(sizes, kernel, strides, dilation, padding, id=f"{sizes}-{kernel}-{padding}")
+    return [
+        pytest.param(sizes, kernel, strides, dilation, padding, id=f"{sizes}-{kernel}-{padding}")
+        for sizes, kernel, strides, dilation in WINDOWS
+        for padding in ("valid", "same", *(["causal"] if len(sizes) == 1 else []))
+    ]
 
 
 def windows_of(sizes, kernel, strides, dilation, padding):
@@ -113,6 +115,33 @@ def test_pool(sizes, kernel, strides, dilation, padding, mean):
         close(guarded.array, exact, 1e-6 if mean else 0)
 
 
+@pytest.mark.parametrize("sizes, kernel, strides, dilation, padding", window_cases())
+@pytest.mark.parametrize("whole", [True, False], ids=["whole windows", "a part of the last"])
+def test_convolve_and_pool_together(sizes, kernel, strides, dilation, padding, whole):
+    """The bits of the convolution and the pooling one after the other."""
+    _, windows = windows_of(sizes, kernel, strides, dilation, padding)
+    counts = [window[0] for window in windows]
+    rng = np.random.default_rng(0)
+    taps_of = [min(2 + axis, size) for axis, size in enumerate(counts)]
+    pooling = tuple(
+        (size // n if whole else -(-size // n), n, n, 1, 0) for size, n in zip(counts, taps_of) if size // n
+    )
+    for batch, channels, filters, groups in ((1, 1, 1, 1), (2, 3, 17, 1), (3, 6, 8, 2)):
+        x = normal(rng, batch, *sizes, channels)
+        parts = np.split(normal(rng, np.prod(kernel) * channels // groups, filters), groups, axis=1)
+        matrices, scratch = list(map(_kernels.Matrix, parts)), _kernels.Scratch()
+        for mean, name, n_threads in ((False, "relu", 1), (True, "softmax", 1), (False, None, 3)):
+            function = None if name is None else compiled(FUNCTIONS[name])
+            first = np.empty((batch, *counts, filters), np.float32)
+            _kernels.convolve(x, matrices, first, windows, scratch, "w", function)
+            expected = np.empty((batch, *(window[0] for window in pooling), filters), np.float32)
+            _kernels.pool(first, expected, pooling, mean)
+            guarded = Guarded(*expected.shape)
+            _kernels.convolve(x, matrices, guarded.array, windows, scratch, "p", function, n_threads, pooling, mean)
+            guarded.check()
+            same_bits(guarded.array, expected)
+
+
 def test_windows_that_do_not_fit():
     x, out = np.zeros((1, 5, 2), np.float32), np.zeros((1, 3, 4), np.float32)
     matrix, scratch = _kernels.Matrix(np.zeros((6, 4))), _kernels.Scratch()
@@ -133,6 +162,12 @@ def test_windows_that_do_not_fit():
         {"windows": ((0, 3, 1, 1, 0),)},
         {"windows": good * 2},
         {"windows": ()},
+        {"pooling": ((1, 2, 2, 1, 0),)},
+        {"pooling": ((3, 1, 2, 1, 0),)},
+        {"pooling": ((3, 1, 1, 2, 0),)},
+        {"pooling": ((3, 1, 1, 1, 1),)},
+        {"pooling": ((3, 2, 2, 1, 0),)},
+        {"pooling": ((3, 1, 1, 1, 0),) * 2},
     ):
         arguments = {"x": x, "kernels": [matrix], "out": out, "windows": good} | change
         with pytest.raises(ValueError):
