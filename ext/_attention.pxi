@@ -162,7 +162,7 @@ def attention(query, value, key, query_mask, value_mask, float scale, bint poole
     n_threads : int
         At most; they share the queries of a row.
     """
-    cdef Py_ssize_t batch, queries, depth, values, width, b, nq, nv, r, k, lanes, stride
+    cdef Py_ssize_t batch, queries, depth, values, width, lanes, stride
     batch, queries, depth = checked("query", query, (None, None, None)).shape
     values, width = checked("value", value, (batch, None, None)).shape[1:]
     cdef const float* q_at = floats(query)
@@ -184,66 +184,120 @@ def attention(query, value, key, query_mask, value_mask, float scale, bint poole
         return out
     lanes, n_threads = table.lanes, max(1, min(n_threads, (queries + BLOCK - 1) // BLOCK))
     stride = rounded_up(values, lanes)
-    cdef Attend at
-    at.table, at.depth, at.width, at.stride, at.threads = table, depth, width, stride, n_threads
-    at.scale, at.pooled = scale, pooled
+    cdef AttendRows a
+    memset(&a, 0, sizeof(AttendRows))
+    a.at.table, a.at.depth, a.at.width, a.at.stride, a.at.threads = table, depth, width, stride, n_threads
+    a.at.scale, a.at.pooled = scale, pooled
+    a.batch, a.queries, a.values, a.q, a.k, a.v, a.out = batch, queries, values, q_at, k_at, v_at, out_at
+    a.q_mask, a.v_mask = q_mask, v_mask
     # Of a sequence with itself half of the scores do; they need a place for all, which is small for some lengths only.
-    cdef bint symmetric = q_at == k_at and queries == values and q_mask == v_mask and queries <= SYMMETRIC_TIMESTEPS
-    cdef float* packed_keys = scratch.place((name, "keys"), (depth, stride))
-    cdef float* packed_values = scratch.place((name, "values"), (values, rounded_up(width, lanes)))
-    cdef float* gathered_q = scratch.place((name, "q"), (queries, depth))
-    cdef float* gathered_k = scratch.place((name, "k"), (values, depth))
-    cdef float* gathered_v = scratch.place((name, "v"), (values, width))
-    cdef float* answer = scratch.place((name, "y"), (queries, width))
-    at.packed_keys, at.packed_values = packed_keys, packed_values
-    at.scores = scratch.place((name, "scores"), (queries if symmetric else BLOCK * n_threads, stride))
-    at.shares = scratch.place((name, "shares"), (BLOCK * n_threads,))
-    at.means = scratch.place((name, "means"), (GROUPS, stride))
+    a.symmetric = q_at == k_at and queries == values and q_mask == v_mask and queries <= SYMMETRIC_TIMESTEPS
+    a.packed_keys = scratch.place((name, "keys"), (depth, stride))
+    a.packed_values = scratch.place((name, "values"), (values, rounded_up(width, lanes)))
+    a.gathered_q = scratch.place((name, "q"), (queries, depth))
+    a.gathered_k = scratch.place((name, "k"), (values, depth))
+    a.gathered_v = scratch.place((name, "v"), (values, width))
+    a.answer = scratch.place((name, "y"), (queries, width))
+    a.at.packed_keys, a.at.packed_values = a.packed_keys, a.packed_values
+    a.at.scores = scratch.place((name, "scores"), (queries if a.symmetric else BLOCK * n_threads, stride))
+    a.at.shares = scratch.place((name, "shares"), (BLOCK * n_threads,))
+    a.at.means = scratch.place((name, "means"), (GROUPS, stride))
+    with nogil:
+        _attend_rows(&a)
+    cdef Tape tape = recording()
+    if tape is not None:
+        tape.broken |= n_threads > 1
+        reads = [array for array in (query, value, key, query_mask, value_mask) if array is not None]
+        (<AttendRows*> tape.add(_attend_rows, sizeof(AttendRows), tuple(reads), (out,), scratch))[0] = a
+    return out
+
+
+cdef struct AttendRows:
+    Attend at
+    Py_ssize_t batch, queries, values
+    const float* q
+    const float* k
+    const float* v
+    const uint8_t* q_mask
+    const uint8_t* v_mask
+    float* out
+    bint symmetric
+    float* packed_keys
+    float* packed_values
+    float* gathered_q
+    float* gathered_k
+    float* gathered_v
+    float* answer
+
+
+cdef int _share_out(Part function, Attend* at) except -1 nogil:
+    """Call a function for its parts, in as many threads."""
+    if at.threads == 1:
+        return function(at, 0, NULL)
+    with gil:
+        run_parts(function, at, at.threads, at.threads)
+    return 0
+
+
+cdef int _attend_rows(void* record) except -1 nogil:
+    """One row of the batch after another."""
+    cdef const AttendRows* a = <const AttendRows*> record
+    cdef Attend at = a.at
+    cdef Py_ssize_t b, r, k, nq, nv, depth = at.depth, width = at.width, queries = a.queries, values = a.values
     cdef const float* row_k
     cdef const float* row_v
     cdef float[16] ones = [1] * 16
-    for b in range(batch):
-        at.q, row_k, row_v = q_at + b * queries * depth, k_at + b * values * depth, v_at + b * values * width
+    for b in range(a.batch):
+        at.q, row_k, row_v = a.q + b * queries * depth, a.k + b * values * depth, a.v + b * values * width
         nq, nv, at.all_masked = queries, values, False
-        with nogil:
-            if q_mask != NULL:
-                nq = _gather(at.q, q_mask + b * queries, queries, depth, gathered_q)
-                at.q = gathered_q
-            if v_mask != NULL:
-                nv = _gather(row_k, v_mask + b * values, values, depth, gathered_k)
-                at.all_masked = nv == 0
-                if not at.all_masked:
-                    _gather(row_v, v_mask + b * values, values, width, gathered_v)
-                    row_k, row_v = gathered_k, gathered_v
-                else:
-                    nv = values
-            _pack_transposed(table, row_k, nv, depth, packed_keys)
-            if not pooled:
-                _pack_rows(row_v, nv, width, lanes, packed_values)
-        at.nq, at.nv, at.symmetric = nq, nv, symmetric and not at.all_masked
-        at.y = out_at + b * queries * width if q_mask == NULL else answer
+        if a.q_mask != NULL:
+            nq = _gather(at.q, a.q_mask + b * queries, queries, depth, a.gathered_q)
+            at.q = a.gathered_q
+        if a.v_mask != NULL:
+            nv = _gather(row_k, a.v_mask + b * values, values, depth, a.gathered_k)
+            at.all_masked = nv == 0
+            if not at.all_masked:
+                _gather(row_v, a.v_mask + b * values, values, width, a.gathered_v)
+                row_k, row_v = a.gathered_k, a.gathered_v
+            else:
+                nv = values
+        _pack_transposed(at.table, row_k, nv, depth, a.packed_keys)
+        if not at.pooled:
+            _pack_rows(row_v, nv, width, at.table.lanes, a.packed_values)
+        at.nq, at.nv, at.symmetric = nq, nv, a.symmetric and not at.all_masked
+        at.y = a.out + b * queries * width if a.q_mask == NULL else a.answer
         if at.symmetric:
-            run_parts(_upper_scores, &at, n_threads, n_threads)
-            run_parts(_lower_scores, &at, n_threads, n_threads)
-        run_parts(_attend, &at, n_threads, n_threads)
-        with nogil:
-            if pooled and nq == 0:
-                for k in range(width):
-                    out_at[b * width + k] = NAN
-            elif pooled:
-                # The sum over the groups, in their order, is the mean over the queries.
-                table.add_rows((nq - 1) // group_size(nq), nv, ones, at.means + stride, stride, at.means)
-                memset(out_at + b * width, 0, width * sizeof(float))
-                table.add_rows(nv, width, at.means, row_v, width, out_at + b * width)
-            elif q_mask != NULL:
-                nq = 0
-                for r in range(queries):
-                    if q_mask[b * queries + r]:
-                        memcpy(out_at + (b * queries + r) * width, answer + nq * width, width * sizeof(float))
-                        nq += 1
-                    else:
-                        memset(out_at + (b * queries + r) * width, 0, width * sizeof(float))
-    return out
+            _share_out(_upper_scores, &at)
+            _share_out(_lower_scores, &at)
+        _share_out(_attend, &at)
+        if at.pooled and nq == 0:
+            for k in range(width):
+                a.out[b * width + k] = NAN
+        elif at.pooled:
+            # The sum over the groups, in their order, is the mean over the queries.
+            at.table.add_rows((nq - 1) // group_size(nq), nv, ones, at.means + at.stride, at.stride, at.means)
+            memset(a.out + b * width, 0, width * sizeof(float))
+            at.table.add_rows(nv, width, at.means, row_v, width, a.out + b * width)
+        elif a.q_mask != NULL:
+            nq = 0
+            for r in range(queries):
+                if a.q_mask[b * queries + r]:
+                    memcpy(a.out + (b * queries + r) * width, a.answer + nq * width, width * sizeof(float))
+                    nq += 1
+                else:
+                    memset(a.out + (b * queries + r) * width, 0, width * sizeof(float))
+    return 0
+
+
+cdef struct Mean:
+    const fbl_kernels* table
+    Py_ssize_t batch, timesteps, width
+    const float* x
+    const uint8_t* mask
+    float* out
+    float* gathered
+    float* sums
+    double* total
 
 
 def mean_over_time(x, mask, out, Scratch scratch not None, name):
@@ -251,7 +305,7 @@ def mean_over_time(x, mask, out, Scratch scratch not None, name):
 
     Sums of 16 rows in float32, those in float64.
     """
-    cdef Py_ssize_t batch, timesteps, width, b, t, k, part, count, block
+    cdef Py_ssize_t batch, timesteps, width
     batch, timesteps, width = checked("x", x, (None, None, None)).shape
     cdef const float* x_at = floats(x)
     cdef float* out_at = floats(checked("out", out, (batch, width), True))
@@ -262,24 +316,36 @@ def mean_over_time(x, mask, out, Scratch scratch not None, name):
     cdef const fbl_kernels* table = table_in_use()
     if out.size == 0:
         return out
-    total = np.empty(width, np.float64)
-    cdef double* total_at = <double*> <void*> floats(total)
-    cdef float* gathered = scratch.place((name, "gathered"), (timesteps, width))
-    cdef float* sums = scratch.place((name, "sums"), (width,))
+    cdef Mean m
+    m.table, m.batch, m.timesteps, m.width, m.x, m.mask, m.out = table, batch, timesteps, width, x_at, kept, out_at
+    m.total = <double*> <void*> scratch.place((name, "total"), (width, 2))
+    m.gathered = scratch.place((name, "gathered"), (timesteps, width))
+    m.sums = scratch.place((name, "sums"), (width,))
+    with nogil:
+        _mean_over_time(&m)
+    cdef Tape tape = recording()
+    if tape is not None:
+        reads = (x,) if mask is None else (x, mask)
+        (<Mean*> tape.add(_mean_over_time, sizeof(Mean), reads, (out,), scratch))[0] = m
+    return out
+
+
+cdef int _mean_over_time(void* record) except -1 nogil:
+    cdef const Mean* m = <const Mean*> record
+    cdef Py_ssize_t timesteps = m.timesteps, width = m.width, b, t, k, count
     cdef float[16] ones = [1] * 16
     cdef const float* row
-    with nogil:
-        for b in range(batch):
-            row, count = x_at + b * timesteps * width, timesteps
-            if kept != NULL:
-                count = _gather(row, kept + b * timesteps, timesteps, width, gathered)
-                row = gathered
-            memset(total_at, 0, width * sizeof(double))
-            for t in range(0, count, 16):
-                memset(sums, 0, width * sizeof(float))
-                table.add_rows(min(16, count - t), width, ones, row + t * width, width, sums)
-                for k in range(width):
-                    total_at[k] += sums[k]
+    for b in range(m.batch):
+        row, count = m.x + b * timesteps * width, timesteps
+        if m.mask != NULL:
+            count = _gather(row, m.mask + b * timesteps, timesteps, width, m.gathered)
+            row = m.gathered
+        memset(m.total, 0, width * sizeof(double))
+        for t in range(0, count, 16):
+            memset(m.sums, 0, width * sizeof(float))
+            m.table.add_rows(min(16, count - t), width, ones, row + t * width, width, m.sums)
             for k in range(width):
-                out_at[b * width + k] = <float> (total_at[k] / count) if count else NAN
-    return out
+                m.total[k] += m.sums[k]
+        for k in range(width):
+            m.out[b * width + k] = <float> (m.total[k] / count) if count else NAN
+    return 0

@@ -189,7 +189,7 @@ def is_plain(x, str dtype not None, tuple shape not None, limit):
         PyBuffer_Release(&view)
 
 
-cdef bint are_below(const int32_t* ids, Py_ssize_t n, Py_ssize_t limit) noexcept:
+cdef bint are_below(const int32_t* ids, Py_ssize_t n, Py_ssize_t limit) noexcept nogil:
     cdef Py_ssize_t k
     cdef bint bad = False
     for k in range(n):

@@ -205,31 +205,48 @@ def run_recurrent(list runs not None, Scratch scratch not None, bint together=Fa
 
 cdef struct JobAgain:
     Job job
+    const Order* rows
+    const float* first_h
+    const float* first_c
     float* h
     float* c
+    Py_ssize_t rows_of_table
 
 
 cdef int _run_again(void* record) except -1 nogil:
     cdef const JobAgain* again = <const JobAgain*> record
     cdef Job job = again.job
+    job.rows = again.rows[0]
+    if job.ids != NULL and not are_below(job.ids, job.rows.batch * job.rows.timesteps, again.rows_of_table):
+        with gil:
+            raise ValueError("a token id is out of range")
     memset(job.states, 0, 3 * job.rows.batch * job.step.units_padded * sizeof(float))
+    if again.first_h != NULL:
+        _begin_with(&job, again.first_h, again.first_c)
     _loop(&job, NULL)
     _write_states(&job, again.h, again.c)
     return 0
 
 
 cdef _record_run(const Job* job, dict run, tuple final, kept):
-    """A direction without masks and states given, as an operation of the tape."""
+    """A direction as an operation of the tape."""
     cdef Tape tape = recording()
     cdef JobAgain* again
-    outputs = run["outputs"]
+    cdef Rows rows = run["rows"]
+    outputs, first = run["outputs"], run["initial_state"]
     writes = final if outputs is None else (*final, outputs)
     reads = (run["x"],) if run["merge"] == FBL_STORE else (run["x"], outputs)
-    tape.broken |= job.rows.masked or run["initial_state"] is not None
-    again = <JobAgain*> tape.add(_run_again, sizeof(JobAgain), reads, writes, (kept, run["layer"]))
-    again.job, again.h, again.c = job[0], floats(final[0]), NULL
+    first = () if first is None else tuple(first)
+    tape.broken |= rows.at.mask != NULL and not rows.is_recorded
+    again = <JobAgain*> tape.add(_run_again, sizeof(JobAgain), (*reads, *first), writes, (kept, run["layer"]))
+    memset(again, 0, sizeof(JobAgain))
+    again.job, again.rows, again.h = job[0], &rows.at, floats(final[0])
+    again.rows_of_table = (<Recurrent> run["layer"]).rows_of_table
     if len(final) > 1:
         again.c = floats(final[1])
+    if first and not tape.broken:
+        again.first_h = floats(checked("h", first[0], final[0].shape))
+        again.first_c = floats(checked("c", first[1], final[0].shape)) if len(first) > 1 else NULL
 
 
 cdef int _run_job(void* jobs, Py_ssize_t k, const uint8_t* stop) except -1 nogil:
@@ -243,6 +260,7 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
     cdef fbl_recurrent* step = &job.step
     cdef Py_ssize_t batch = rows.at.batch, timesteps = rows.at.timesteps, padded = layer.units_padded
     cdef Matrix kernel
+    first_h = first_c = None
     memset(job, 0, sizeof(Job))
     job.table, job.rows, x = layer.table, rows.at, run["x"]
     table, kernel = layer.source
@@ -275,14 +293,13 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
                 f"initial_state has shapes {[state.shape for state in given]}; expected {layer.n_states} of "
                 f"{(batch, layer.units)}"
             )
-        order = rows.order() if rows.at.masked else slice(None)
-        states = states[:3 * batch * padded].reshape(3, batch, padded)
-        states[0, :, :layer.units] = states[1, :, :layer.units] = given[0][order]
-        if layer.n_states == 2:
-            states[2, :, :layer.units] = given[1][order]
+        given = [np.ascontiguousarray(state) for state in given]
+        first_h, first_c = given[0], given[1] if layer.n_states == 2 else None
     step.units, step.units_padded, step.width = layer.units, padded, layer.width
     step.recurrent, step.recurrent_bias = layer.recurrent_at, layer.recurrent_bias_at
     step.c = job.states + 2 * batch * padded
+    if first_h is not None:
+        _begin_with(job, floats(first_h), NULL if first_c is None else floats(first_c))
     if not FBL_STORE <= <Py_ssize_t> run["merge"] <= FBL_AVERAGE:
         raise ValueError(f"merge is {run['merge']}; expected a value of MERGES")
     step.merge = run["merge"]
@@ -303,6 +320,17 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
             raise ValueError(f"outputs have {step.out_stride} columns, the {layer.units} units start at {run['offset']}")
         step.out = floats(outputs) + <Py_ssize_t> run["offset"]
     return table, kernel, rows
+
+
+cdef void _begin_with(const Job* job, const float* h, const float* c) noexcept nogil:
+    """Begin with h (B, units) and, unless it is NULL, c."""
+    cdef Py_ssize_t units = job.step.units, padded = job.step.units_padded, batch = job.rows.batch, r, row
+    for r in range(batch):
+        row = row_at(&job.rows, r)
+        memcpy(job.states + r * padded, h + row * units, units * sizeof(float))
+        memcpy(job.states + (batch + r) * padded, h + row * units, units * sizeof(float))
+        if c != NULL:
+            memcpy(job.states + (2 * batch + r) * padded, c + row * units, units * sizeof(float))
 
 
 cdef int _loop(Job* job, const uint8_t* stop) except -1 nogil:

@@ -193,9 +193,10 @@ def attend_heads(
     run_parts(_attend_head, &at, at.threads, at.threads)
     cdef Tape tape = recording()
     if tape is not None:
-        tape.broken |= mask is not None or at.threads > 1
+        tape.broken |= at.threads > 1
+        reads = (query, key, value) if mask is None else (query, key, value, mask)
         written = (out,) if weights is None else (out, weights)
-        (<Heads*> tape.add(_attend_again, sizeof(Heads), (query, key, value), written, (scratch, additive)))[0] = at
+        (<Heads*> tape.add(_attend_again, sizeof(Heads), reads, written, (scratch, additive)))[0] = at
     return out
 
 

@@ -54,60 +54,173 @@ cdef int _normalize(void* record) except -1 nogil:
     return 0
 
 
+cdef struct Fill:
+    float* outputs               # of the first column
+    const uint8_t* mask
+    const float* initial
+    Py_ssize_t batch, timesteps, stride, units
+    bint zero, reverse, flip
+
+
 def fill_masked(outputs, mask, str how, initial, bint reverse, bint flip, Py_ssize_t offset, Py_ssize_t units):
     """Write what masked timesteps emit into `outputs` (B, T, any), columns offset to offset + units.
 
     `how`: "zero"; "previous", the output of the step before in the order of processing, zero at first; "state", the
     same, `initial` (B, U) or None for zeros at first.
     """
-    breaks_tape()
-    cdef Py_ssize_t batch, timesteps, stride, b, k, t, place, row_bytes
+    cdef Fill f
     batch, timesteps, stride = checked("outputs", outputs, (None, None, None), True).shape
     if not (0 <= units <= stride and 0 <= offset <= stride - units):
         raise ValueError(f"outputs have {stride} columns, the {units} units start at {offset}")
     if how not in ("zero", "previous", "state"):
         raise ValueError(f"how is {how!r}; expected 'zero', 'previous' or 'state'")
-    row_bytes = units * sizeof(float)
-    cdef float* at = floats(outputs) + offset
-    cdef const uint8_t* kept = <const uint8_t*> floats(checked("mask", mask, (batch, timesteps), False, _BOOL))
-    cdef float* first = NULL
-    cdef float* before
-    if how == "state" and initial is not None:
-        first = floats(checked("initial", initial, (batch, units)))
+    f.outputs = floats(outputs) + offset
+    f.mask = <const uint8_t*> floats(checked("mask", mask, (batch, timesteps), False, _BOOL))
+    f.initial = NULL
+    if how != "state":
+        initial = None
+    if initial is not None:
+        f.initial = floats(checked("initial", initial, (batch, units)))
     apart("outputs", outputs, {"mask": mask, "initial": initial})
-    cdef bint zero = how == "zero"
+    f.batch, f.timesteps, f.stride, f.units = batch, timesteps, stride, units
+    f.zero, f.reverse, f.flip = how == "zero", reverse, flip
     with nogil:
-        for b in range(batch):
-            before = NULL if first == NULL else first + b * units
-            for k in range(timesteps):
-                t = timesteps - 1 - k if reverse else k
-                place = timesteps - 1 - t if flip else t
-                if kept[b * timesteps + t]:
-                    before = at + (b * timesteps + place) * stride
-                elif zero or before == NULL:
-                    memset(at + (b * timesteps + place) * stride, 0, row_bytes)
-                else:
-                    memcpy(at + (b * timesteps + place) * stride, before, row_bytes)
+        _fill_masked(&f)
+    cdef Tape tape = recording()
+    if tape is not None:
+        reads = (outputs, mask) if initial is None else (outputs, mask, initial)
+        (<Fill*> tape.add(_fill_masked, sizeof(Fill), reads, (), None))[0] = f
+
+
+cdef int _fill_masked(void* record) except -1 nogil:
+    cdef const Fill* f = <const Fill*> record
+    cdef Py_ssize_t b, k, t, place, row_bytes = f.units * sizeof(float)
+    cdef const float* before
+    for b in range(f.batch):
+        before = NULL
+        if f.initial != NULL:
+            before = f.initial + b * f.units
+        for k in range(f.timesteps):
+            t = f.timesteps - 1 - k if f.reverse else k
+            place = f.timesteps - 1 - t if f.flip else t
+            if f.mask[b * f.timesteps + t]:
+                before = f.outputs + (b * f.timesteps + place) * f.stride
+            elif f.zero or before == NULL:
+                memset(f.outputs + (b * f.timesteps + place) * f.stride, 0, row_bytes)
+            else:
+                memcpy(f.outputs + (b * f.timesteps + place) * f.stride, before, row_bytes)
+    return 0
+
+
+cdef struct Last:
+    const float* h
+    float* out
+    const uint8_t* mask
+    Py_ssize_t batch, timesteps, units
+    bint zero, reverse
+
+
+def last_output(h, mask, bint zero, bint reverse):
+    """h (B, U), with zeros in the rows of which `mask` (B, T) keeps nothing, a new array.
+
+    With `zero`, zeros in the rows whose timestep that was processed last is masked.
+    """
+    cdef Last f
+    batch, timesteps = checked("mask", mask, (None, None), False, _BOOL).shape
+    f.mask = <const uint8_t*> floats(mask)
+    f.h = floats(checked("h", h, (batch, None)))
+    out = np.empty_like(h)
+    f.out = floats(out)
+    f.batch, f.timesteps, f.units, f.zero, f.reverse = batch, timesteps, h.shape[1], zero, reverse
+    with nogil:
+        _last_output(&f)
+    cdef Tape tape = recording()
+    if tape is not None:
+        (<Last*> tape.add(_last_output, sizeof(Last), (h, mask), (out,), None))[0] = f
+    return out
+
+
+cdef int _last_output(void* record) except -1 nogil:
+    cdef const Last* f = <const Last*> record
+    cdef Py_ssize_t b, t
+    cdef bint keeps
+    for b in range(f.batch):
+        keeps = False
+        if f.zero:
+            keeps = f.timesteps and f.mask[b * f.timesteps + (0 if f.reverse else f.timesteps - 1)]
+        else:
+            for t in range(f.timesteps):
+                keeps |= f.mask[b * f.timesteps + t]
+        if keeps:
+            memcpy(f.out + b * f.units, f.h + b * f.units, f.units * sizeof(float))
+        else:
+            memset(f.out + b * f.units, 0, f.units * sizeof(float))
+    return 0
+
+
+cdef struct Ids:
+    const int32_t* ids
+    uint8_t* mask
+    Py_ssize_t n
+
+
+def mask_of(ids):
+    """ids != 0, a bool array."""
+    cdef Ids f
+    cdef Tape tape = recording()
+    if type(ids) is not np.ndarray or ids.dtype != np.int32 or not ids.flags.c_contiguous or not ids.size:
+        return ids != 0
+    mask = np.empty(ids.shape, np.bool_)
+    f.ids, f.mask, f.n = <const int32_t*> floats(ids), <uint8_t*> floats(mask), ids.size
+    with nogil:
+        _mask_of(&f)
+    if tape is not None:
+        (<Ids*> tape.add(_mask_of, sizeof(Ids), (ids,), (mask,), None))[0] = f
+    return mask
+
+
+cdef int _mask_of(void* record) except -1 nogil:
+    cdef const Ids* f = <const Ids*> record
+    cdef Py_ssize_t k
+    for k in range(f.n):
+        f.mask[k] = f.ids[k] != 0
+    return 0
+
+
+cdef struct Merge:
+    float* a
+    const float* b
+    Py_ssize_t n
+    int op
 
 
 def merge_outputs(outputs, other, merge):
     """outputs (op) other, in place: MERGES of two contiguous float32 arrays of one shape."""
-    breaks_tape()
-    cdef float* a = floats(checked("outputs", outputs, (None,) * getattr(outputs, "ndim", 1), True))
-    cdef const float* b = floats(checked("other", other, outputs.shape))
-    cdef Py_ssize_t n = outputs.size, k
-    cdef Py_ssize_t op = merge
-    if op not in (FBL_ADD, FBL_MUL, FBL_AVERAGE):
-        raise ValueError(f"merge is {op}; expected one of {FBL_ADD}, {FBL_MUL}, {FBL_AVERAGE}")
+    cdef Merge m
+    m.a = floats(checked("outputs", outputs, (None,) * getattr(outputs, "ndim", 1), True))
+    m.b = floats(checked("other", other, outputs.shape))
+    m.n, m.op = outputs.size, <Py_ssize_t> merge
+    if m.op not in (FBL_ADD, FBL_MUL, FBL_AVERAGE):
+        raise ValueError(f"merge is {m.op}; expected one of {FBL_ADD}, {FBL_MUL}, {FBL_AVERAGE}")
     apart("outputs", outputs, {"other": other})
     with nogil:
-        if op == FBL_ADD:
-            for k in range(n):
-                a[k] += b[k]
-        elif op == FBL_MUL:
-            for k in range(n):
-                a[k] *= b[k]
-        else:
-            for k in range(n):
-                a[k] = (a[k] + b[k]) * <float> 0.5
+        _merge_outputs(&m)
+    cdef Tape tape = recording()
+    if tape is not None:
+        (<Merge*> tape.add(_merge_outputs, sizeof(Merge), (outputs, other), (), None))[0] = m
     return outputs
+
+
+cdef int _merge_outputs(void* record) except -1 nogil:
+    cdef const Merge* m = <const Merge*> record
+    cdef Py_ssize_t k
+    if m.op == FBL_ADD:
+        for k in range(m.n):
+            m.a[k] += m.b[k]
+    elif m.op == FBL_MUL:
+        for k in range(m.n):
+            m.a[k] *= m.b[k]
+    else:
+        for k in range(m.n):
+            m.a[k] = (m.a[k] + m.b[k]) * <float> 0.5
+    return 0

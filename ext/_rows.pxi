@@ -4,10 +4,12 @@
 cdef struct Order:
     Py_ssize_t batch, timesteps
     bint masked
-    const Py_ssize_t* order      # these where there is a mask; see Rows
-    const Py_ssize_t* counts
-    const Py_ssize_t* starts
-    const Py_ssize_t* kept
+    const uint8_t* mask          # (batch, timesteps), NULL: none
+    Py_ssize_t total             # timesteps of all rows that the mask keeps
+    Py_ssize_t* order            # for each place the batch row; these where `masked`
+    Py_ssize_t* counts           # its number of timesteps
+    Py_ssize_t* starts           # where they begin in `kept`
+    Py_ssize_t* kept             # the timesteps, row by row; behind them 2 batch + timesteps + 1 more to work with
 
 
 cdef inline Py_ssize_t row_at(const Order* rows, Py_ssize_t r) noexcept nogil:
@@ -27,6 +29,43 @@ cdef inline Py_ssize_t time_at(const Order* rows, Py_ssize_t r, Py_ssize_t step,
     return rows.kept[rows.starts[r] + (rows.counts[r] - 1 - step if reverse else step)]
 
 
+cdef void _order(Order* at) noexcept nogil:
+    """Number the timesteps that the mask keeps; `masked` is False if it keeps all."""
+    cdef Py_ssize_t batch = at.batch, timesteps = at.timesteps, total = 0, b, t, place
+    for t in range(batch * timesteps):
+        total += at.mask[t] != 0
+    at.total, at.masked = total, total < batch * timesteps
+    if not at.masked:
+        return
+    cdef Py_ssize_t* counts = at.kept + batch * timesteps
+    cdef Py_ssize_t* starts = counts + batch
+    cdef Py_ssize_t* places = starts + batch     # where the rows of a length begin, the longest first
+    memset(places, 0, (timesteps + 1) * sizeof(Py_ssize_t))
+    total = 0
+    for b in range(batch):
+        starts[b] = total
+        for t in range(timesteps):
+            if at.mask[b * timesteps + t]:
+                at.kept[total] = t
+                total += 1
+        counts[b] = total - starts[b]
+        places[timesteps - counts[b]] += 1
+    place = 0
+    for t in range(timesteps + 1):
+        total = places[t]
+        places[t] = place
+        place += total
+    for b in range(batch):
+        place = places[timesteps - counts[b]]
+        places[timesteps - counts[b]] += 1
+        at.order[place], at.counts[place], at.starts[place] = b, counts[b], starts[b]
+
+
+cdef int _order_again(void* record) except -1 nogil:
+    _order((<Order**> record)[0])
+    return 0
+
+
 @cython.final
 @cython.auto_pickle(False)
 cdef class Rows:
@@ -36,46 +75,33 @@ cdef class Rows:
     """
 
     cdef Order at
-    cdef readonly bint has_empty
-    cdef object index # what the Order points into
+    cdef bint is_recorded
+    cdef object index, mask # what the Order points into
 
     def __cinit__(self, batch, timesteps, mask=None):
         """mask (B, T) bool or None."""
         elements((batch, timesteps))
         self.at.batch, self.at.timesteps = batch, timesteps
-        if mask is not None and (matrix_of("mask", mask, (batch, timesteps)) is not mask or mask.dtype != np.bool_):
+        if mask is None:
+            return
+        if matrix_of("mask", mask, (batch, timesteps)) is not mask or mask.dtype != np.bool_:
             raise ValueError(f"mask must be a bool array, got {type(mask).__name__}")
-        self.at.masked = mask is not None and self.read(np.array(mask, order="C"))
-
-    cdef bint read(self, mask) except -1:
-        """Number the kept timesteps of a contiguous mask that no one else writes into; False if it keeps all."""
-        cdef const uint8_t* keep = <const uint8_t*> floats(mask)
-        cdef Py_ssize_t batch = self.at.batch, timesteps = self.at.timesteps, size = batch * timesteps, total = 0, b, t
-        for t in range(size):
-            total += keep[t] != 0
-        if total == size:
-            return False
-        # For each place the batch row, its number of timesteps and where they begin; the timesteps, row by row.
-        self.index = np.empty(3 * batch + total, np.intp)
-        cdef Py_ssize_t* order = sizes(self.index)
-        cdef Py_ssize_t* counts = order + batch
-        cdef Py_ssize_t* starts = counts + batch
-        cdef Py_ssize_t* kept = starts + batch
-        total = 0
-        for b in range(batch):
-            order[b], starts[b] = b, total
-            for t in range(timesteps):
-                if keep[b * timesteps + t]:
-                    kept[total] = t
-                    total += 1
-            counts[b] = total - starts[b]
-            self.has_empty |= counts[b] == 0
-        if batch > 1:
-            _, found, begins = places = self.index[:3 * batch].reshape(3, batch)
-            sequence = np.argsort(-found, kind="stable")
-            places[...] = sequence, found[sequence], begins[sequence]
-        self.at.order, self.at.counts, self.at.starts, self.at.kept = order, counts, starts, kept
-        return True
+        cdef Tape tape = recording()
+        self.mask = mask if tape is not None and mask.flags.c_contiguous else np.array(mask, order="C")
+        # order, counts, starts; kept; room for `_order`.
+        self.index = np.empty(elements((batch, timesteps)) + 5 * batch + timesteps + 1, np.intp)
+        self.at.order = sizes(self.index)
+        self.at.counts = self.at.order + self.at.batch
+        self.at.starts = self.at.counts + self.at.batch
+        self.at.kept = self.at.starts + self.at.batch
+        self.at.mask = <const uint8_t*> floats(self.mask)
+        if tape is None:
+            _order(&self.at)
+        else:
+            # For every mask of this shape: what depends on the mask is an operation, too.
+            self.is_recorded = True
+            (<Order**> tape.add(_order_again, sizeof(Order*), (self.mask,), (), self))[0] = &self.at
+            _order(&self.at)
 
     @property
     def batch(self):
@@ -87,8 +113,8 @@ cdef class Rows:
 
     @property
     def masked(self):
-        """Whether a mask leaves any timestep out."""
-        return self.at.masked
+        """Whether a mask leaves any timestep out, or in another run of a tape may do so."""
+        return self.at.masked or self.is_recorded
 
     cdef order(self):
         """(B,) intp: with a mask, the batch rows in the order they are run in."""
@@ -97,14 +123,4 @@ cdef class Rows:
     @property
     def steps(self):
         """Timesteps of all rows together."""
-        return len(self.index) - 3 * self.at.batch if self.at.masked else self.at.batch * self.at.timesteps
-
-    @property
-    def empty(self):
-        """(B,) bool: the rows without any timestep; None if there is none."""
-        if not self.has_empty:
-            return None
-        empty = np.zeros(self.at.batch, bool)
-        order, counts = self.order(), self.index[self.at.batch:2 * self.at.batch]
-        empty[order] = counts == 0
-        return empty
+        return self.at.total if self.at.masked else self.at.batch * self.at.timesteps

@@ -21,21 +21,18 @@ cdef struct Entry:
 @cython.auto_pickle(False)
 cdef class Tape:
     cdef Entry* entries
-    cdef Py_ssize_t count, capacity, rows_bytes
-    cdef list kept, written, outputs, steps
+    cdef Py_ssize_t count, capacity
+    cdef list kept, written, constants, outputs, steps
     cdef readonly bint broken
-    cdef readonly object input
-    cdef object shapes
-    cdef int limit
-    cdef bint has_ids
+    cdef readonly list inputs
+    cdef tuple limits
 
-    def __cinit__(self, x, limit=None):
-        """x: an input as `is_plain` takes it, of token ids below `limit` where there is one."""
-        self.input = aligned(x.shape, x.dtype)
-        self.input[...] = x
-        self.kept, self.written, self.outputs, self.steps = [], [self.input], [], []
-        self.has_ids = limit is not None
-        self.limit = min(limit, INT32_MAX) if limit is not None else 0
+    def __cinit__(self, list xs not None, limits):
+        """xs: inputs as `is_plain` takes them; limits: for each, what its token ids are below, None for floats."""
+        self.inputs, self.limits = [aligned(x.shape, x.dtype) for x in xs], tuple(limits)
+        for copy, x in zip(self.inputs, xs, strict=True):
+            copy[...] = x
+        self.kept, self.written, self.constants, self.outputs, self.steps = [], list(self.inputs), [], [], []
 
     def __dealloc__(self):
         cdef Py_ssize_t k
@@ -62,25 +59,21 @@ cdef class Tape:
         if self.broken or not self.count or not all([self.knows(y) and y.flags.c_contiguous for y in outputs]):
             return False
         before = [y.tobytes() for y in outputs]
-        for array in self.written[1:]:
+        for array in self.written[len(self.inputs):]:
             array.reshape(-1).view(np.uint8)[...] = 255
         self.play()
         return before == [y.tobytes() for y in outputs]
 
     cdef bint knows(self, array):
-        """Whether an array lies in the input or in what an operation of the tape has written."""
+        """Whether an array lies in an input, in a constant or in what an operation of the tape has written."""
         if not array.flags.c_contiguous or not array.size:
             return False
         cdef size_t start = <size_t> floats(array), first
-        for other in self.written:
+        for other in self.constants + self.written:
             first = <size_t> floats(other)
             if first <= start and start + <size_t> array.nbytes <= first + <size_t> other.nbytes:
                 return True
         return False
-
-    def breaks(self):
-        """Give up: the answer depends on more than operations and steps."""
-        self.broken = True
 
     cdef void* add(self, Again run, size_t size, tuple reads, tuple writes, keep) except NULL:
         """Room for the record of an operation; the tape is broken if it reads what is not known."""
@@ -108,11 +101,16 @@ cdef class Tape:
     def step(self, function, reads, results):
         """A step in Python: `function()` gives the arrays `results` again, of new numbers in the arrays `reads`.
 
+        Without `reads` the results are constants.
+
         Returns the arrays that later operations read: those results that are views of what the tape knows, copies of the
         others.
         """
         results = [y if self.knows(y) else np.array(y, order="C") for y in results]
         copies = [None if self.knows(y) else y for y in results]
+        if not reads:
+            self.constants += results
+            return results
         if any([y is not None for y in copies]):
             self.add(NULL, 1, tuple(reads), tuple([y for y in copies if y is not None]), None)
             self.steps.append((function, copies))
@@ -135,16 +133,18 @@ cdef class Tape:
                     self.entries[k].run(self.entries[k].record)
                     k += 1
 
-    def run(self, x):
-        """The outputs for another input of the same shape and dtype, new arrays; None if a token id is out of range."""
+    cdef list run(self, xs):
+        """The outputs for inputs of the same shapes and dtypes, new arrays; None if a token id is out of range."""
         cdef Py_buffer view
-        PyObject_GetBuffer(x, &view, PyBUF_SIMPLE)
-        cdef Py_ssize_t size = view.len
-        memcpy(<void*> floats(self.input), view.buf, size)
-        PyBuffer_Release(&view)
-        # The copy is looked at, not what another thread may write into meanwhile.
-        if self.has_ids and not are_below(<const int32_t*> floats(self.input), size // 4, self.limit):
-            return None
+        cdef Py_ssize_t size
+        for copy, x, limit in zip(self.inputs, xs, self.limits):
+            PyObject_GetBuffer(x, &view, PyBUF_SIMPLE)
+            size = view.len
+            memcpy(<void*> floats(copy), view.buf, size)
+            PyBuffer_Release(&view)
+            # The copy is looked at, not what another thread may write into meanwhile.
+            if limit is not None and not are_below(<const int32_t*> floats(copy), size // 4, min(limit, INT32_MAX)):
+                return None
         self.play()
         found = []
         for y in self.outputs:
@@ -157,29 +157,44 @@ cdef class Tape:
 @cython.final
 @cython.auto_pickle(False)
 cdef class Tapes:
-    """Tapes by the shape of the input; while a thread plays one, it is out of the list."""
+    """Tapes by the shapes of the inputs; while a thread plays one, it is out of the list.
+
+    With one input the key is its shape, else the tuple of shapes.
+    """
 
     cdef readonly dict by_shape
-    cdef bytes format
+    cdef bytes formats
 
-    def __cinit__(self, bint has_ids):
-        self.by_shape, self.format = {}, b"i" if has_ids else b"f"
+    def __cinit__(self, limits):
+        """limits: as for Tape."""
+        self.by_shape, self.formats = {}, b"".join([b"f" if limit is None else b"i" for limit in limits])
 
     def run(self, x):
-        """The outputs for an input whose shape has a tape that is free; None, with nothing done, for every other one."""
+        """The outputs for inputs whose shapes have a tape that is free; None, with nothing done, for all others."""
         cdef Py_buffer view
-        cdef bint good
-        if type(x) is not np.ndarray:
+        cdef bint good = True
+        cdef Py_ssize_t k = 0, n = len(self.formats)
+        cdef const char* formats = self.formats
+        if type(x) is np.ndarray and n == 1:
+            key, xs = x.shape, (x,)
+        elif type(x) in (list, tuple) and len(x) == n:
+            xs = x
+            for part in xs:
+                if type(part) is not np.ndarray:
+                    return None
+            key = xs[0].shape if n == 1 else tuple([part.shape for part in xs])
+        else:
             return None
-        cdef list tapes = self.by_shape.get(x.shape)
+        cdef list tapes = self.by_shape.get(key)
         if not tapes:
             return None
-        try:
-            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-        except (ValueError, BufferError):
-            return None
-        good = view.itemsize == 4 and strcmp(view.format, self.format) == 0
-        PyBuffer_Release(&view)
+        for k in range(n):
+            try:
+                PyObject_GetBuffer(xs[k], &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+            except (ValueError, BufferError):
+                return None
+            good &= view.itemsize == 4 and view.format[0] == formats[k] and view.format[1] == 0
+            PyBuffer_Release(&view)
         if not good:
             return None
         try:
@@ -187,7 +202,9 @@ cdef class Tapes:
         except IndexError:
             return None
         try:
-            return (<Tape> tape).run(x)
+            return (<Tape> tape).run(xs)
+        except ValueError:
+            return None  # an id that a step made is out of range: the usual way tells which
         finally:
             tapes.append(tape)
 
@@ -203,13 +220,6 @@ def recorder():
 
 cdef inline Tape recording():
     return _recording if _recording is not None and PyThread_get_thread_ident() == _recorder else None
-
-
-def breaks_tape():
-    """Tell a tape that records that the answer depends on more than operations it knows."""
-    tape = recording()
-    if tape is not None:
-        tape.broken = True
 
 
 # ---- moves ----------------------------------------------------------------------------------------------------------

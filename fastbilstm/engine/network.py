@@ -105,13 +105,15 @@ class Network(Functional):
 
 def noted(tape, call, inputs, outputs):
     """The outputs of a layer without kernels; a tape that is recording notes the call as a step."""
-    if any(tensor.mask is not None for tensor in (*inputs, *outputs)):
-        tape.breaks()
-        return outputs
     scratch = engine.Scratch()
+
+    def arrays(tensors):
+        return [y for y, _ in tensors] + [mask for _, mask in tensors if mask is not None]
 
     def again():
         with np.errstate(all="ignore"):
-            return [y for y, _ in call(engine.Context({}, scratch, 1))]
+            return arrays(call(engine.Context({}, scratch, 1)))
 
-    return [Tensor(y) for y in tape.step(again, [x for x, _ in inputs], [y for y, _ in outputs])]
+    found = iter(tape.step(again, arrays(inputs), arrays(outputs)))
+    values = [next(found) for _ in outputs]
+    return [Tensor(y, None if mask is None else next(found)) for y, (_, mask) in zip(values, outputs)]

@@ -159,9 +159,9 @@ class Plan(Record):
             size = max(1, min(size, -(-rows // n_threads)))
         if cuts is None:
             chunks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
-            plain = n_threads == 1 and type(arrays[0]) is np.ndarray
+            plain = n_threads == 1 and all(type(array) is np.ndarray for array in arrays)
             if len(chunks) == 1 and plain and may_split and self.replay is not None:
-                return self.replay.learn(self, arrays[0])
+                return self.replay.learn(self, arrays)
             if len(chunks) == 1:
                 return self.run_chunk(arrays, chunks[0], states, n_threads)
         else:
@@ -299,11 +299,11 @@ def compile(
         limit = Budget(int(budget))
         with _faults_of(graph):
             runner = fuse(network, limit)
-        tables = limit.used
-        if len(limits) == 1 and graph.inputs[0].dtype != "string":
+        tables, pairs = limit.used, zip(graph.inputs, limits)
+        if all(limit is not None or given.dtype.startswith(("float", "bfloat")) for given, limit in pairs):
             from .replay import Replay  # over kernels, as fusion
 
-            replay = Replay(limits[0])
+            replay = Replay(limits)
     stateful = tuple(layer for layer in recurrent if layer.stateful)
     work = sum(a.size for layer in all_layers if isinstance(layer, (Recurrent, Cell)) for a in layer.weights.values())
     work += sum(layer.weights["kernel"].size for layer in all_layers if isinstance(layer, Dense)) // 8

@@ -70,6 +70,12 @@ def adopt(self, layer):
     self.has_kernels = True
 
 
+def in_numpy(function, *reads):
+    """The array that a function of NumPy makes of the arrays `reads`; a tape that is recording notes it as a step."""
+    found, tape = function(), recorder()
+    return found if tape is None else tape.step(lambda: [function()], list(reads), [found])[0]
+
+
 def lanes():
     """The lanes of a vector of the kernels in use; inside, units are padded to a multiple of them."""
     return _kernels.lanes()
@@ -121,7 +127,7 @@ class NotEqualToZero:
         self.name = operation.name
 
     def call(self, inputs, kwargs, states):
-        return [Tensor(inputs[0].value != 0)]
+        return [Tensor(_kernels.mask_of(inputs[0].value))]
 
 
 class VectorActivation:
@@ -145,7 +151,7 @@ class VectorAttention(Attention):
 
     def __init__(self, layer, pooling=None):
         adopt(self, layer)
-        self.pooling, self.has_kernels = pooling, False  # its kernels are called row by row: a step of a tape
+        self.pooling = pooling
         self.factor = float(self.weights["scale"]) if self.use_scale else 1.0
 
     def call(self, inputs, kwargs, states):
@@ -176,7 +182,6 @@ class VectorAttention(Attention):
 class VectorAveragePooling(GlobalAveragePooling1D):
     def __init__(self, layer):
         adopt(self, layer)
-        self.has_kernels = False  # as in VectorAttention
 
     def call(self, inputs, kwargs, states):
         x, mask = inputs[0]

@@ -10,15 +10,24 @@ from ..activations import sigmoid
 from ..layers import Tensor
 from ..layers.merging import AdditiveAttention, Attention
 from ..layers.multihead import MultiHeadAttention
-from .vector_layers import adopt, contiguous, worth_a_thread
+from .vector_layers import adopt, contiguous, in_numpy, worth_a_thread
 
 
-def wide_mask(mask, keys):
-    """A mask (..., Tq or 1, Tk or 1) as the kernel reads it: three axes, the last one of all keys, contiguous."""
-    if mask is None:
-        return None
-    mask = mask.astype(bool, copy=False).reshape((1,) * (3 - mask.ndim) + mask.shape)
-    return np.ascontiguousarray(np.broadcast_to(mask, (*mask.shape[:2], keys)))
+def wide_mask(make, keys, reads):
+    """The mask (..., Tq or 1, Tk or 1) that `make()` gives, as the kernel reads it: of three axes and all keys."""
+
+    def wide():
+        mask = make()
+        mask = mask.astype(bool, copy=False).reshape((1,) * (3 - mask.ndim) + mask.shape)
+        return np.ascontiguousarray(np.broadcast_to(mask, (*mask.shape[:2], keys)))
+
+    return in_numpy(wide, *reads)
+
+
+def masks_of(inputs, kwargs=None):
+    """The masks that a call is given: those of its tensors, and tensors among its options."""
+    given = [tensor.value for tensor in (kwargs or {}).values() if isinstance(tensor, Tensor)]
+    return [tensor.mask for tensor in inputs if tensor.mask is not None] + given
 
 
 class VectorMultiHead(MultiHeadAttention):
@@ -77,14 +86,15 @@ class VectorMultiHead(MultiHeadAttention):
             weights = states.array(len(x), heads, x.shape[1], key.shape[1])
         steps = len(x) * x.shape[1] * key.shape[1]
         parallel = worth_a_thread(heads * (depth + width), steps)
-        mask = wide_mask(mask, key.shape[1])
+        if mask is not None:
+            mask = wide_mask(lambda: self.joined_mask(inputs, kwargs), key.shape[1], masks_of(inputs, kwargs))
         _kernels.attend_heads(
             query, key, value, heads, groups, mask, masked, zeroes, scale, y, states.scratch, states.name(),
             weights=weights, n_threads=states.n_threads if parallel else 1,
         )  # fmt: skip
         if self.use_gate:
-            _kernels.breaks_tape()  # a step in NumPy, in place
-            np.multiply(y, sigmoid(self.project("gate", x, states)), out=y)
+            gate, ungated = self.project("gate", x, states), y
+            y = in_numpy(lambda: ungated * sigmoid(gate), ungated, gate)
         out = self.project("attention_output", y, states)
         out = out.reshape(*x.shape[:2], *self.out_sizes)
         outputs = [Tensor(out, inputs[0].mask if self.sees_masks else None)]
@@ -124,23 +134,27 @@ class VectorScores(Attention):
             return self.layer.call(inputs, kwargs, states)
         query, value, key = (contiguous(tensor.value) for tensor in (inputs[0], inputs[1], inputs[-1]))
         query_mask, value_mask = inputs[0].mask, inputs[1].mask
-        keep = None if value_mask is None else value_mask[:, np.newaxis, :]
-        if self.config.get("causal") or kwargs.get("use_causal_mask"):
-            causal = np.tril(np.ones((query.shape[1], key.shape[1]), bool))
-            keep = causal if keep is None else keep & causal
+        causal = self.config.get("causal") or kwargs.get("use_causal_mask")
+
+        def joined():
+            keep = np.ones((1, 1, 1), bool) if value_mask is None else value_mask[:, np.newaxis, :]
+            return keep & np.tril(np.ones((query.shape[1], key.shape[1]), bool)) if causal else keep
+
+        keep = None
+        if causal or value_mask is not None:
+            keep = wide_mask(joined, key.shape[1], masks_of(inputs[1:2]))
         y, weights = states.array(*query.shape[:2], value.shape[2]), None
         if kwargs.get("return_attention_scores"):
             weights = states.array(len(query), 1, query.shape[1], key.shape[1])
         depth = query.shape[2]
         parallel = worth_a_thread(depth + value.shape[2], len(query) * query.shape[1] * key.shape[1])
-        keep = wide_mask(keep, key.shape[1])
         _kernels.attend_heads(
             query, key, value, 1, 1, keep, None, False, self.scale, y, states.scratch, states.name(),
             self.score_matrix(depth), weights, states.n_threads if parallel else 1,
         )  # fmt: skip
         if query_mask is not None:
-            wide = query_mask[:, :, np.newaxis]
-            y = np.where(wide, y, np.float32(0)) if self.version.is_keras3 else y * wide
+            wide, whole, is_keras3 = query_mask[:, :, np.newaxis], y, self.version.is_keras3
+            y = in_numpy(lambda: np.where(wide, whole, np.float32(0)) if is_keras3 else whole * wide, query_mask, whole)
         lost = self.version.is_keras3 and self.version.version < (3, 4)
         result = [Tensor(y, None if lost else query_mask)]
         return result if weights is None else [*result, Tensor(weights[:, 0])]

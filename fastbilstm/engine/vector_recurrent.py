@@ -12,7 +12,7 @@ from .. import _kernels
 from ..layers import Tensor
 from ..layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from ..layers.core import Embedding, check_ids, own_ids
-from ..layers.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent, SimpleRNN, merge
+from ..layers.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent, SimpleRNN
 from .folding import cell_of
 from .vector_layers import adopt, contiguous, contiguous_mask, row_activation, worth_a_thread
 
@@ -97,11 +97,7 @@ class VectorRecurrent(Recurrent):
         """The output of the last timestep processed, from the final h."""
         if not rows.masked or masked_output == "state":
             return h
-        if masked_output == "zero":
-            last = mask[:, :1] if self.go_backwards else mask[:, -1:]
-            return np.where(last, h, np.float32(0))
-        empty = rows.empty
-        return h if empty is None else np.where(empty[:, np.newaxis], np.float32(0), h)
+        return _kernels.last_output(h, contiguous_mask(mask), masked_output == "zero", self.go_backwards)
 
     def run(self, x, mask, initial_state, masked_output, states):
         job, end = self.start(x, mask, initial_state, masked_output, states)
@@ -199,10 +195,12 @@ class VectorBidirectional(Bidirectional):
         jobs = [part.job(x, rows, states.name(), start) for part, start in zip(self.inner, (first, second))]
         finals = self.run_jobs(jobs, rows, states)
         last = [part.last_output(f[0], mask, rows, part.masked_output) for part, f in zip(self.inner, finals)]
-        if self.merge_mode == "concat":
-            y = states.array(rows.batch, sum(part.packed.units for part in self.inner))
-            return [_kernels.concatenate(last, y)], *finals
-        return (last if self.merge_mode is None else [merge(*last, self.merge_mode)]), *finals
+        if self.merge_mode is None:
+            return last, *finals
+        joins = self.merge_mode != "concat"
+        y = states.array(rows.batch, last[0].shape[1] if joins else sum(h.shape[1] for h in last))
+        _kernels.concatenate(last[:1] if joins else last, y)
+        return [_kernels.merge_outputs(y, last[1], _kernels.MERGES[self.merge_mode]) if joins else y], *finals
 
     def run_sequences(self, x, mask, rows, first, second, states):
         """return_sequences=True. The backward direction writes its outputs in the order of time, not reversed."""
@@ -301,7 +299,7 @@ class VectorEmbedded(Embedding):
         ids, mask = own_ids(inputs[0].value), inputs[0].mask
         if not kwargs.get("mask"):
             # The mask is made from the ids as given, as in Embedding.
-            mask = ids != 0 if self.mask_zero else None
+            mask = _kernels.mask_of(ids) if self.mask_zero else None
         if ids.dtype != np.int32:
             ids = check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id").astype(np.int32)
         if self.project:

@@ -224,9 +224,23 @@ def test_wrong_rows():
         assert _kernels.Rows(3, 4, view).steps == good.sum()
     odd = np.array([[255, 0, 2, 0]], np.uint8).view(np.bool_)  # a bool may hold any byte
     assert _kernels.Rows(1, 4, odd).steps == 2
-    empty = np.array([[True, False], [False, False]])
-    np.testing.assert_array_equal(_kernels.Rows(2, 2, empty).empty, [False, True])
-    assert _kernels.Rows(3, 4).empty is None and not _kernels.Rows(3, 4, np.ones((3, 4), bool)).masked
+    assert not _kernels.Rows(3, 4).masked and not _kernels.Rows(3, 4, np.ones((3, 4), bool)).masked
+
+
+def test_the_last_output_of_rows_that_a_mask_empties():
+    h = np.arange(6, dtype=np.float32).reshape(3, 2) + 1
+    mask = np.array([[True, False, False], [False, False, False], [False, True, True]])
+    for zero, reverse, kept in ((False, False, [1, 0, 1]), (True, False, [0, 0, 1]), (True, True, [1, 0, 0])):
+        expected = h * np.array(kept, np.float32)[:, np.newaxis]
+        np.testing.assert_array_equal(_kernels.last_output(h, mask, zero, reverse), expected)
+    for change in ({"mask": mask[:2]}, {"mask": mask.astype(int)}, {"h": h.astype(np.float64)}, {"h": h.T}):
+        with pytest.raises(ValueError):
+            _kernels.last_output(**({"h": h, "mask": mask} | change), zero=True, reverse=False)
+
+
+def test_the_mask_of_token_ids():
+    for ids in (np.array([[0, 3], [-1, 0]], np.int32), np.array([0.0, 0.6]), np.zeros((0, 2), np.int32)):
+        np.testing.assert_array_equal(_kernels.mask_of(ids), ids != 0)
 
 
 def arguments(**options):
