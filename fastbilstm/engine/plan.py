@@ -7,7 +7,6 @@ for "blas".
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import itertools
 import threading
@@ -17,11 +16,11 @@ import numpy as np
 
 from ..analysis import padding
 from ..errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError
-from ..graph import Layer, flatten_refs
+from ..graph import flatten_refs
 from ..layers import Functional, Spec, Tensor
 from ..layers.cells import Cell
 from ..layers.core import Dense, Embedding
-from ..layers.functional import TimeDistributed
+from ..layers.functional import TimeDistributed, faults_of, sized
 from ..layers.recurrent import LSTM, Recurrent
 from ..record import Record
 from . import threads
@@ -278,7 +277,7 @@ def compile(
     budget = MEMORY_BUDGET if memory_budget is None else memory_budget
     if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 0:
         raise ValueError(f"memory_budget is {memory_budget!r}; expected a number of bytes, 0 or more")
-    with _faults_of(graph):
+    with faults_of(graph):
         network, outputs = _build(graph, tensors, dtype)
         all_layers = list(layers_of(network))
     recurrent = [layer for layer in all_layers if isinstance(layer, Recurrent)]
@@ -297,7 +296,7 @@ def compile(
         from .fusion import Budget, fuse  # imports the kernels
 
         limit = Budget(int(budget))
-        with _faults_of(graph):
+        with faults_of(graph):
             runner = fuse(network, limit)
         tables, pairs = limit.used, zip(graph.inputs, limits)
         if all(limit is not None or given.dtype.startswith(("float", "bfloat")) for given, limit in pairs):
@@ -329,34 +328,12 @@ def compile(
     )
 
 
-@contextlib.contextmanager
-def _faults_of(graph):
-    """Raise FileFormatError for an error that no check foresaw: the graph comes from a file, which must be wrong."""
-    try:
-        yield
-    except FastBiLSTMError:
-        raise
-    except (AttributeError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-        text = f"model {graph.name!r} contradicts itself ({type(error).__name__}: {error})"
-        raise FileFormatError(text) from error
-
-
 def _build(graph, tensors, dtype):
     """The network with its weights, and the Specs of its outputs."""
-    for given in graph.inputs:
-        if given.shape is None:
-            raise FileFormatError(f"model {graph.name!r}: input {given.name!r} has no shape")
-    network = Functional(Layer(graph.name, "Functional", graph=graph), graph.keras)
-    named = [name for _, layer in graph.walk() for name in layer.weights.values()]
-    missing = sorted(set(named) - set(tensors))
-    if missing:
-        raise FileFormatError(f"model {graph.name!r}: the weights {missing[:5]} are missing")
-    for name in named:
-        if tensors[name].dtype.kind not in "fiub":
+    for name in (name for _, layer in graph.walk() for name in layer.weights.values()):
+        if name in tensors and tensors[name].dtype.kind not in "fiub":
             raise FileFormatError(f"model {graph.name!r}: the weight {name!r} has dtype {tensors[name].dtype}")
-    network.set_sizes({name: tensors[name].shape for name in named})
-    network.set_dtype(dtype)
-    outputs = tuple(network.infer([Spec(given.shape) for given in graph.inputs], {}))
+    network, outputs = sized(graph, {name: array.shape for name, array in tensors.items()}, dtype)
     network.bind(tensors, dtype)
     return network, outputs
 

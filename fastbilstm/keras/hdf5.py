@@ -39,6 +39,27 @@ class Budget:
             )
 
 
+class Stored:
+    """An array of a file: its shape is known, its numbers are read when they are asked for."""
+
+    def __init__(self, shape, read):
+        self.shape, self.read = tuple(map(int, shape)), read
+
+    @property
+    def ndim(self):
+        return len(self.shape)
+
+    def converted(self, function, shape=None):
+        """What a function makes of the array, of another `shape` if one is given."""
+        return Stored(self.shape if shape is None else shape, lambda: function(self.read()))
+
+    @staticmethod
+    def joined(parts):
+        """Arrays side by side along their last axis."""
+        shape = (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts))
+        return Stored(shape, lambda: np.concatenate([part.read() for part in parts], axis=-1))
+
+
 # The budget of the file that is open in this thread.
 _budget = contextvars.ContextVar("budget", default=None)
 
@@ -149,10 +170,11 @@ def child(group, path, kind, label):
     return where
 
 
-def read_array(group, path, label):
-    """The dataset at a relative path as an array of float, int or bool; bfloat16 becomes float32.
+def find_array(group, path, label):
+    """The dataset at a relative path, Stored as an array of float, int or bool; bfloat16 becomes float32.
 
-    In .h5 files a dataset does not say that its two opaque bytes are bfloat16: then they stay so (dtype V2).
+    What it claims is checked here, before it is read. In .h5 files a dataset does not say that its two opaque bytes are
+    bfloat16: then they stay so (dtype V2).
     """
     dataset = child(group, path, "dataset", label)
     name = f"{label}: dataset {dataset.name!r}"
@@ -174,10 +196,14 @@ def read_array(group, path, label):
         raise FileFormatError(f"{name} claims {size} bytes and the file stores none; refused")
     if (budget := _budget.get()) is not None:
         budget.take(size, name)
-    array = dataset[()]
-    if is_opaque:
-        return array if attribute(dataset, "dtype") is None else from_bfloat16(array)
-    return np.asarray(array).astype(dtype.newbyteorder("="), copy=False)
+
+    def read():
+        array = dataset[()]
+        if is_opaque:
+            return array if attribute(dataset, "dtype") is None else from_bfloat16(array)
+        return np.asarray(array).astype(dtype.newbyteorder("="), copy=False)
+
+    return Stored(dataset.shape, read)
 
 
 def from_bfloat16(array):

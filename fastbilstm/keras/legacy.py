@@ -1,12 +1,13 @@
 """Older files: names and weights of Keras 1, CuDNN layers, renamed options -> those of today's Keras.
 
-Knows no files: takes config dictionaries and arrays. Sources: keras 1.2.2, layers/recurrent.py and
+Takes config dictionaries and arrays that are Stored. Sources: keras 1.2.2, layers/recurrent.py and
 layers/core.py; keras 2.2.4, engine/saving.py (preprocess_weights_for_loading).
 """
 
 import numpy as np
 
 from ..errors import FileFormatError
+from .hdf5 import Stored
 
 # Keras 1 option -> Keras 2 option, for all layers that have it.
 _KERAS1_OPTIONS = {
@@ -167,7 +168,7 @@ def keras1_arrays(class_name, units, arrays, label):
     if len(arrays) < count:
         raise FileFormatError(f"{label}: {len(arrays)} arrays for a Keras 1 {class_name}; expected {count}")
     by_gate = {gate: arrays[3 * k : 3 * k + 3] for k, gate in enumerate(order)}
-    fused = [np.concatenate([by_gate[gate][part] for gate in today], axis=-1) for part in range(3)]
+    fused = [Stored.joined([by_gate[gate][part] for gate in today]) for part in range(3)]
     return fused, arrays[count:]
 
 
@@ -178,24 +179,31 @@ def keras1_kernel(class_name, config, kernel):
     channels come first (keras 2.2.4, engine/saving.py, preprocess_weights_for_loading).
     """
     if class_name == "Conv1D" and kernel.ndim == 4:
-        now = kernel.shape[:2] == (*config["kernel_size"], 1) and kernel.shape[3] == config["filters"]
-        return kernel[:, 0] if now else np.transpose(kernel, (2, 3, 1, 0))[:, 0]
+        first, second, third, last = kernel.shape
+        if (first, second) == (*config["kernel_size"], 1) and last == config["filters"]:
+            return kernel.converted(lambda array: array[:, 0], (first, third, last))
+        return kernel.converted(lambda array: np.transpose(array, (2, 3, 1, 0))[:, 0], (third, second, first))
     if class_name == "Conv2D" and kernel.ndim == 4 and config["data_format"] == "channels_first":
-        return np.transpose(kernel, (2, 3, 1, 0))
+        shape = tuple(kernel.shape[axis] for axis in (2, 3, 1, 0))
+        return kernel.converted(lambda array: np.transpose(array, (2, 3, 1, 0)), shape)
     return kernel
 
 
-def cudnn_lstm(kernel, recurrent_kernel, bias):
-    """Today's arrays of an LSTM from those of CuDNNLSTM, which holds two biases of 4U and transposed kernels."""
-    kernel, recurrent_kernel = _cudnn_kernels(kernel, recurrent_kernel, 4)
-    return kernel, recurrent_kernel, bias[: bias.size // 2] + bias[bias.size // 2 :]
+def cudnn_kernel(kernel, n_gates):
+    """Today's kernel from that of a CuDNN layer, which is transposed gate by gate."""
+    return np.concatenate([k.T.reshape(k.shape, order="F") for k in np.split(kernel, n_gates, axis=1)], axis=1)
 
 
-def cudnn_gru(kernel, recurrent_kernel, bias):
-    """Today's arrays of a GRU with reset_after from those of CuDNNGRU: a bias of 6U and transposed kernels."""
-    return *_cudnn_kernels(kernel, recurrent_kernel, 3), bias.reshape(2, -1)
+def cudnn_recurrent_kernel(recurrent_kernel, n_gates):
+    """Today's recurrent kernel from that of a CuDNN layer, which is transposed gate by gate."""
+    return np.concatenate([k.T for k in np.split(recurrent_kernel, n_gates, axis=1)], axis=1)
 
 
-def _cudnn_kernels(kernel, recurrent_kernel, n_gates):
-    kernel = np.concatenate([k.T.reshape(k.shape, order="F") for k in np.split(kernel, n_gates, axis=1)], axis=1)
-    return kernel, np.concatenate([k.T for k in np.split(recurrent_kernel, n_gates, axis=1)], axis=1)
+def cudnn_lstm_bias(bias):
+    """Today's bias of an LSTM (4U) from the two of a CuDNNLSTM, one behind the other (8U)."""
+    return bias[: bias.size // 2] + bias[bias.size // 2 :]
+
+
+def cudnn_gru_bias(bias):
+    """Today's bias of a GRU with reset_after (2, 3U) from that of a CuDNNGRU (6U)."""
+    return bias.reshape(2, -1)

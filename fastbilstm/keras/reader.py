@@ -11,6 +11,7 @@ import numpy as np
 from ..checks import read_file
 from ..errors import FileFormatError, MissingExtraError, UnsupportedLayerError
 from ..graph import KerasVersion
+from ..layers.functional import faults_of, sized
 from ..layers.quantized import PREFIX
 from .archive import read_archive
 from .assets import with_vocabularies
@@ -286,8 +287,7 @@ def _assemble(model, version, label, outputs, read_weights, vocabularies=None):
         raise UnsupportedLayerError(problems, label)
     names = class_names(class_name, config)
     graph = with_vocabularies(graph, names, vocabularies or {}, label)
-    tensors = read_weights(graph, reader.trainable, names)
-    check_stored_dtypes(graph, tensors, reader.stores_bfloat16, label)
+    stored = read_weights(graph, reader.trainable, names)
     # Nodes of operations alone compute in the dtype of the inputs.
     dtype = "float64" if "float64" in (reader.dtypes or reader.input_dtypes) else "float32"
     notes = tuple(reader.notes)
@@ -295,12 +295,16 @@ def _assemble(model, version, label, outputs, read_weights, vocabularies=None):
         notes += ("some layers are float64: all are computed in float64",)
     if version.is_keras3 and version.version == _UNKNOWN_KERAS3:
         notes += (f"the file does not say which Keras 3 wrote it; computed as Keras {version.version[0]}.15 does",)
-    inputs = tuple(i.replace(shape=i.shape or _guess_shape(graph, tensors, label)) for i in graph.inputs)
-    tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    return graph.replace(dtype=dtype, notes=notes, inputs=inputs), tensors
+    inputs = tuple(i.replace(shape=i.shape or _guess_shape(graph, stored, label)) for i in graph.inputs)
+    graph = graph.replace(dtype=dtype, notes=notes, inputs=inputs)
+    with faults_of(graph):  # what contradicts the architecture is not read
+        sized(graph, {name: array.shape for name, array in stored.items()}, dtype)
+    tensors = {name: array.read() for name, array in stored.items()}
+    check_stored_dtypes(graph, tensors, reader.stores_bfloat16, label)
+    return graph, {name: np.asarray(array, order="C") for name, array in tensors.items()}
 
 
-def _guess_shape(graph, tensors, label):
+def _guess_shape(graph, stored, label):
     """The input shape of a Sequential model that does not store one, from the weights of its first layer."""
     layer, lead = graph.layers[0], (None,)
     while layer.class_name in ("TimeDistributed", "Bidirectional") or not (layer.weights or layer.layers):
@@ -314,9 +318,9 @@ def _guess_shape(graph, tensors, label):
         return (*lead, None)
     if layer.class_name in RECURRENT:
         first = next(part for _, part in layer.walk() if "kernel" in part.weights)
-        return (*lead, None, tensors[first.weights["kernel"]].shape[0])
+        return (*lead, None, stored[first.weights["kernel"]].shape[0])
     if layer.class_name == "Dense":
-        return (*lead, tensors[layer.weights["kernel"]].shape[0])
+        return (*lead, stored[layer.weights["kernel"]].shape[0])
     raise FileFormatError(
         f"{label}: the model stores no input shape, and its first layer {layer.name!r} ({layer.class_name}) does not "
         "show it; save the model again after building it"

@@ -10,7 +10,7 @@ import json
 import os
 
 from ..errors import FileFormatError, MissingFileError
-from .hdf5 import attribute, child, is_group, memory_file, open_file, read_array
+from .hdf5 import attribute, child, find_array, is_group, memory_file, open_file
 
 _MAX_INDEX = 64 << 20
 # What Keras saves besides the layers: optimizer and metrics, which inference does not need.
@@ -94,4 +94,4 @@ def _copy_arrays(group, parts, joined, label):
     for name in group:
         if name in target:
             raise FileFormatError(f"{label}: holds '/{'/'.join(parts)}/{name}', as another shard does")
-        target.create_dataset(name, data=read_array(group, name, label))
+        target.create_dataset(name, data=find_array(group, name, label).read())

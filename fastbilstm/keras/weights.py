@@ -1,7 +1,8 @@
 """The arrays of a file -> the weights of a Graph: by name if names are unique, else in the order of Keras.
 
 Two layouts: the HDF5 groups of whole-model and weights-only files (Keras 1 to 3), and the object paths of
-`.weights.h5` (inside `.keras`, too). The shapes of arrays are checked later, against the graph.
+`.weights.h5` (inside `.keras`, too). Nothing is read here: an array is Stored, and the reader compares all shapes with
+the graph first.
 """
 
 import re
@@ -9,7 +10,7 @@ import re
 from ..errors import FileFormatError
 from ..layers.quantized import PREFIX
 from . import legacy
-from .hdf5 import attribute, child, is_group, name_list, read_array
+from .hdf5 import attribute, child, find_array, is_group, name_list
 
 _NON_TRAINABLE = {"moving_mean", "moving_variance", "mean", "variance", "count"}
 # Classes that have another name in object paths.
@@ -57,7 +58,7 @@ def read_groups(container, graph, trainable, label, all_layers):
 
     Returns
     -------
-    dict of str to ndarray
+    dict of str to Stored
     """
     version = attribute(container, "keras_version")
     is_keras1 = version is None or version.startswith("1")
@@ -81,7 +82,7 @@ def read_groups(container, graph, trainable, label, all_layers):
         by_name = {layer.name: (group, names) for (layer, _), (_, group, names) in zip(wanted, in_file)}
     for layer, places in wanted:
         group, names = by_name[layer.name]
-        arrays = [read_array(group, name, label) for name in names]
+        arrays = [find_array(group, name, label) for name in names]
         where = f"{label}: layer {layer.name!r} ({layer.class_name})"
         if any("/lora_" in name for name in names):
             raise FileFormatError(
@@ -155,8 +156,11 @@ def _has_role(place, parts, role):
     return set(inside) <= parts and re.fullmatch(last + r"(_\d+)?", role)
 
 
-# Class -> number of gates, what converts the weights.
-_CUDNN = {"LSTM": (4, legacy.cudnn_lstm), "GRU": (3, legacy.cudnn_gru)}
+# Class -> number of gates, what converts the bias, and its shape for some units.
+_CUDNN = {
+    "LSTM": (4, legacy.cudnn_lstm_bias, lambda units: (4 * units,)),
+    "GRU": (3, legacy.cudnn_gru_bias, lambda units: (2, 3 * units)),
+}
 
 
 def convert_cudnn(place, tensors, where):
@@ -165,14 +169,16 @@ def convert_cudnn(place, tensors, where):
     if layer.class_name in ("GRU", "GRUCell") and place.role == "bias":
         _check_reset_after(layer, tensors[place.tensor].shape, where)
     if layer.class_name in _CUDNN and place.role == "bias":
-        n_gates, convert = _CUDNN[layer.class_name]
+        n_gates, convert_bias, shape_of_bias = _CUDNN[layer.class_name]
         units = layer.config["units"]
         names = [layer.weights[role] for role in ("kernel", "recurrent_kernel", "bias")]
         shape = tensors[names[2]].shape
         widths = {tensors[name].shape[-1:] for name in names[:2]}
         if shape == (2 * n_gates * units,) and widths == {(n_gates * units,)}:
-            for name, array in zip(names, convert(*(tensors[n] for n in names))):
-                tensors[name] = array
+            kernel, recurrent_kernel, bias = (tensors[name] for name in names)
+            tensors[names[0]] = kernel.converted(lambda array: legacy.cudnn_kernel(array, n_gates))
+            tensors[names[1]] = recurrent_kernel.converted(lambda array: legacy.cudnn_recurrent_kernel(array, n_gates))
+            tensors[names[2]] = bias.converted(convert_bias, shape_of_bias(units))
 
 
 def _check_reset_after(layer, shape, where):
@@ -270,7 +276,7 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
             _read_parts(group, layer, label, tensors)
         return
     if list(layer.weights) == ["idf_weights"]:
-        tensors[layer.weights["idf_weights"]] = read_array(child(group, "vars", "group", label), "idf_weights", label)
+        tensors[layer.weights["idf_weights"]] = find_array(child(group, "vars", "group", label), "idf_weights", label)
         return
     # CuDNN layers have no cell.
     has_cell = layer.class_name in ("LSTM", "GRU", "SimpleRNN") and is_group(group, "cell")
@@ -279,7 +285,7 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
     if len(holder) != len(places):
         raise FileFormatError(f"{where}: the file holds {len(holder)} arrays for it, it needs {len(places)}")
     for number, place in enumerate(places):
-        tensors[place.tensor] = read_array(holder, str(number), label)
+        tensors[place.tensor] = find_array(holder, str(number), label)
     for place in places:
         convert_cudnn(place, tensors, where)
 
@@ -314,7 +320,7 @@ def _read_inside(group, places, where, label, tensors):
             raise FileFormatError(f"{where}: the file holds {len(holder)} arrays in {path}, it needs {len(parts)}")
         for number, place in enumerate(parts):
             index = str(number) if path == "vars" else place.role.rpartition("/")[2]
-            tensors[place.tensor] = read_array(holder, index, label)
+            tensors[place.tensor] = find_array(holder, index, label)
 
 
 def _read_parts(group, layer, label, tensors):
@@ -325,4 +331,4 @@ def _read_parts(group, layer, label, tensors):
         public, number = f"{part}_dense", numbers.get(part, 0)
         numbers[part] = number + 1
         name = public if is_group(group, public) else f"_{public}"
-        tensors[tensor] = read_array(child(group, f"{name}/vars", "group", label), str(number), label)
+        tensors[tensor] = find_array(child(group, f"{name}/vars", "group", label), str(number), label)

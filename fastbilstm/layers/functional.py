@@ -4,10 +4,12 @@
 The model itself is a Functional, and so is a model inside it. Imports NumPy; knows nothing of files.
 """
 
+import contextlib
+
 import numpy as np
 
-from ..errors import FileFormatError, InputError
-from ..graph import flatten_refs, map_refs
+from ..errors import FastBiLSTMError, FileFormatError, InputError
+from ..graph import Layer, flatten_refs, map_refs
 from .base import REGISTRY, BaseLayer, Spec, Tensor, register
 from .operation import Operation
 
@@ -38,6 +40,35 @@ def build(layer, version):
     if set(built.weight_shapes(())) != set(layer.weights):
         built.fail(f"it has weights {list(layer.weights)}; expected {list(built.weight_shapes(()))}")
     return built
+
+
+@contextlib.contextmanager
+def faults_of(graph):
+    """Raise FileFormatError for an error that no check foresaw: the graph comes from a file, which must be wrong."""
+    try:
+        yield
+    except FastBiLSTMError:
+        raise
+    except (AttributeError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        text = f"model {graph.name!r} contradicts itself ({type(error).__name__}: {error})"
+        raise FileFormatError(text) from error
+
+
+def sized(graph, shapes, dtype):
+    """The network of a graph, without weights, and the Specs of its outputs.
+
+    `shapes` are those of all arrays by name: FileFormatError if one is missing or does not fit its layer.
+    """
+    for given in graph.inputs:
+        if given.shape is None:
+            raise FileFormatError(f"model {graph.name!r}: input {given.name!r} has no shape")
+    network = Functional(Layer(graph.name, "Functional", graph=graph), graph.keras)
+    missing = sorted({name for _, layer in graph.walk() for name in layer.weights.values()} - set(shapes))
+    if missing:
+        raise FileFormatError(f"model {graph.name!r}: the weights {missing[:5]} are missing")
+    network.set_sizes(shapes)
+    network.set_dtype(dtype)
+    return network, tuple(network.infer([Spec(given.shape) for given in graph.inputs], {}))
 
 
 def keeps_masks(part):

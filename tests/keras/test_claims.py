@@ -71,6 +71,79 @@ def test_many_arrays_have_one_budget(tmp_path):
     assert peak_of(lambda: mf.assert_refused(tmp_path, content, "claim more than 100 times", "net.keras")) < PEAK
 
 
+# What the architecture tells of each array, or the shape of the input does.
+WRONG = {
+    "embedding/embedding/embeddings:0": (70, 4),
+    "lstm/lstm/lstm_cell/kernel:0": (5, 12),
+    "lstm/lstm/lstm_cell/bias:0": (2400,),
+    "dense/dense/kernel:0": (300, 2),
+}
+
+
+@pytest.fixture
+def arrays_read(monkeypatch):
+    """The names of the datasets that were read, in a list that grows."""
+    names, read = [], h5py.Dataset.__getitem__
+
+    def record(dataset, *keys):
+        names.append(dataset.name)
+        return read(dataset, *keys)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", record)
+    return names
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_contradicts_the_architecture_is_not_read(name, tmp_path, arrays_read):
+    def edit(file):
+        del file[f"model_weights/{name}"]
+        file[f"model_weights/{name}"] = np.ones(WRONG[name], "f4")
+
+    mf.assert_refused(tmp_path, mf.h5(edit=edit), "has shape .*the model needs")
+    assert not arrays_read
+
+
+def test_what_contradicts_the_architecture_is_not_read_from_an_archive(tmp_path, arrays_read):
+    def edit(file):
+        del file["layers/dense/vars/0"]
+        file["layers/dense/vars/0"] = np.ones((300, 2), "f4")
+
+    mf.assert_refused(tmp_path, mf.archive(edit=edit), "its kernel has shape .*the model needs", "net.keras")
+    assert not arrays_read
+
+
+def older_layer(class_name, arrays, version):
+    """A file of Keras 1 or 2 whose only layer, of 3 units on 4 features, stores its arrays in an older form."""
+    options = (
+        {"units": 3} if version[0] == "2" else {"output_dim": 3, "activation": "tanh", "inner_activation": "sigmoid"}
+    )
+    config = mf.sequential(
+        mf.input_layer("x", (None, 5, 4), "float32"), mf.layer(class_name, "lstm", return_sequences=False, **options)
+    )
+    names = [f"{number:02}" for number in range(len(arrays))]
+    return mf.h5(config, {"lstm": dict(zip(names, arrays))}, version)
+
+
+OLDER = {
+    "Keras 1": ("LSTM", [(4, 3), (3, 3), (3,)] * 4, "1.2.2"),
+    "CuDNNLSTM": ("CuDNNLSTM", [(4, 12), (3, 12), (24,)], "2.2.4"),
+    "CuDNNGRU": ("CuDNNGRU", [(4, 9), (3, 9), (18,)], "2.2.4"),
+}
+
+
+@pytest.mark.parametrize("case", OLDER)
+def test_what_contradicts_the_architecture_is_not_converted(case, tmp_path, arrays_read):
+    class_name, shapes, version = OLDER[case]
+    arrays = [np.ones(shape, "f4") for shape in shapes]
+    model = fastbilstm.load(older_layer(class_name, arrays, version))
+    assert len(arrays_read) == len(arrays) and len(model.get_weights()) == 3
+    del arrays_read[:]
+    arrays[::3] = [np.ones((400, array.shape[1]), "f4") for array in arrays[::3]]
+    words = r"its kernel has shape \(400, .*the model needs"
+    mf.assert_refused(tmp_path, older_layer(class_name, arrays, version), words)
+    assert not arrays_read
+
+
 def test_members_that_share_their_bytes(tmp_path):
     """A directory that names the same bytes fifty times: each member is small beside what it says that it stores."""
     content = mf.archive()
