@@ -7,7 +7,7 @@ import zipfile
 import zlib
 
 from ..errors import FileFormatError
-from .hdf5 import FREE_BYTES, MAX_RATIO, size_of
+from .hdf5 import FREE_BYTES, MAX_RATIO, Budget, size_of
 
 _MAX_JSON = 256 << 20
 _ASSETS, _VOCABULARY = "assets/", "/vocabulary.txt"
@@ -28,20 +28,21 @@ def read_archive(source, label):
                     raise FileFormatError(f"{label}: member {name!r} leaves the archive; refused")
             if len(set(names)) != len(names):
                 raise FileFormatError(f"{label}: the archive holds a member twice")
-            config = _json(archive, "config.json", label)
-            metadata = _json(archive, "metadata.json", label)
+            budget = Budget(size_of(source))
+            config = _json(archive, "config.json", budget, label)
+            metadata = _json(archive, "metadata.json", budget, label)
             if "model.weights.h5" not in names:
                 hint = " (model.weights.npz is not supported)" if "model.weights.npz" in names else ""
                 raise FileFormatError(f"{label}: the archive has no model.weights.h5{hint}")
             members = [info for info in archive.infolist() if not info.is_dir()]
-            if sum(info.compress_size for info in members) > size_of(source):
+            if sum(info.compress_size for info in members) > budget.stored:
                 raise FileFormatError(f"{label}: its members claim more stored bytes than the archive has; refused")
             vocabularies = {
-                name[len(_ASSETS) : -len(_VOCABULARY)]: _member(archive, name, _MAX_JSON, label)
+                name[len(_ASSETS) : -len(_VOCABULARY)]: _member(archive, name, _MAX_JSON, budget, label)
                 for name in names
                 if name.startswith(_ASSETS) and name.endswith(_VOCABULARY)
             }
-            return config, metadata, _member(archive, "model.weights.h5", None, label), vocabularies
+            return config, metadata, _member(archive, "model.weights.h5", None, budget, label), vocabularies
     except FileFormatError:
         raise
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, struct.error) as error:
@@ -50,7 +51,7 @@ def read_archive(source, label):
         raise FileFormatError(f"{label}: damaged .keras archive ({type(error).__name__})") from error
 
 
-def _member(archive, name, limit, label):
+def _member(archive, name, limit, budget, label):
     try:
         info = archive.getinfo(name)
     except KeyError as error:
@@ -64,6 +65,7 @@ def _member(archive, name, limit, label):
         raise FileFormatError(
             f"{label}: {name} claims {info.file_size} bytes from {info.compress_size} stored ones; refused"
         )
+    budget.take(info.file_size, f"{label}: {name}")
     with archive.open(info) as member:
         content = member.read(info.file_size + 1)
     if len(content) != info.file_size:
@@ -71,9 +73,9 @@ def _member(archive, name, limit, label):
     return content
 
 
-def _json(archive, name, label):
+def _json(archive, name, budget, label):
     try:
-        return json.loads(_member(archive, name, _MAX_JSON, label))
+        return json.loads(_member(archive, name, _MAX_JSON, budget, label))
     except FileFormatError:
         raise
     except (ValueError, RecursionError) as error:

@@ -19,14 +19,15 @@ from ..errors import FastBiLSTMError, FileFormatError, MissingExtraError
 # bytes for each byte stored. Keras 3.15 has the same ratio; it does not compress.
 MAX_RATIO = 1000
 FREE_BYTES = 1 << 20
-# The same for all arrays together and each byte of the file, since compressed data may be compressed again.
+# The same for all arrays together, or all members of an archive, and each byte of the file: compressed data may be
+# compressed again.
 MAX_TOTAL_RATIO = 100
 # How h5py writes a dtype that HDF5 does not know and that takes two bytes.
 OPAQUE = np.dtype("V2")
 
 
 class Budget:
-    """How many bytes the arrays of one file may take together."""
+    """How many bytes may be unpacked from one file altogether."""
 
     def __init__(self, stored):
         self.stored, self.used = stored, 0
@@ -35,7 +36,8 @@ class Budget:
         self.used += size
         if self.used > max(FREE_BYTES, MAX_TOTAL_RATIO * self.stored):
             raise FileFormatError(
-                f"{label}: the arrays claim more than {MAX_TOTAL_RATIO} times the {self.stored} bytes stored; refused"
+                f"{label}: with what was read before, it claims more than {MAX_TOTAL_RATIO} times the {self.stored} "
+                "bytes stored; refused"
             )
 
 

@@ -1,9 +1,12 @@
-"""Chunk: consecutive rows of a file, and their answers. Imports the standard library."""
+"""Chunk: consecutive rows of a file, and their answers; how large one gets. Imports the standard library."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
+
+# Roughly the bytes of a chunk.
+CHUNK_BYTES = 8 * 2**20
 
 
 @dataclasses.dataclass

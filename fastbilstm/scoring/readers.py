@@ -1,11 +1,10 @@
 """Readers of files of rows: .npy, .npz, .csv, .jsonl, .txt and Parquet, one chunk of rows after another.
 
 A row that cannot be read stays a row: the chunk holds its number, its line and the reason. It is an error if it is not
-certain where rows begin (an open quote, a damaged archive). Imports NumPy and the standard library;
-pyarrow for Parquet only.
+certain where rows begin (an open quote, a damaged archive). Imports NumPy and the standard library; parquet.py reads
+Parquet.
 """
 
-import contextlib
 import csv
 import json
 import math
@@ -17,9 +16,10 @@ import numpy as np
 
 from .. import safe_files
 from ..checks import read_file
-from ..errors import FileFormatError, InputError, MissingExtraError, unreadable
+from ..errors import FileFormatError, InputError, unreadable
 from . import columns as tables
-from .chunk import Chunk
+from .chunk import CHUNK_BYTES, Chunk
+from .parquet import ParquetReader
 
 SUFFIXES = {
     ".npy": "npy",
@@ -34,8 +34,7 @@ SUFFIXES = {
 FORMATS = ("npy", "npz", "csv", "jsonl", "txt", "parquet")
 # The column of a .txt file.
 TEXT = "text"
-# Roughly the bytes of a chunk; the most bytes of a line or a field of text.
-CHUNK_BYTES = 8 * 2**20
+# The most bytes of a line or a field of text.
 LINE_BYTES = 64 * 2**20
 # The most cells in a chunk of .jsonl. If all rows have the same keys, the limit in bytes is reached first.
 MAX_CELLS = 2 * CHUNK_BYTES
@@ -81,7 +80,7 @@ def open_input(path, format, model, columns=None, delimiter=","):
         if format in ("npy", "npz"):
             return _Arrays(path, format, model, columns)
         if format == "parquet":
-            return _Parquet(path)
+            return ParquetReader(path)
         return {"csv": _Csv, "jsonl": _JsonLines, "txt": _Text}[format](path, model, delimiter)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -360,89 +359,3 @@ class _Text(_Lines):
 
     def columns(self, rows):
         return {TEXT: rows}
-
-
-# ---- Parquet ---------------------------------------------------------------------------------------------------------
-
-
-def import_pyarrow(what):
-    """Import pyarrow; the error tells how to install it."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet", what) from error
-    return pyarrow
-
-
-class _Parquet:
-    """Reads a Parquet file as record batches."""
-
-    keeps = True
-
-    def __init__(self, path):
-        self.path, self.pa, self.read = path, import_pyarrow(f"{path}: Parquet"), 0
-        self.group = self.group_rows = self.group_end = 0
-        try:
-            self.file = self.pa.parquet.ParquetFile(path)
-            self.names, self.total = list(self.file.schema_arrow.names), self.file.metadata.num_rows
-        except MemoryError:
-            raise
-        except Exception as error:  # of Arrow, from any damaged byte
-            raise InputError(f"{path}: is no Parquet file that can be read ({error})") from error
-        if len(set(self.names)) < len(self.names):
-            raise InputError(f"{path}: two columns have the same name ({', '.join(self.names)})")
-
-    def chunks(self, rows, batch):
-        with self._naming():
-            metadata = self.file.metadata
-            width = max(1, sum(metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups)))
-            rows = max(batch, min(rows, CHUNK_BYTES * max(1, self.total) // width) // batch * batch)
-            batches = self.file.iter_batches(batch_size=rows)
-        while True:
-            with self._naming():
-                found = next(batches, None)
-                if found is None:
-                    break
-                found.validate(full=True)
-                start, self.read = self.read, self.read + found.num_rows
-                chunk = Chunk(start, found.num_rows, self._plain(found), read=self._bytes_read())
-            yield chunk
-        if not self.read:
-            with self._naming():
-                schema = self.file.schema_arrow
-                none = [self.pa.array([], field.type) for field in schema]
-                chunk = Chunk(0, 0, self._plain(self.pa.record_batch(none, schema=schema)))
-            yield chunk
-
-    @contextlib.contextmanager
-    def _naming(self):
-        """Make errors name the file and the row."""
-        try:
-            yield
-        except (InputError, MemoryError):
-            raise
-        except Exception as error:  # of Arrow, from any damaged byte
-            raise InputError(
-                f"{self.path}: cannot be read from row {self.read} on ({error}); is it damaged?"
-            ) from error
-
-    def _bytes_read(self):
-        """The bytes of all row groups that have been read."""
-        metadata = self.file.metadata
-        while self.group < metadata.num_row_groups and self.group_rows < self.read:
-            group = metadata.row_group(self.group)
-            for column in map(group.column, range(group.num_columns)):
-                pages = (column.dictionary_page_offset, column.data_page_offset)
-                begin = min(offset for offset in pages if offset is not None)
-                self.group_end = max(self.group_end, begin + column.total_compressed_size)
-            self.group, self.group_rows = self.group + 1, self.group_rows + group.num_rows
-        return self.group_end
-
-    def _plain(self, batch):
-        """The batch with dictionary-encoded columns decoded."""
-        arrays = [a.dictionary_decode() if self.pa.types.is_dictionary(a.type) else a for a in batch.columns]
-        return self.pa.record_batch(arrays, names=batch.schema.names)
-
-    def position(self):
-        return self.read / max(1, self.total)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import FastBiLSTMError, InputError
 from . import batch_types
-from .readers import import_pyarrow
+from .parquet import import_pyarrow
 
 FORMATS = ("npy", "npz", "csv", "jsonl", "parquet")
 

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 
@@ -68,7 +70,7 @@ def test_many_arrays_have_one_budget(tmp_path):
     members = {"model.weights.h5": content.getvalue()}
     content = mf.archive(members, zipfile.ZIP_DEFLATED, config)
     assert len(content) < 40_000
-    assert peak_of(lambda: mf.assert_refused(tmp_path, content, "claim more than 100 times", "net.keras")) < PEAK
+    assert peak_of(lambda: mf.assert_refused(tmp_path, content, "claims more than 100 times", "net.keras")) < PEAK
 
 
 # What the architecture tells of each array, or the shape of the input does.
@@ -144,6 +146,17 @@ def test_what_contradicts_the_architecture_is_not_converted(case, tmp_path, arra
     assert not arrays_read
 
 
+def test_a_member_far_larger_than_its_archive(tmp_path):
+    def edit(file):
+        file["unused"] = np.where(np.arange(1 << 24) % 1024, 0, rng.random(1 << 24, "f4"))  # 64 MB
+
+    rng = np.random.default_rng(0)
+    content = mf.archive(compression=zipfile.ZIP_DEFLATED, edit=edit)
+    assert 1 << 26 < 1000 * len(content) < 1 << 29
+    words = "model.weights.h5: .*claims more than 100 times"
+    assert peak_of(lambda: mf.assert_refused(tmp_path, content, words, "net.keras")) < PEAK
+
+
 def test_members_that_share_their_bytes(tmp_path):
     """A directory that names the same bytes fifty times: each member is small beside what it says that it stores."""
     content = mf.archive()
@@ -188,6 +201,54 @@ def test_rows_of_an_archive(write, tmp_path, capsys):
     code, error = results[0]
     assert code == 2 and f"{path}, x: claims" in error and "Traceback" not in error
     assert not out.exists()
+
+
+def parquet_pages(pa):
+    """64 MB of numbers that take some kilobytes."""
+    return pa.table({"x": np.zeros(1 << 23)}), {"use_dictionary": False}
+
+
+def parquet_text(pa):
+    """A text of 1 MB to which each of a hundred rows refers."""
+    return pa.table({"x": pa.array(["a" * (1 << 20)] * 100)}), {"dictionary_pagesize_limit": 1 << 30}
+
+
+def parquet_categories(pa):
+    """The same for a column that is told to be of categories."""
+    table, options = parquet_text(pa)
+    return table.set_column(0, "x", table["x"].combine_chunks().dictionary_encode()), options
+
+
+@pytest.mark.parametrize("make", [parquet_pages, parquet_text, parquet_categories])
+def test_rows_of_parquet(make, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    model = save_model(tmp_path / "model.fbl")
+    path, out = tmp_path / "rows.parquet", tmp_path / "out.csv"
+    table, options = make(pa)
+    pq.write_table(table, path, compression="zstd", row_group_size=1 << 24, **options)
+    assert path.stat().st_size < 100_000
+    code = (
+        "import sys, fastbilstm.cli as c, pyarrow; code = c.main(sys.argv[1:]); "
+        "print(code, pyarrow.default_memory_pool().max_memory())"
+    )
+    command = [sys.executable, "-c", code, "predict", model, path, "-o", out, "--columns", "x", "--on-error", "null"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
+    code, peak = map(int, done.stdout.split())
+    assert code == 2 and f"{path}, " in done.stderr and "claims" in done.stderr and "Traceback" not in done.stderr
+    assert peak < PEAK and not out.exists()
+
+
+def test_rows_of_parquet_that_repeat_themselves_are_read(tmp_path, capsys):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    model = save_model(tmp_path / "model.fbl")
+    path = tmp_path / "rows.parquet"
+    rows, group = 3000, pa.array(["spam", "ham", None] * 1000, pa.large_string())
+    pq.write_table(pa.table({"x": pa.array([np.zeros(STEPS, "i8")] * rows), "group": group}), path, row_group_size=700)
+    assert run(capsys, "predict", model, path, "-o", tmp_path / "out.parquet", "--columns", "x")[0] == 0
+    answers = pq.read_table(tmp_path / "out.parquet")
+    assert answers["group"].combine_chunks() == group and len(answers) == rows
 
 
 def test_rows_that_compress_well_are_read(tmp_path, capsys):
