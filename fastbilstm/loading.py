@@ -291,7 +291,7 @@ def _is_converted(path: Any) -> bool:
 
 def _record_with_keras(model: Model, trusted: Any) -> fbl_file.Vector:
     """A self-check vector whose outputs the installed Keras computed; FastBiLSTMError if it cannot."""
-    from .converted import self_check  # these serve conversion alone: saves their import at start
+    from .converted import self_check, versions  # these serve conversion alone: saves their import at start
     from .keras import installed_keras
 
     inputs = list(self_check.make(model.graph, model._tensors).inputs)
@@ -303,4 +303,7 @@ def _record_with_keras(model: Model, trusted: Any) -> fbl_file.Vector:
         title, results = installed_keras.run(model.graph, model._tensors, inputs, trusted)
     except installed_keras.KerasUnavailable as reason:
         raise FastBiLSTMError(f"{model.source}: no vector can be recorded with Keras: {reason}") from reason
+    apart = versions.difference(model.graph, model._tensors, inputs, results, title)
+    if apart is not None:
+        raise FastBiLSTMError(f"{model.source}: no vector can be recorded with Keras: {apart}")
     return fbl_file.Vector(tuple(inputs), tuple(results), title)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..converted import self_check as vectors
+from ..converted import versions
 from ..errors import FileFormatError
 from ..keras import installed_keras
 from ..loading import load
@@ -103,14 +104,21 @@ def _compare_with_keras(source, model, trusted):
     lines, ok = [f"compared with {title} on {len(inputs[0])} rows, {model.dtype}"], len(ours) == len(theirs)
     lines.append(f"  Keras was given {given_to_keras(source, trusted)}")
     dtype = "float64" if model.dtype == "float64" and theirs[0].dtype == np.float64 else "float32"
-    for info, y, k in zip(model.outputs, ours, theirs):
-        result = compare(y, k, dtype)
-        ok = ok and result.ok
+    results = [compare(y, k, dtype) for y, k in zip(ours, theirs)]
+    reason = None
+    if ok and not all(result.ok for result in results):
+        reason = versions.difference(source.graph, source._tensors, inputs, theirs, title)
+    for info, result in zip(model.outputs, results):
+        word = "ok" if result.ok else "MISMATCH" if reason is None else "differs by version"
         where = f" at {result.where}" if result.where else ""
         lines.append(
-            f"  output {info.name!r}: {'ok' if result.ok else 'MISMATCH'}, largest absolute error "
+            f"  output {info.name!r}: {word}, largest absolute error "
             f"{result.max_abs:.3g}, relative to max|k| {result.max_rel:.3g}{where}"
         )
         if not result.ok:
             lines.append(f"    {result.message}")
-    return lines, ok
+    if reason is None:
+        return lines, ok and all(result.ok for result in results)
+    own = model.self_check()
+    lines += [f"  {reason}", f"  {own.message}"]
+    return lines, own.ok
