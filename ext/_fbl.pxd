@@ -56,7 +56,9 @@ cdef extern from "fbl_kernels.h":
         void (*add_rows)(
             Py_ssize_t rows, Py_ssize_t n, const float* weights, const float* x, Py_ssize_t stride, float* y,
         ) noexcept nogil
-
+        void (*sum_rows)(
+            Py_ssize_t rows, Py_ssize_t n, const float* const* x, const float* bias, float* y,
+        ) noexcept nogil
         void (*normalize)(
             Py_ssize_t rows, Py_ssize_t n, const float* x, const float* gamma, const float* beta, double epsilon,
             int keep_mean, int about_zero, float* y,
@@ -80,7 +82,8 @@ cdef extern from "fbl_windows.h":
         const fbl_kernels* table
         fbl_windows at, pool
         int axis, pooled, mean, code, by_row
-        Py_ssize_t groups, depth, filters, lines
+        Py_ssize_t groups, depth, filters, lines, embedded
+        const float* rows
         const float* const* packed
         const float* const* bias
         const float* parameters
@@ -88,7 +91,7 @@ cdef extern from "fbl_windows.h":
     void fbl_plan_convolution(fbl_convolution* s) noexcept nogil
     Py_ssize_t fbl_convolution_scratch(const fbl_convolution* s) noexcept nogil
     void fbl_convolve_lines(
-        const fbl_convolution* s, const float* x, Py_ssize_t first, Py_ssize_t stop, float* y, float* scratch,
+        const fbl_convolution* s, const void* x, Py_ssize_t first, Py_ssize_t stop, float* y, float* scratch,
     ) noexcept nogil
     void fbl_pool_windows(
         const fbl_kernels* table, const fbl_windows* at, const float* x, Py_ssize_t first, Py_ssize_t n, int mean, float* y,

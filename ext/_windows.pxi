@@ -4,7 +4,7 @@ cdef struct Slide:
     fbl_convolution c                    # of a pooling alone: its table and `at`, which are those of c.pool, too
     const float* x
     float* out
-    Py_ssize_t batch, row_size, out_size, lines, line_size, blocks, threads, scratch_size
+    Py_ssize_t batch, row_size, out_size, lines, line_size, blocks, threads, scratch_size, rows_of_table
     float* scratch                       # (threads, scratch_size)
     bint pools_alone
     Py_ssize_t work                      # of a block
@@ -66,18 +66,23 @@ cdef _run_slide(Slide* s, x, out, Py_ssize_t n_threads, kept):
 
 
 cdef int _slide_again(void* record) except -1 nogil:
+    cdef const Slide* s = <const Slide*> record
+    if s.c.rows != NULL and not are_below(<const int32_t*> s.x, s.batch * s.row_size, s.rows_of_table):
+        with gil:
+            raise ValueError("a token id is out of range")
     return _slide(record, 0, NULL)
 
 
 def convolve(
     x, list kernels not None, out, windows, Scratch scratch not None, name, Activation activation=None,
-    Py_ssize_t n_threads=1, pooling=None, bint mean=False,
+    Py_ssize_t n_threads=1, pooling=None, bint mean=False, tokens=None,
 ):
     """out = activation(windows of x . kernel + bias): Conv of one to three axes, channels last, perhaps pooled.
 
     Parameters
     ----------
     x : ndarray (B, *spatial, C) float32
+        With `tokens`: token ids (B, T) int32.
     kernels : list of Matrix
         One for each group of C / groups channels, (taps * C / groups, F / groups).
     out : ndarray (B, *counts, F)
@@ -88,28 +93,35 @@ def convolve(
     pooling : tuple of (count, taps, stride, dilation, before), optional
         Windows over what the convolution gives, beside each other (`before` is 0, stride is taps) and not empty; `mean`
         or the largest number of each one.
+    tokens : (rows, bias), optional
+        rows (V, taps * F): what each token adds to the window of each tap; or embeddings (V, E), and `kernels` is one
+        Matrix (E, taps * F) without bias, whose products are such rows: the bits are the same. bias (F,) or None.
     """
     cdef Slide s
     cdef Matrix kernel
     cdef Py_ssize_t g
     memset(&s, 0, sizeof(Slide))
     windows = tuple(windows)
-    checked("x", x, (None,) * max(3, getattr(x, "ndim", 3)))
-    _place(&s.c.at, x.shape, windows)
-    s.c.groups = len(kernels)
-    if s.c.groups < 1 or s.c.at.channels % s.c.groups:
-        raise ValueError(f"{s.c.groups} groups of {s.c.at.channels} channels")
-    s.c.at.used_channels = s.c.at.channels // s.c.groups
-    s.c.depth = elements(s.c.at.taps) * s.c.at.used_channels
-    places = np.empty((2, s.c.groups), np.intp)
+    places = np.zeros((2, max(1, len(kernels))), np.intp)
     s.c.packed = <const float* const*> <void*> floats(places)
-    s.c.bias = s.c.packed + s.c.groups
-    for g in range(s.c.groups):
+    s.c.bias = s.c.packed + max(1, len(kernels))
+    for g in range(len(kernels)):
         kernel = <Matrix?> kernels[g]
-        s.c.table, s.c.filters = kernel.table, kernel.columns
-        if kernel.depth != s.c.depth or kernel.columns != (<Matrix> kernels[0]).columns or kernel.table != (<Matrix> kernels[0]).table:
-            raise ValueError(f"kernel {g} is ({kernel.depth}, {kernel.columns}); expected depth {s.c.depth}, all alike")
+        s.c.table, s.c.filters, s.c.depth = kernel.table, kernel.columns, kernel.depth
         places[0, g], places[1, g] = <size_t> kernel.packed_at, <size_t> kernel.bias_at
+        if kernel.depth != (<Matrix> kernels[0]).depth or kernel.columns != (<Matrix> kernels[0]).columns or kernel.table != (<Matrix> kernels[0]).table:
+            raise ValueError(f"kernel {g} is ({kernel.depth}, {kernel.columns}); expected the sizes of the others")
+    if tokens is None:
+        checked("x", x, (None,) * max(3, getattr(x, "ndim", 3)))
+        _place(&s.c.at, x.shape, windows)
+        s.c.groups = len(kernels)
+        if s.c.groups < 1 or s.c.at.channels % s.c.groups:
+            raise ValueError(f"{s.c.groups} groups of {s.c.at.channels} channels")
+        s.c.at.used_channels = s.c.at.channels // s.c.groups
+        if s.c.depth != elements(s.c.at.taps) * s.c.at.used_channels:
+            raise ValueError(f"kernels have depth {s.c.depth}, not that of windows {windows} of x {x.shape}")
+    else:
+        _read_tokens(&s, x, windows, tokens, len(kernels), places)
     if activation is not None:
         s.c.code, s.c.parameters = activation.code, activation.parameters
         s.c.by_row = s.c.code in (FBL_SOFTMAX, FBL_LOG_SOFTMAX, FBL_SPARSEMAX)
@@ -132,11 +144,32 @@ def convolve(
     fbl_plan_convolution(&s.c)
     s.lines = (&s.c.pool if s.c.pooled else &s.c.at).count[s.c.axis]
     s.line_size = out.size // len(out) // s.lines
-    s.work = s.c.lines * s.line_size * (s.c.depth + ROW_WORK) * (s.c.pool.taps[0] * s.c.pool.taps[1] * s.c.pool.taps[2] if s.c.pooled else 1)
+    s.work = s.c.lines * s.line_size * (s.c.depth + ROW_WORK) * (elements(s.c.pool.taps) if s.c.pooled else 1)
     n_threads = max(1, n_threads)
     s.scratch_size = rounded_up(fbl_convolution_scratch(&s.c), 16)
     s.scratch = scratch.place((name, "windows"), (n_threads, s.scratch_size))
-    return _run_slide(&s, x, out, n_threads, (kernels, places, scratch, activation))
+    return _run_slide(&s, x, out, n_threads, (kernels, places, scratch, activation, tokens))
+
+
+cdef _read_tokens(Slide* s, ids, tuple windows, tuple tokens, Py_ssize_t n_kernels, places):
+    """Check token ids and what they are looked up in, and fill in both."""
+    rows, bias = tokens
+    checked("ids", ids, (None, None), False, _INT32)
+    checked("rows", rows, (None, None))
+    _place(&s.c.at, (*ids.shape, 1), windows)
+    s.c.groups, s.c.rows, s.rows_of_table = 1, floats(rows), len(rows)
+    if n_kernels > 1 or n_kernels == 1 and (s.c.depth != rows.shape[1] or places[1, 0]):
+        raise ValueError(f"tokens: {n_kernels} kernels of depth {s.c.depth} for rows {rows.shape}; expected one, without bias")
+    s.c.embedded = s.c.depth if n_kernels else 0
+    columns = s.c.filters if n_kernels else rows.shape[1]
+    s.c.filters, s.c.table = columns // s.c.at.taps[2], s.c.table if n_kernels else table_in_use()
+    if s.c.filters * s.c.at.taps[2] != columns or s.c.filters < 1:
+        raise ValueError(f"tokens: {columns} columns for {s.c.at.taps[2]} taps")
+    s.c.depth = s.c.at.taps[2] * (1 + s.c.embedded)
+    if bias is not None:
+        places[1, 0] = <size_t> floats(checked("bias", bias, (s.c.filters,)))
+    if not are_below(<const int32_t*> floats(ids), ids.size, s.rows_of_table):
+        raise ValueError(f"a token id is not in 0 to {s.rows_of_table - 1}")
 
 
 def pool(x, out, windows, bint mean, Py_ssize_t n_threads=1):

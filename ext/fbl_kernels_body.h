@@ -507,6 +507,16 @@ static void normalize(ptrdiff_t rows, ptrdiff_t n, const float *x, const float *
     }
 }
 
+static void sum_rows(ptrdiff_t rows, ptrdiff_t n, const float *const *x, const float *bias, float *y)
+{
+    for (ptrdiff_t k = 0; k < n; k += L) {
+        vf sum = bias ? vload_n(bias + k, n - k) : vset(0.0f);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            sum += vload_n(x[r] + k, n - k);
+        vstore_n(y + k, sum, n - k);
+    }
+}
+
 static void max_windows(ptrdiff_t windows, ptrdiff_t window_step, const ptrdiff_t *taps, const ptrdiff_t *steps,
                         ptrdiff_t n, const float *x, float *y)
 {
@@ -537,6 +547,7 @@ const fbl_kernels FBL_SYMBOL(table) = {
     .transpose = transpose,
     .softmax = softmax,
     .add_rows = add_rows,
+    .sum_rows = sum_rows,
     .normalize = normalize,
     .max_windows = max_windows,
 };

@@ -38,6 +38,9 @@ static void inside(const fbl_windows *at, int axis, ptrdiff_t first, ptrdiff_t *
 /* Windows of a block: what they see and give stays in the L2 cache. */
 enum { WINDOWS = 96 };
 
+/* Tokens whose rows of a table are asked for ahead. */
+enum { AHEAD = 8 };
+
 /* Positions that the windows of n places along an axis reach over. */
 static ptrdiff_t extent(const fbl_windows *at, int axis, ptrdiff_t n)
 {
@@ -84,12 +87,19 @@ static ptrdiff_t pieces_of(const fbl_windows *at, ptrdiff_t *length)
     return at->taps[0] * at->taps[1] * (together ? 1 : at->taps[2]) * ((*length + FBL_DEPTH - 1) / FBL_DEPTH);
 }
 
+/* Floats that n indices take. */
+static ptrdiff_t indices(ptrdiff_t n) { return n * (ptrdiff_t)(sizeof(ptrdiff_t) / sizeof(float)); }
+
 ptrdiff_t fbl_convolution_scratch(const fbl_convolution *s)
 {
     const ptrdiff_t n = lines_of(s, s->lines), windows = n * line_size(s) / (s->groups * s->filters);
+    const ptrdiff_t result = s->pooled ? n * line_size(s) + 1 : 0;
     ptrdiff_t length, pieces = pieces_of(&s->at, &length);
-    const ptrdiff_t indices = (windows + 2 * pieces) * (ptrdiff_t)(sizeof(ptrdiff_t) / sizeof(float));
-    return indices + seen(s, n) + (s->pooled ? n * line_size(s) : 0);
+    if (s->rows) {
+        const ptrdiff_t tokens = s->embedded ? extent(&s->at, 2, n) : 0;
+        return indices(s->at.taps[2] + tokens) + tokens * s->at.taps[2] * s->filters + result;
+    }
+    return indices(windows + 2 * pieces) + seen(s, n) + result;
 }
 
 /* to (size[0], size[1], size[2], channels): the part of x that begins at from[], zeros outside of x. */
@@ -111,18 +121,15 @@ static void copy_part(const fbl_windows *at, const float *x, const ptrdiff_t *fr
         }
 }
 
-void fbl_convolve_lines(const fbl_convolution *s, const float *x, ptrdiff_t first, ptrdiff_t stop, float *y,
-                        float *scratch)
+/* Lines `begun` to `begun + n` of the convolution: products of windows of floats. */
+static void convolve(const fbl_convolution *s, const float *x, ptrdiff_t begun, ptrdiff_t n, float *result,
+                     float *scratch)
 {
     const fbl_windows *at = &s->at;
-    const ptrdiff_t channels = s->groups * s->filters, line = line_size(s), width = line / channels;
-    /* Of the convolution: its lines first to stop, less than the pooling asks for where its last window is cut off. */
-    const ptrdiff_t end = smaller(lines_of(s, stop), at->count[s->axis]);
-    const ptrdiff_t begun = lines_of(s, first), n = end - begun, windows = n * width;
+    const ptrdiff_t channels = s->groups * s->filters, windows = n * line_size(s) / channels;
     ptrdiff_t longest, pieces = pieces_of(at, &longest);
-    ptrdiff_t *start = (ptrdiff_t *)(void *)scratch, *offset = start + lines_of(s, s->lines) * width;
-    ptrdiff_t *length = offset + pieces;
-    float *part = (float *)(length + pieces), *result = s->pooled ? part + seen(s, lines_of(s, s->lines)) : y;
+    ptrdiff_t *start = (ptrdiff_t *)(void *)scratch, *offset = start + windows, *length = offset + pieces;
+    float *part = (float *)(length + pieces);
 
     /* What the windows see: x itself, or a copy with margins of zeros. */
     ptrdiff_t from[3] = {0, 0, 0}, size[3] = {1, 1, 1};
@@ -161,6 +168,57 @@ void fbl_convolve_lines(const fbl_convolution *s, const float *x, ptrdiff_t firs
     for (ptrdiff_t g = 0; g < s->groups; g++)
         s->table->gemm_pieces(windows, s->depth, s->filters, x + g * at->used_channels, start, pieces, offset, length,
                               s->packed[g], s->bias[g], result + g * s->filters, channels);
+}
+
+/* The same for token ids: sums of what each token adds to its tap. */
+static void convolve_ids(const fbl_convolution *s, const int32_t *ids, ptrdiff_t begun, ptrdiff_t n, float *result,
+                         float *scratch)
+{
+    const fbl_windows *at = &s->at;
+    const ptrdiff_t width = at->taps[2] * s->filters, size = at->size[2];
+    const float **rows = (const float **)(void *)scratch, *table = s->rows;
+    ptrdiff_t *index = (ptrdiff_t *)(rows + at->taps[2]), skipped = 0;
+    if (s->embedded) { /* make the rows that this part needs */
+        ptrdiff_t low = begun * at->stride[2] - at->before[2], high = low + extent(at, 2, n);
+        low = low < 0 ? 0 : low;
+        high = smaller(high, size);
+        float *made = (float *)(void *)(index + extent(at, 2, n));
+        for (ptrdiff_t t = low; t < high; t++)
+            index[t - low] = ids[t];
+        if (high > low)
+            s->table->gemm(high - low, s->embedded, width, s->rows, s->embedded, index, s->packed[0], NULL, made,
+                           width);
+        table = made;
+        skipped = low;
+    }
+    for (ptrdiff_t w = begun; w < begun + n; w++) {
+        ptrdiff_t from = w * at->stride[2] - at->before[2], low, high;
+        inside(at, 2, from, &low, &high);
+        for (ptrdiff_t tap = low; tap < high; tap++) {
+            const ptrdiff_t t = from + tap * at->dilation[2];
+            rows[tap - low] = table + (s->embedded ? t - skipped : ids[t]) * width + tap * s->filters;
+        }
+        /* Rows of the table come from far. */
+        const ptrdiff_t ahead = from + (at->taps[2] - 1) * at->dilation[2] + AHEAD;
+        if (!s->embedded && ahead >= 0 && ahead < size)
+            fbl_prefetch(table + ids[ahead] * width, width);
+        s->table->sum_rows(high - low, s->filters, rows, s->bias[0], result + (w - begun) * s->filters);
+    }
+}
+
+void fbl_convolve_lines(const fbl_convolution *s, const void *x, ptrdiff_t first, ptrdiff_t stop, float *y,
+                        float *scratch)
+{
+    const ptrdiff_t channels = s->groups * s->filters, line = line_size(s);
+    /* Of the convolution: its lines first to stop, less than the pooling asks for where its last window is cut off. */
+    const ptrdiff_t begun = lines_of(s, first), end = smaller(lines_of(s, stop), s->at.count[s->axis]);
+    const ptrdiff_t n = end - begun, windows = n * line / channels;
+    float *result = s->pooled ? scratch : y;
+    scratch += s->pooled ? lines_of(s, s->lines) * line + (lines_of(s, s->lines) * line & 1) : 0;
+    if (s->rows)
+        convolve_ids(s, x, begun, n, result, scratch);
+    else
+        convolve(s, x, begun, n, result, scratch);
     for (ptrdiff_t r = 0; s->code != FBL_LINEAR && r < (s->by_row ? windows : 1); r++)
         s->table->activate(result + r * channels, s->by_row ? channels : windows * channels, s->code, s->parameters);
     if (s->pooled) {

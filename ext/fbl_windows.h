@@ -24,6 +24,11 @@ typedef struct {
     ptrdiff_t lines;                      /* lines of the result computed together, whose windows stay in a cache */
     const float *const *packed, *const *bias; /* of each group, as gemm reads them */
     const float *parameters;              /* of the activation */
+
+    /* Of token ids (one axis, one group), where `rows` is not NULL: what a token adds to each tap, (V, taps * filters), or,
+       with embedded = E > 0, its embedding (V, E), of which packed[0] (E, taps * filters) makes that. */
+    const float *rows;
+    ptrdiff_t embedded;
 } fbl_convolution;
 
 /* Sets axis and lines; all else is given. */
@@ -32,8 +37,9 @@ void fbl_plan_convolution(fbl_convolution *s);
 /* Floats that fbl_convolve_lines needs to work in, aligned to 8 bytes. */
 ptrdiff_t fbl_convolution_scratch(const fbl_convolution *s);
 
-/* Lines first to stop (at most `lines` of them) of what one row x gives; y is the place of line `first`. */
-void fbl_convolve_lines(const fbl_convolution *s, const float *x, ptrdiff_t first, ptrdiff_t stop, float *y,
+/* Lines first to stop (at most `lines` of them) of what one row x, of floats or int32 token ids, gives; y is the place of
+   line `first`. */
+void fbl_convolve_lines(const fbl_convolution *s, const void *x, ptrdiff_t first, ptrdiff_t stop, float *y,
                         float *scratch);
 
 /* y (n, channels): of windows first to first + n the mean, or the largest number that is no NaN (-FLT_MAX if none is). */

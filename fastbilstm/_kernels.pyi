@@ -169,7 +169,7 @@ def normalize(
 ) -> _Floats: ...
 def concatenate(parts: list[_Floats], out: _Floats) -> _Floats: ...
 def convolve(
-    x: _Floats,
+    x: NDArray[Any],
     kernels: list[Matrix],
     out: _Floats,
     windows: Iterable[_Window],
@@ -179,6 +179,7 @@ def convolve(
     n_threads: int = 1,
     pooling: Iterable[_Window] | None = None,
     mean: bool = False,
+    tokens: tuple[_Floats, _Floats | None] | None = None,
 ) -> _Floats: ...
 def pool(x: _Floats, out: _Floats, windows: Iterable[_Window], mean: bool, n_threads: int = 1) -> _Floats: ...
 def attend_heads(

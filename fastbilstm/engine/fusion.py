@@ -284,17 +284,45 @@ class Builder:
         from .vector_windows import VectorConv, pools_in_place  # saves time at start, where there is no such layer
 
         before = self.producer(call) if call.plain and pools_in_place(call.layer) else None
-        if before is not None and before.plain and is_convolution(before.layer):
-            call.engine = VectorConv(before.layer, before.folds, before.activation, pooling=call.layer)
-            if call.engine.row_activation is None:
-                call.engine = None
-                return
-            self.change(call, before.args, before.kwargs)
-            self.remove(before)
-            self.labels[call.index] = "vector"
-            self.merge(before, call, "vector")
-        elif is_convolution(call.layer) and (call.folds or call.activation):
-            call.engine, self.labels[call.index] = VectorConv(call.layer, call.folds, call.activation), "vector"
+        conv, pooling = call, None
+        if before is not None and before.plain and is_convolution(before.layer) and self.has_row_activation(before):
+            conv, pooling = before, call.layer
+        elif not is_convolution(call.layer):
+            return
+        embedding = self.embedding_before(conv)
+        if pooling is not None:
+            self.change(call, conv.args, conv.kwargs)
+            self.remove(conv)
+            self.merge(conv, call, "vector")
+        rows = None if embedding is None else embedding.layer.weights["embeddings"]
+        if embedding is None and pooling is None and not conv.folds and conv.activation is None:
+            return
+        call.engine = VectorConv(conv.layer, conv.folds, conv.activation, pooling, rows)
+        self.labels[call.index] = "vector"
+        if embedding is not None:
+            width = conv.layer.kernel_size[0] * conv.layer.filters
+            self.look_up(call, embedding, call.engine, self.budget.takes(len(rows) * 4 * width))
+
+    def has_row_activation(self, call):
+        return call.activation is not None or kernel_code(call.layer.activation_function()) is not None
+
+    def embedding_before(self, call):
+        """The call of the Embedding that a convolution may take in; None if there is none.
+
+        Not of a causal one: a stream puts frames of zeros before the first timestep, and no token id stands for those.
+        """
+        layer, number = call.layer, call.refs[0].node if call.plain else None
+        embedding = self.calls.get(number)
+        if embedding is None or type(embedding.layer) not in EMBEDDING or not embedding.plain or self.is_shared(call):
+            return None
+        whole = len(layer.kernel_size) == 1 and layer.kernel_size[0] > 1 and layer.groups == 1
+        return embedding if whole and len(embedding.refs) == 1 and layer.padding != "causal" else None
+
+    def look_up(self, call, embedding, layer, project):
+        """Let a layer do the lookup of the Embedding before it."""
+        call.engine = engine_recurrent.VectorEmbedded(embedding.layer, layer, project)
+        self.change(call, call.reading(embedding.refs[0]), call.kwargs)
+        self.merge(embedding, call, "in a table of projections" if project else "rows read in place")
 
     def producer_of_attention(self, call):
         number = call.refs[0].node
@@ -326,11 +354,7 @@ class Builder:
         if fits and len(embedding.refs) == 1 and not quirk and not self.is_shared(call):
             rows = embedding.layer.weights["embeddings"]
             project = self.budget.takes(len(rows) * 4 * padded_width(layer))
-            call.engine = engine_recurrent.VectorEmbedded(
-                embedding.layer, engine_recurrent.recurrent(layer, fold, rows), project
-            )
-            self.change(call, call.reading(embedding.refs[0]), call.kwargs)
-            self.merge(embedding, call, "in a table of projections" if project else "rows read in place")
+            self.look_up(call, embedding, engine_recurrent.recurrent(layer, fold, rows), project)
         else:
             call.engine = self.cached(layer, lambda: engine_recurrent.recurrent(layer, fold), fold is not None)
         self.labels[call.index] = label

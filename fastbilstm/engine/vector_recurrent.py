@@ -271,7 +271,7 @@ class VectorStacked(RNN):
 
 
 class VectorEmbedded(Embedding):
-    """An Embedding and the recurrent or Bidirectional layer after it, in one; reads token ids.
+    """An Embedding and the recurrent, Bidirectional or convolutional layer after it, in one; reads token ids.
 
     With `project`, the table of embeddings is multiplied by the kernel after as many tokens as the table has rows: from
     then on that saves time, and a process that predicts once never does it. The outputs have the same bits.

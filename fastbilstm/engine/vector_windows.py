@@ -33,26 +33,48 @@ def channels_last(layer, x):
 class VectorConv(Conv):
     """Conv1D and Conv2D: windows times the packed kernel.
 
-    `folds`, `activation`: as in VectorDense. `pooling`: the layer after it, see `pools_in_place`.
+    `folds`, `activation`: as in VectorDense. `pooling`: the layer after it, see `pools_in_place`. With `embeddings` (V, E)
+    it reads token ids: what a token adds to each tap is a product of its own, and the taps are added up. `project` makes
+    the table of what all tokens add.
     """
 
-    def __init__(self, layer, folds=(), activation=None, pooling=None):
+    def __init__(self, layer, folds=(), activation=None, pooling=None, embeddings=None):
         adopt(self, layer)
         self.rank = layer.rank
         kernel, bias = self.weights["kernel"], self.weights.get("bias")
         kernel = kernel.reshape(-1, self.filters)
         for fold in folds:
             kernel, bias = fold(kernel, bias)
+        tokens = None
+        if embeddings is not None:
+            taps = kernel.reshape(*self.kernel_size, -1, self.filters).transpose(1, 0, 2)
+            tokens = contiguous(embeddings), None if bias is None else contiguous(bias)
+            kernel, bias = taps.reshape(len(taps), -1), None
         kernels = np.split(kernel, self.groups, axis=1)
         biases = [None] * self.groups if bias is None else np.split(bias, self.groups)
-        self.packed = list(map(_kernels.Matrix, kernels, biases))
+        packed = list(map(_kernels.Matrix, kernels, biases))
+        self.depth = packed[0].depth * packed[0].columns * self.groups // self.filters
+        # What a call reads at once, so that another thread may project meanwhile.
+        self.source = packed, tokens
         # channels_first: apply the activation after the channels are moved back.
         self.row_activation = None if self.channels_first else activation or row_activation(self)
         self.pooling = None if pooling is None else WINDOWS[type(pooling).__mro__[1]](pooling)
 
+    def project(self):
+        kernels, (rows, bias) = self.source
+        if kernels:
+            self.source = [], (kernels[0].product(rows, np.empty((len(rows), kernels[0].columns), np.float32)), bias)
+
     def call(self, inputs, kwargs, states):
-        x = channels_last(self, inputs[0].value)
-        windows = windows_of(self, x.shape, self.kernel_size, self.strides, self.dilation_rate)
+        x, (kernels, tokens) = inputs[0].value, self.source
+        if tokens is None:
+            x = channels_last(self, x)
+        else:
+            x = contiguous(x, np.int32)
+            self.check_room(x[..., np.newaxis])
+        windows = windows_of(
+            self, x.shape if tokens is None else (*x.shape, 1), self.kernel_size, self.strides, self.dilation_rate
+        )
         shape = (len(x), *(window[0] for window in windows), self.filters)
         size = math.prod(shape)
         pooling, mean = None, isinstance(self.pooling, AveragePooling)
@@ -66,9 +88,9 @@ class VectorConv(Conv):
         y = states.array(*shape)
         if self.channels_first and self.use_bias and self.misplaces_bias and y.shape[-2] == self.filters > 1:
             return super().call(inputs, kwargs, states)
-        n_threads = states.n_threads if worth_a_thread(self.packed[0].depth, size) else 1
+        n_threads = states.n_threads if worth_a_thread(self.depth, size) else 1
         _kernels.convolve(
-            x, self.packed, y, windows, states.scratch, states.name(), self.row_activation, n_threads, pooling, mean
+            x, kernels, y, windows, states.scratch, states.name(), self.row_activation, n_threads, pooling, mean, tokens
         )
         if self.channels_first:
             y = np.moveaxis(y, -1, 1)

@@ -76,6 +76,29 @@ def test_a_pooling_goes_into_the_convolution_before_it(pooling):
     assert len(check(net, net.lstm("r", "p", 4), runs={"a": "folded"})._plan.runner.steps) == 2
 
 
+@pytest.mark.parametrize("padding", ["valid", "same", "causal"])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_an_embedding_goes_into_the_convolution_after_it(padding, pooled):
+    for mask_zero in (False, True):
+        net = Net(ids=True)
+        last = convolution(net, "c", net.embedding(mask_zero=mask_zero), activation="relu", padding=padding)
+        if pooled:
+            last = net.add("MaxPooling1D", "p", "c", pool_size=[2])
+        check(net, net.lstm("r", last, 4), runs={"c": "vector"})
+    model = fastbilstm.load(net.content("r"))
+    assert (labels(model)["embedding"] == "in a table of projections") == (padding != "causal")
+    # The table is made once enough tokens were read; the bits stay.
+    if padding != "causal":
+        x = net.input(40)
+        first = model.predict(x)
+        for _ in range(3):
+            assert np.array_equal(model.predict(x), first)
+        assert model._plan.runner.is_settled()
+        x[3, 2] = VOCABULARY
+        with pytest.raises(fastbilstm.InputError, match="token id"):
+            model.predict(x)
+
+
 def test_a_pooled_sequence_that_is_too_short():
     net = Net()
     convolution(net, "c", "x", padding="valid")

@@ -142,6 +142,66 @@ def test_convolve_and_pool_together(sizes, kernel, strides, dilation, padding, w
             same_bits(guarded.array, expected)
 
 
+@pytest.mark.parametrize("padding", ["valid", "same", "causal"])
+@pytest.mark.parametrize("taps_of, stride, dilation", [(2, 1, 1), (5, 1, 1), (3, 2, 1), (3, 1, 4)])
+def test_convolve_token_ids(taps_of, stride, dilation, padding):
+    """With a table of what each token adds to each tap, and without: the same bits."""
+    vocabulary, rng = 11, np.random.default_rng(0)
+    spans, windows = windows_of((21,), (taps_of,), (stride,), (dilation,), padding)
+    for batch, depth, filters in ((1, 1, 1), (2, 3, 17), (3, 8, 65)):
+        ids = rng.integers(0, vocabulary, (batch, 21)).astype(np.int32)
+        embeddings, kernel = normal(rng, vocabulary, depth), normal(rng, taps_of, depth, filters)
+        bias, scratch = normal(rng, filters), _kernels.Scratch()
+        wide = padded(embeddings.astype(np.float64)[ids], spans, (stride,), padding)
+        exact = convolve(wide, kernel.astype(np.float64), (stride,), (dilation,), 1) + bias
+        matrix = _kernels.Matrix(kernel.transpose(1, 0, 2).reshape(depth, -1))
+        table = matrix.product(embeddings, np.empty((vocabulary, taps_of * filters), np.float32))
+        ys = []
+        for kernels, rows in (([matrix], embeddings), ([], table)):
+            for n_threads in (1, 3):
+                guarded = Guarded(batch, windows[0][0], filters)
+                _kernels.convolve(
+                    ids, kernels, guarded.array, windows, scratch, "w", None, n_threads, tokens=(rows, bias)
+                )
+                guarded.check()
+                ys.append(guarded.array)
+        close(ys[0], exact)
+        for y in ys[1:]:
+            same_bits(y, ys[0])
+        pooling = ((-(-windows[0][0] // 2), 2, 2, 1, 0),)
+        expected = np.empty((batch, pooling[0][0], filters), np.float32)
+        _kernels.pool(ys[0], expected, pooling, False)
+        for kernels, rows in (([matrix], embeddings), ([], table)):
+            y, tokens = np.empty_like(expected), (rows, bias)
+            _kernels.convolve(ids, kernels, y, windows, scratch, "p", pooling=pooling, tokens=tokens)
+            same_bits(y, expected)
+
+
+def test_token_ids_that_do_not_fit():
+    ids, out = np.zeros((1, 5), np.int32), np.zeros((1, 3, 4), np.float32)
+    rows, bias, matrix = np.zeros((7, 2), np.float32), np.zeros(4, np.float32), _kernels.Matrix(np.zeros((2, 12)))
+    good = {"x": ids, "kernels": [matrix], "out": out, "windows": ((3, 3, 1, 1, 0),), "tokens": (rows, bias)}
+    _kernels.convolve(**good, scratch=_kernels.Scratch(), name="w")
+    for change in (
+        {"x": ids + np.int32(7)},
+        {"x": ids - np.int32(1)},
+        {"x": ids.astype(np.int64)},
+        {"x": ids[0]},
+        {"kernels": []},
+        {"kernels": [matrix] * 2},
+        {"kernels": [_kernels.Matrix(np.zeros((3, 12)))]},
+        {"kernels": [_kernels.Matrix(np.zeros((2, 11)))]},
+        {"kernels": [_kernels.Matrix(np.zeros((2, 12)), np.zeros(12))]},
+        {"tokens": (rows, bias[:3])},
+        {"tokens": (rows[:0], bias)},
+        {"tokens": (rows.astype(np.float64), bias)},
+        {"windows": ((3, 2, 1, 1, 0),)},
+        {"out": out[:, :, :3]},
+    ):
+        with pytest.raises(ValueError):
+            _kernels.convolve(**(good | change), scratch=_kernels.Scratch(), name="w")
+
+
 def test_windows_that_do_not_fit():
     x, out = np.zeros((1, 5, 2), np.float32), np.zeros((1, 3, 4), np.float32)
     matrix, scratch = _kernels.Matrix(np.zeros((6, 4))), _kernels.Scratch()
