@@ -83,13 +83,15 @@ test: lint tensorflow spark
 test-random: tensorflow
 	FASTBILSTM_RANDOM=$(N) $(BIN)/python -m pytest tests/model/test_random_models.py
 
-# Mutations of each kind of file, the same seed in every run; `make test` runs a sample of them.
+# Mutations of each kind of file, the same seed in every run; `make test` runs a sample of them, and what they found.
 fuzz: $(VENV)/.stamp-test
-	FASTBILSTM_FUZZ=$(N) $(BIN)/python -m pytest -s tests/model/test_fuzz.py
+	FASTBILSTM_FUZZ=$(N) $(BIN)/python -m pytest -s tests/model/test_fuzz.py tests/model/test_corpus.py \
+	  tests/scoring/test_damaged_readers.py
 
-# What `make test` does for a moment, for longer: many threads, forks, writing threads, failing disks.
+# What `make test` does for a moment, for longer: many threads, forks, ends of processes, writing threads, failing disks.
 soak: $(VENV)/.stamp-test
-	FASTBILSTM_SOAK=200000 FASTBILSTM_ATTACK=20 FASTBILSTM_FAULTS=all $(BIN)/python -m pytest tests/engine/test_parallel.py \
+	FASTBILSTM_SOAK=200000 FASTBILSTM_FORKS=200 FASTBILSTM_EXITS=500 FASTBILSTM_ATTACK=20 FASTBILSTM_FAULTS=all \
+	  $(BIN)/python -m pytest tests/engine/test_parallel.py tests/engine/test_forks_and_exits.py \
 	  tests/engine/test_threads.py tests/engine/test_hostile_threads.py tests/scoring/test_fault_injection.py
 
 sanitize: $(VENV)/.stamp-test

@@ -5,7 +5,6 @@ The pool itself is tested in test_threads.py. FASTBILSTM_SOAK is the number of p
 
 import multiprocessing
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -172,4 +171,5 @@ def resident():
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
+        resource = pytest.importorskip("resource", reason="needs the memory of a process")
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
