@@ -33,6 +33,7 @@ EXTENSIONS = [
         [
             "ext/_kernels.pyx",
             "ext/fbl_dispatch.c",
+            "ext/fbl_elementwise.c",
             "ext/fbl_windows.c",
             *(f"ext/fbl_{isa}.c" for isa in ("base", "avx2", "avx512", "neon")),
         ],

@@ -9,7 +9,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport NAN
-from libc.stdint cimport INT32_MAX, int32_t, uint8_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset, strcmp
 
 import os
@@ -420,6 +420,7 @@ include "_stream.pxi"
 include "_attention.pxi"
 include "_multihead.pxi"
 include "_windows.pxi"
+include "_elementwise.pxi"
 
 _requested = os.environ.get("FASTBILSTM_ISA")
 if _requested:

@@ -203,8 +203,8 @@ cdef class Tapes:
             return None
         try:
             return (<Tape> tape).run(xs)
-        except ValueError:
-            return None  # an id that a step made is out of range: the usual way tells which
+        except (ValueError, IndexError):
+            return None  # an id or index that was computed is out of range: the usual way tells which
         finally:
             tapes.append(tape)
 

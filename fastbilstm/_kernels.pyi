@@ -24,6 +24,9 @@ class Helper:
     native_id: int
     def serve(self) -> NoReturn: ...
 
+MOST_AXES: Final[int]
+OPERATIONS: Final[dict[tuple[str, str], tuple[int, np.dtype[Any]]]]
+REDUCTIONS: Final[dict[str, int]]
 CELLS: Final[dict[str, int]]
 MERGES: Final[dict[str | None, int]]
 
@@ -157,7 +160,18 @@ def attention(
     name: object,
     n_threads: int = 1,
 ) -> _Floats: ...
-def mean_over_time(x: _Floats, mask: _Mask, out: _Floats, scratch: Scratch, name: object) -> _Floats: ...
+def result_dtype(name: str, dtypes: Iterable[np.dtype[Any]]) -> np.dtype[Any] | None: ...
+def elementwise(
+    name: str, operands: tuple[NDArray[Any], ...], out: NDArray[Any], constants: tuple[int, ...] = ()
+) -> NDArray[Any]: ...
+def copy(
+    x: NDArray[Any], out: NDArray[Any], view: NDArray[Any] | None = None, to: NDArray[Any] | None = None
+) -> NDArray[Any]: ...
+def fill(out: NDArray[Any], byte: int) -> NDArray[Any]: ...
+def reduce(
+    name: str, x: NDArray[Any], first: int, last: int, out: NDArray[Any], keep: _Mask = None
+) -> NDArray[Any]: ...
+def gather(rows: _Floats, ids: NDArray[Any], out: _Floats) -> _Floats: ...
 def normalize(
     x: _Floats,
     gamma: _Floats | None,

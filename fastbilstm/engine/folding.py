@@ -86,6 +86,13 @@ def has_attention_kernel(layer):
 
 def row_function(layer):
     """The function of an activation layer without weights that works row by row."""
+    if isinstance(layer, activation.Activation):
+        return layer.activation_function()
+    if isinstance(layer, activation.ReLU):
+        options = {"negative_slope": layer.negative_slope or 0.0, "threshold": layer.threshold or 0.0}
+        return partial(activations.relu, max_value=layer.max_value, **options)
+    if isinstance(layer, activation.LeakyReLU):
+        return partial(activations.leaky_relu, negative_slope=layer.negative_slope)
     if isinstance(layer, activation.ELU):
         return partial(activations.elu, alpha=layer.alpha)
     if isinstance(layer, activation.Softmax):

@@ -32,6 +32,23 @@ from .vector_normalization import VectorNormalization
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
 DENSE = (core.Dense, quantized.Int8WeightsDense)
 EMBEDDING = (core.Embedding, quantized.Int8Embedding)
+# Classes that vector_elementwise has kernels for.
+ELEMENTWISE = {
+    *("Add", "Average", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate"),
+    *(
+        "PReLU",
+        "ThresholdedReLU",
+        "BatchNormalization",
+        "Rescaling",
+        "Normalization",
+        "Softmax",
+        "Masking",
+        "Embedding",
+    ),
+    *("Permute", "RepeatVector", "Flatten", "Reshape", "Cropping1D", "Cropping2D", "UpSampling1D", "UpSampling2D"),
+    *("ZeroPadding1D", "ZeroPadding2D", "Identity", "Unchanged"),
+    *(f"Global{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2)),
+}
 
 
 class Budget:
@@ -124,10 +141,7 @@ class Builder:
             self.replace(number)
         self.drop_unread()
         for call in self.calls.values():
-            if call.engine is None and self.compares_ids(call):
-                call.engine, call.args = engine.NotEqualToZero(call.layer), call.args[:1]
-                self.labels[call.index] = "elementwise"
-            elif call.engine is None:
+            if call.engine is None:
                 call.engine, self.labels[call.index] = self.convert(call.layer, call)
         return Network(network, self.schedule(), self.results, self.labels, self.into)
 
@@ -203,9 +217,8 @@ class Builder:
     def activation_code(self, call):
         """What the kernels call the activation of a call; None if they have none, or if it is no activation."""
         layer = call.layer
-        function = row_function(layer) if call.plain and not any(map(self.is_masked, call.refs)) else None
-        if isinstance(layer, activation.Activation):
-            function = layer.activation_function()
+        masked = isinstance(layer, activation.Softmax) and (not call.plain or any(map(self.is_masked, call.refs)))
+        function = None if masked else row_function(layer)
         return None if function is None else kernel_code(function)
 
     def fold_before(self, call):
@@ -272,9 +285,6 @@ class Builder:
                 call.engine = engine.VectorAttention(before.layer, pooling=layer)
                 self.labels[call.index] = "vector, mean over queries first"
                 self.merge(before, call, "vector, mean over queries first")
-            else:
-                call.engine = engine.VectorAveragePooling(layer)
-                self.labels[call.index] = "vector"
         elif has_attention_kernel(layer) and call.plain and self.rank(call) == 3:
             call.engine = engine.VectorAttention(layer)
             self.labels[call.index] = "vector"
@@ -379,6 +389,12 @@ class Builder:
         code = self.activation_code(call or Call(None, layer, None, (), {}))
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
+        ours = type(layer).__module__.startswith(f"{core.__package__}.") and not isinstance(layer, Operation)
+        if ours and type(layer).__name__ in ELEMENTWISE:
+            from .vector_elementwise import made_for  # saves time at start, where there is no such layer
+
+            made = self.cached(layer, lambda: made_for(layer))
+            return (layer, "elementwise") if made is None else (made, "vector")
         return layer, "elementwise" if layer.exact else "numpy"
 
     def kernels_of(self, layer):
@@ -409,15 +425,6 @@ class Builder:
                 needed |= call.reads
             else:
                 del self.calls[number]
-
-    def compares_ids(self, call):
-        """Whether it is the mask of token ids as Keras 3 writes it into a graph: input != 0."""
-        if type(call.layer).__name__ != "NotEqual" or len(call.args) != 2 or call.kwargs:
-            return False
-        ref, value = call.args
-        inputs = self.network.graph.inputs
-        whole = isinstance(ref, Ref) and ref.node < len(inputs) and "int" in inputs[ref.node].dtype
-        return whole and isinstance(value, int) and value == 0
 
     def only_mask(self, call):
         """The mask given in a call that has one tensor and nothing else; None if it is another call."""

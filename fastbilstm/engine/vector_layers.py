@@ -5,6 +5,7 @@ vector_recurrent.py. Imports NumPy and the compiled module `_kernels`; knows not
 """
 
 import itertools
+import math
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from ..activations import kernel_code
 from ..layers import Tensor
 from ..layers.core import Dense
 from ..layers.merging import Attention
-from ..layers.reshaping import GlobalAveragePooling1D
 
 Scratch, is_plain, recorder = _kernels.Scratch, _kernels.is_plain, _kernels.recorder
 # Multiplications that take a thread about 0.05 ms: for fewer, waking another thread does not pay.
@@ -40,9 +40,13 @@ class Context:
         """A new name for buffers. All predictions make the same calls in the same order, so they reuse the buffers."""
         return next(self._names)
 
-    def array(self, *shape):
-        """An uninitialized float32 array, valid until the prediction ends."""
-        return self.scratch.take(self.name(), shape)
+    def array(self, *shape, dtype=np.float32):
+        """An uninitialized array, valid until the prediction ends."""
+        if dtype is np.float32:
+            return self.scratch.take(self.name(), shape)
+        size, dtype = math.prod(shape), np.dtype(dtype)
+        floats = self.scratch.take(self.name(), (-(-size * dtype.itemsize // 4),))
+        return floats.view(dtype)[:size].reshape(shape)
 
     def rows(self, x, mask):
         """The Rows of a sequence and its mask, made once for each mask."""
@@ -118,18 +122,6 @@ class VectorDense(Dense):
         return [Tensor(y, mask)]
 
 
-class NotEqualToZero:
-    """The operation NotEqual of token ids and 0, without the general rules for dtypes."""
-
-    casts_input, n_inputs = False, 1
-
-    def __init__(self, operation):
-        self.name = operation.name
-
-    def call(self, inputs, kwargs, states):
-        return [Tensor(_kernels.mask_of(inputs[0].value))]
-
-
 class VectorActivation:
     """An activation layer; it works in place on a copy of its input."""
 
@@ -177,17 +169,3 @@ class VectorAttention(Attention):
             return [Tensor(y[:, np.newaxis] if self.pooling.keepdims else y)]
         lost = self.version.is_keras3 and self.version.version < (3, 4)
         return [Tensor(y, None if lost else query_mask)]
-
-
-class VectorAveragePooling(GlobalAveragePooling1D):
-    def __init__(self, layer):
-        adopt(self, layer)
-
-    def call(self, inputs, kwargs, states):
-        x, mask = inputs[0]
-        if mask is not None and np.shape(mask) != x.shape[:2]:
-            return super().call(inputs, kwargs, states)
-        y = states.array(x.shape[0], x.shape[2])
-        mask = None if mask is None else np.ascontiguousarray(mask, bool)
-        _kernels.mean_over_time(contiguous(x), mask, y, states.scratch, states.name())
-        return [Tensor(y[:, np.newaxis] if self.keepdims else y)]

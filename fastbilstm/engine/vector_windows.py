@@ -33,9 +33,10 @@ def channels_last(layer, x):
 class VectorConv(Conv):
     """Conv1D and Conv2D: windows times the packed kernel.
 
-    `folds`, `activation`: as in VectorDense. `pooling`: the layer after it, see `pools_in_place`. With `embeddings` (V, E)
-    it reads token ids: what a token adds to each tap is a product of its own, and the taps are added up. `project` makes
-    the table of what all tokens add.
+    `folds`, `activation`: as in VectorDense. `pooling`: the layer after it, see `pools_in_place`.
+
+    With `embeddings` (V, E) it reads token ids. What a token adds to each tap is a product of its own; the taps are
+    added up. `project` makes the table of what all tokens add.
     """
 
     def __init__(self, layer, folds=(), activation=None, pooling=None, embeddings=None):

@@ -94,7 +94,8 @@ class Normalization(Elementwise):
             self.fail(f"its mean of shape {given} does not fit axis {self.axis} of its input {shape}")
         return shape
 
-    def compute(self, x, mask):
+    def mean_and_deviation(self, x):
+        """Both broadcast against x."""
         axes = self.kept_axes(x.ndim)
         sizes = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
         mean, variance = (
@@ -105,7 +106,10 @@ class Normalization(Elementwise):
         )
         if self.mean is not None and self.version.is_keras3:
             mean, variance = mean.astype(np.float32).astype(x.dtype), variance.astype(np.float32).astype(x.dtype)
-        deviation = np.maximum(np.sqrt(variance), np.asarray(1e-7, x.dtype))
+        return mean, np.maximum(np.sqrt(variance), np.asarray(1e-7, x.dtype))
+
+    def compute(self, x, mask):
+        mean, deviation = self.mean_and_deviation(x)
         return mean + x * deviation if self.invert else (x - mean) / deviation
 
 

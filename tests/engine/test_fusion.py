@@ -37,7 +37,7 @@ def test_batch_normalization_beside_dense():
 def test_batch_normalization_after_an_activation_is_not_folded():
     net = Net()
     net.bn("after", net.dense("d", "x", activation="relu"), 4)
-    check(net, "after", runs={"after": "elementwise", "d": "vector"})
+    check(net, "after", runs={"after": "vector", "d": "vector"})
 
 
 def convolution(net, name, on, features=FEATURES, filters=4, activation="linear", **options):
@@ -53,7 +53,7 @@ def test_activations_and_batch_normalization_after_a_product(kind):
     last = net.add("Activation", "a", net.bn("b", first, 4), activation="tanh")
     check(net, last, runs={"p": "vector", "b": "folded", "a": "folded"})
     # What another layer reads, too, stays as it is.
-    check(net, last, "p", runs={"b": "elementwise", "a": "vector"})
+    check(net, last, "p", runs={"b": "vector", "a": "vector"})
     net = Net()
     first = net.dense("p", "x", activation="relu") if kind == "dense" else convolution(net, "p", "x", activation="relu")
     check(net, net.add("Activation", "a", first, activation="tanh"), runs={"a": "vector"})
@@ -166,10 +166,10 @@ def test_dense_before_dense_where_it_is_less_work():
 def test_batch_normalization_over_another_axis_is_not_folded():
     net = Net(shape=(TIMESTEPS, FEATURES))
     net.dense("d", net.bn("b", "x", TIMESTEPS, axis=1), activation="tanh")
-    check(net, "d", runs={"b": "elementwise", "d": "vector"})
+    check(net, "d", runs={"b": "vector", "d": "vector"})
     net = Net(shape=(FEATURES, FEATURES))  # the size alone does not tell
     net.lstm("r", net.bn("b", "x", axis=1))
-    check(net, "r", runs={"b": "elementwise"})
+    check(net, "r", runs={"b": "vector"})
 
 
 def test_batch_normalization_far_from_zero_is_not_folded():
@@ -182,14 +182,14 @@ def test_batch_normalization_far_from_zero_is_not_folded():
 
     x = net.input()
     x[..., 2] += 500
-    check(net, "d", runs={"b": "elementwise"}, edit=far, x=x)
+    check(net, "d", runs={"b": "vector"}, edit=far, x=x)
 
 
 def test_nothing_is_folded_into_shared_layers():
     net = Net()
     first, second = net.bn("a", "x"), net.bn("b", "x")
     net.dense("d", None, calls=[[first], [second]], activation="tanh")
-    check(net, ("d", 0, 0), ("d", 1, 0), runs={"a": "elementwise", "b": "elementwise", "d": "vector"})
+    check(net, ("d", 0, 0), ("d", 1, 0), runs={"a": "vector", "b": "vector", "d": "vector"})
     net = Net()
     first, second = net.dense("one", "x"), net.dense("two", "x")
     net.lstm("r", None, 4, calls=[[first], [second]])
@@ -198,8 +198,8 @@ def test_nothing_is_folded_into_shared_layers():
     net = Net()
     net.bn("b", "x")
     net.dense("one", "b", activation="tanh"), net.dense("two", "b")
-    check(net, "one", "two", runs={"b": "elementwise"})
-    check(net, "one", "b", runs={"b": "elementwise"})
+    check(net, "one", "two", runs={"b": "vector"})
+    check(net, "one", "b", runs={"b": "vector"})
     # The linear Dense is called twice, each result with a layer of its own.
     net = Net()
     net.dense("shared", None, calls=[["x"], ["x"]], units=FEATURES)
@@ -207,7 +207,7 @@ def test_nothing_is_folded_into_shared_layers():
     net.bn("b", "shared")
     net.lstm("r", None, calls=[["shared"]])
     net.layers[-1]["inbound_nodes"] = [[["shared", 1, 0, {}]]]
-    check(net, "r", runs={"b": "elementwise", "shared": "vector"})
+    check(net, "r", runs={"b": "vector", "shared": "vector"})
 
 
 # ---- shared, dropped, nested ----------------------------------------------------------------------------------------

@@ -74,18 +74,6 @@ def test_wrong_arrays_of_attention_and_pooling():
     with pytest.raises(TypeError):
         _kernels.attention(**attention | {"scratch": None})
 
-    mean = {
-        "x": rng.standard_normal((2, 3, 4)).astype(np.float32),
-        "mask": make_mask("holes", 2, 3),
-        "out": np.zeros((2, 4), np.float32),
-        "scratch": scratch,
-        "name": "m",
-    }
-    for name, how in cases(mean, ["mask"], ["out"]):
-        refused(_kernels.mean_over_time, mean, name, how, ["out"])
-    with pytest.raises(ValueError, match="out and x share memory"):
-        _kernels.mean_over_time(**mean | {"out": mean["x"].reshape(-1)[:8].reshape(2, 4)})
-
 
 def test_wrong_arrays_of_fill_and_merge():
     fill = {
@@ -350,7 +338,7 @@ def test_products_of_sizes_that_overflow():
     empty, scratch = np.empty((2**55, 0, 16), np.float32), _kernels.Scratch()
     out = np.empty((2**55, 0), np.float32)
     assert _kernels.attention(empty, empty, empty, None, None, 1.0, False, empty.copy(), scratch, "a").size == 0
-    assert _kernels.mean_over_time(empty.reshape(2**55, 16, 0), None, out, scratch, "m") is out
+    assert _kernels.reduce("mean", empty.reshape(2**55, 16, 0), 1, 2, out) is out
     assert _kernels.Matrix(np.empty((16, 0))).product(empty.reshape(0, 16), empty.reshape(0, 0)).size == 0
     assert _kernels.Matrix(np.empty((0, 0))).product(out, out.copy()).size == 0
 

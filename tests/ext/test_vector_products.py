@@ -350,22 +350,3 @@ def test_attention_passes_nan_on():
     _kernels.attention(query, value, key, None, None, 1.0, False, y[1], _kernels.Scratch(), "a")
     assert np.isnan(y[1][1, 1]).all()
     assert (bits(y[0]) != bits(y[1])).sum() == 5
-
-
-def test_mean_over_time():
-    rng = np.random.default_rng(0)
-    for batch, timesteps, width in ((1, 1, 1), (3, 15, 17), (2, 16, 4), (5, 33, 70), (2, 1000, 3), (0, 3, 2)):
-        x = normal(rng, batch, timesteps, width)
-        for kind in ("none", "post", "holes", "every other row"):
-            mask, guarded = make_mask(kind, batch, timesteps), Guarded(batch, width)
-            kept = np.ones((batch, timesteps), bool) if mask is None else mask
-            with np.errstate(all="ignore"):
-                expected = np.where(kept[:, :, None], x, 0).sum(axis=1, dtype=np.float64) / kept.sum(1, keepdims=True)
-            spoiled, scratch = np.where(kept[:, :, None], x, np.float32(np.nan)), _kernels.Scratch()
-            assert _kernels.mean_over_time(spoiled, mask, guarded.array, scratch, "m") is guarded.array
-            guarded.check()
-            assert compare(guarded.array, expected).ok
-            for b in range(batch):
-                one = np.empty((1, width), np.float32)
-                part = None if mask is None else mask[b : b + 1]
-                same_bits(_kernels.mean_over_time(x[b : b + 1], part, one, scratch, "m"), guarded.array[b : b + 1])
