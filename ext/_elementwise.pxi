@@ -216,27 +216,27 @@ def copy(x, out, view=None, to=None):
     return out
 
 
-cdef struct Fill:
+cdef struct Bytes:
     char* at
     Py_ssize_t size
     int byte
 
 
-cdef int _fill(void* record) except -1 nogil:
-    cdef const Fill* f = <const Fill*> record
+cdef int _set_bytes(void* record) except -1 nogil:
+    cdef const Bytes* f = <const Bytes*> record
     memset(f.at, f.byte, f.size)
     return 0
 
 
 def fill(out, Py_ssize_t byte):
     """Give all bytes of a contiguous array one value."""
-    cdef Fill f
+    cdef Bytes f
     f.at = <char*> floats(checked("out", out, (None,) * getattr(out, "ndim", 1), True, getattr(out, "dtype", _FLOAT32)))
     f.size, f.byte = out.nbytes, byte & 255
-    _fill(&f)
+    _set_bytes(&f)
     cdef Tape tape = recording()
     if tape is not None and out.size:
-        (<Fill*> tape.add(_fill, sizeof(Fill), (), (out,), None))[0] = f
+        (<Bytes*> tape.add(_set_bytes, sizeof(Bytes), (), (out,), None))[0] = f
     return out
 
 
@@ -312,7 +312,7 @@ cdef struct Gather:
 
 
 cdef int _gather_rows(void* record) except -1 nogil:
-    """Copy the rows; a row that is not there raises IndexError, for float ids as for the whole number below them."""
+    """Copy the rows; a row that is not there raises ValueError, for float ids as for the whole number below them."""
     cdef const Gather* s = <const Gather*> record
     cdef Py_ssize_t k, row
     cdef float number
@@ -331,13 +331,13 @@ cdef int _gather_rows(void* record) except -1 nogil:
 
 
 cdef int raise_out_of_range(Py_ssize_t k) except -1 with gil:
-    raise IndexError(f"row {k} asks for a row that is not in the table")
+    raise ValueError(f"row {k} asks for a row that is not in the table")
 
 
 def gather(rows, ids, out):
     """out[...] = rows[ids[...]]: rows (V, D) float32, ids (...) int32, int64 or float32 -> out (..., D).
 
-    IndexError if an id is not in 0..V-1; out holds anything then.
+    ValueError if an id is not in 0..V-1; out holds anything then.
     """
     cdef Gather s
     checked("rows", rows, (None, None))
@@ -354,4 +354,65 @@ def gather(rows, ids, out):
     cdef Tape tape = recording()
     if tape is not None and out.size:
         (<Gather*> tape.add(_gather_rows, sizeof(Gather), (ids,), (out,), rows))[0] = s
+    return out
+
+
+# ---- products of each row -------------------------------------------------------------------------------------------
+
+
+cdef struct RowProducts:
+    const fbl_kernels* table
+    Py_ssize_t batch, rows, depth, columns, step
+    const float* a
+    const float* b
+    float* out
+    float* packed
+    bint transposed
+
+
+cdef int _row_products(void* record) except -1 nogil:
+    cdef const RowProducts* p = <const RowProducts*> record
+    cdef Py_ssize_t k, start, work = 0, n
+    cdef const float* a
+    for k in range(p.batch):
+        if k == 0 or p.step:
+            if p.transposed:
+                _pack_transposed(p.table, p.b + k * p.step, p.columns, p.depth, p.packed)
+            else:
+                _pack_rows(p.b + k * p.step, p.depth, p.columns, p.table.lanes, p.packed)
+        for start in range(0, p.rows, 96):
+            n = min(96, p.rows - start)
+            work += n * (p.depth + ROW_WORK) * p.columns
+            if work >= SIGNAL_WORK:
+                look_for_signals()
+                work = 0
+            a = p.a + (k * p.rows + start) * p.depth
+            p.table.gemm(
+                n, p.depth, p.columns, a, p.depth, NULL, p.packed, NULL,
+                p.out + (k * p.rows + start) * p.columns, p.columns,
+            )
+    return 0
+
+
+def batch_product(a, b, out, bint transposed, Scratch scratch not None, name):
+    """out[k] = a[k].b[k]: a (B, M, K), b (B or 1, K, N), or (B or 1, N, K) if transposed, out (B, M, N)."""
+    cdef RowProducts p
+    p.table = table_in_use()
+    p.batch, p.rows, p.depth = checked("a", a, (None, None, None)).shape
+    p.columns = checked("b", b, (None, None, None)).shape[1 if transposed else 2]
+    checked("b", b, (None, p.columns, p.depth) if transposed else (None, p.depth, p.columns))
+    checked("out", out, (p.batch, p.rows, p.columns), True)
+    apart("out", out, {"a": a, "b": b})
+    if len(b) not in (1, p.batch):
+        raise ValueError(f"{len(b)} matrices b for {p.batch} matrices a")
+    if out.size == 0:
+        return out
+    p.a, p.b, p.out, p.transposed = floats(a), floats(b), floats(out), transposed
+    p.step = p.depth * p.columns if len(b) > 1 else 0
+    p.packed = scratch.place((name, "packed"), (p.depth, rounded_up(p.columns, p.table.lanes)))
+    with nogil:
+        _row_products(&p)
+    cdef Tape tape = recording()
+    if tape is not None:
+        (<RowProducts*> tape.add(_row_products, sizeof(RowProducts), (a, b), (out,), scratch))[0] = p
     return out

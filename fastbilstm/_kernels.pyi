@@ -172,6 +172,9 @@ def reduce(
     name: str, x: NDArray[Any], first: int, last: int, out: NDArray[Any], keep: _Mask = None
 ) -> NDArray[Any]: ...
 def gather(rows: _Floats, ids: NDArray[Any], out: _Floats) -> _Floats: ...
+def batch_product(
+    a: _Floats, b: _Floats, out: _Floats, transposed: bool, scratch: Scratch, name: object
+) -> _Floats: ...
 def normalize(
     x: _Floats,
     gamma: _Floats | None,

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..activations import kernel_code
 from ..graph import Ref, flatten_refs, map_refs
-from ..layers import Functional, activation, core, merging, normalization, quantized, recurrent, reshaping
+from ..layers import Functional, activation, core, normalization, quantized, recurrent, reshaping
+from ..layers.base import dtype_of
 from ..layers.functional import Operation, TimeDistributed
 from . import vector_layers as engine
 from . import vector_recurrent as engine_recurrent
@@ -20,35 +21,17 @@ from .folding import (
     cell_of,
     has_attention_kernel,
     has_kernels,
-    has_stack_kernels,
     is_linear,
     row_function,
     scale_and_offset,
     scaled,
 )
+from .kernels_by_class import family, kernels_of
 from .network import Network, Step
-from .vector_normalization import VectorNormalization
 
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
 DENSE = (core.Dense, quantized.Int8WeightsDense)
 EMBEDDING = (core.Embedding, quantized.Int8Embedding)
-# Classes that vector_elementwise has kernels for.
-ELEMENTWISE = {
-    *("Add", "Average", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate"),
-    *(
-        "PReLU",
-        "ThresholdedReLU",
-        "BatchNormalization",
-        "Rescaling",
-        "Normalization",
-        "Softmax",
-        "Masking",
-        "Embedding",
-    ),
-    *("Permute", "RepeatVector", "Flatten", "Reshape", "Cropping1D", "Cropping2D", "UpSampling1D", "UpSampling2D"),
-    *("ZeroPadding1D", "ZeroPadding2D", "Identity", "Unchanged"),
-    *(f"Global{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2)),
-}
 
 
 class Budget:
@@ -142,7 +125,7 @@ class Builder:
         self.drop_unread()
         for call in self.calls.values():
             if call.engine is None:
-                call.engine, self.labels[call.index] = self.convert(call.layer, call)
+                call.engine, self.labels[call.index] = self.convert_operation(call) or self.convert(call.layer, call)
         return Network(network, self.schedule(), self.results, self.labels, self.into)
 
     def merge(self, call, other, label):
@@ -369,6 +352,28 @@ class Builder:
             call.engine = self.cached(layer, lambda: engine_recurrent.recurrent(layer, fold), fold is not None)
         self.labels[call.index] = label
 
+    def convert_operation(self, call):
+        """(what runs an op node on kernels, its label), or None; the call then has its tensors alone as arguments."""
+        if not isinstance(call.layer, Operation):
+            return None
+        from .vector_operations import kernels_for  # saves time at start, where there is no op node
+
+        named = call.layer.arguments(call.args, call.kwargs)
+        made = kernels_for(call.layer, named, self.dtype_of)
+        if made is None:
+            return None
+        refs = flatten_refs(named)
+        call.args, call.kwargs = (refs if len(refs) > 1 else refs[0],), {}
+        return made, "vector"
+
+    def dtype_of(self, ref):
+        """The dtype of a tensor of the graph."""
+        inputs, specs = self.network.graph.inputs, self.network.node_specs
+        if ref.node >= len(inputs):
+            return dtype_of(specs[ref.node - len(inputs)][ref.tensor].dtype or "float32")
+        name = inputs[ref.node].dtype
+        return dtype_of("float32" if name.startswith(("float", "bfloat")) else name)
+
     def convert(self, layer, call=None):
         """(what runs a layer that nothing is fused with, its label)."""
         if isinstance(layer, Functional):
@@ -383,39 +388,13 @@ class Builder:
             return self.cached(layer, lambda: engine_recurrent.recurrent(layer)), "vector"
         if type(layer) in DENSE:
             return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
-        make = self.kernels_of(layer)
-        if make is not None:
-            return self.cached(layer, lambda: make(layer)), "vector"
         code = self.activation_code(call or Call(None, layer, None, (), {}))
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
-        ours = type(layer).__module__.startswith(f"{core.__package__}.") and not isinstance(layer, Operation)
-        if ours and type(layer).__name__ in ELEMENTWISE:
-            from .vector_elementwise import made_for  # saves time at start, where there is no such layer
-
-            made = self.cached(layer, lambda: made_for(layer))
-            return (layer, "elementwise") if made is None else (made, "vector")
+        make = kernels_of(layer)
+        if make is not None:
+            return self.cached(layer, lambda: make(layer)), "vector"
         return layer, "elementwise" if layer.exact else "numpy"
-
-    def kernels_of(self, layer):
-        """The class over kernels that replaces a layer which nothing is fused with; None if there is none."""
-        if family(layer) == "normalization" and isinstance(layer, normalization.LayerNormalization):
-            return None if isinstance(layer, normalization.UnitNormalization) else VectorNormalization
-        if has_stack_kernels(layer):
-            return engine_recurrent.VectorStacked
-        if family(layer) in ("convolution", "pooling"):
-            from .vector_windows import WINDOWS  # saves time at start, where there is no such layer
-
-            return next((make for kind, make in WINDOWS.items() if isinstance(layer, kind)), None)
-        if type(layer) in (merging.Attention, merging.AdditiveAttention):
-            from .vector_multihead import VectorScores  # as above
-
-            return VectorScores
-        if type(layer).__name__ in ("MultiHeadAttention", "GroupQueryAttention"):
-            from .vector_multihead import VectorMultiHead  # as above
-
-            return VectorMultiHead
-        return None
 
     def drop_unread(self):
         """Forget calls that no result needs: an Embedding that went into what read it, say."""
@@ -455,11 +434,6 @@ class Builder:
                 reads = {ref.node for ref in (*second.refs, second.mask) if ref is not None}
                 steps[k] = first._replace(beside=first.number not in reads)
         return steps
-
-
-def family(layer):
-    """The file of `layers/` that says what a layer is; not imported here where it may not be needed."""
-    return type(layer).__module__.rpartition(".")[2]
 
 
 def is_convolution(layer):

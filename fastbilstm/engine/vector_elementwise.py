@@ -187,7 +187,7 @@ class VectorEmbedding(OnKernels):
         y = states.array(*ids.shape, self.table.shape[1])
         try:
             _kernels.gather(self.table, ids, y)
-        except IndexError:
+        except ValueError:
             check_ids(ids, len(self.table), f"layer {self.name!r} (Embedding): token id")
             raise
         if not self.layer.mask_zero:
@@ -396,16 +396,15 @@ CLASSES = {
     **dict.fromkeys((*MERGES, "Concatenate"), VectorMerge),
     **dict.fromkeys((*VIEWS, "ZeroPadding1D", "ZeroPadding2D"), VectorMove),
     **dict.fromkeys(POOLINGS, VectorGlobalPooling),
-    **dict.fromkeys(("Reshape", "Identity", "Unchanged"), VectorView),
     **{"Softmax": VectorSoftmax, "Masking": VectorMasking, "Embedding": VectorEmbedding},
 }
 
 
-def made_for(layer):
-    """What runs instead of a layer; None if no kernel here does."""
+def kernels_for(layer):
+    """The class that runs instead of a layer; None if no kernel here does."""
     name = type(layer).__name__
     if name == "UpSampling2D" and layer.interpolation != "nearest":
         return None
     if name == "Flatten" and layer.data_format != "channels_first":
-        return VectorView(layer)
-    return CLASSES[name](layer)
+        return VectorView
+    return CLASSES.get(name, VectorView)

@@ -343,7 +343,7 @@ def test_gather(dtype):
         guarded.check()
         same_bits(guarded.array, table[ids.astype(int)])
     for wrong in (-1, 11, *([2.0**40, np.nan, np.inf] if dtype == np.float32 else [np.iinfo(dtype).min])):
-        with pytest.raises(IndexError):
+        with pytest.raises(ValueError, match="not in the table"):
             _kernels.gather(normal(rng, 11, 3), np.array([1, wrong], dtype), np.empty((2, 3), np.float32))
     if dtype == np.float32:  # as Keras, which cuts off what is behind the point
         y = _kernels.gather(table := normal(rng, 11, 3), np.array([10.9, -0.9], dtype), np.empty((2, 3), np.float32))
@@ -356,3 +356,25 @@ def test_gather(dtype):
     ):
         with pytest.raises(ValueError):
             _kernels.gather(*arguments)
+
+
+# ---- products of each row -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_batch_product(transposed, isa):
+    rng = np.random.default_rng(0)
+    for batch, rows, depth, columns, shared in ((1, 1, 1, 1, False), (2, 5, 3, 17, False), (3, 97, 8, 65, True)):
+        a, b = normal(rng, batch, rows, depth), normal(rng, 1 if shared else batch, depth, columns)
+        given = np.ascontiguousarray(b.swapaxes(1, 2)) if transposed else b
+        out, scratch = Guarded(batch, rows, columns), _kernels.Scratch()
+        assert _kernels.batch_product(a, given, out.array, transposed, scratch, 0) is out.array
+        out.check()
+        exact = a.astype(np.float64) @ b
+        assert np.abs(out.array - exact).max() <= 1e-6 * np.abs(exact).max()
+        last, alone = given[-1:], np.empty((1, rows, columns), np.float32)
+        same_bits(_kernels.batch_product(a[-1:].copy(), last.copy(), alone, transposed, scratch, 0), out.array[-1:])
+    for change in ({"a": a[0]}, {"b": given[:, :-1]}, {"out": out.array[:, 1:]}, {"b": np.concatenate([given] * 2)}):
+        arguments = {"a": a, "b": given, "out": np.empty((batch, rows, columns), np.float32)} | change
+        with pytest.raises(ValueError):
+            _kernels.batch_product(**arguments, transposed=transposed, scratch=scratch, name=0)
