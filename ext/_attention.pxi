@@ -11,7 +11,7 @@ cdef enum:
 cdef struct Attend:
     const fbl_kernels* table
     const float* q            # (nq, depth)
-    Py_ssize_t nq, nv, depth, width, stride, threads
+    Py_ssize_t nq, nv, depth, width, stride
     const float* packed_keys
     const float* packed_values
     float scale
@@ -51,82 +51,68 @@ cdef void _pack_rows(const float* x, Py_ssize_t depth, Py_ssize_t n, Py_ssize_t 
         column += size
 
 
-cdef int _upper_scores(void* argument, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
-    """x.x^T (n, n) of a sequence with itself: the upper triangle. Blocks are dealt to and fro, as they get smaller."""
+cdef int _upper_scores(void* argument, Py_ssize_t part, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
+    """x.x^T (n, n) of a sequence with itself: the upper triangle of a block of queries."""
     cdef const Attend* at = <const Attend*> argument
-    cdef Py_ssize_t width = 4 * at.table.lanes, work = 0, turn = 0, start = BLOCK * thread, first
-    while start < at.nq:
-        first = start // width * width
-        work += BLOCK * (at.nq - first) * at.depth
+    cdef Py_ssize_t width = 4 * at.table.lanes, start = BLOCK * part, first = start // width * width
+    at.table.gemm(
+        min(BLOCK, at.nq - start), at.depth, at.nq - first, at.q + start * at.depth, at.depth, NULL,
+        at.packed_keys + first * at.depth, NULL, at.scores + start * at.stride + first, at.stride,
+    )
+    return 0
+
+
+cdef int _lower_scores(void* argument, Py_ssize_t part, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
+    """The lower triangle, copied from the upper one: the products commute, so no bit differs."""
+    cdef const Attend* at = <const Attend*> argument
+    cdef Py_ssize_t width = 4 * at.table.lanes, start = BLOCK * part
+    at.table.transpose(
+        start // width * width, min(BLOCK, at.nq - start), at.scores + start, at.stride,
+        at.scores + start * at.stride, at.stride,
+    )
+    return 0
+
+
+cdef int _attend(void* argument, Py_ssize_t group, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
+    """Softmax over the scores of a group of blocks and what the queries get, or the mean of their weights."""
+    cdef const Attend* at = <const Attend*> argument
+    cdef Py_ssize_t size = group_size(at.nq), work = 0, start = group * size, rows, r, k
+    cdef float* block = at.scores + BLOCK * thread * at.stride
+    cdef float* share = at.shares + BLOCK * thread
+    cdef float* y
+    if at.pooled:
+        memset(at.means + group * at.stride, 0, at.nv * sizeof(float))
+    while start < min(at.nq, (group + 1) * size):
+        rows = min(BLOCK, at.nq - start)
+        work += rows * at.nv * (at.depth + (0 if at.pooled else at.width) + ROW_WORK)
         if work >= SIGNAL_WORK:
             if is_stopped(stop):
                 return 0
             work = 0
-        at.table.gemm(
-            min(BLOCK, at.nq - start), at.depth, at.nq - first, at.q + start * at.depth, at.depth, NULL,
-            at.packed_keys + first * at.depth, NULL, at.scores + start * at.stride + first, at.stride,
-        )
-        turn += 1
-        start = BLOCK * (turn * at.threads + (at.threads - 1 - thread if turn & 1 else thread))
-    return 0
-
-
-cdef int _lower_scores(void* argument, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
-    """The lower triangle, copied from the upper one: the products commute, so no bit differs."""
-    cdef const Attend* at = <const Attend*> argument
-    cdef Py_ssize_t width = 4 * at.table.lanes, start = BLOCK * thread
-    while start < at.nq:
-        at.table.transpose(
-            start // width * width, min(BLOCK, at.nq - start), at.scores + start, at.stride,
-            at.scores + start * at.stride, at.stride,
-        )
-        start += BLOCK * at.threads
-    return 0
-
-
-cdef int _attend(void* argument, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
-    """Softmax over the scores and what the queries get, or the mean of their weights, group after group."""
-    cdef const Attend* at = <const Attend*> argument
-    cdef Py_ssize_t size = group_size(at.nq), work = 0, group = thread, start, rows, r, k
-    cdef float* block = at.scores + BLOCK * thread * at.stride
-    cdef float* share = at.shares + BLOCK * thread
-    cdef float* y
-    while group * size < at.nq:
+        if at.symmetric:
+            block = at.scores + start * at.stride
+        else:
+            at.table.gemm(
+                rows, at.depth, at.nv, at.q + start * at.depth, at.depth, NULL, at.packed_keys, NULL, block, at.stride
+            )
+        if at.all_masked:
+            for r in range(rows):
+                for k in range(at.nv):
+                    block[r * at.stride + k] = at.scale * block[r * at.stride + k] - <float> 1e9
+            at.table.softmax(block, rows, at.nv, at.stride, 1, share)
+        else:
+            at.table.softmax(block, rows, at.nv, at.stride, at.scale, share)
         if at.pooled:
-            memset(at.means + group * at.stride, 0, at.nv * sizeof(float))
-        start = group * size
-        while start < min(at.nq, (group + 1) * size):
-            rows = min(BLOCK, at.nq - start)
-            work += rows * at.nv * (at.depth + (0 if at.pooled else at.width) + ROW_WORK)
-            if work >= SIGNAL_WORK:
-                if is_stopped(stop):
-                    return 0
-                work = 0
-            if at.symmetric:
-                block = at.scores + start * at.stride
-            else:
-                at.table.gemm(
-                    rows, at.depth, at.nv, at.q + start * at.depth, at.depth, NULL, at.packed_keys, NULL, block, at.stride
-                )
-            if at.all_masked:
-                for r in range(rows):
-                    for k in range(at.nv):
-                        block[r * at.stride + k] = at.scale * block[r * at.stride + k] - <float> 1e9
-                at.table.softmax(block, rows, at.nv, at.stride, 1, share)
-            else:
-                at.table.softmax(block, rows, at.nv, at.stride, at.scale, share)
-            if at.pooled:
-                for r in range(rows):
-                    share[r] /= <float> at.nq
-                at.table.add_rows(rows, at.nv, share, block, at.stride, at.means + group * at.stride)
-            else:
-                y = at.y + start * at.width
-                at.table.gemm(rows, at.nv, at.width, block, at.stride, NULL, at.packed_values, NULL, y, at.width)
-                for r in range(rows):
-                    for k in range(at.width):
-                        y[r * at.width + k] *= share[r]
-            start += BLOCK
-        group += at.threads
+            for r in range(rows):
+                share[r] /= <float> at.nq
+            at.table.add_rows(rows, at.nv, share, block, at.stride, at.means + group * at.stride)
+        else:
+            y = at.y + start * at.width
+            at.table.gemm(rows, at.nv, at.width, block, at.stride, NULL, at.packed_values, NULL, y, at.width)
+            for r in range(rows):
+                for k in range(at.width):
+                    y[r * at.width + k] *= share[r]
+        start += BLOCK
     return 0
 
 
@@ -186,7 +172,7 @@ def attention(query, value, key, query_mask, value_mask, float scale, bint poole
     stride = rounded_up(values, lanes)
     cdef AttendRows a
     memset(&a, 0, sizeof(AttendRows))
-    a.at.table, a.at.depth, a.at.width, a.at.stride, a.at.threads = table, depth, width, stride, n_threads
+    a.at.table, a.at.depth, a.at.width, a.at.stride, a.n_threads = table, depth, width, stride, n_threads
     a.at.scale, a.at.pooled = scale, pooled
     a.batch, a.queries, a.values, a.q, a.k, a.v, a.out = batch, queries, values, q_at, k_at, v_at, out_at
     a.q_mask, a.v_mask = q_mask, v_mask
@@ -199,14 +185,13 @@ def attention(query, value, key, query_mask, value_mask, float scale, bint poole
     a.gathered_v = scratch.place((name, "v"), (values, width))
     a.answer = scratch.place((name, "y"), (queries, width))
     a.at.packed_keys, a.at.packed_values = a.packed_keys, a.packed_values
-    a.at.scores = scratch.place((name, "scores"), (queries if a.symmetric else BLOCK * n_threads, stride))
+    a.at.scores = scratch.place((name, "scores"), (max(queries if a.symmetric else 0, BLOCK * n_threads), stride))
     a.at.shares = scratch.place((name, "shares"), (BLOCK * n_threads,))
     a.at.means = scratch.place((name, "means"), (GROUPS, stride))
     with nogil:
         _attend_rows(&a)
     cdef Tape tape = recording()
     if tape is not None:
-        tape.broken |= n_threads > 1
         reads = [array for array in (query, value, key, query_mask, value_mask) if array is not None]
         (<AttendRows*> tape.add(_attend_rows, sizeof(AttendRows), tuple(reads), (out,), scratch))[0] = a
     return out
@@ -214,7 +199,7 @@ def attention(query, value, key, query_mask, value_mask, float scale, bint poole
 
 cdef struct AttendRows:
     Attend at
-    Py_ssize_t batch, queries, values
+    Py_ssize_t batch, queries, values, n_threads
     const float* q
     const float* k
     const float* v
@@ -228,15 +213,6 @@ cdef struct AttendRows:
     float* gathered_k
     float* gathered_v
     float* answer
-
-
-cdef int _share_out(Part function, Attend* at) except -1 nogil:
-    """Call a function for its parts, in as many threads."""
-    if at.threads == 1:
-        return function(at, 0, NULL)
-    with gil:
-        run_parts(function, at, at.threads, at.threads)
-    return 0
 
 
 cdef int _attend_rows(void* record) except -1 nogil:
@@ -267,9 +243,9 @@ cdef int _attend_rows(void* record) except -1 nogil:
         at.nq, at.nv, at.symmetric = nq, nv, a.symmetric and not at.all_masked
         at.y = a.out + b * queries * width if a.q_mask == NULL else a.answer
         if at.symmetric:
-            _share_out(_upper_scores, &at)
-            _share_out(_lower_scores, &at)
-        _share_out(_attend, &at)
+            run_parts(_upper_scores, &at, (nq + BLOCK - 1) // BLOCK, a.n_threads)
+            run_parts(_lower_scores, &at, (nq + BLOCK - 1) // BLOCK, a.n_threads)
+        run_parts(_attend, &at, (nq + group_size(nq) - 1) // group_size(nq), a.n_threads)
         if at.pooled and nq == 0:
             for k in range(width):
                 a.out[b * width + k] = NAN

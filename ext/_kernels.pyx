@@ -9,7 +9,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport NAN
-from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, intptr_t, uint8_t
 from libc.string cimport memcpy, memset, strcmp
 
 import os
@@ -22,10 +22,6 @@ from _fbl cimport (
     fbl_kernels as Table, fbl_plan_convolution, fbl_pool_windows, fbl_prefetch, fbl_recurrent,
     fbl_table_count as table_count, fbl_tables as tables, fbl_usable as is_usable, fbl_windows,
 )
-
-cdef extern from "fbl_flag.h":
-    uint8_t fbl_get_flag(const uint8_t* flag) noexcept nogil
-    void fbl_set_flag(uint8_t* flag, uint8_t value) noexcept nogil
 
 cdef extern from "fbl_fence.h":
     enum:
@@ -44,65 +40,12 @@ cdef Py_ssize_t SIGNAL_WORK = 200_000_000
 # What reading, activating and writing one number takes, in multiplications.
 cdef Py_ssize_t ROW_WORK = 16
 
-cdef extern from *:
-    """
-    #ifdef __linux__
-    #include <sched.h>
-    #define FBL_CURRENT_CORE() sched_getcpu()
-    #else
-    #define FBL_CURRENT_CORE() (-1)
-    #endif
-    #if defined(__x86_64__) || defined(__i386__)
-    #define FBL_PAUSE() __builtin_ia32_pause()
-    #else
-    #define FBL_PAUSE() ((void)0)
-    #endif
-    """
-    int FBL_CURRENT_CORE() noexcept
-    void FBL_PAUSE() noexcept nogil
-
 MERGES = {None: FBL_STORE, "concat": FBL_STORE, "sum": FBL_ADD, "mul": FBL_MUL, "ave": FBL_AVERAGE}
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
 
 _INT32, _BOOL = np.dtype(np.int32), np.dtype(np.bool_)
-
-
-def current_core():
-    """Number of the core that the calling thread runs on, -1 where the system does not say."""
-    return FBL_CURRENT_CORE()
-
-
-# What `engine.threads` gives this module, which stands below it; see connect_threads. Without them, work has one thread.
-cdef object _check_team = None
-cdef object _free_helpers = None
-
-
-def connect_threads(check_team, free_helpers):
-    """Set what long loops call to learn whether their work is in vain, and what gives `count` free helpers."""
-    global _check_team, _free_helpers
-    _check_team, _free_helpers = check_team, free_helpers
-
-
-def wait_for(bytearray flag not None, Py_ssize_t looks):
-    """Look at the first byte of `flag`, without the GIL, until it is not 0 or that often; returns whether it is not 0."""
-    cdef const uint8_t* at = flag_of(flag)
-    cdef bint is_set
-    with nogil:
-        is_set = look_for(at, looks)
-    return is_set
-
-
-def set_flag(bytearray flag not None):
-    """Give the first byte of `flag` the value 1, for who looks at it in `wait_for`."""
-    fbl_set_flag(flag_of(flag), 1)
-
-
-cdef uint8_t* flag_of(bytearray flag) except NULL:
-    if len(flag) == 0:
-        raise ValueError("flag is empty")
-    return <uint8_t*> <char*> flag
 
 
 # ---- the instruction set --------------------------------------------------------------------------------------------
@@ -219,14 +162,6 @@ cdef Py_ssize_t* sizes(array) except? NULL:
 
 
 include "_tape.pxi"
-
-
-cdef int look_for_signals() except -1 with gil:
-    """Leave a long loop by an exception: in the main thread after Ctrl-C, in others when their work is in vain."""
-    PyErr_CheckSignals()
-    if _check_team is not None:
-        _check_team()
-    return 0
 
 
 cdef pack(matrix, Py_ssize_t lanes):
@@ -412,7 +347,7 @@ cdef class Scratch:
         return any([np.may_share_memory(array, buffer) for buffer in self.buffers.values()])
 
 
-include "_helpers.pxi"
+include "_threads.pxi"
 include "_rows.pxi"
 include "_loop.pxi"
 include "_outputs.pxi"

@@ -195,7 +195,8 @@ def run_recurrent(list runs not None, Scratch scratch not None, bint together=Fa
     for k in range(count):
         before[k] = jobs[k]
     # In one thread one after the other: in turn, step by step, they would drive each other's weights out of the L1 cache.
-    run_parts(_run_job, jobs, count, 2 if together else 1)
+    with nogil:
+        run_parts(_run_job, jobs, count, 2 if together else 1)
     finals = [_final_states(&jobs[k], runs[k]["layer"]) for k in range(count)]
     if recording() is not None:
         for k in range(count):
@@ -249,7 +250,7 @@ cdef _record_run(const Job* job, dict run, tuple final, kept):
         again.first_c = floats(checked("c", first[1], final[0].shape)) if len(first) > 1 else NULL
 
 
-cdef int _run_job(void* jobs, Py_ssize_t k, const uint8_t* stop) except -1 nogil:
+cdef int _run_job(void* jobs, Py_ssize_t k, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
     return _loop(<Job*> jobs + k, stop)
 
 

@@ -13,7 +13,7 @@ cdef struct Heads:
     const uint8_t* mask       # at mask + b * mask_row + q * mask_query + k; NULL: none
     float* weights            # (B, H, Tq, Tk) or NULL
     float* out                # (B, Tq, H E)
-    Py_ssize_t batch, queries, values, heads, repeats, depth, width, mask_row, mask_query, stride, threads, size
+    Py_ssize_t batch, queries, values, heads, repeats, depth, width, mask_row, mask_query, stride, size
     const float* additive     # packed (D, 1) of the additive score; NULL: dot product
     float scale, masked_value
     int how
@@ -59,8 +59,8 @@ cdef void _additive_scores(const Heads* at, const float* q, const float* k, floa
     at.table.gemm(at.values, at.depth, 1, sums, at.depth, NULL, at.additive, NULL, scores, 1)
 
 
-cdef int _attend_head(void* argument, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
-    """Every so manieth head of all rows."""
+cdef int _attend_head(void* argument, Py_ssize_t pair, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
+    """A row and head."""
     cdef const Heads* at = <const Heads*> argument
     cdef const fbl_kernels* table = at.table
     cdef float* keys = at.places + thread * at.size
@@ -68,7 +68,7 @@ cdef int _attend_head(void* argument, Py_ssize_t thread, const uint8_t* stop) ex
     cdef float* block = values + at.values * rounded_up(at.width, table.lanes)
     cdef float* share = block + BLOCK * at.stride
     cdef float* sums = share + BLOCK
-    cdef Py_ssize_t pair = thread, b, h, g, start, rows, r, t, work = 0
+    cdef Py_ssize_t b = pair // at.heads, h = pair % at.heads, g = h // at.repeats, start = 0, rows, r, t, work = 0
     cdef Py_ssize_t q_stride = at.heads * at.depth, k_stride = at.heads // at.repeats * at.depth
     cdef Py_ssize_t v_stride = at.heads // at.repeats * at.width, out_stride = at.heads * at.width
     cdef const float* q
@@ -76,56 +76,52 @@ cdef int _attend_head(void* argument, Py_ssize_t thread, const uint8_t* stop) ex
     cdef const uint8_t* kept
     cdef float* y
     cdef float* row
-    while pair < at.batch * at.heads:
-        b, h = pair // at.heads, pair % at.heads
-        g, pair = h // at.repeats, pair + at.threads
-        q, k = at.q + b * at.queries * q_stride + h * at.depth, at.k + b * at.values * k_stride + g * at.depth
+    q, k = at.q + b * at.queries * q_stride + h * at.depth, at.k + b * at.values * k_stride + g * at.depth
+    if at.additive == NULL:
+        _pack_head_keys(at, k, keys)
+    _pack_head_values(at, at.v + b * at.values * v_stride + g * at.width, values)
+    while start < at.queries:
+        rows = min(<Py_ssize_t> BLOCK, at.queries - start)
+        work += rows * at.values * (at.depth + at.width + ROW_WORK * (1 if at.additive == NULL else at.depth))
+        if work >= SIGNAL_WORK:
+            if is_stopped(stop):
+                return 0
+            work = 0
         if at.additive == NULL:
-            _pack_head_keys(at, k, keys)
-        _pack_head_values(at, at.v + b * at.values * v_stride + g * at.width, values)
-        start = 0
-        while start < at.queries:
-            rows = min(<Py_ssize_t> BLOCK, at.queries - start)
-            work += rows * at.values * (at.depth + at.width + ROW_WORK * (1 if at.additive == NULL else at.depth))
-            if work >= SIGNAL_WORK:
-                if is_stopped(stop):
-                    return 0
-                work = 0
-            if at.additive == NULL:
-                table.gemm(rows, at.depth, at.values, q + start * q_stride, q_stride, NULL, keys, NULL, block, at.stride)
-            else:
-                for r in range(rows):
-                    _additive_scores(at, q + (start + r) * q_stride, k, sums, block + r * at.stride)
-            if at.mask != NULL:
-                for r in range(rows):
-                    row = block + r * at.stride
-                    kept = at.mask + b * at.mask_row + (start + r) * at.mask_query
-                    for t in range(at.values):
-                        if at.additive == NULL:
-                            row[t] = at.scale * row[t]
-                        if not kept[t]:
-                            row[t] = row[t] - <float> 1e9 if at.how == MASK_SUBTRACTS else at.masked_value
-            table.softmax(
-                block, rows, at.values, at.stride, 1 if at.mask != NULL or at.additive != NULL else at.scale, share
-            )
-            if at.zeroes and at.mask != NULL:
-                for r in range(rows):
-                    kept = at.mask + b * at.mask_row + (start + r) * at.mask_query
-                    for t in range(at.values):
-                        if not kept[t]:
-                            block[r * at.stride + t] = 0
-            y = at.out + (b * at.queries + start) * out_stride + h * at.width
+            table.gemm(rows, at.depth, at.values, q + start * q_stride, q_stride, NULL, keys, NULL, block, at.stride)
+        else:
+            for r in range(rows):
+                _additive_scores(at, q + (start + r) * q_stride, k, sums, block + r * at.stride)
+        if at.mask != NULL:
             for r in range(rows):
                 row = block + r * at.stride
+                kept = at.mask + b * at.mask_row + (start + r) * at.mask_query
                 for t in range(at.values):
-                    row[t] *= share[r]
-                if at.weights != NULL:
-                    memcpy(
-                        at.weights + ((b * at.heads + h) * at.queries + start + r) * at.values, row,
-                        at.values * sizeof(float),
-                    )
-            table.gemm(rows, at.values, at.width, block, at.stride, NULL, values, NULL, y, out_stride)
-            start += BLOCK
+                    if at.additive == NULL:
+                        row[t] = at.scale * row[t]
+                    if not kept[t]:
+                        row[t] = row[t] - <float> 1e9 if at.how == MASK_SUBTRACTS else at.masked_value
+        table.softmax(
+            block, rows, at.values, at.stride, 1 if at.mask != NULL or at.additive != NULL else at.scale, share
+        )
+        if at.zeroes and at.mask != NULL:
+            for r in range(rows):
+                kept = at.mask + b * at.mask_row + (start + r) * at.mask_query
+                for t in range(at.values):
+                    if not kept[t]:
+                        block[r * at.stride + t] = 0
+        y = at.out + (b * at.queries + start) * out_stride + h * at.width
+        for r in range(rows):
+            row = block + r * at.stride
+            for t in range(at.values):
+                row[t] *= share[r]
+            if at.weights != NULL:
+                memcpy(
+                    at.weights + ((b * at.heads + h) * at.queries + start + r) * at.values, row,
+                    at.values * sizeof(float),
+                )
+        table.gemm(rows, at.values, at.width, block, at.stride, NULL, values, NULL, y, out_stride)
+        start += BLOCK
     return 0
 
 
@@ -185,15 +181,15 @@ def attend_heads(
         at.additive = (<Matrix> additive).packed_at
     if out.size == 0:
         return out
-    at.threads = max(1, min(n_threads, at.batch * heads))
+    n_threads = max(1, min(n_threads, at.batch * heads))
     at.stride = rounded_up(at.values, 4 * lanes)
     at.size = elements((max(1, at.depth) + BLOCK, at.stride)) + elements((at.values, rounded_up(at.width, lanes))) + BLOCK
     at.size = rounded_up(at.size + (elements((at.values, at.depth)) if additive is not None else 0), 16)
-    at.places = scratch.place((name, "heads"), (at.threads, at.size))
-    run_parts(_attend_head, &at, at.threads, at.threads)
+    at.places = scratch.place((name, "heads"), (n_threads, at.size))
+    with nogil:
+        run_parts(_attend_head, &at, at.batch * at.heads, n_threads)
     cdef Tape tape = recording()
     if tape is not None:
-        tape.broken |= at.threads > 1
         reads = (query, key, value) if mask is None else (query, key, value, mask)
         written = (out,) if weights is None else (out, weights)
         (<Heads*> tape.add(_attend_again, sizeof(Heads), reads, written, (scratch, additive)))[0] = at
@@ -201,4 +197,5 @@ def attend_heads(
 
 
 cdef int _attend_again(void* record) except -1 nogil:
-    return _attend_head(record, 0, NULL)
+    cdef const Heads* at = <const Heads*> record
+    return run_parts(_attend_head, record, at.batch * at.heads, 1)

@@ -1,36 +1,24 @@
-# Convolutions and poolings, included in _kernels.pyx: blocks of lines, dealt out to threads.
+# Convolutions and poolings, included in _kernels.pyx: blocks of lines, which threads take.
 
 cdef struct Slide:
     fbl_convolution c                    # of a pooling alone: its table and `at`, which are those of c.pool, too
     const float* x
     float* out
-    Py_ssize_t batch, row_size, out_size, lines, line_size, blocks, threads, scratch_size, rows_of_table
+    Py_ssize_t batch, row_size, out_size, lines, line_size, blocks, scratch_size, rows_of_table
     float* scratch                       # (threads, scratch_size)
     bint pools_alone
-    Py_ssize_t work                      # of a block
 
 
-cdef int _slide(void* argument, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
-    """Every so manieth block of lines of all rows."""
+cdef int _slide(void* argument, Py_ssize_t block, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
+    """A block of lines of a row."""
     cdef const Slide* s = <const Slide*> argument
-    cdef Py_ssize_t block = thread, work = 0, first, last
-    cdef const float* x
-    cdef float* y
-    while block < s.batch * s.blocks:
-        first = block % s.blocks * s.c.lines
-        last = min(first + s.c.lines, s.lines)
-        x = s.x + block // s.blocks * s.row_size
-        y = s.out + block // s.blocks * s.out_size + first * s.line_size
-        block += s.threads
-        work += s.work
-        if work >= SIGNAL_WORK:
-            if is_stopped(stop):
-                return 0
-            work = 0
-        if s.pools_alone:
-            fbl_pool_windows(s.c.table, &s.c.at, x, first, last - first, s.c.mean, y)
-        else:
-            fbl_convolve_lines(&s.c, x, first, last, y, s.scratch + thread * s.scratch_size)
+    cdef Py_ssize_t first = block % s.blocks * s.c.lines, last = min(first + s.c.lines, s.lines)
+    cdef const float* x = s.x + block // s.blocks * s.row_size
+    cdef float* y = s.out + block // s.blocks * s.out_size + first * s.line_size
+    if s.pools_alone:
+        fbl_pool_windows(s.c.table, &s.c.at, x, first, last - first, s.c.mean, y)
+    else:
+        fbl_convolve_lines(&s.c, x, first, last, y, s.scratch + thread * s.scratch_size)
     return 0
 
 
@@ -56,11 +44,10 @@ cdef _run_slide(Slide* s, x, out, Py_ssize_t n_threads, kept):
     """Run over all rows; s.lines lines of s.line_size floats in an output row."""
     s.batch, s.row_size, s.out_size = len(x), x.size // len(x), s.lines * s.line_size
     s.blocks = (s.lines + s.c.lines - 1) // s.c.lines
-    s.threads = max(1, min(n_threads, s.batch * s.blocks))
-    run_parts(_slide, s, s.threads, s.threads)
+    with nogil:
+        run_parts(_slide, s, s.batch * s.blocks, n_threads)
     cdef Tape tape = recording()
     if tape is not None:
-        tape.broken |= s.threads > 1
         (<Slide*> tape.add(_slide_again, sizeof(Slide), (x,), (out,), kept))[0] = s[0]
     return out
 
@@ -70,7 +57,7 @@ cdef int _slide_again(void* record) except -1 nogil:
     if s.c.rows != NULL and not are_below(<const int32_t*> s.x, s.batch * s.row_size, s.rows_of_table):
         with gil:
             raise ValueError("a token id is out of range")
-    return _slide(record, 0, NULL)
+    return run_parts(_slide, record, s.batch * s.blocks, 1)
 
 
 def convolve(
@@ -144,7 +131,6 @@ def convolve(
     fbl_plan_convolution(&s.c)
     s.lines = (&s.c.pool if s.c.pooled else &s.c.at).count[s.c.axis]
     s.line_size = out.size // len(out) // s.lines
-    s.work = s.c.lines * s.line_size * (s.c.depth + ROW_WORK) * (elements(s.c.pool.taps) if s.c.pooled else 1)
     n_threads = max(1, n_threads)
     s.scratch_size = rounded_up(fbl_convolution_scratch(&s.c), 16)
     s.scratch = scratch.place((name, "windows"), (n_threads, s.scratch_size))
@@ -189,5 +175,4 @@ def pool(x, out, windows, bint mean, Py_ssize_t n_threads=1):
         return out
     # Here each window is a line.
     s.lines, s.line_size, s.c.lines = elements(counts), s.c.at.channels, 96
-    s.work = s.c.lines * s.line_size * (elements(s.c.at.taps) + ROW_WORK)
     return _run_slide(&s, x, out, n_threads, None)

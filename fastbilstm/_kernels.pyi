@@ -1,7 +1,7 @@
 """Contract of the float32 engine's compiled part, `ext/_kernels.pyx`. Without GCC or Clang `isa()` is None there."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Literal, NoReturn, TypedDict, final
+from typing import Any, Final, Literal, TypedDict, final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -11,18 +11,11 @@ _Mask = NDArray[np.bool_] | None
 # (windows, taps, steps between windows, steps between taps, positions before the input) along an axis
 _Window = tuple[int, int, int, int, int]
 
-LOOKS_BEFORE_SLEEP: Final[int]
+class Stopped(BaseException): ...
 
-def current_core() -> int: ...
-def connect_threads(check_team: Callable[[], None], free_helpers: Callable[[int], list[Helper]]) -> None: ...
-def wait_for(flag: bytearray, looks: int) -> bool: ...
-def set_flag(flag: bytearray) -> None: ...
-
-@final
-class Helper:
-    core: int
-    native_id: int
-    def serve(self) -> NoReturn: ...
+def forget_workers() -> None: ...
+def workers() -> list[float]: ...
+def run_together(function: Callable[[int], object], count: int, n_threads: int) -> None: ...
 
 MOST_AXES: Final[int]
 OPERATIONS: Final[dict[tuple[str, str], tuple[int, np.dtype[Any]]]]

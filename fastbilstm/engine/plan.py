@@ -8,7 +8,6 @@ for "blas".
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import threading
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -168,9 +167,13 @@ class Plan(Record):
 
             chunks = groups(arrays, size, n_threads if may_split else 1)
         workers = min(n_threads, len(chunks)) if may_split else 1
-        job = _Job(self, arrays, chunks, states, n_threads // workers, update, cuts)
-        threads.run_together([job.work] * workers, job.stop)
-        return job.outputs
+        whole = _Outputs(rows, cuts, update)
+
+        def run(number):
+            whole.write(chunks[number], self.run_chunk(arrays, chunks[number], states, n_threads // workers))
+
+        threads.run_together(run, len(chunks), workers)
+        return whole.outputs
 
     def run_chunk(self, arrays, chunk, states, n_threads):
         """`run` for the rows of a chunk; an InputError names them."""
@@ -188,50 +191,36 @@ def _shown(chunk):
     return ", ".join(map(str, shown[:5])) + (f" and {len(shown) - 5} others" if len(shown) > 5 else "")
 
 
-class _Job:
-    """The chunks of one prediction. Threads take them in order and write their rows of the outputs.
+class _Outputs:
+    """The outputs of one prediction, whose rows are written chunk by chunk, perhaps by several threads at once.
 
     A chunk is a slice of the rows or an array of their numbers.
     """
 
-    def __init__(self, plan, arrays, chunks, states, n_threads, update, cuts):
-        self.plan, self.arrays, self.chunks, self.states = plan, arrays, chunks, states
-        self.n_threads, self.update, self.cuts = n_threads, update, cuts
-        self.numbers, self.lock = itertools.count(), threading.Lock()
-        self.outputs, self.done = None, 0
+    def __init__(self, rows, cuts, update):
+        self.rows, self.cuts, self.update = rows, cuts, update
+        self.lock, self.outputs, self.done = threading.Lock(), None, 0
 
-    def stop(self):
-        """Let no thread begin another chunk."""
-        self.numbers = iter(())
-
-    def work(self):
-        while True:
-            with self.lock:
-                number = next(self.numbers, len(self.chunks))
-            if number >= len(self.chunks):
-                return
-            chunk = self.chunks[number]
-            parts = self.plan.run_chunk(self.arrays, chunk, self.states, self.n_threads)
-            cuts = self.cuts or [None] * len(parts)
-            with self.lock:
-                if self.outputs is None:
-                    self.outputs = [self.empty(part, cut) for part, cut in zip(parts, cuts)]
-            for whole, part, cut in zip(self.outputs, parts, cuts):
-                if cut is None:
-                    if whole.shape[1:] != part.shape[1:]:
-                        raise InputError(f"rows {_shown(chunk)} give an output of shape {part.shape}, others another")
-                    whole[chunk] = part
-                    continue
-                for row, y in zip(chunk.tolist(), part):
-                    whole[row] = y[: cut[row]].copy()
-            with self.lock:
-                self.done += chunk.stop - chunk.start if isinstance(chunk, slice) else len(chunk)
-                if self.update:
-                    self.update(self.done)
+    def write(self, chunk, parts):
+        cuts = self.cuts or [None] * len(parts)
+        with self.lock:
+            if self.outputs is None:
+                self.outputs = [self.empty(part, cut) for part, cut in zip(parts, cuts)]
+        for whole, part, cut in zip(self.outputs, parts, cuts):
+            if cut is None:
+                if whole.shape[1:] != part.shape[1:]:
+                    raise InputError(f"rows {_shown(chunk)} give an output of shape {part.shape}, others another")
+                whole[chunk] = part
+                continue
+            for row, y in zip(chunk.tolist(), part):
+                whole[row] = y[: cut[row]].copy()
+        with self.lock:
+            self.done += chunk.stop - chunk.start if isinstance(chunk, slice) else len(chunk)
+            if self.update:
+                self.update(self.done)
 
     def empty(self, part, cut):
-        rows = len(self.arrays[0])
-        return np.empty((rows, *part.shape[1:]), part.dtype) if cut is None else [None] * rows
+        return np.empty((self.rows, *part.shape[1:]), part.dtype) if cut is None else [None] * self.rows
 
 
 def layers_of(network: BaseLayer) -> Iterator[BaseLayer]:
@@ -342,7 +331,9 @@ def vector_problem() -> Any:
     """Why backend "vector" cannot be used here: None, or an exception to raise."""
     if importlib.util.find_spec("fastbilstm._kernels") is None:
         return RuntimeError("this fastbilstm was installed without its compiled module fastbilstm._kernels")
-    if threads.compiled().isa() is None:
+    from .. import _kernels  # at first use: FASTBILSTM_ISA may name no instruction set, which is told then
+
+    if _kernels.isa() is None:
         return RuntimeError("this fastbilstm was built without vector kernels: they need GCC or Clang")
     return None
 

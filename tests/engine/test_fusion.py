@@ -216,11 +216,9 @@ def test_nothing_is_folded_into_shared_layers():
 @pytest.mark.parametrize("n_threads", [1, pytest.param(2)])
 def test_a_shared_stateful_lstm_has_one_state(n_threads, monkeypatch):
     """Its second call begins where the first one ended, whichever of two threads would come first."""
-    from fastbilstm.engine import threads
     from fastbilstm.engine import vector_layers as engine
 
     monkeypatch.setattr(engine, "PARALLEL_WORK", 0)
-    monkeypatch.setattr(threads, "run_together", lambda functions, stop=None: [f() for f in reversed(functions)])
     net = Net(batch=ROWS)
     net.lstm("r", None, calls=[["x"], ["x"]], stateful=True)
     content, x = net.content(("r", 0, 0), ("r", 1, 0)), net.input()

@@ -124,8 +124,7 @@ def test_ctrl_c_in_a_long_prediction(name, shape):
 def test_idle_threads_sleep():
     model, x = load("tagger", n_threads=4), inputs("tagger")
     model.predict(x), model.predict(x[:1])
-    names = {thread.name for thread in threading.enumerate() if thread.daemon}
-    assert names >= {"fastbilstm", "fastbilstm helper"}
+    assert "fastbilstm" in {thread.name for thread in threading.enumerate() if thread.daemon}
     before = time.process_time()
     time.sleep(0.5)
     assert time.process_time() - before < 0.1

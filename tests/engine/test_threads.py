@@ -1,4 +1,7 @@
-"""How many threads to use, and the pool that runs functions together: errors, Ctrl-C, nesting, many callers."""
+"""How many threads to use, and the pool that shares parts: errors, Ctrl-C, nesting, many callers, late workers.
+
+Workers that never come are threads that are not started.
+"""
 
 import linecache
 import os
@@ -22,11 +25,16 @@ needs_kernels = pytest.mark.skipif(_kernels.isa() is None, reason="this build ha
 
 
 @pytest.fixture
-def pool(monkeypatch):
-    """A pool of its own, without workers at first."""
-    fresh = threads._Pool()
-    monkeypatch.setattr(threads, "_pool", fresh)
-    return fresh
+def workers():
+    """A pool of its own, without workers at first; the function that lists how long each rests."""
+    _kernels.forget_workers()
+    return _kernels.workers
+
+
+@pytest.fixture
+def nobody_comes(monkeypatch, workers):
+    """The workers of the pool are called as ever, but never run."""
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
 
 
 # ---- how many -------------------------------------------------------------------------------------------------------
@@ -113,7 +121,7 @@ def test_without_cgroups(tmp_path):
     assert threads._cgroup_limits(str(tmp_path), str(tmp_path / "missing")) == []
 
 
-def test_a_prediction_starts_no_more_threads_than_there_are_cores(pool, monkeypatch):
+def test_a_prediction_starts_no_more_threads_than_there_are_cores(workers, monkeypatch):
     """Whatever is asked for, of rows, of the directions of one row or of chunks."""
     model = load("tagger", n_threads=10**5)
     monkeypatch.setattr(plan, "WORTH_A_THREAD", 1)
@@ -124,7 +132,7 @@ def test_a_prediction_starts_no_more_threads_than_there_are_cores(pool, monkeypa
         before = {thread for thread in threading.enumerate() if thread.name == "fastbilstm"}
         model.predict(x), model.predict(x, n_threads=10**6), model(x[:1])
         started = {thread for thread in threading.enumerate() if thread.name == "fastbilstm"} - before
-        assert len(started) == pool.size == cores - 1 and pool.n_helpers <= cores - 1
+        assert len(started) == len(workers()) == cores - 1
         assert share_threads(model)[0] <= cores and share_threads(model, 10**6)[0] <= cores
 
 
@@ -135,79 +143,93 @@ def test_cores():
 # ---- together -------------------------------------------------------------------------------------------------------
 
 
-def test_all_are_called(pool):
-    calls = {}
-    run_together([lambda k=k: calls.update({k: threading.current_thread()}) for k in range(5)])
-    assert sorted(calls) == [0, 1, 2, 3, 4] and calls[0] is threading.current_thread()
-    assert pool.size == 4
-    run_together([lambda: None])
-    run_together([])
-    assert pool.size == 4
+def look():
+    """A kernel of some milliseconds, which looks for Ctrl-C and for errors of other parts."""
+    x, kernel = np.ones((1024, 512), np.float32), np.ones((512, 512), np.float32)
+    _kernels.Matrix(kernel).product(x, np.empty_like(x))
 
 
-def test_they_run_at_the_same_time(pool):
+def look_for_seconds(seconds=10):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        look()
+
+
+def test_all_are_called(workers):
+    calls = []
+    run_together(calls.append, 5, 5)
+    assert sorted(calls) == [0, 1, 2, 3, 4] and len(workers()) == 4
+    run_together(calls.append, 1, 4)
+    run_together(calls.append, 0, 4)
+    assert len(calls) == 6 and len(workers()) == 4
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_more_parts_than_threads(workers, n_threads):
+    calls = []
+    run_together(calls.append, 100, n_threads)
+    assert sorted(calls) == list(range(100)) and len(workers()) == n_threads - 1
+
+
+def test_they_run_at_the_same_time(workers):
     """Each waits for all others: one after another, none would end."""
     barrier = threading.Barrier(4)
-    run_together([lambda: barrier.wait(10)] * 4)
+    run_together(lambda k: barrier.wait(10), 4, 4)
 
 
+@needs_kernels
 @pytest.mark.parametrize("failing", [0, 1, 3])
-def test_an_error_ends_the_others(pool, failing):
-    """It is raised once all have ended; `stop` is called, and `check` raises in the others."""
-    stops, ended, started = [], [], threading.Barrier(4)
+def test_an_error_ends_the_others(workers, failing):
+    """It is raised once all have ended, and long kernels end early."""
+    ended, started = [], threading.Barrier(4)
 
     def work(k):
-        def run():
-            started.wait(10)
-            if k == failing:
-                raise LookupError(k)
-            try:
-                until = time.monotonic() + 10
-                while time.monotonic() < until:
-                    threads.check()
-                    time.sleep(0.001)
-            finally:
-                ended.append(k)
+        started.wait(10)
+        if k == failing:
+            raise LookupError(k)
+        try:
+            look_for_seconds()
+        finally:
+            ended.append(k)
 
-        return run
-
+    before = time.monotonic()
     with pytest.raises(LookupError) as caught:
-        run_together([work(k) for k in range(4)], lambda: stops.append(1))
-    assert caught.value.args == (failing,) and stops and len(ended) == 3
-    threads.check()  # the calling thread is free again
-    run_together([threads.check] * 4)
+        run_together(work, 4, 4)
+    assert caught.value.args == (failing,) and len(ended) == 3 and time.monotonic() - before < 5
+    look()  # the calling thread is free again
+    run_together(lambda k: look(), 4, 4)
 
 
-def test_what_has_not_begun_does_not_begin(pool, monkeypatch):
-    monkeypatch.setattr(pool, "submit", lambda tasks: None)
+def test_what_has_not_begun_does_not_begin(nobody_comes):
     calls = []
 
-    def fail():
+    def fail(k):
+        calls.append(k)
         raise LookupError
 
     with pytest.raises(LookupError):
-        run_together([fail, lambda: calls.append(1)])
-    assert not calls
+        run_together(fail, 4, 2)
+    assert calls == [0]
 
 
-def test_ctrl_c_counts_more_than_another_error(pool):
-    barrier = threading.Barrier(2)
+def test_ctrl_c_counts_more_than_another_error(workers):
+    barrier, main = threading.Barrier(2), threading.current_thread()
 
-    def fail(error):
+    def fail(k):
         barrier.wait(10)
-        raise error
+        raise KeyboardInterrupt if threading.current_thread() is main else LookupError
 
     with pytest.raises(KeyboardInterrupt):
-        run_together([lambda: fail(KeyboardInterrupt()), lambda: fail(LookupError())])
+        run_together(fail, 2, 2)
 
 
-def test_nested_while_all_workers_are_busy(pool):
-    """Whoever waits for a task that no worker has begun runs it: no depth and no number of callers can lock up."""
+def test_nested_while_all_workers_are_busy(workers):
+    """Whoever waits for a part that nobody has begun computes it: no depth and no number of callers can lock up."""
     counts = []
 
     def nest(depth):
         if depth:
-            run_together([lambda: nest(depth - 1)] * 3)
+            run_together(lambda k: nest(depth - 1), 3, 3)
         counts.append(depth)
 
     callers = [threading.Thread(target=nest, args=(4,)) for _ in range(6)]
@@ -217,33 +239,26 @@ def test_nested_while_all_workers_are_busy(pool):
         caller.join(30)
     assert not any(caller.is_alive() for caller in callers)
     assert [counts.count(depth) for depth in range(5)] == [6 * 81, 6 * 27, 6 * 9, 6 * 3, 6]
-    assert pool.size == 2
+    assert 2 <= len(workers()) <= max(2, os.cpu_count() - 1)
 
 
-def test_an_error_ends_what_is_nested_in_the_others(pool):
-    both_began = threading.Barrier(3)
+@needs_kernels
+def test_an_error_ends_what_is_nested_in_the_others(workers):
+    all_began = threading.Barrier(3)
 
-    def long():
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            threads.check()
-            time.sleep(0.001)
-
-    def nest():
-        both_began.wait(10)
-        run_together([long, long])
-
-    def fail():
-        both_began.wait(10)
-        raise LookupError
+    def work(k):
+        all_began.wait(10)
+        if k == 1:
+            raise LookupError
+        run_together(lambda k: look_for_seconds(), 2, 2)
 
     before = time.monotonic()
     with pytest.raises(LookupError):
-        run_together([nest, fail, nest])
+        run_together(work, 3, 3)
     assert time.monotonic() - before < 5
 
 
-def test_many_callers(pool):
+def test_many_callers(workers):
     totals = [0] * 16
 
     def call(k):
@@ -253,7 +268,7 @@ def test_many_callers(pool):
             def add(j, parts=parts):
                 parts[j] += 1
 
-            run_together([lambda j=j, add=add: add(j) for j in range(4)])
+            run_together(add, 4, 4)
             totals[k] += sum(parts)
 
     callers = [threading.Thread(target=call, args=(k,)) for k in range(16)]
@@ -261,11 +276,11 @@ def test_many_callers(pool):
         caller.start()
     for caller in callers:
         caller.join(60)
-    assert totals == [400] * 16 and pool.size == 3
+    assert totals == [400] * 16 and len(workers()) <= max(3, os.cpu_count() - 1)
 
 
 @pytest.mark.parametrize("startable", [0, 1])
-def test_where_no_thread_can_be_started(pool, monkeypatch, startable):
+def test_where_no_thread_can_be_started(workers, monkeypatch, startable):
     start, started = threading.Thread.start, []
 
     def refuse(thread):
@@ -277,32 +292,32 @@ def test_where_no_thread_can_be_started(pool, monkeypatch, startable):
     monkeypatch.setattr(threading.Thread, "start", refuse)
     for _ in range(3):
         calls = []
-        run_together([lambda k=k, calls=calls: calls.append(k) for k in range(4)])
+        run_together(calls.append, 4, 4)
         assert sorted(calls) == [0, 1, 2, 3]
-    assert pool.size == startable and pool.tasks.qsize() <= 3
+    assert len(workers()) == startable
 
 
-def test_ctrl_c_between_any_two_lines(pool):
-    """Nothing hangs, nothing runs on, and the next call works as ever.
+def test_ctrl_c_between_any_two_lines():
+    """Nothing hangs, nothing runs on, and the next call works as ever, while the pool starts its threads.
 
     Not at the end of a `with`: tracing stops there before __exit__ is called, signals do not.
     """
     running, finished = [], []
 
-    def work():
+    def work(k):
         running.append(1)
         time.sleep(0.001)
         running.pop()
 
     def traced(moment):
-        """Whether Ctrl-C came, before the line or return number `moment` of the pool's."""
+        """Whether Ctrl-C came, before the line or return number `moment` of the pool's or of the threads' it starts."""
         left = moment
 
         def trace(frame, event, argument):
             nonlocal left
-            if frame.f_code.co_filename != threads.__file__:
+            if frame.f_code.co_filename not in (threads.__file__, threading.__file__):
                 return None
-            line = linecache.getline(threads.__file__, frame.f_lineno).strip()
+            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
             if event in ("line", "return") and not line.startswith("with "):
                 left -= 1
                 if left < 0:
@@ -312,31 +327,32 @@ def test_ctrl_c_between_any_two_lines(pool):
         before = sys.gettrace()
         sys.settrace(trace)
         try:
-            run_together([work, work, work])
+            run_together(work, 3, 3)
         except KeyboardInterrupt:
             return True
         finally:
             sys.settrace(before)
         return False
 
-    moment = 0
-    while traced(moment):
+    moment, interrupted = 0, True
+    while interrupted:
+        _kernels.forget_workers()
+        interrupted = traced(moment)
         moment += 1
         assert not running
-        run_together([lambda: finished.append(1), threads.check, threads.check])
-        assert len(finished) == moment
-    assert moment > 50
+        run_together(finished.append, 3, 3)
+        assert len(finished) == 3 * moment
+    assert moment > 30
 
 
-def test_ctrl_c_at_any_time(pool):
+def test_ctrl_c_at_any_time(workers):
     """As above, by a real signal after 0 to 400 us."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         pytest.skip("needs signal.setitimer")
     running, finished, raised, main = [], [], [], threading.current_thread()
 
-    def work():
+    def work(k):
         if threading.current_thread() is main:
-            threads.check()
             return
         running.append(1)
         time.sleep(0.0001)
@@ -347,13 +363,13 @@ def test_ctrl_c_at_any_time(pool):
         for k in range(400):
             try:
                 signal.setitimer(signal.ITIMER_REAL, 1e-6 + k % 40 * 1e-5)
-                run_together([work, work, work])
+                run_together(work, 3, 3)
                 time.sleep(0.02)
             except KeyboardInterrupt:
                 raised.append(k)
             assert not running
-            run_together([lambda: finished.append(1), threads.check, threads.check])
-            assert len(finished) == k + 1
+            run_together(finished.append, 3, 3)
+            assert len(finished) == 3 * (k + 1)
         # Python drops what is raised in a garbage collector's callback; a test runner may have some.
         assert len(raised) >= 350
     finally:
@@ -361,24 +377,126 @@ def test_ctrl_c_at_any_time(pool):
         signal.signal(signal.SIGALRM, before)
 
 
+@needs_kernels
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs os.sched_setaffinity")
-def test_a_worker_is_kept_off_the_core_of_its_caller(pool, monkeypatch):
-    allowed = os.sched_getaffinity(0)
-    if len(allowed) < 2:
-        pytest.skip("this process may use one core only")
-    assert _kernels.current_core() in allowed
-    for core in sorted(allowed)[:2]:
-        monkeypatch.setattr(_kernels, "current_core", lambda core=core: core)
-        run_together([lambda: None, lambda: None])
-        assert os.sched_getaffinity(pool.workers[0].thread.native_id) == allowed - {core}
-    os.sched_setaffinity(0, {core})
-    try:
-        run_together([lambda: None, lambda: None])  # nowhere else to go
-    finally:
-        os.sched_setaffinity(0, allowed)
+def test_no_thread_is_bound_to_cores(workers, monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *given: calls.append(given))
+    recur()
+    _kernels.forget_workers()  # that one may rest
+    barrier, threads_used = threading.Barrier(3), []
+
+    def work(k):
+        barrier.wait(10)
+        threads_used.append(threading.get_native_id())
+
+    run_together(work, 3, 3)
+    assert not calls and len(set(threads_used)) == 3
+    assert [os.sched_getaffinity(thread) for thread in threads_used] == [os.sched_getaffinity(0)] * 3
 
 
-# ---- helpers of compiled loops ---------------------------------------------------------------------------------------
+# ---- late workers ----------------------------------------------------------------------------------------------------
+
+
+def test_a_caller_does_not_wait_for_who_does_not_come(nobody_comes, workers):
+    """He computes all parts, whatever part it is that nobody begins."""
+    for count in (2, 3, 50):
+        calls, callers = [], set()
+
+        def work(k, calls=calls, callers=callers):
+            calls.append(k)
+            callers.add(threading.current_thread())
+
+        run_together(work, count, 3)
+        assert calls == list(range(count)) and callers == {threading.current_thread()}
+    assert len(workers()) == 2
+
+
+@needs_kernels
+def test_kernels_do_not_wait_for_who_does_not_come(nobody_comes, workers):
+    np.testing.assert_array_equal(recur(together=True), recur(together=False))
+    assert len(workers()) == 1
+
+
+def test_who_does_not_come_rests_twice_as_long_each_time(nobody_comes, workers):
+    def call():
+        run_together(lambda k: time.sleep(0.001), 2, 2)
+
+    call()
+    assert workers() == [1]
+    for rest in (2, 4, 8):
+        time.sleep(workers()[0] / 1000)
+        call()
+        assert workers() == [rest]
+    for _ in range(100):  # longer than the rest that it has got now
+        time.sleep(workers()[0] / 1000 * 1.01)
+        before = workers()
+        call()
+        assert workers() == [min(2 * before[0], 1000)]
+        if before == [1000]:
+            break
+    else:
+        raise AssertionError("rests do not grow")
+
+
+def test_who_was_never_called_sleeps(workers):
+    """A worker that starts while its caller does all parts."""
+    for _ in range(20):
+        _kernels.forget_workers()
+        run_together(lambda k: None, 4, 4)
+    time.sleep(0.2)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
+
+
+def test_who_rests_is_not_called_and_is_called_again(workers):
+    """A worker is late some times; then the caller works alone, until the worker has rested and is of help again."""
+    main, barrier = threading.current_thread(), threading.Barrier(2)
+
+    def late(k):
+        barrier.wait(10)
+        if threading.current_thread() is not main:
+            time.sleep(0.2)
+
+    run_together(lambda k: barrier.wait(10), 2, 2)  # starts it
+    for rest in (1, 2, 4, 8, 16, 32, 64):
+        time.sleep(workers()[0] / 1000)
+        run_together(late, 2, 2)
+        assert workers() == [rest]
+    callers, until = set(), time.perf_counter() + 0.02
+    while time.perf_counter() < until:
+        run_together(lambda k: callers.add(threading.current_thread()), 2, 2)
+    assert callers == {main} and workers() == [64]
+    turns, until = 0, time.monotonic() + 120
+    while workers() != [0]:
+        assert time.monotonic() < until
+        run_together(lambda k: time.sleep(0.01), 2, 2)
+        turns += 1
+    assert turns > 50
+
+
+def test_who_wakes_up_slowly_but_helps_does_not_rest(workers):
+    """A part of a worker ends a moment after the caller's: together they are faster than one."""
+    main, barrier = threading.current_thread(), threading.Barrier(2)
+
+    def work(k):
+        barrier.wait(10)
+        time.sleep(0.1 if threading.current_thread() is main else 0.12)
+
+    for _ in range(3):
+        run_together(work, 2, 2)
+        assert workers() == [0]
+
+
+def test_short_parts_are_no_test_of_a_worker(nobody_comes, workers):
+    """Who needs longer to wake up than the caller for everything is not late."""
+    for _ in range(100):
+        run_together(lambda k: None, 2, 2)
+    assert workers()[0] <= 1  # perhaps another process had the core once
+
+
+# ---- workers of compiled loops ---------------------------------------------------------------------------------------
 
 
 def recur(together=True):
@@ -393,28 +511,19 @@ def recur(together=True):
     return np.array(_kernels.run_recurrent(jobs, _kernels.Scratch(), together))
 
 
-def wait_until(condition):
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.001)
-
-
 @needs_kernels
-def test_a_helper_starts_when_needed_and_is_given_back(pool):
-    expected = recur(together=False)
-    assert pool.n_helpers == 0
+def test_a_worker_starts_when_needed_and_is_given_back(workers):
+    expected, before = recur(together=False), set(threading.enumerate())
+    assert not workers()
     for _ in range(5):
         np.testing.assert_array_equal(recur(), expected)
-        wait_until(lambda: len(pool.free_helpers) == 1)
-    assert pool.n_helpers == 1 and pool.size == 0
-    (helper,) = pool.free_helpers
-    thread = next(t for t in threading.enumerate() if t.native_id == helper.native_id)
-    assert thread.daemon and thread is not threading.current_thread()
+    assert len(workers()) == 1
+    (thread,) = set(threading.enumerate()) - before
+    assert thread.daemon and thread.name == "fastbilstm"
 
 
 @needs_kernels
-def test_many_callers_share_helpers(pool):
+def test_many_callers_share_workers(workers):
     expected, wrong = recur(together=False), []
 
     def call():
@@ -427,47 +536,14 @@ def test_many_callers_share_helpers(pool):
         caller.start()
     for caller in callers:
         caller.join(60)
-    wait_until(lambda: len(pool.free_helpers) == 1)
-    assert not wrong and pool.n_helpers == 1
+    assert not wrong and 1 <= len(workers()) <= max(1, os.cpu_count() - 1)
 
 
 @needs_kernels
-def test_where_no_helper_can_be_started(pool, monkeypatch):
+def test_where_no_worker_can_be_started(workers, monkeypatch):
     def refuse(thread):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     np.testing.assert_array_equal(recur(), recur(together=False))
-    assert pool.n_helpers == 0 and not pool.free_helpers
-
-
-@needs_kernels
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs os.sched_setaffinity")
-def test_a_helper_is_kept_off_the_core_of_its_caller(pool, monkeypatch):
-    allowed = os.sched_getaffinity(0)
-    if len(allowed) < 2:
-        pytest.skip("this process may use one core only")
-    for core in sorted(allowed)[:2]:
-        monkeypatch.setattr(_kernels, "current_core", lambda core=core: core)
-        recur()
-        wait_until(lambda: pool.free_helpers)
-        recur()
-        assert os.sched_getaffinity(pool.free_helpers[0].native_id) == allowed - {core}
-
-
-def test_wait_for_looks_at_a_flag():
-    assert _kernels.wait_for(bytearray(b"\1"), 1) is True and _kernels.wait_for(bytearray(1), 100) is False
-    flag = bytearray(2)
-    timer = threading.Timer(0.05, _kernels.set_flag, (flag,))
-    timer.start()
-    assert _kernels.wait_for(flag, 2**40) is True  # without the GIL: the timer could set it
-    for wrong in (b"\1", None, [1]):
-        with pytest.raises(TypeError):
-            _kernels.wait_for(wrong, 1)
-        with pytest.raises(TypeError):
-            _kernels.set_flag(wrong)
-    with pytest.raises(ValueError, match="flag is empty"):
-        _kernels.wait_for(bytearray(), 1)
-    with pytest.raises(ValueError, match="flag is empty"):
-        _kernels.set_flag(bytearray())
-    assert _kernels.wait_for(bytearray(1), -5) is False
+    assert not workers()

@@ -11,10 +11,12 @@ import numpy as np
 
 from fastbilstm import activations
 from fastbilstm.activations import kernel_code
-from fastbilstm.engine import threads
 from fastbilstm.layers.timesteps import gru_step, lstm_step, simple_rnn_step, unroll
 
-_kernels = threads.compiled()  # with what it needs to share work between threads
+try:
+    from fastbilstm import _kernels
+except ImportError:
+    _kernels = None
 FUNCTIONS = {f.__name__: f for f in activations.KERNEL_CODES}
 OPTIONS = {
     "relu, max_value and threshold": partial(activations.relu, max_value=0.5, threshold=0.25),
