@@ -4,7 +4,8 @@
 
 A mutation is drawn from (SEED, number), so that a run that was killed can go on after the one that killed it. KINDS
 lose bytes. In TREES values, types, shapes and edges of the JSON inside are changed, and a converted file is signed
-again; every backend must give the same numbers for what loads, or refuse it.
+again; every backend must give the same numbers for what loads, or refuse it. "tree of golden" takes a golden case after
+the other, so that layers of all classes are changed.
 """
 
 import faulthandler
@@ -14,6 +15,7 @@ import sys
 
 import make_files as mf
 import numpy as np
+from cases import CASES
 
 import fastbilstm
 from fastbilstm.converted import fbl_file
@@ -21,8 +23,10 @@ from fastbilstm.tolerances import compare
 
 MEMORY = 1 << 30
 KINDS = ("fbl", "keras", "h5", "weights.h5", "config.json")
-TREES = ("tree of fbl", "tree of config.json")
+TREES = ("tree of fbl", "tree of golden", "tree of config.json")
 BACKENDS = ("auto", "blas", "numpy")
+# Mutations of one golden case.
+MUTATIONS = 10
 # What a value of the JSON may become, beside another value of the same file.
 VALUES = (
     None,
@@ -62,6 +66,19 @@ def original(kind):
         config = mf.functional() | {"keras_version": mf.KERAS3}
         return json.dumps(config).encode(), {"path": mf.weights_h5()}
     return mf.weights_h5(), {"config": mf.sequential() | {"keras_version": mf.KERAS3}}
+
+
+def golden(number):
+    """The golden case of that number as a converted file, and the inputs of its recorded vector."""
+    while True:
+        case = CASES[7919 * number % len(CASES)]
+        try:
+            content = mf.converted(**case.load_args())
+        except fastbilstm.MissingExtraError:  # PyYAML is optional
+            number += 1
+            continue
+        inputs = list(fastbilstm.load(content).vector.inputs)
+        return content, inputs if len(inputs) > 1 else inputs[0]
 
 
 def mutate(content, seed, number):
@@ -127,25 +144,29 @@ def mutate_tree(kind, content, seed, number):
     return struct.pack("<Q", len(text)) + text + arrays
 
 
-def agreement(content, options):
+def agreement(content, options, x=mf.IDS):
     """The outcome on every backend, as one: "crash" where they differ."""
-    found = {backend: answer(content, {**options, "backend": backend}, list) for backend in BACKENDS}
+    found = {backend: answer(content, {**options, "backend": backend}, list, x) for backend in BACKENDS}
     kinds = {what for what, _ in found.values()}
     if "crash" in kinds or len(kinds) > 1:
         return "crash", {backend: (what, str(detail)[:200]) for backend, (what, detail) in found.items()}
     what, first = found["numpy"]
     if what == "loaded":
         for backend, (_, arrays) in found.items():
-            if not all(compare(y, k).max_rel < 1e-3 or not np.isfinite(k).all() for y, k in zip(arrays, first)):
+            if not all(compare(y, k).max_rel < 1e-3 or not is_finite(k) for y, k in zip(arrays, first)):
                 return "crash", f"backend {backend} gives other numbers"
     return what, "" if what == "loaded" else first
 
 
-def answer(content, options, keep=None):
+def is_finite(array):
+    return array.dtype.kind == "O" or np.isfinite(array).all()
+
+
+def answer(content, options, keep=None, x=mf.IDS):
     """Load and predict: the outcome as (what, detail)."""
     try:
         model = fastbilstm.load(config=content, **options) if "path" in options else fastbilstm.load(content, **options)
-        y = model.predict(mf.IDS)
+        y = model.predict(x)
     except (fastbilstm.FastBiLSTMError, fastbilstm.MissingExtraError) as error:
         return "refused", type(error).__name__
     except MemoryError:
@@ -162,14 +183,17 @@ def main(kind, seed, count, first):
     import resource  # not on Windows, where other tests use the rest of this file
 
     faulthandler.enable()
-    content, options = original(kind)
+    content, options = original("tree of fbl" if kind == "tree of golden" else kind)
     intact = agreement(content, options) if kind in TREES else answer(content, options)
+    x = mf.IDS
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     for number in range(first, count):
+        if kind == "tree of golden" and (number == first or number % MUTATIONS == 0):
+            content, x = golden(number // MUTATIONS)
         mutated = mutate_tree(kind, content, seed, number) if kind in TREES else mutate(content, seed, number)
         resource.setrlimit(resource.RLIMIT_CPU, (int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2])) + 10, -1))
         print(json.dumps({"number": number, "starts": True}), flush=True)
-        what, detail = (agreement if kind in TREES else answer)(mutated, options)
+        what, detail = agreement(mutated, options, x) if kind in TREES else answer(mutated, options)
         result = {"number": number, "what": what, "same": (what, detail) == intact}
         if what != "loaded":
             result["detail"] = str(detail)[:300]

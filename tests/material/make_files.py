@@ -163,11 +163,11 @@ def archive(members=None, compression=zipfile.ZIP_STORED, config=None, edit=None
 # ---- converted files ------------------------------------------------------------------------------------------------
 
 
-def converted(content=None):
-    """The model of this module (or another Keras file) as a converted file, as bytes."""
+def converted(path=None, **options):
+    """The model of this module (or another Keras file, with options of `convert`) as a converted file, as bytes."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model.fbl"
-        fastbilstm.convert(h5() if content is None else content, target)
+        fastbilstm.convert(h5() if path is None else path, target, **options)
         return target.read_bytes()
 
 
