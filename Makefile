@@ -28,9 +28,9 @@ help:
 	@echo "make test               linters, types and all tests, with TensorFlow where it has a wheel"
 	@echo "make test-random N=300  N further random models against live Keras"
 	@echo "make fuzz N=20000       N mutations of each kind of file"
-	@echo "make soak               threads, forks and failing disks for some minutes"
+	@echo "make soak               threads, forks, failing disks and failing memory for some minutes"
 	@echo "make bench              time kernels and nets, then the rivals (an hour; BENCH=--quick takes 5 minutes)"
-	@echo "make sanitize           the tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make sanitize           tests of all compiled code under three sanitizers (15 minutes at most on two cores)"
 	@echo "make lint               linters and types alone"
 	@echo "make clean              remove what was built, and .venv"
 
@@ -88,12 +88,15 @@ fuzz: $(VENV)/.stamp-test
 	FASTBILSTM_FUZZ=$(N) $(BIN)/python -m pytest -s tests/model/test_fuzz.py tests/model/test_corpus.py \
 	  tests/scoring/test_damaged_readers.py
 
-# What `make test` does for a moment, for longer: many threads, forks, ends of processes, writing threads, failing disks.
+# What `make test` does for a moment, for longer: many threads, forks, ends of processes, writing threads, failing disks
+# and memory.
 soak: $(VENV)/.stamp-test
 	FASTBILSTM_SOAK=200000 FASTBILSTM_FORKS=200 FASTBILSTM_EXITS=500 FASTBILSTM_ATTACK=20 FASTBILSTM_FAULTS=all \
 	  $(BIN)/python -m pytest tests/engine/test_parallel.py tests/engine/test_forks_and_exits.py \
-	  tests/engine/test_threads.py tests/engine/test_hostile_threads.py tests/scoring/test_fault_injection.py
+	  tests/engine/test_threads.py tests/engine/test_hostile_threads.py tests/engine/test_every_allocation.py \
+	  tests/scoring/test_fault_injection.py
 
+# AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer of GCC.
 sanitize: $(VENV)/.stamp-test
 	$(BIN)/python tools/sanitize.py
 

@@ -4,7 +4,7 @@ Everything else about the package is in pyproject.toml. A warning or performance
 usual one means that a nogil function takes the GIL. Environment variables:
 
     FASTBILSTM_DEBUG=1        bounds checks, -O1 and -g
-    FASTBILSTM_SANITIZE=1     the same under AddressSanitizer and UndefinedBehaviorSanitizer; see tools/sanitize.py
+    FASTBILSTM_SANITIZE=names the same under these sanitizers of GCC, such as address,undefined; see tools/sanitize.py
     FASTBILSTM_NO_VECTORS=1   without the vector kernels, as compilers other than GCC and Clang build it
     FASTBILSTM_CLANG_CL=path  on Windows: compile with clang-cl, for MSVC has no vector types
 """
@@ -18,7 +18,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("FASTBILSTM_DEBUG") == "1"
-SANITIZE = os.environ.get("FASTBILSTM_SANITIZE") == "1"
+SANITIZE = os.environ.get("FASTBILSTM_SANITIZE")
+CHECKED = DEBUG or bool(SANITIZE)
 NO_VECTORS = os.environ.get("FASTBILSTM_NO_VECTORS") == "1"
 CLANG_CL = os.environ.get("FASTBILSTM_CLANG_CL")
 
@@ -44,25 +45,25 @@ EXTENSIONS = [
 
 DIRECTIVES = {
     "language_level": 3,
-    "boundscheck": DEBUG or SANITIZE,
-    "initializedcheck": DEBUG or SANITIZE,
+    "boundscheck": CHECKED,
+    "initializedcheck": CHECKED,
     "wraparound": False,
     "cdivision": True,
     "autotestdict": False,
-    "show_performance_hints": not (DEBUG or SANITIZE),  # they would ask for boundscheck=False
+    "show_performance_hints": not CHECKED,  # they would ask for boundscheck=False
 }
 
 # Errno and the floating-point exception flags are never read after an operation; the loops become vector code only when
 # the compiler knows. Neither option changes a value. No -march, -Ofast or -ffast-math: NaN and inf keep their meaning,
 # and a wheel runs on every CPU of its architecture.
 VECTORIZABLE = ["-fno-math-errno", "-fno-trapping-math"]
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if SANITIZE else []
+SANITIZERS = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"] if SANITIZE else []
 COMPILE_ARGS = {
     "unix": [
         "-Wall",
         "-Wextra",
         *VECTORIZABLE,
-        *(["-O1", "-g", "-fno-omit-frame-pointer"] if DEBUG or SANITIZE else ["-O3", "-g0"]),
+        *(["-O1", "-g", "-fno-omit-frame-pointer"] if CHECKED else ["-O3", "-g0"]),
         *SANITIZERS,
     ],
     "msvc": ["/W3", *(["/Od", "/Zi"] if DEBUG else ["/O2"])],
