@@ -12,6 +12,7 @@ usual one means that a nogil function takes the GIL. Environment variables:
 import contextlib
 import io
 import os
+import pathlib
 import shutil
 
 from setuptools import Extension, setup
@@ -70,6 +71,13 @@ COMPILE_ARGS = {
     "clang-cl": ["/W3", *(f"/clang:{arg}" for arg in VECTORIZABLE), *(["/Od", "/Zi"] if DEBUG else ["/O2"])],
 }
 
+# Cython 3.3 writes a function that drops the item of a list comprehension where the list cannot grow, and drops it
+# again in what calls the function: the item is freed while others use it. Other versions do not write these lines.
+APPEND_TO_LIST = (
+    b"    int result = PyList_Append(list, x);\n    Py_DECREF(x);\n    return result;\n",
+    b"    if (PyList_Append(list, x) < 0)\n        return -1;\n    Py_DECREF(x);\n    return 0;\n",
+)
+
 
 class BuildExt(build_ext):
     """Translate with Cython into the build folder, always afresh: a change of directives changes no time stamp."""
@@ -109,6 +117,10 @@ def translate(extension, build_dir):
         print(log.getvalue(), end="", flush=True)
     if "warning:" in log.getvalue() or "performance hint:" in log.getvalue():
         raise SystemExit(f"setup.py: Cython warned about {extension.sources}, see above")
+    for source in translated.sources:
+        if pathlib.PurePath(build_dir) in pathlib.PurePath(source).parents:
+            path = pathlib.Path(source)
+            path.write_bytes(path.read_bytes().replace(*APPEND_TO_LIST))
     return translated.sources
 
 

@@ -95,7 +95,7 @@ def aligned(shape, dtype=np.float32):
     size = elements(shape)
     # A fenced buffer must not come from NumPy's own store of buffers below 1 kB, nor go back to it.
     buffer = np.empty(size * dtype.itemsize + (1088 if FBL_FENCED else 64), np.uint8)
-    start = -buffer.ctypes.data % 64
+    start = <Py_ssize_t> (-<size_t> floats(buffer) % 64)
     stop = start + size * dtype.itemsize
     if FBL_FENCED:
         FBL_FENCE(<char*> floats(buffer) + <Py_ssize_t> stop, buffer.size - stop)

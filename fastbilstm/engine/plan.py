@@ -105,11 +105,12 @@ class Plan(Record):
             if (scratch is not None and scratch.owns(y)) or any(np.may_share_memory(y, a) for a in arrays_in_use):
                 outputs[k] = np.array(y)
             arrays_in_use.append(outputs[k])
-        # An error skips these lines: the states stay as they were, and the scratch with half-done work is dropped.
-        if self.stateful:
-            states.update(new_states)
+        # An error skips these lines: the scratch with half-done work is dropped, and the states stay as they were. They
+        # come last, after all that may find no memory.
         if scratch is not None and scratch.nbytes <= KEPT_SCRATCH:
             self.scratches.append(scratch)
+        if self.stateful:
+            states.update(new_states)
         return outputs
 
     def call(self, arrays, context):
