@@ -96,3 +96,10 @@ cdef extern from "fbl_windows.h":
     void fbl_pool_windows(
         const fbl_kernels* table, const fbl_windows* at, const float* x, Py_ssize_t first, Py_ssize_t n, int mean, float* y,
     ) noexcept nogil
+    void fbl_weigh_windows(
+        const fbl_kernels* table, const fbl_windows* at, const float* weights, const float* bias, const float* x,
+        Py_ssize_t first, Py_ssize_t n, float* y,
+    ) noexcept nogil
+    void fbl_scatter_windows(
+        const fbl_windows* at, const float* panel, Py_ssize_t first, Py_ssize_t n, float* y,
+    ) noexcept nogil

@@ -19,8 +19,8 @@ import numpy as np
 from _fbl cimport (
     FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MUL, FBL_SIGMOID, FBL_SOFTMAX,
     FBL_SPARSEMAX, FBL_STORE, FBL_TANH, fbl_convolution, fbl_convolution_scratch, fbl_convolve_lines, fbl_kernels,
-    fbl_kernels as Table, fbl_plan_convolution, fbl_pool_windows, fbl_prefetch, fbl_recurrent,
-    fbl_table_count as table_count, fbl_tables as tables, fbl_usable as is_usable, fbl_windows,
+    fbl_kernels as Table, fbl_plan_convolution, fbl_pool_windows, fbl_prefetch, fbl_recurrent, fbl_scatter_windows,
+    fbl_table_count as table_count, fbl_tables as tables, fbl_usable as is_usable, fbl_weigh_windows, fbl_windows,
 )
 
 cdef extern from "fbl_fence.h":
@@ -356,6 +356,7 @@ include "_attention.pxi"
 include "_multihead.pxi"
 include "_windows.pxi"
 include "_elementwise.pxi"
+include "_depthwise.pxi"
 
 _requested = os.environ.get("FASTBILSTM_ISA")
 if _requested:

@@ -102,6 +102,9 @@ typedef struct {
     /* y[j] = bias[j] (0 if NULL) + x[0][j] + x[1][j] + ..., j < n, in this order. */
     void (*sum_rows)(ptrdiff_t rows, ptrdiff_t n, const float *const *x, const float *bias, float *y);
 
+    /* y[j] += sum over r of weights[r * n + j] * x[r * stride + j], j < n, in the order of r. */
+    void (*weigh_rows)(ptrdiff_t rows, ptrdiff_t n, const float *weights, const float *x, ptrdiff_t stride, float *y);
+
     /* Each of `rows` rows x (n) normalized in double precision, rounded once: y = x scale + offset with
        scale[k] = gamma[k] / sqrt(variance + epsilon), offset[k] = beta[k] - mean scale[k]; gamma or beta NULL: 1 or 0.
        keep_mean: the mean stays, offset = beta. about_zero: mean is 0, and variance that of x about 0. */

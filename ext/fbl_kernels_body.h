@@ -474,6 +474,16 @@ static void add_rows(ptrdiff_t rows, ptrdiff_t n, const float *weights, const fl
     }
 }
 
+static void weigh_rows(ptrdiff_t rows, ptrdiff_t n, const float *weights, const float *x, ptrdiff_t stride, float *y)
+{
+    for (ptrdiff_t k = 0; k < n; k += L) {
+        vf acc = vload_n(y + k, n - k);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            acc = vfma(vload_n(weights + r * n + k, n - k), vload_n(x + r * stride + k, n - k), acc);
+        vstore_n(y + k, acc, n - k);
+    }
+}
+
 /* The sum of (x - mean) or of its square over n elements, in double: one sum for each of 16 places, added at the end. */
 FBL_INLINE double moment(const float *x, ptrdiff_t n, double mean, int square)
 {
@@ -548,6 +558,7 @@ const fbl_kernels FBL_SYMBOL(table) = {
     .softmax = softmax,
     .add_rows = add_rows,
     .sum_rows = sum_rows,
+    .weigh_rows = weigh_rows,
     .normalize = normalize,
     .max_windows = max_windows,
 };

@@ -275,3 +275,47 @@ void fbl_pool_windows(const fbl_kernels *table, const fbl_windows *at, const flo
             y[k] /= count;
     }
 }
+
+void fbl_weigh_windows(const fbl_kernels *table, const fbl_windows *at, const float *weights, const float *bias,
+                       const float *x, ptrdiff_t first, ptrdiff_t n, float *y)
+{
+    const ptrdiff_t channels = at->channels, step = at->dilation[2] * channels;
+    for (ptrdiff_t window = first; window < first + n; window++, y += channels) {
+        ptrdiff_t from[3], low[3], high[3];
+        begin(at, window, from);
+        for (int axis = 0; axis < 3; axis++)
+            inside(at, axis, from[axis], &low[axis], &high[axis]);
+        for (ptrdiff_t k = 0; k < channels; k++)
+            y[k] = bias ? bias[k] : 0;
+        for (ptrdiff_t a = low[0]; a < high[0]; a++)
+            for (ptrdiff_t b = low[1]; b < high[1]; b++) {
+                const ptrdiff_t p = from[0] + a * at->dilation[0], q = from[1] + b * at->dilation[1];
+                const ptrdiff_t tap = (a * at->taps[1] + b) * at->taps[2] + low[2];
+                const float *row = x + ((p * at->size[1] + q) * at->size[2] + from[2]) * channels + low[2] * step;
+                table->weigh_rows(high[2] - low[2], channels, weights + tap * channels, row, step, y);
+            }
+    }
+}
+
+void fbl_scatter_windows(const fbl_windows *at, const float *panel, ptrdiff_t first, ptrdiff_t n, float *y)
+{
+    const ptrdiff_t channels = at->channels, step = at->dilation[2];
+    for (ptrdiff_t window = first; window < first + n; window++) {
+        ptrdiff_t from[3], low[3], high[3];
+        begin(at, window, from);
+        for (int axis = 0; axis < 3; axis++)
+            inside(at, axis, from[axis], &low[axis], &high[axis]);
+        for (ptrdiff_t a = low[0]; a < high[0]; a++)
+            for (ptrdiff_t b = low[1]; b < high[1]; b++) {
+                const ptrdiff_t p = from[0] + a * at->dilation[0], q = from[1] + b * at->dilation[1];
+                const float *row = panel + ((a * at->taps[1] + b) * at->taps[2]) * channels;
+                float *to = y + ((p * at->size[1] + q) * at->size[2] + from[2]) * channels;
+                /* Taps side by side in y are one run. */
+                const ptrdiff_t run = step == 1 ? high[2] - low[2] : 1;
+                for (ptrdiff_t c = low[2]; c < high[2]; c += run)
+                    for (ptrdiff_t k = 0; k < run * channels; k++)
+                        to[c * step * channels + k] += row[c * channels + k];
+            }
+        panel += at->taps[0] * at->taps[1] * at->taps[2] * channels;
+    }
+}

@@ -46,4 +46,13 @@ void fbl_convolve_lines(const fbl_convolution *s, const void *x, ptrdiff_t first
 void fbl_pool_windows(const fbl_kernels *table, const fbl_windows *at, const float *x, ptrdiff_t first, ptrdiff_t n,
                       int mean, float *y);
 
+/* Each channel by itself: y (n, channels) = bias + sum over taps of weights (taps, channels) times what windows first to
+   first + n see. bias (channels) or NULL. */
+void fbl_weigh_windows(const fbl_kernels *table, const fbl_windows *at, const float *weights, const float *bias,
+                       const float *x, ptrdiff_t first, ptrdiff_t n, float *y);
+
+/* The opposite of gathering: what `panel` (n, taps, channels) holds for windows first to first + n is added to y, a row
+   of the sizes of `at`; what lies outside of y is left out. */
+void fbl_scatter_windows(const fbl_windows *at, const float *panel, ptrdiff_t first, ptrdiff_t n, float *y);
+
 #endif

@@ -153,6 +153,18 @@ def attention(
     name: object,
     n_threads: int = 1,
 ) -> _Floats: ...
+def convolve_depthwise(
+    x: _Floats, weights: _Floats, bias: _Floats | None, out: _Floats, windows: Iterable[_Window]
+) -> _Floats: ...
+def convolve_transposed(
+    x: _Floats,
+    kernel: Matrix,
+    bias: _Floats | None,
+    out: _Floats,
+    windows: Iterable[_Window],
+    scratch: Scratch,
+    name: object,
+) -> _Floats: ...
 def result_dtype(name: str, dtypes: Iterable[np.dtype[Any]]) -> np.dtype[Any] | None: ...
 def elementwise(
     name: str, operands: tuple[NDArray[Any], ...], out: NDArray[Any], constants: tuple[int, ...] = ()

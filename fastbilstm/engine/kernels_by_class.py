@@ -49,6 +49,14 @@ def kernels_of(layer):
         from .vector_recurrent import VectorStacked  # as above
 
         return VectorStacked
+    if name.startswith(("DepthwiseConv", "SeparableConv")):
+        from .vector_depthwise import VectorDepthwise  # as above
+
+        return VectorDepthwise
+    if name.endswith("Transpose"):
+        from .vector_depthwise import VectorTransposed  # as above
+
+        return VectorTransposed
     if family(layer) in ("convolution", "pooling"):
         from .vector_windows import WINDOWS  # as above
 

@@ -3,6 +3,8 @@
 Each has the call and the result of the layer that it replaces. Imports NumPy and the compiled module `_kernels`.
 """
 
+import math
+
 import numpy as np
 
 from .. import _kernels
@@ -13,7 +15,7 @@ from .vector_layers import adopt, contiguous
 
 
 class VectorNormalization(LayerNormalization):
-    """A row is all of the last axes; for other axes the specification computes."""
+    """A row is all of the last axes; other axes are brought to the end, and back."""
 
     def __init__(self, layer):
         adopt(self, layer)
@@ -26,19 +28,22 @@ class VectorNormalization(LayerNormalization):
     def call(self, inputs, kwargs, states):
         x, mask = inputs[0]
         axes = self.layer.normalized_axes(x.ndim)
-        if axes != tuple(range(x.ndim - len(axes), x.ndim)):
+        order = [axis for axis in range(x.ndim) if axis not in axes] + list(axes)
+        turns = order != list(range(x.ndim))
+        if turns and x.ndim > MOST_AXES:
             return self.layer.call(inputs, kwargs, states)
-        y, size = states.array(*x.shape), int(np.prod(x.shape[axes[0] :]))
+        x = contiguous(x)
+        if turns:
+            view = x.transpose(order)
+            x = moved(states, x, view.shape, view)
+        y, size = states.array(*x.shape), math.prod(x.shape[x.ndim - len(axes) :])
         rows = (-1, size) if size else (0, 1)
         _kernels.normalize(
-            contiguous(x).reshape(rows),
-            self.gamma,
-            self.beta,
-            self.epsilon,
-            y.reshape(rows),
-            self.keeps_mean,
-            self.is_rms,
+            x.reshape(rows), self.gamma, self.beta, self.epsilon, y.reshape(rows), self.keeps_mean, self.is_rms
         )
+        if turns:
+            view = y.transpose(np.argsort(order))
+            y = moved(states, y, view.shape, view)
         return [Tensor(y, mask if self.passes_mask else None)]
 
 

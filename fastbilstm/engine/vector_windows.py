@@ -12,6 +12,7 @@ from ..layers import Tensor
 from ..layers.convolution import Conv
 from ..layers.pooling import AveragePooling, MaxPooling
 from ..layers.windows import margins, reach
+from .vector_elementwise import moved
 from .vector_layers import adopt, contiguous, row_activation, worth_a_thread
 
 
@@ -23,11 +24,22 @@ def windows_of(layer, shape, taps, strides, dilation_rate):
     return tuple(zip(counts, taps, strides, dilation_rate, before))
 
 
-def channels_last(layer, x):
+def channels_last(layer, x, states):
     """The input as the kernels read it; InputError if it is too small."""
-    x = contiguous(np.moveaxis(x, 1, -1) if layer.channels_first else x)
+    x = contiguous(x)
+    if layer.channels_first:
+        view = np.moveaxis(x, 1, -1)
+        x = moved(states, x, view.shape, view)
     layer.check_room(x)
     return x
+
+
+def channels_back(layer, y, states):
+    """What the kernels wrote as the layer gives it."""
+    if not layer.channels_first:
+        return y
+    view = np.moveaxis(y, -1, 1)
+    return moved(states, y, view.shape, view)
 
 
 class VectorConv(Conv):
@@ -57,8 +69,9 @@ class VectorConv(Conv):
         self.depth = packed[0].depth * packed[0].columns * self.groups // self.filters
         # What a call reads at once, so that another thread may project meanwhile.
         self.source = packed, tokens
-        # channels_first: apply the activation after the channels are moved back.
-        self.row_activation = None if self.channels_first else activation or row_activation(self)
+        # channels_first: the activation comes after the channels are moved back.
+        function = activation or row_activation(self)
+        self.row_activation, self.late_activation = (None, function) if self.channels_first else (function, None)
         self.pooling = None if pooling is None else WINDOWS[type(pooling).__mro__[1]](pooling)
 
     def project(self):
@@ -69,7 +82,7 @@ class VectorConv(Conv):
     def call(self, inputs, kwargs, states):
         x, (kernels, tokens) = inputs[0].value, self.source
         if tokens is None:
-            x = channels_last(self, x)
+            x = channels_last(self, x, states)
         else:
             x = contiguous(x, np.int32)
             self.check_room(x[..., np.newaxis])
@@ -93,9 +106,10 @@ class VectorConv(Conv):
         _kernels.convolve(
             x, kernels, y, windows, states.scratch, states.name(), self.row_activation, n_threads, pooling, mean, tokens
         )
-        if self.channels_first:
-            y = np.moveaxis(y, -1, 1)
-        if self.row_activation is None:
+        y = channels_back(self, y, states)
+        if self.late_activation is not None:
+            self.late_activation.apply(y)
+        elif self.row_activation is None:
             y = self.activation_function()(y)
         if self.pooling is not None and pooling is None:
             return self.pooling.call([Tensor(y)], kwargs, states)
@@ -118,11 +132,11 @@ class VectorPooling:
     def call(self, inputs, kwargs, states):
         if inputs[0].value.dtype != np.float32:
             return super().call(inputs, kwargs, states)
-        x = channels_last(self, inputs[0].value)
+        x = channels_last(self, inputs[0].value, states)
         windows = pooled_windows(self, x.shape)
         y = states.array(len(x), *(window[0] for window in windows), x.shape[-1])
         _kernels.pool(x, y, windows, isinstance(self, AveragePooling))
-        return [Tensor(np.moveaxis(y, -1, 1) if self.channels_first else y)]
+        return [Tensor(channels_back(self, y, states))]
 
 
 class VectorMaxPooling(VectorPooling, MaxPooling):

@@ -118,6 +118,15 @@ def test_group_normalization(groups, axis):
             runs(net, net.add("GroupNormalization", "layer", "x", weights=weights, **options), "layer")
 
 
+@pytest.mark.parametrize("axes", [[1], [2], [1, 2], [1, 3], [-1]])
+def test_layer_normalization(axes):
+    shape = (3, 5, 4)
+    size = tuple(shape[axis % 4 - 1] for axis in axes)
+    net = Net(shape=shape)
+    options = {"axis": axes, "epsilon": 1e-3, "center": True, "scale": True}
+    runs(net, net.add("LayerNormalization", "layer", "x", weights={"gamma": size, "beta": size}, **options), "layer")
+
+
 IMAGES = {
     "ZeroPadding2D": {"padding": [[1, 2], [0, 3]]},
     "Cropping2D": {"cropping": [[1, 0], [0, 2]]},
