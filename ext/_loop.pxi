@@ -198,9 +198,19 @@ def run_recurrent(list runs not None, Scratch scratch not None, bint together=Fa
     with nogil:
         run_parts(_run_job, jobs, count, 2 if together else 1)
     finals = [_final_states(&jobs[k], runs[k]["layer"]) for k in range(count)]
-    if recording() is not None:
+    cdef Tape tape = recording()
+    cdef Runs* again
+    if tape is not None:
+        reads, writes = [], []
         for k in range(count):
-            _record_run(&before[k], runs[k], finals[k], (kept[k], scratch))
+            reads += _reads_of(runs[k])
+            writes += finals[k] if runs[k]["outputs"] is None else (*finals[k], runs[k]["outputs"])
+            tape.broken |= (<Rows> runs[k]["rows"]).at.mask != NULL and not (<Rows> runs[k]["rows"]).is_recorded
+        again = <Runs*> tape.add(_run_again, sizeof(Runs), tuple(reads), tuple(writes), (kept, runs, scratch))
+        memset(again, 0, sizeof(Runs))
+        again.count, again.threads = count, 2 if together else 1
+        for k in range(count):
+            _note_run(&again.runs[k], &before[k], runs[k], finals[k])
     return finals
 
 
@@ -214,8 +224,18 @@ cdef struct JobAgain:
     Py_ssize_t rows_of_table
 
 
+cdef struct Runs:
+    Py_ssize_t count, threads
+    JobAgain[2] runs
+
+
 cdef int _run_again(void* record) except -1 nogil:
-    cdef const JobAgain* again = <const JobAgain*> record
+    cdef Runs* again = <Runs*> record
+    return run_parts(_run_job_again, again.runs, again.count, again.threads)
+
+
+cdef int _run_job_again(void* runs, Py_ssize_t k, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
+    cdef const JobAgain* again = <const JobAgain*> runs + k
     cdef Job job = again.job
     job.rows = again.rows[0]
     if job.ids != NULL and not are_below(job.ids, job.rows.batch * job.rows.timesteps, again.rows_of_table):
@@ -224,28 +244,25 @@ cdef int _run_again(void* record) except -1 nogil:
     memset(job.states, 0, 3 * job.rows.batch * job.step.units_padded * sizeof(float))
     if again.first_h != NULL:
         _begin_with(&job, again.first_h, again.first_c)
-    _loop(&job, NULL)
+    _loop(&job, stop)
     _write_states(&job, again.h, again.c)
     return 0
 
 
-cdef _record_run(const Job* job, dict run, tuple final, kept):
-    """A direction as an operation of the tape."""
-    cdef Tape tape = recording()
-    cdef JobAgain* again
-    cdef Rows rows = run["rows"]
-    outputs, first = run["outputs"], run["initial_state"]
-    writes = final if outputs is None else (*final, outputs)
-    reads = (run["x"],) if run["merge"] == FBL_STORE else (run["x"], outputs)
-    first = () if first is None else tuple(first)
-    tape.broken |= rows.at.mask != NULL and not rows.is_recorded
-    again = <JobAgain*> tape.add(_run_again, sizeof(JobAgain), (*reads, *first), writes, (kept, run["layer"]))
-    memset(again, 0, sizeof(JobAgain))
-    again.job, again.rows, again.h = job[0], &rows.at, floats(final[0])
+cdef tuple _reads_of(dict run):
+    """The arrays that a direction reads."""
+    reads = (run["x"],) if run["merge"] == FBL_STORE else (run["x"], run["outputs"])
+    return reads if run["initial_state"] is None else (*reads, *run["initial_state"])
+
+
+cdef _note_run(JobAgain* again, const Job* job, dict run, tuple final):
+    """A direction for the tape that is recording."""
+    first = run["initial_state"]
+    again.job, again.rows, again.h = job[0], &(<Rows> run["rows"]).at, floats(final[0])
     again.rows_of_table = (<Recurrent> run["layer"]).rows_of_table
     if len(final) > 1:
         again.c = floats(final[1])
-    if first and not tape.broken:
+    if first is not None and not recording().broken:
         again.first_h = floats(checked("h", first[0], final[0].shape))
         again.first_c = floats(checked("c", first[1], final[0].shape)) if len(first) > 1 else NULL
 

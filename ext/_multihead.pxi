@@ -13,7 +13,7 @@ cdef struct Heads:
     const uint8_t* mask       # at mask + b * mask_row + q * mask_query + k; NULL: none
     float* weights            # (B, H, Tq, Tk) or NULL
     float* out                # (B, Tq, H E)
-    Py_ssize_t batch, queries, values, heads, repeats, depth, width, mask_row, mask_query, stride, size
+    Py_ssize_t batch, queries, values, heads, repeats, depth, width, mask_row, mask_query, stride, size, threads
     const float* additive     # packed (D, 1) of the additive score; NULL: dot product
     float scale, masked_value
     int how
@@ -181,7 +181,7 @@ def attend_heads(
         at.additive = (<Matrix> additive).packed_at
     if out.size == 0:
         return out
-    n_threads = max(1, min(n_threads, at.batch * heads))
+    at.threads = n_threads = max(1, min(n_threads, at.batch * heads))
     at.stride = rounded_up(at.values, 4 * lanes)
     at.size = elements((max(1, at.depth) + BLOCK, at.stride)) + elements((at.values, rounded_up(at.width, lanes))) + BLOCK
     at.size = rounded_up(at.size + (elements((at.values, at.depth)) if additive is not None else 0), 16)
@@ -198,4 +198,4 @@ def attend_heads(
 
 cdef int _attend_again(void* record) except -1 nogil:
     cdef const Heads* at = <const Heads*> record
-    return run_parts(_attend_head, record, at.batch * at.heads, 1)
+    return run_parts(_attend_head, record, at.batch * at.heads, at.threads)

@@ -40,18 +40,21 @@ cdef class Tape:
             free(self.entries[k].record)
         free(self.entries)
 
-    def begin(self):
-        """Record what this thread calls from now on; False if another thread records."""
-        global _recording, _recorder
+    def begin(self, Py_ssize_t n_threads=1):
+        """Record what this thread calls from now on, on up to n_threads threads; False if another thread records.
+
+        What is recorded may use as many threads as it asks for, and `run` says how many of them it gets.
+        """
+        global _recording, _recorder, fbl_most_threads
         if _recording is not None:
             return False
-        _recording, _recorder = self, PyThread_get_thread_ident()
+        _recording, _recorder, fbl_most_threads = self, PyThread_get_thread_ident(), n_threads
         return True
 
     def end(self):
-        global _recording
+        global _recording, fbl_most_threads
         if _recording is self:
-            _recording = None
+            _recording, fbl_most_threads = None, 0
 
     def verify(self, list outputs not None):
         """Whether the tape gives these outputs, to the bit, out of buffers that hold nothing."""
@@ -61,7 +64,7 @@ cdef class Tape:
         before = [y.tobytes() for y in outputs]
         for array in self.written[len(self.inputs):]:
             array.reshape(-1).view(np.uint8)[...] = 255
-        self.play()
+        self.play(1)
         return before == [y.tobytes() for y in outputs]
 
     cdef bint knows(self, array):
@@ -116,7 +119,16 @@ cdef class Tape:
             self.steps.append((function, copies))
         return results
 
-    cdef play(self):
+    cdef play(self, Py_ssize_t n_threads):
+        global fbl_most_threads
+        cdef Py_ssize_t before = fbl_most_threads
+        fbl_most_threads = n_threads
+        try:
+            self.play_all()
+        finally:
+            fbl_most_threads = before
+
+    cdef play_all(self):
         cdef Py_ssize_t k = 0
         steps = iter(self.steps)
         while k < self.count:
@@ -133,7 +145,7 @@ cdef class Tape:
                     self.entries[k].run(self.entries[k].record)
                     k += 1
 
-    cdef list run(self, xs):
+    cdef list run(self, xs, Py_ssize_t n_threads):
         """The outputs for inputs of the same shapes and dtypes, new arrays; None if a token id is out of range."""
         cdef Py_buffer view
         cdef Py_ssize_t size
@@ -145,7 +157,7 @@ cdef class Tape:
             # The copy is looked at, not what another thread may write into meanwhile.
             if limit is not None and not are_below(<const int32_t*> floats(copy), size // 4, min(limit, INT32_MAX)):
                 return None
-        self.play()
+        self.play(n_threads)
         found = []
         for y in self.outputs:
             copy = np.empty(y.shape, y.dtype)
@@ -169,7 +181,7 @@ cdef class Tapes:
         """limits: as for Tape."""
         self.by_shape, self.formats = {}, b"".join([b"f" if limit is None else b"i" for limit in limits])
 
-    def run(self, x):
+    def run(self, x, Py_ssize_t n_threads):
         """The outputs for inputs whose shapes have a tape that is free; None, with nothing done, for all others."""
         cdef Py_buffer view
         cdef bint good = True
@@ -202,7 +214,7 @@ cdef class Tapes:
         except IndexError:
             return None
         try:
-            return (<Tape> tape).run(xs)
+            return (<Tape> tape).run(xs, n_threads)
         except (ValueError, IndexError):
             return None  # an id or index that was computed is out of range: the usual way tells which
         finally:

@@ -26,6 +26,7 @@ cdef extern from "pythread.h":
 
 cdef extern from "fbl_threads.h":
     void* fbl_working_on
+    intptr_t fbl_most_threads
     uint8_t fbl_get_flag(const uint8_t* flag) noexcept nogil
     void fbl_set_flag(uint8_t* flag, uint8_t value) noexcept nogil
     intptr_t fbl_add(intptr_t* number, intptr_t by) noexcept nogil
@@ -287,6 +288,8 @@ cdef int run_parts(Part function, void* argument, Py_ssize_t count, Py_ssize_t n
     cdef Py_ssize_t wanted = max(0, min(min(count, n_threads) - 1, <Py_ssize_t> MOST_WORKERS)), found = 0, own, k
     cdef int64_t began, took
     cdef bint done = False
+    if fbl_most_threads:
+        wanted = min(wanted, fbl_most_threads - 1)
     parts.function, parts.argument, parts.count, parts.taken, parts.stop = function, argument, count, 0, 0
     parts.above = <Parts*> fbl_working_on
     fbl_working_on = &parts

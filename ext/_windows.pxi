@@ -4,7 +4,7 @@ cdef struct Slide:
     fbl_convolution c                    # of a pooling alone: its table and `at`, which are those of c.pool, too
     const float* x
     float* out
-    Py_ssize_t batch, row_size, out_size, lines, line_size, blocks, scratch_size, rows_of_table
+    Py_ssize_t batch, row_size, out_size, lines, line_size, blocks, threads, scratch_size, rows_of_table
     float* scratch                       # (threads, scratch_size)
     bint pools_alone
 
@@ -43,7 +43,7 @@ cdef void _place(fbl_windows* at, tuple shape, tuple windows) except *:
 cdef _run_slide(Slide* s, x, out, Py_ssize_t n_threads, kept):
     """Run over all rows; s.lines lines of s.line_size floats in an output row."""
     s.batch, s.row_size, s.out_size = len(x), x.size // len(x), s.lines * s.line_size
-    s.blocks = (s.lines + s.c.lines - 1) // s.c.lines
+    s.blocks, s.threads = (s.lines + s.c.lines - 1) // s.c.lines, n_threads
     with nogil:
         run_parts(_slide, s, s.batch * s.blocks, n_threads)
     cdef Tape tape = recording()
@@ -57,7 +57,7 @@ cdef int _slide_again(void* record) except -1 nogil:
     if s.c.rows != NULL and not are_below(<const int32_t*> s.x, s.batch * s.row_size, s.rows_of_table):
         with gil:
             raise ValueError("a token id is out of range")
-    return run_parts(_slide, record, s.batch * s.blocks, 1)
+    return run_parts(_slide, record, s.batch * s.blocks, s.threads)
 
 
 def convolve(

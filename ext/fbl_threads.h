@@ -31,6 +31,9 @@ typedef long fbl_interlocked;
 /* The innermost fbl_parts that the current thread works on; NULL if none. */
 static FBL_THREAD_LOCAL void* fbl_working_on;
 
+/* How many threads the current one may use; 0: as many as it asks for. */
+static FBL_THREAD_LOCAL intptr_t fbl_most_threads;
+
 static inline uint8_t fbl_get_flag(const uint8_t* flag) {
 #if defined(__GNUC__) || defined(__clang__)
     return __atomic_load_n(flag, __ATOMIC_RELAXED);

@@ -146,7 +146,7 @@ class Model:
     def __call__(self, x: ModelInput) -> Predictions:
         """Compute the outputs for one batch; see `predict`."""
         self._check_file()
-        if self._plan.replay is not None and (outputs := self._plan.replay.run(x)) is not None:
+        if self._plan.replay is not None and (outputs := self._plan.replay.run(x, self.n_threads)) is not None:
             return self._pack(outputs)
         arrays, rows, cuts = model_input.check(self._plan, x)
         model_input.check_batch(self._plan, rows, rows)
@@ -216,7 +216,7 @@ class Model:
             # Where a tape fits, a row has the same bits for every size of batch and any number of threads.
             sizes = (batch_size is None or _is_size(batch_size)) and (n_threads is None or _is_size(n_threads))
             if sizes and truncating == "pre" and value == 0:
-                outputs = self._plan.replay.run(x)
+                outputs = self._plan.replay.run(x, n_threads or self.n_threads)
                 if outputs is not None:
                     return self._pack(outputs)
         arrays, rows, cuts = model_input.check(self._plan, x, model_input.Options(pad, maxlen, truncating, value))

@@ -149,20 +149,16 @@ class Plan(Record):
         rows = len(arrays[0])
         n_threads = min(n_threads, threads.cores())
         size = max(1, min(batch_size, rows))
-        steps = max(array.shape[1] if array.ndim > 1 else 1 for array in arrays)
         may_split = self.independent and self.backend == "vector"
         if may_split:
             # The other rows of a batch do not change the bits of a row, so any size of batch is allowed.
             size = min(size, CHUNK_ROWS) if rows > CHUNK_ROWS else rows
-            n_threads = min(n_threads, max(1, self.work * steps * rows // WORTH_A_THREAD))
+            n_threads = min(n_threads, self.most_threads(arrays))
             size = max(1, min(size, -(-rows // n_threads)))
         if cuts is None:
             chunks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
-            plain = n_threads == 1 and all(type(array) is np.ndarray for array in arrays)
-            if len(chunks) == 1 and plain and may_split and self.replay is not None:
-                return self.replay.learn(self, arrays)
             if len(chunks) == 1:
-                return self.run_chunk(arrays, chunks[0], states, n_threads)
+                return self.answer(arrays, chunks[0], states, n_threads)
         else:
             from ..inputs.ragged import groups  # for rows of different lengths alone: saves time at start
 
@@ -171,10 +167,25 @@ class Plan(Record):
         whole = _Outputs(rows, cuts, update)
 
         def run(number):
-            whole.write(chunks[number], self.run_chunk(arrays, chunks[number], states, n_threads // workers))
+            whole.write(chunks[number], self.answer(arrays, chunks[number], states, n_threads // workers))
 
         threads.run_together(run, len(chunks), workers)
         return whole.outputs
+
+    def most_threads(self, arrays):
+        """How many threads are worth their while."""
+        steps = max(array.shape[1] if array.ndim > 1 else 1 for array in arrays)
+        return max(1, min(threads.cores(), self.work * steps * len(arrays[0]) // WORTH_A_THREAD))
+
+    def answer(self, arrays, chunk, states, n_threads):
+        """The outputs for a chunk, from a tape if there is one."""
+        usual = self.replay is not None and self.independent and isinstance(chunk, slice)
+        if not usual or not all(type(array) is np.ndarray for array in arrays):
+            return self.run_chunk(arrays, chunk, states, n_threads)
+        try:
+            return self.replay.learn(self, [array[chunk] for array in arrays], n_threads)
+        except InputError:
+            return self.run_chunk(arrays, chunk, states, n_threads)  # whose error names the rows
 
     def run_chunk(self, arrays, chunk, states, n_threads):
         """`run` for the rows of a chunk; an InputError names them."""

@@ -8,10 +8,13 @@ call, which calls Python only for layers without kernels. The bits are the same:
 import numpy as np
 
 from .. import _kernels
+from . import threads
 
-# Rows and bytes of the inputs, beyond which the time around the kernels does not show; bytes of the buffers of a tape.
-MOST_ROWS, MOST_BYTES, MOST_BUFFERS = 36, 2**20, 8 * 2**20
-# How many shapes have a tape; the oldest one is dropped.
+# Rows and bytes of the inputs, beyond which the time around the kernels does not show.
+MOST_ROWS, MOST_BYTES = 36, 2**20
+# Bytes of the buffers of a tape, and of all tapes.
+MOST_BUFFERS, ALL_BUFFERS = 8 * 2**20, 64 * 2**20
+# How many shapes have tapes. The oldest one is dropped.
 MOST_SHAPES = 16
 
 
@@ -19,40 +22,56 @@ class Replay:
     """The tapes of a plan. `id_limits`: for each input the number of token ids, None for one of floats."""
 
     def __init__(self, id_limits):
-        self.id_limits, self.seen, self.tapes = id_limits, {}, _kernels.Tapes(id_limits)
+        self.id_limits, self.tapes = id_limits, _kernels.Tapes(id_limits)
         self.run = self.tapes.run
+        # Shape -> bytes of each of its tapes; None where a prediction cannot be recorded.
+        self.seen = {}
 
-    def learn(self, plan, arrays):
-        """The outputs for one chunk on one thread. Records the second prediction of a shape; replays later ones."""
+    def learn(self, plan, arrays, n_threads):
+        """The outputs for one chunk. Records the second prediction of a shape; replays later ones.
+
+        Threads that predict the same shape at the same time get a tape each.
+        """
         rows = len(arrays[0])
-        usual = lambda: plan.run_chunk(arrays, slice(0, rows), {}, 1)  # noqa: E731
+        usual = lambda: plan.run_chunk(arrays, slice(0, rows), {}, n_threads)  # noqa: E731
         if not 0 < rows <= MOST_ROWS or sum(x.nbytes for x in arrays) > MOST_BYTES:
             return usual()
         given = [self.converted(x, limit) for x, limit in zip(arrays, self.id_limits)]
         if any(x is None for x in given):
             return usual()
         shape = given[0].shape if len(given) == 1 else tuple(x.shape for x in given)
-        if shape in self.tapes.by_shape:
-            outputs = self.run(given)
-            return usual() if outputs is None else outputs
+        outputs = self.run(given, n_threads)
+        if outputs is not None:
+            return outputs
         if shape not in self.seen:
-            while len(self.seen) >= MOST_SHAPES:
-                self.tapes.by_shape.pop(self.seen.pop(next(iter(self.seen))), None)
-            self.seen[shape] = shape
+            self.seen[shape] = []
+            self.drop()
             return usual()
-        if not plan.runner.is_settled():
+        kept = self.seen[shape]
+        if kept is None or len(kept) >= threads.cores() or not plan.runner.is_settled():
             return usual()
         tape, scratch = _kernels.Tape(given, self.id_limits), plan.runner.new_scratch()
-        if not tape.begin():
+        if not tape.begin(n_threads):
             return usual()
         try:
-            arrays = plan.call(tape.inputs, plan.runner.new_context({}, scratch, 1))
+            arrays = plan.call(tape.inputs, plan.runner.new_context({}, scratch, plan.most_threads(given)))
         finally:
             tape.end()
         results = [np.array(y) for y in arrays]
-        kept = scratch.nbytes <= MOST_BUFFERS and tape.verify(arrays)
-        self.tapes.by_shape[shape] = [tape] if kept else []
+        if scratch.nbytes <= MOST_BUFFERS and tape.verify(arrays):
+            kept.append(scratch.nbytes)
+            self.tapes.by_shape.setdefault(shape, []).append(tape)
+            self.drop()
+        elif not kept:
+            self.seen[shape] = None
         return results
+
+    def drop(self):
+        """Forget the oldest shapes, until the others may stay."""
+        while len(self.seen) > MOST_SHAPES or sum(sum(kept or ()) for kept in self.seen.values()) > ALL_BUFFERS:
+            oldest = next(iter(self.seen))
+            del self.seen[oldest]
+            self.tapes.by_shape.pop(oldest, None)
 
     def converted(self, x, limit):
         """An input as a tape reads it; None if it is of another kind. Token ids have been checked."""
