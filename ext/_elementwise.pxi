@@ -159,6 +159,15 @@ def elementwise(str name not None, tuple operands not None, out, tuple constants
     return out
 
 
+cdef char* first_element(view) except? NULL:
+    """Address of the first element of an array of any strides; the caller keeps the array alive."""
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(view, &buffer, PyBUF_STRIDES)
+    cdef char* address = <char*> buffer.buf
+    PyBuffer_Release(&buffer)
+    return address
+
+
 cdef bint lies_in(view, array) except -1:
     """Whether a view of any strides lies in a contiguous array."""
     cdef Py_ssize_t low = 0, high = view.itemsize
@@ -166,7 +175,7 @@ cdef bint lies_in(view, array) except -1:
         low += min(0, (size - 1) * step)
         high += max(0, (size - 1) * step)
     start = <size_t> floats(array)
-    address = view.__array_interface__["data"][0]
+    address = <size_t> first_element(view)
     return start <= address + low and address + high <= start + array.nbytes
 
 
@@ -204,8 +213,8 @@ def copy(x, out, view=None, to=None):
     s.copy.axes, s.copy.width = len(axes), width
     for axis, (size, walk) in enumerate(axes):
         s.copy.size[axis], s.copy._from[axis], s.copy.to[axis] = size, walk[0], walk[1]
-    s.copy.x = <char*> <size_t> view.__array_interface__["data"][0]
-    s.copy.y = <char*> <size_t> to.__array_interface__["data"][0]
+    s.copy.x = first_element(view)
+    s.copy.y = first_element(to)
     last = s.copy.size[s.copy.axes - 1] * (1 if s.copy.table == NULL else s.copy.size[s.copy.axes - 2])
     s.lines, s.block = view.size // last, max(<Py_ssize_t> 1, SIGNAL_WORK // (ROW_WORK * last))
     with nogil:

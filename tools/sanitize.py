@@ -37,7 +37,6 @@ JOBS = (
     (THREADS, "engine/test_hostile_threads.py", "four_threads or counted or vector-thread"),
     (MEMORY, "ext/test_vector_kernels.py", ""),
     (MEMORY, "engine/test_replay.py", ""),
-    (MEMORY, "model/test_golden.py", "test_golden_case and float32"),
     (MEMORY, "ext/test_vector_products.py engine/test_plan.py", "not largest_error"),
     (THREADS, "engine/test_plan.py engine/test_replay.py engine/test_streaming.py", "thread"),
     (THREADS, "ext/test_vector_windows.py ext/test_vector_products.py", "attend or attention or convolve or pool"),
@@ -45,6 +44,7 @@ JOBS = (
     (MEMORY, "engine/test_hostile_threads.py", "counted or vector"),
     (MEMORY, "ext/test_activations.py ext/test_lstm_loop.py engine/test_blas_layers.py", ""),
     (MEMORY, "ext/test_vector_windows.py ext/test_vector_arguments.py engine/test_streaming.py", "not golden_models"),
+    (MEMORY, "ext/test_elementwise_kernels.py", ""),
 )
 # Reads n bytes of a buffer that has 12.
 MEMORY_PROBE = """

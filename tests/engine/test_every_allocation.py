@@ -172,11 +172,11 @@ def functions():
         return y, one.push(first[:, 0].copy()), one.states()
 
     def tape():
-        new = _kernels.Tape(rows)
+        new = _kernels.Tape([rows], [None])
         assert new.begin()
         try:
             assert _kernels.recorder() is new
-            at, out = new.input, _kernels.aligned((5, 35))
+            (at,), out = new.inputs, _kernels.aligned((5, 35))
             for _ in range(20):  # more than there is room for at first
                 _kernels.Matrix(kernel, bias).product(at, out, tanh)
             (copy,) = new.step(lambda: [out * 2], [out], [out * 2])
@@ -184,14 +184,9 @@ def functions():
         finally:
             new.end()
         assert new.verify([last])
-        tapes = _kernels.Tapes(False)
+        tapes = _kernels.Tapes([None])
         tapes.by_shape[rows.shape] = [new]
-        return tapes.run(rows), new.run(rows), new.broken
-
-    def broken():
-        new = _kernels.Tape(ids, 9)
-        new.breaks(), _kernels.breaks_tape()
-        return new.broken
+        return tapes.run(rows), tapes.run([rows]), new.broken
 
     def taken():
         buffers = scratch()
@@ -236,11 +231,10 @@ def functions():
         "Helper serve": lambda: (_kernels.Helper(), 0)[1],  # `serve` does not end; `together` reaches it
         "Matrix product": lambda: _kernels.Matrix(kernel, bias).product(rows, empty((5, 35), "f4"), tanh),
         "Recurrent project": lambda: recurrent(looked_up, given=ids),
-        "Rows": lambda: (_kernels.Rows(2, 7, mask).steps, _kernels.Rows(2, 2, np.eye(2) > 2).empty),
+        "Rows": lambda: (_kernels.Rows(2, 7, mask).steps, _kernels.Rows(2, 2, np.eye(2) > 2).masked),
         "Scratch take owns": taken,
         "StreamStep push go_back states": stream,
-        "Tape begin end verify breaks step run": tape,
-        "Tapes run": broken,
+        "Tape Tapes begin end verify step run": tape,
         "aligned": lambda: _kernels.aligned((3, 4)) * 0,
         "attend_heads": heads,
         "attend_heads, additive, threads": lambda: heads(
@@ -250,23 +244,52 @@ def functions():
         "attention, pooled": lambda: _kernels.attention(
             x, x, x, None, None, 1.0, True, empty((2, 6), "f4"), scratch(), 0, 2
         ),
-        "breaks_tape": _kernels.breaks_tape,
+        "batch_product": lambda: _kernels.batch_product(x, x, empty((2, 7, 7), "f4"), True, scratch(), 0),
         "concatenate": lambda: _kernels.concatenate([rows, rows], empty((5, 18), "f4")),
         "connect_threads": lambda: _kernels.connect_threads(threads.check, threads.free_helpers),
         "convolve": lambda: _kernels.convolve(
             x, [_kernels.Matrix(kernel[:, :4])] * 2, empty((2, 5, 8), "f4"), windows, scratch(), 0, tanh, 2
         ),
+        "convolve, tokens": lambda: _kernels.convolve(
+            ids,
+            [_kernels.Matrix(kernel[:3, :12])],
+            empty((2, 5, 4), "f4"),
+            windows,
+            scratch(),
+            0,
+            tanh,
+            2,
+            tokens=(kernel[:, :3].copy(), bias[:4]),
+        ),
+        "convolve, pooling": lambda: _kernels.convolve(
+            x,
+            [_kernels.Matrix(kernel[:, :4])] * 2,
+            empty((2, 2, 8), "f4"),
+            windows,
+            scratch(),
+            0,
+            tanh,
+            2,
+            ((2, 2, 2, 1, 0),),
+        ),
+        "copy": lambda: _kernels.copy(x, empty((2, 6, 7), "f4"), x.transpose(0, 2, 1)),
         "current_core": lambda: _kernels.current_core() >= -1,
+        "elementwise": lambda: _kernels.elementwise("add", (x, x[0, 0]), empty(x.shape, "f4"), (1,)),
+        "fill": lambda: _kernels.fill(empty(3, "f4"), 0),
         "fill_masked": filled,
+        "gather": lambda: _kernels.gather(kernel, ids, empty((2, 7, 35), "f4")),
         "is_plain": lambda: _kernels.is_plain(ids, "int32", (None, None), 12),
         "isa": _kernels.isa,
         "isas": lambda: len(_kernels.isas() + _recurrent.isas()),
         "lanes": _kernels.lanes,
-        "mean_over_time": lambda: _kernels.mean_over_time(x, mask, empty((2, 6), "f4"), scratch(), 0),
+        "last_output": lambda: _kernels.last_output(states[0], mask, True, False),
+        "mask_of": lambda: _kernels.mask_of(ids),
         "merge_outputs": lambda: _kernels.merge_outputs(rows.copy(), rows, 2),
         "normalize": lambda: _kernels.normalize(rows, rows[0], rows[1], 1e-3, empty(rows.shape, "f4")),
         "pool": lambda: _kernels.pool(x, empty((2, 5, 6), "f4"), windows, True, 2),
         "recorder": lambda: _kernels.recorder() is None,
+        "reduce": lambda: _kernels.reduce("mean", x, 1, 2, empty((2, 6), "f4"), mask),
+        "result_dtype": lambda: str(_kernels.result_dtype("add", [x.dtype, x.dtype])),
         "run_recurrent": lambda: recurrent(part, mask=mask),
         "run_recurrent, together": lambda: recurrent(*two, together=True),
         "set_flag": lambda: _kernels.set_flag(numbers),
