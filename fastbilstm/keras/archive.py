@@ -46,7 +46,9 @@ def read_archive(source, label):
     except FileFormatError:
         raise
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, struct.error) as error:
-        raise FileFormatError(f"{label}: damaged .keras archive ({error})") from error
+        # zipfile says of a file that could not be read that it is no archive.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        raise FileFormatError(f"{label}: damaged .keras archive ({cause})") from cause
     except (OverflowError, LookupError, TypeError) as error:
         raise FileFormatError(f"{label}: damaged .keras archive ({type(error).__name__})") from error
 
