@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cases import CASES
 from faults import CHANGES, KINDS, Crash, Faults
-from small_files import FORMATS_OUT, STEPS, make_ids, save_model
+from small_files import FORMATS_OUT, STEPS, make_ids, save_model, write_rows
 
 import fastbilstm
 from fastbilstm.cli import commands as cli
@@ -60,6 +60,9 @@ class Run:
 
             ids[9, 3] = 77
             np.save(self.source, ids)
+        elif source in ("csv", "parquet"):
+            ids[9, 3] = 77
+            write_rows(self.source, ids)
         else:
             lines = [json.dumps({"x": row}) for row in ids.tolist()]
             lines[9] = "no JSON"
@@ -130,12 +133,12 @@ def count_of(run, kinds):
 
 # Formats and the kinds of files on their way: text, arrays that begin with a number of rows, archives, Parquet.
 RUNS = [("csv", "jsonl", True), ("jsonl", "npy", False), ("npy", "jsonl", False), ("npz", "npy", True)]
-RUNS += [("parquet", "jsonl", False)]
+RUNS += [("parquet", "jsonl", False), ("csv", "parquet", False), ("jsonl", "csv", True)]
 
 
 @pytest.fixture(params=RUNS, ids=["-".join(map(str, run[:2])) for run in RUNS])
 def run(request, model, tmp_path):
-    if request.param[0] == "parquet":
+    if "parquet" in request.param:
         pytest.importorskip("pyarrow", reason="needs pyarrow")
     return Run(model, tmp_path, *request.param)
 
