@@ -3,7 +3,7 @@
 # A part belongs to whoever takes it first: the caller, or a worker that he has called. A caller takes parts until none is
 # left, takes back the calls that no worker has answered, and waits only for parts that a worker has begun. So a worker
 # that is late, or never comes, costs nothing but its help. A worker that was of no help rests: it is not called for 1 ms
-# up to 1 s, twice as long each time. Nobody is bound to a core.
+# up to 256 ms, twice as long each time. Nobody is bound to a core.
 #
 # A worker is a Python thread that never leaves `serve` and needs no GIL there. After a part it looks for the next call
 # for a moment, since the next layer or prediction often follows at once, and then sleeps. Workers are started when they
@@ -52,7 +52,7 @@ cdef long long SIGNAL_WAIT = 20_000
 # Nanoseconds that a worker may take to wake up; of a rest, at first and at most; good turns in a row that end its rests.
 cdef int64_t WAKE_TIME = 200_000
 cdef int64_t FIRST_REST = 1_000_000
-cdef int64_t LONGEST_REST = 1_000_000_000
+cdef int64_t LONGEST_REST = 256_000_000
 cdef int GOOD_TURNS = 50
 
 # One part on one thread, the caller's 0. `stop` is NULL in the caller's, else it points to what `is_stopped` looks at.

@@ -432,8 +432,8 @@ def test_who_does_not_come_rests_twice_as_long_each_time(nobody_comes, workers):
         time.sleep(workers()[0] / 1000 * 1.01)
         before = workers()
         call()
-        assert workers() == [min(2 * before[0], 1000)]
-        if before == [1000]:
+        assert workers() == [min(2 * before[0], 256)]
+        if before == [256]:
             break
     else:
         raise AssertionError("rests do not grow")
