@@ -33,6 +33,7 @@ from pathlib import Path
 import cells
 import handmade
 import report
+import tails
 from cells import CELLS, REVIEWS_CELL, START_CELL
 from engines import ENGINES, reason
 from interleave import HERE, Interleaved, child, say
@@ -42,11 +43,11 @@ from timing import summary
 import fastbilstm
 
 PACKAGES = ("numpy", "scipy", "onnxruntime", "openvino", "torch", "tensorflow-cpu", "tensorflow", "keras", "tf2onnx")
-SWEEPS, MEMORY = "sweeps", "memory"
+SWEEPS, MEMORY, TAILS = "sweeps", "memory", "tails"
 FAMILIES = {family: tuple(c.name for c in CELLS.values() if c.family == family) for family in cells.BATCHES}
-FAMILIES["long"] += (REVIEWS_CELL, START_CELL, SWEEPS, MEMORY)
+FAMILIES["long"] += (REVIEWS_CELL, START_CELL, SWEEPS, MEMORY, TAILS)
 PARTS = tuple(part for parts in FAMILIES.values() for part in parts)
-QUICK_PARTS = ("bilstm64", "masked_stack", "tagger", "lstm64_60x4", "captcha", START_CELL, SWEEPS, MEMORY)
+QUICK_PARTS = ("bilstm64", "masked_stack", "tagger", "lstm64_60x4", "captcha", START_CELL, SWEEPS, MEMORY, TAILS)
 BUILDERS = ("nets", "keras_nets", "handmade", "around_nets", "around_torch")  # what the files of nets depend on
 MEMORY_TIMESTEPS = (100, 300, 1000, 3000, 10000)
 
@@ -258,9 +259,10 @@ def measure(given, folder):
     """All rows, the points of the sweeps and those of memory."""
     special = {REVIEWS_CELL: "bilstm64_imdb", START_CELL: "bilstm64", MEMORY: "bilstm64"}
     nets = {part: special.get(part, part) for part in given.cells if part in special or part in CELLS}
-    problems = build(sorted(set(nets.values())), folder)
+    of_tails = tails.NETS_OF_TAILS[: 1 if given.quick else None] if TAILS in given.cells else ()
+    problems = build(sorted({*nets.values(), *of_tails}), folder)
     job = {"folder": str(folder), "problems": problems, "rounds": given.rounds, "budget": given.budget}
-    rows, points, memory = [], [], []
+    rows, points, memory, tail_rows = [], [], [], []
     for threads in given.threads:
         say(f"measuring on {threads} thread{'s' * (threads > 1)}")
         with Interleaved(job, threads, given.engines or ENGINES) as interleaved:
@@ -282,7 +284,12 @@ def measure(given, folder):
         points = [json.loads(line) for line in results.read_text().splitlines()]
     if MEMORY in given.cells:
         memory = measure_memory(folder, MEMORY_TIMESTEPS[::2] if given.quick else MEMORY_TIMESTEPS)
-    return {"rows": rows, "sweeps": points, "memory": memory}
+    if of_tails:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        with Interleaved(job, cores, given.engines or ENGINES) as interleaved:
+            span = (2, 0.5) if given.quick else (6, 1.0)
+            tail_rows = [row for net in of_tails for row in tails.measure(interleaved, net, *span)]
+    return {"rows": rows, "sweeps": points, "memory": memory, "tails": tail_rows}
 
 
 def main(argv=None):
@@ -295,7 +302,9 @@ def main(argv=None):
     rows = results["rows"]
     results["ratios"] = report.ratios(rows)
     print(report.small_table(rows) if given.engines else report.ratio_table(rows))
-    print(report.absent(rows))
+    print(report.absent([*rows, *results["tails"]]))
+    if results["tails"]:
+        print(report.tail_tables(results["tails"]))
     if given.output:
         text, data = report.write(results, given.output)
         say(f"wrote {text.name} and {data.name}")

@@ -9,9 +9,10 @@ import handmade
 import numpy as np
 import pytest
 import report
+import tails
 from bench_rivals import build, read_arguments
 from cells import CELLS, HAND_MADE, PADDED, REAL_REVIEWS, as_tuple, cell_input, pad, reviews
-from engines import CANDIDATES, OURS, chosen
+from engines import CANDIDATES, ONE_THREAD, OURS, chosen
 from interleave import Interleaved
 from nets import (
     AROUND,
@@ -203,6 +204,25 @@ def bench_worker_once(tmp_path):
         assert not wrong and {row["status"] for row in rows} == {"wrong"}
 
 
+def bench_tails_once(tmp_path, monkeypatch):
+    """Percentiles and calls a second of fastbilstm on its default threads and on one."""
+    net = SMALL["lstm"]
+    (tmp_path / "lstm64.h5").write_bytes(keras_file(net, random_weights(net)))
+    job = {"folder": str(tmp_path), "problems": {"lstm64": {"keras": "is not installed"}}, "rounds": 2, "budget": 1}
+    with Interleaved(job, 2, engines=["fastbilstm"]) as interleaved:
+        monkeypatch.setattr(tails, "cell_input", lambda cell, batch: small_input(net, batch))
+        rows = tails.measure(interleaved, "lstm64", 1, 0.05, callers=(1, 3))
+    assert {row["status"] for row in rows} == {"ok"}, rows
+    for engine in (OURS, f"{OURS}{ONE_THREAD}"):
+        mine = [row for row in rows if row["engine"] == engine]
+        assert [row["load"] for row in mine if "load" in row] == ["idle", "busy"]
+        assert all(0 < row["p50"] <= row["p95"] <= row["p99"] for row in mine if "load" in row)
+        assert [row["callers"] for row in mine if row.get("calls", 0) > 0] == [1, 3]
+    failed = {**rows[0], "engine": "OpenVINO", "status": "failed", "reason": "is too slow"}
+    text = report.tail_tables([*rows, failed])
+    assert text.count(OURS) == 2 and "OpenVINO" not in text and "is too slow" in report.absent([failed])
+
+
 def bench_report_once(tmp_path):
     """A report of fastbilstm and one row for each way in which a rival can be absent; notes survive."""
     net = SMALL["lstm"]
@@ -211,7 +231,7 @@ def bench_report_once(tmp_path):
     common = {"cell": "lstm64", "batch": 1, "threads": 1}
     rows = [{**common, "engine": OURS, "form": "", "status": "ok", **measured}]
     rows += [{**common, "engine": "ONNX Runtime", "form": HAND_MADE, "status": "missing", "reason": "is not installed"}]
-    results = {"header": {"CPU": "any", "show_config": "text"}, "rows": rows, "sweeps": [], "memory": []}
+    results = {"header": {"CPU": "any", "show_config": "text"}, "rows": rows, "sweeps": [], "memory": [], "tails": []}
     text, data = report.write(results, tmp_path)
     assert "none: is not installed" in text.read_text(encoding="utf-8")
     text.write_text(text.read_text(encoding="utf-8") + "kept by hand\n", encoding="utf-8")

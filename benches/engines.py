@@ -5,6 +5,7 @@ Each constructor imports its engine, so that a missing one is an ImportError of 
 what can be measured. Knows nothing of times.
 """
 
+import copy
 import os
 import re
 from collections.abc import Callable
@@ -69,6 +70,10 @@ class FastBiLSTM:
     def rows(self, answer, given):
         return answer
 
+    def another(self):
+        """What another Python thread may use at the same time: the same model, for every engine."""
+        return self
+
 
 class _Rival:
     """Both forms of a net: input arranged by `handmade.arrange` for nets that it makes, as it is for the others."""
@@ -89,6 +94,9 @@ class _Rival:
         if order is None:
             return answer
         return handmade.restore(np.array(answer), order, handmade.returns_sequences(NETS[self.files.net]))
+
+    def another(self):
+        return self
 
 
 class OnnxRuntime(_Rival):
@@ -124,7 +132,7 @@ class OpenVINO(_Rival):
         import openvino
 
         super().__init__(files, form)
-        self.openvino, self.requests = openvino, {}
+        self.openvino, self.compiled, self.requests = openvino, {}, {}
         self.core, self.detail = openvino.Core(), None
         self.options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
         self.options["INFERENCE_PRECISION_HINT"] = "f32"
@@ -138,11 +146,18 @@ class OpenVINO(_Rival):
 
     def request(self, kind, feeds):
         key = kind, *(array.shape for array in feeds.values())
-        if key not in self.requests:
+        if key not in self.compiled:
             model = self.core.read_model(self.files.path(kind))
             model.reshape({name: list(array.shape) for name, array in feeds.items()})
-            self.requests[key] = self.core.compile_model(model, "CPU", self.options).create_infer_request()
+            self.compiled[key] = self.core.compile_model(model, "CPU", self.options)
+        if key not in self.requests:
+            self.requests[key] = self.compiled[key].create_infer_request()
         return self.requests[key]
+
+    def another(self):
+        other = copy.copy(self)
+        other.requests = {}  # one for each thread
+        return other
 
     def arrange(self, x):
         kind, feeds, order = self.inputs(x)
@@ -227,6 +242,9 @@ class TensorFlowGraph:
     def rows(self, answer, given):
         return answer
 
+    def another(self):
+        return self
+
 
 class TensorFlowKeras:
     """`predict_on_batch` of the Keras model, which is `predict` without its loop over batches."""
@@ -253,7 +271,9 @@ def one_thread(make):
 
 @dataclass(frozen=True)
 class Candidate:
-    """What can be measured: `make(files, threads)` loads it. `nets`: None for all, "masked" or "around"."""
+    """What can be measured: `make(files, threads)` loads it. `nets`: None for all, "masked" or "around"; "tails" for
+    none but those of tails.py, which takes what it measures itself.
+    """
 
     engine: str
     form: str
@@ -262,6 +282,8 @@ class Candidate:
     least_threads: int = 1
 
     def takes(self, net):
+        if self.nets == "tails":
+            return False
         around = net in AROUND
         return self.nets is None or (around if self.nets == "around" else not around and NETS[net].masked)
 
@@ -277,6 +299,7 @@ CANDIDATES = (
     Candidate("OpenVINO", HAND_MADE, partial(OpenVINO, form=HAND_MADE)),
     Candidate("PyTorch", HAND_MADE, PyTorch),
     Candidate("ONNX Runtime", ROW_BY_ROW, partial(OnnxRuntimeRows, form=HAND_MADE), nets="masked"),
+    Candidate(f"{OURS}{ONE_THREAD}", BASELINE, one_thread(FastBiLSTM), "tails", 2),
     # Small nets can be slower on two threads than on one.
     Candidate(
         f"ONNX Runtime{ONE_THREAD}", AS_CONVERTED, one_thread(partial(OnnxRuntime, form=AS_CONVERTED)), "around", 2

@@ -123,15 +123,13 @@ class Interleaved:
         x = list(x) if isinstance(x, tuple) else x
         return fastbilstm.load(path, backend="numpy", dtype="float64").predict(x)
 
-    def prepare(self, cell, net, x, expected):
-        """Return ([(engine, row)] of the engines that answer right, rows of the others)."""
+    def prepare(self, cell, net, x, expected, engines=None):
+        """Return ([(engine, row)] of the engines that answer right, rows of the others); `engines`: all by default."""
         paths = {"input": str(self.folder / "x.npz"), "expected": str(self.folder / "expected.npy")}
         write_input(paths["input"], x)
         np.save(paths["expected"], expected)
         ready, rows = [], []
-        for engine in self.engines:
-            if not CANDIDATES[engine.number].takes(net):
-                continue
+        for engine in engines or [e for e in self.engines if CANDIDATES[e.number].takes(net)]:
             row = self.row(cell, x) | {"engine": engine.name, "form": engine.form}
             row |= engine.ask("prepare", net=net, **paths)
             if row["status"] == "ok":

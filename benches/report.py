@@ -43,6 +43,11 @@ take turns, in an order that rotates; a turn begins with calls that do not count
 - **Floor**: the least time that the arithmetic needs on one thread of a Zen 3 server core with AVX2, from FLOPs at that
   core's FMA peak, weights read from cache and vectorised transcendentals. It is no floor of other CPUs."""
 
+TAILS_INTRODUCTION = """\
+Percentiles of the time of one call, one after the other, in ms; every engine with its default threads, as many as there
+are cores, and fastbilstm on one thread, too. "idle": no other process computes; "busy": one other process does, without
+end. "calls/s of N": together, of N Python threads that share one model."""
+
 
 def table(head, lines):
     rule = ["---"] * len(head)
@@ -235,6 +240,31 @@ def memory_table(points):
     return "### Memory against timesteps, BiLSTM(64), sequences not returned\n\n" + table(head, lines)
 
 
+# ---- tails -------------------------------------------------------------------------------------------------------
+
+
+def tail_tables(rows):
+    """For each net, percentiles idle and beside a busy process, and calls a second of several Python threads."""
+    parts = []
+    for cell in dict.fromkeys(row["cell"] for row in rows):
+        mine = of(rows, cell=cell, status="ok")
+        loads = list(dict.fromkeys(row["load"] for row in mine if "load" in row))
+        callers = list(dict.fromkeys(row["callers"] for row in mine if "callers" in row))
+        lines = []
+        for engine, threads in dict.fromkeys((row["engine"], row["threads"]) for row in mine):
+            line = [engine, 1 if engine.endswith(", 1 thread") else threads]
+            for load in loads:
+                found = next(iter(of(mine, engine=engine, load=load)), {})
+                line += [number(found.get(key)) for key in ("p50", "p95", "p99")]
+            for count in callers:
+                line.append(number(next(iter(of(mine, engine=engine, callers=count)), {}).get("calls")))
+            lines.append(line)
+        head = ["engine", "threads", *(f"{load}: {key}" for load in loads for key in ("p50", "p95", "p99"))]
+        head += [f"calls/s of {count}" for count in callers]
+        parts.append(f"### {CELLS[cell].title}, one row\n\n" + table(head, lines))
+    return "\n\n".join(parts)
+
+
 # ---- files ---------------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +287,8 @@ def markdown(results, notes=""):
         parts += ["## Growth", "fastbilstm alone, one thread.", sweep_tables(results["sweeps"])]
     if results["memory"]:
         parts.append(memory_table(results["memory"]))
+    if results["tails"]:
+        parts += ["## Tails", TAILS_INTRODUCTION, tail_tables(results["tails"])]
     return "\n\n".join(part for part in parts if part) + f"\n\n{NOTES}\n{notes}"
 
 

@@ -8,10 +8,13 @@ runtimes in one process do); the parent has set its cores and OMP_NUM_THREADS. {
 .npy files.
 """
 
+import contextlib
 import gc
 import json
 import os
 import sys
+import threading
+import time
 
 import numpy as np
 from cells import HAND_MADE, first_rows, read_input
@@ -75,6 +78,46 @@ class Worker:
         self.last = samples[-1]
         gc.enable()
         return {"seconds": samples}
+
+    # ---- tails and callers ------------------------------------------------------------------------------------------
+
+    def calls(self, span):
+        """Time one call after the other, for `span` seconds."""
+        samples, end = [], time.perf_counter() + span
+        while time.perf_counter() < end:
+            samples.append(seconds(self.call))
+        return {"seconds": samples}
+
+    def callers(self, count, span):
+        """Calls a second of `count` Python threads that share one model."""
+        engines = [self.engine, *(self.engine.another() for _ in range(count - 1))]
+        ready, counts, errors = threading.Barrier(count + 1), [0] * count, []
+
+        def run(k):
+            try:
+                given = engines[k].arrange(self.x)
+                engines[k].run(given)
+                ready.wait()
+                while time.perf_counter() < end:
+                    engines[k].run(given)
+                    counts[k] += 1
+            except Exception as error:
+                errors.append(error)
+                ready.abort()
+
+        end = float("inf")
+        threads = [threading.Thread(target=run, args=(k,)) for k in range(count)]
+        for thread in threads:
+            thread.start()
+        with contextlib.suppress(threading.BrokenBarrierError):
+            ready.wait()
+        begin = time.perf_counter()
+        end = begin + span
+        for thread in threads:
+            thread.join()
+        if errors:
+            return {"status": "failed", "reason": f"{count} Python threads: {reason(errors[0], self.job['folder'])}"}
+        return {"calls": sum(counts) / (time.perf_counter() - begin)}
 
     # ---- all rows in one call ---------------------------------------------------------------------------------------
 
