@@ -3,7 +3,8 @@
 # A part belongs to whoever takes it first: the caller, or a worker that he has called. A caller takes parts until none is
 # left, takes back the calls that no worker has answered, and waits only for parts that a worker has begun. So a worker
 # that is late, or never comes, costs nothing but its help. A worker that was of no help rests: it is not called for 1 ms
-# up to 256 ms, twice as long each time. Nobody is bound to a core.
+# up to 256 ms, twice as long each time. Callers beside each other call no more workers than there are cores left. Nobody
+# is bound to a core.
 #
 # A worker is a Python thread that never leaves `serve` and needs no GIL there. After a part it looks for the next call
 # for a moment, since the next layer or prediction often follows at once, and then sleeps. Workers are started when they
@@ -81,6 +82,7 @@ cdef struct Worker:
 
 
 cdef struct Pool:
+    intptr_t callers          # threads that compute parts of their own, not those of others
     intptr_t count
     Worker* workers[MOST_WORKERS]
 
@@ -288,11 +290,16 @@ cdef int run_parts(Part function, void* argument, Py_ssize_t count, Py_ssize_t n
     cdef Py_ssize_t wanted = max(0, min(min(count, n_threads) - 1, <Py_ssize_t> MOST_WORKERS)), found = 0, own, k
     cdef int64_t began, took
     cdef bint done = False
+    cdef Pool* pool = _pool
     if fbl_most_threads:
         wanted = min(wanted, fbl_most_threads - 1)
     parts.function, parts.argument, parts.count, parts.taken, parts.stop = function, argument, count, 0, 0
     parts.above = <Parts*> fbl_working_on
     fbl_working_on = &parts
+    if parts.above == NULL:
+        k = fbl_add(&pool.callers, 1)
+        if k > 0:
+            wanted = min(wanted, _cores - 1 - k)
     try:
         if wanted > 0:
             choose_workers(chosen, wanted, &found)
@@ -309,6 +316,8 @@ cdef int run_parts(Part function, void* argument, Py_ssize_t count, Py_ssize_t n
         if not done:
             fbl_set_flag(&parts.stop, 1)
         fbl_working_on = parts.above
+        if parts.above == NULL:
+            fbl_add(&pool.callers, -1)
         for k in range(found):
             if not done:
                 finish_worker(chosen[k], False)

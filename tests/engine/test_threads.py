@@ -539,6 +539,27 @@ def test_many_callers_share_workers(workers):
     assert not wrong and 1 <= len(workers()) <= max(1, os.cpu_count() - 1)
 
 
+def test_callers_on_all_cores_call_no_workers(workers):
+    began, end, used = threading.Barrier(os.cpu_count() + 1), threading.Event(), set()
+
+    def work(k):
+        began.wait(10)
+        end.wait(10)
+
+    callers = [threading.Thread(target=_kernels.run_together, args=(work, 1, 1)) for _ in range(os.cpu_count())]
+    for caller in callers:
+        caller.start()
+    began.wait(10)
+    run_together(lambda k: used.add(threading.current_thread()), 50, 4)
+    assert used == {threading.current_thread()} and not workers()
+    end.set()
+    for caller in callers:
+        caller.join()
+    both = threading.Barrier(2)
+    run_together(lambda k: both.wait(10), 2, 2)
+    assert len(workers()) == 1
+
+
 @needs_kernels
 def test_where_no_worker_can_be_started(workers, monkeypatch):
     def refuse(thread):
