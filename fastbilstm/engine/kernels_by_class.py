@@ -49,6 +49,10 @@ def kernels_of(layer):
         from .vector_recurrent import VectorStacked  # as above
 
         return VectorStacked
+    if name == "Bidirectional":
+        from .vector_halves import VectorHalves, halves_have_kernels  # as above
+
+        return VectorHalves if halves_have_kernels(layer) else None
     if name.startswith(("DepthwiseConv", "SeparableConv")):
         from .vector_depthwise import VectorDepthwise  # as above
 

@@ -279,16 +279,15 @@ class Bidirectional(BaseLayer):
         half = len(given) // 2
         forward, *forward_states = self.forward.call([sequence, *given[:half]], kwargs, states)
         backward, *backward_states = self.backward.call([sequence, *given[half:]], kwargs, states)
-        y, y_reverse = forward.value, backward.value
+        output_mask = output_mask if self.forward.return_sequences else None
+        outputs = [Tensor(y, output_mask) for y in self.joined(forward.value, backward.value, states)]
+        return outputs + forward_states + backward_states
+
+    def joined(self, y, y_reverse, states):
+        """The outputs of both directions in the order of time, merged or not."""
         if self.forward.return_sequences:
             y_reverse = np.flip(y_reverse, 0 if self.forward.time_major else 1)
-        else:
-            output_mask = None
-        if self.merge_mode is None:
-            result = [Tensor(y, output_mask), Tensor(y_reverse, output_mask)]
-        else:
-            result = [Tensor(merge(y, y_reverse, self.merge_mode), output_mask)]
-        return result + forward_states + backward_states
+        return [y, y_reverse] if self.merge_mode is None else [merge(y, y_reverse, self.merge_mode)]
 
 
 def backward_layer(layer, name, version):
