@@ -127,17 +127,39 @@ class Fills(VectorOperation):
 
 
 class Activations(VectorOperation):
-    def __init__(self, layer, named, activation):
+    """`axis`: that of softmax and the like."""
+
+    def __init__(self, layer, named, activation, axis):
         super().__init__(layer, named)
-        self.activation = activation
+        self.activation, self.axis = activation, axis
 
     def compute(self, values, states):
         (x,) = values
-        if x.dtype != FLOAT or not x.ndim:
+        if x.dtype != FLOAT or not -x.ndim <= self.axis < x.ndim:
             return None
-        y = moved(states, x, x.shape)
+        view = np.moveaxis(x, self.axis, -1)
+        y = moved(states, x, view.shape, view)
         self.activation.apply(y)
-        return y
+        if self.axis % x.ndim == x.ndim - 1:
+            return y
+        return moved(states, y, x.shape, np.moveaxis(y, -1, self.axis))
+
+
+class Pads(VectorOperation):
+    """Pad with zeros: `widths` (before, after) for each axis."""
+
+    def __init__(self, layer, named, widths):
+        super().__init__(layer, named)
+        self.widths = widths
+
+    def compute(self, values, states):
+        (x,) = values
+        if len(self.widths) != x.ndim:
+            return None
+        y = states.array(*(n + sum(width) for n, width in zip(x.shape, self.widths)), dtype=x.dtype)
+        _kernels.fill(y, 0)
+        inner = y[tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, self.widths))]
+        return _kernels.copy(x, y, x, inner)
 
 
 class Limits(VectorOperation):
@@ -304,21 +326,30 @@ def kernels_for(layer, named, dtype_of_ref):
         return Fills(layer, named)
     if name in REDUCTIONS and named.get("initial") is None:
         return reductions(layer, named, dtypes[0])
+    if name == "Pad" and named.get("mode", "constant") == "constant" and number(named.get("constant_values") or 0) == 0:
+        widths = named["pad_width"]
+        pairs = isinstance(widths, (list, tuple)) and all(is_pair(width) for width in widths)
+        return Pads(layer, named, [tuple(width) for width in widths]) if pairs else None
     if dtypes[0] != FLOAT:
         return None
     if name in ACTIVATIONS:
         options = dict(defaults(type(layer))) | others
-        if options.get("axis") is not None and options["axis"] != -1:
-            return None
-        if any(value is not None and not isinstance(value, (int, float, bool)) for value in options.values()):
+        axis = options.pop("axis", -1)
+        plain = all(value is None or isinstance(value, (int, float, bool)) for value in options.values())
+        if not isinstance(axis, int) or not plain:
             return None
         code = kernel_code(partial(ACTIVATIONS[name], **options))
-        return None if code is None else Activations(layer, named, compiled_activation(code))
+        return None if code is None else Activations(layer, named, compiled_activation(code), axis)
     if name == "Clip":
         low, high = (number(named.get(key)) for key in ("x_min", "x_max"))
         if low is not None and high is not None:
             return Limits(layer, named, *(np.array(value, np.float32) for value in (low, high)))
     return None
+
+
+def is_pair(value):
+    whole = isinstance(value, (list, tuple)) and all(isinstance(n, int) and n >= 0 for n in value)
+    return whole and len(value) == 2
 
 
 def defaults(cls):

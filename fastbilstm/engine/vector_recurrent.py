@@ -266,7 +266,8 @@ class VectorStacked(RNN):
             x, last, *own = part.run(x, mask, first, masked_output, states)
             final += own
             if number == 0 and self.go_backwards and mask is not None:
-                mask = np.ascontiguousarray(mask[:, ::-1])
+                mask = contiguous_mask(mask)
+                mask = _kernels.copy(mask, states.array(*mask.shape, dtype=bool), mask[:, ::-1])
         return x, last, *final
 
 
