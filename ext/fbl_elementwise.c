@@ -187,17 +187,28 @@ static void advance(int axes, const ptrdiff_t *size, ptrdiff_t *at)
 void fbl_run_each(const fbl_each *e, ptrdiff_t first, ptrdiff_t last)
 {
     const int outer = e->axes - 1;
-    const ptrdiff_t n = e->size[outer];
-    ptrdiff_t at[FBL_AXES], step[FBL_OPERANDS] = {0};
-    char *y = e->y + first * n * e->width[FBL_OPERANDS];
+    const ptrdiff_t n = e->size[outer], width = n * e->width[FBL_OPERANDS];
+    ptrdiff_t at[FBL_AXES], step[FBL_OPERANDS] = {0}, next[FBL_OPERANDS] = {0};
+    char *y = e->y + first * width;
     place(outer, e->size, first, at);
-    for (int k = 0; k < e->operands; k++)
+    for (int k = 0; k < e->operands; k++) {
         step[k] = e->step[k][outer];
-    for (ptrdiff_t line = first; line < last; line++, y += n * e->width[FBL_OPERANDS]) {
+        next[k] = outer ? e->step[k][outer - 1] * e->width[k] : 0;
+    }
+    /* Lines along the last but one axis follow each other by a step. */
+    for (ptrdiff_t line = first; line < last;) {
+        const ptrdiff_t rest = outer ? e->size[outer - 1] - at[outer - 1] : 1;
+        const ptrdiff_t stop = last - line < rest ? last : line + rest;
         const void *x[FBL_OPERANDS] = {NULL};
         for (int k = 0; k < e->operands; k++)
             x[k] = e->x[k] + offset(outer, e->step[k], at) * e->width[k];
-        e->loop(n, x, step, y);
+        if (outer)
+            at[outer - 1] += stop - line - 1;
+        for (; line < stop; line++, y += width) {
+            e->loop(n, x, step, y);
+            for (int k = 0; k < e->operands; k++)
+                x[k] = (const char *)x[k] + next[k];
+        }
         advance(outer, e->size, at);
     }
 }
@@ -321,6 +332,10 @@ void fbl_reduce_floats(int op, ptrdiff_t n, ptrdiff_t inner, const float *x, con
 
 void fbl_reduce_bools(int op, ptrdiff_t n, ptrdiff_t inner, const unsigned char *x, unsigned char *y)
 {
+    if (inner == 1) {
+        y[0] = op == FBL_ALL ? n == 0 || !memchr(x, 0, (size_t)n) : n > 0 && memchr(x, 1, (size_t)n);
+        return;
+    }
     for (ptrdiff_t k = 0; k < inner; k++)
         y[k] = op == FBL_ALL;
     for (ptrdiff_t r = 0; r < n; r++, x += inner)

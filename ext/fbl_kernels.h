@@ -102,8 +102,10 @@ typedef struct {
     /* y[j] = bias[j] (0 if NULL) + x[0][j] + x[1][j] + ..., j < n, in this order. */
     void (*sum_rows)(ptrdiff_t rows, ptrdiff_t n, const float *const *x, const float *bias, float *y);
 
-    /* y[j] += sum over r of weights[r * n + j] * x[r * stride + j], j < n, in the order of r. */
-    void (*weigh_rows)(ptrdiff_t rows, ptrdiff_t n, const float *weights, const float *x, ptrdiff_t stride, float *y);
+    /* y[j] = bias[j] (0 if NULL) + sum over r of weights[taps[r] * n + j] * x[places[r] + j], j < n, in the order of r; the
+       bias may be y. */
+    void (*weigh_rows)(ptrdiff_t rows, ptrdiff_t n, const float *weights, const ptrdiff_t *taps, const float *x,
+                       const ptrdiff_t *places, const float *bias, float *y);
 
     /* Each of `rows` rows x (n) normalized in double precision, rounded once: y = x scale + offset with
        scale[k] = gamma[k] / sqrt(variance + epsilon), offset[k] = beta[k] - mean scale[k]; gamma or beta NULL: 1 or 0.

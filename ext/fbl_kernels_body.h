@@ -474,12 +474,22 @@ static void add_rows(ptrdiff_t rows, ptrdiff_t n, const float *weights, const fl
     }
 }
 
-static void weigh_rows(ptrdiff_t rows, ptrdiff_t n, const float *weights, const float *x, ptrdiff_t stride, float *y)
+static void weigh_rows(ptrdiff_t rows, ptrdiff_t n, const float *weights, const ptrdiff_t *taps, const float *x,
+                       const ptrdiff_t *places, const float *bias, float *y)
 {
-    for (ptrdiff_t k = 0; k < n; k += L) {
-        vf acc = vload_n(y + k, n - k);
+    ptrdiff_t k = 0;
+    for (; k + W <= n; k += W) {
+        vf acc[4];
+        FBL_UNROLL for (int v = 0; v < 4; v++) acc[v] = bias ? vload(bias + k + v * L) : vset(0.0f);
         for (ptrdiff_t r = 0; r < rows; r++)
-            acc = vfma(vload_n(weights + r * n + k, n - k), vload_n(x + r * stride + k, n - k), acc);
+            FBL_UNROLL for (int v = 0; v < 4; v++)
+                acc[v] = vfma(vload(weights + taps[r] * n + k + v * L), vload(x + places[r] + k + v * L), acc[v]);
+        FBL_UNROLL for (int v = 0; v < 4; v++) vstore(y + k + v * L, acc[v]);
+    }
+    for (; k < n; k += L) {
+        vf acc = bias ? vload_n(bias + k, n - k) : vset(0.0f);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            acc = vfma(vload_n(weights + taps[r] * n + k, n - k), vload_n(x + places[r] + k, n - k), acc);
         vstore_n(y + k, acc, n - k);
     }
 }

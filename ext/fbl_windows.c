@@ -276,24 +276,41 @@ void fbl_pool_windows(const fbl_kernels *table, const fbl_windows *at, const flo
     }
 }
 
+/* Taps that are weighed together. */
+enum { TAPS = 64 };
+
 void fbl_weigh_windows(const fbl_kernels *table, const fbl_windows *at, const float *weights, const float *bias,
                        const float *x, ptrdiff_t first, ptrdiff_t n, float *y)
 {
-    const ptrdiff_t channels = at->channels, step = at->dilation[2] * channels;
+    const ptrdiff_t channels = at->channels, all = at->taps[0] * at->taps[1] * at->taps[2];
+    ptrdiff_t taps[TAPS], places[TAPS], kept = -1; /* kept: taps of the window before, if it lies inside of x */
     for (ptrdiff_t window = first; window < first + n; window++, y += channels) {
-        ptrdiff_t from[3], low[3], high[3];
+        ptrdiff_t from[3], low[3], high[3], count = 0, whole = 1;
+        const float *start = bias;
         begin(at, window, from);
-        for (int axis = 0; axis < 3; axis++)
+        for (int axis = 0; axis < 3; axis++) {
             inside(at, axis, from[axis], &low[axis], &high[axis]);
-        for (ptrdiff_t k = 0; k < channels; k++)
-            y[k] = bias ? bias[k] : 0;
+            whole = whole && high[axis] - low[axis] == at->taps[axis];
+        }
+        const ptrdiff_t base = ((from[0] * at->size[1] + from[1]) * at->size[2] + from[2]) * channels;
+        if (whole && kept == all) {
+            table->weigh_rows(all, channels, weights, taps, x + base, places, start, y);
+            continue;
+        }
         for (ptrdiff_t a = low[0]; a < high[0]; a++)
-            for (ptrdiff_t b = low[1]; b < high[1]; b++) {
-                const ptrdiff_t p = from[0] + a * at->dilation[0], q = from[1] + b * at->dilation[1];
-                const ptrdiff_t tap = (a * at->taps[1] + b) * at->taps[2] + low[2];
-                const float *row = x + ((p * at->size[1] + q) * at->size[2] + from[2]) * channels + low[2] * step;
-                table->weigh_rows(high[2] - low[2], channels, weights + tap * channels, row, step, y);
-            }
+            for (ptrdiff_t b = low[1]; b < high[1]; b++)
+                for (ptrdiff_t c = low[2]; c < high[2]; c++) {
+                    const ptrdiff_t line = a * at->dilation[0] * at->size[1] + b * at->dilation[1];
+                    if (count == TAPS) {
+                        table->weigh_rows(count, channels, weights, taps, x + base, places, start, y);
+                        start = y;
+                        count = 0;
+                    }
+                    taps[count] = (a * at->taps[1] + b) * at->taps[2] + c;
+                    places[count++] = (line * at->size[2] + c * at->dilation[2]) * channels;
+                }
+        table->weigh_rows(count, channels, weights, taps, x + base, places, start, y);
+        kept = whole ? count : -1;
     }
 }
 
