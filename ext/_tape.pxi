@@ -26,9 +26,14 @@ cdef class Tape:
     cdef readonly bint broken
     cdef readonly list inputs
     cdef tuple limits
+    cdef Py_ssize_t most_threads
 
-    def __cinit__(self, list xs not None, limits):
-        """xs: inputs as `is_plain` takes them; limits: for each, what its token ids are below, None for floats."""
+    def __cinit__(self, list xs not None, limits, Py_ssize_t most_threads=1):
+        """xs: inputs as `is_plain` takes them; limits: for each, what its token ids are below, None for floats.
+
+        What is recorded asks for most_threads threads at most.
+        """
+        self.most_threads = most_threads
         self.inputs, self.limits = [aligned(x.shape, x.dtype) for x in xs], tuple(limits)
         for copy, x in zip(self.inputs, xs, strict=True):
             copy[...] = x
@@ -145,12 +150,16 @@ cdef class Tape:
                     self.entries[k].run(self.entries[k].record)
                     k += 1
 
-    cdef list run(self, xs, Py_ssize_t n_threads):
-        """The outputs for inputs of the same shapes and dtypes, new arrays; None if a token id is out of range."""
+    cdef list run(self, xs, Py_ssize_t n_threads, list outs):
+        """The outputs for inputs of the same shapes and dtypes; None if a token id is out of range.
+
+        They are new arrays, or those of `outs`.
+        """
         cdef Py_buffer view
-        cdef Py_ssize_t size
-        for copy, x, limit in zip(self.inputs, xs, self.limits):
-            PyObject_GetBuffer(x, &view, PyBUF_SIMPLE)
+        cdef Py_ssize_t size, k
+        for k in range(len(self.inputs)):
+            copy, limit = self.inputs[k], self.limits[k]
+            PyObject_GetBuffer(xs[k], &view, PyBUF_SIMPLE)
             size = view.len
             memcpy(<void*> floats(copy), view.buf, size)
             PyBuffer_Release(&view)
@@ -159,11 +168,25 @@ cdef class Tape:
                 return None
         self.play(n_threads)
         found = []
-        for y in self.outputs:
-            copy = np.empty(y.shape, y.dtype)
-            memcpy(floats(copy), floats(y), copy.nbytes)
+        for k in range(len(self.outputs)):
+            y = self.outputs[k]
+            copy = np.empty(y.shape, y.dtype) if outs is None else outs[k]
+            PyObject_GetBuffer(copy, &view, PyBUF_WRITABLE)
+            memcpy(view.buf, <const void*> floats(y), view.len)
+            PyBuffer_Release(&view)
             found.append(copy)
         return found
+
+    cdef bint fills(self, list outs) except -1:
+        """Whether arrays have the shapes and dtypes of the outputs, are contiguous and may be written."""
+        if len(outs) != len(self.outputs):
+            return False
+        for y, out in zip(self.outputs, outs):
+            if type(out) is not np.ndarray or out.shape != y.shape or out.dtype != y.dtype:
+                return False
+            if not (out.flags.c_contiguous and out.flags.writeable):
+                return False
+        return True
 
 
 @cython.final
@@ -176,13 +199,18 @@ cdef class Tapes:
 
     cdef readonly dict by_shape
     cdef bytes formats
+    cdef object available
 
-    def __cinit__(self, limits):
-        """limits: as for Tape."""
+    def __cinit__(self, limits, available):
+        """limits: as for Tape. available(): how many threads there are for who names no number."""
+        self.available = available
         self.by_shape, self.formats = {}, b"".join([b"f" if limit is None else b"i" for limit in limits])
 
-    def run(self, x, Py_ssize_t n_threads):
-        """The outputs for inputs whose shapes have a tape that is free; None, with nothing done, for all others."""
+    def run(self, x, n_threads=None, list outs=None):
+        """The outputs for inputs whose shapes have a tape that is free; None, with nothing done, for all others.
+
+        `outs`: arrays to write them into; None is the answer where they do not fit.
+        """
         cdef Py_buffer view
         cdef bint good = True
         cdef Py_ssize_t k = 0, n = len(self.formats)
@@ -214,7 +242,13 @@ cdef class Tapes:
         except IndexError:
             return None
         try:
-            return (<Tape> tape).run(xs, n_threads)
+            if outs is not None and not (<Tape> tape).fills(outs):
+                return None
+            if (<Tape> tape).most_threads == 1:
+                n_threads = 1
+            elif n_threads is None:
+                n_threads = self.available()
+            return (<Tape> tape).run(xs, n_threads, outs)
         except (ValueError, IndexError):
             return None  # an id or index that was computed is out of range: the usual way tells which
         finally:

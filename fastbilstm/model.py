@@ -18,7 +18,7 @@ from .engine import plan as planning
 from .engine import threads
 from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
-from .inputs import model_input
+from .inputs import model_input, model_output
 from .inputs.model_input import ModelInput, Predictions
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Model:
         self.graph, self.vector, self.source = graph, vector, source
         self._tensors, self._mapped = tensors, mapped
         self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
+        # What answers from a tape, if anything does.
+        self._replay = None if self._plan.replay is None else self._plan.replay.run
         self._n_threads = check_whole("n_threads", n_threads)
         self._states: dict[Any, Any] = {}
         self._stream: tuple[planning.Plan, Any] | None = None
@@ -146,7 +148,7 @@ class Model:
     def __call__(self, x: ModelInput) -> Predictions:
         """Compute the outputs for one batch; see `predict`."""
         self._check_file()
-        if self._plan.replay is not None and (outputs := self._plan.replay.run(x, self.n_threads)) is not None:
+        if self._replay is not None and (outputs := self._replay(x, self._n_threads)) is not None:
             return self._pack(outputs)
         arrays, rows, cuts = model_input.check(self._plan, x)
         model_input.check_batch(self._plan, rows, rows)
@@ -163,6 +165,7 @@ class Model:
         maxlen: int | None = None,
         truncating: Literal["pre", "post"] = "pre",
         value: float = 0.0,
+        out: Predictions | None = None,
     ) -> Predictions:
         """Compute the outputs for `x`, batch after batch.
 
@@ -196,29 +199,33 @@ class Model:
             Which end of a longer row is dropped.
         value : float
             What `pad` pads with.
+        out : ndarray, list or dict of ndarray, optional
+            Arrays of the shapes and dtypes of the outputs, as they are returned; the outputs are written into them.
 
         Returns
         -------
         ndarray, list or dict of ndarray
-            As the Keras model: one array, or a list or a dict of them. No rows in, no rows out. Where rows differ in
-            length and `pad` is None, an output with the timesteps of the input is a list of arrays, each as long as
-            its row. A type checker takes it for an array (`Predictions` is ``NDArray[Any] | Any``): tell it of a list
-            or a dict with ``isinstance``.
+            `out`, or new arrays as the Keras model gives them: one, or a list or a dict of them. No rows in, no rows
+            out. Where rows differ in length and `pad` is None, an output with the timesteps of the input is a list of
+            arrays, each as long as its row. A type checker takes it for an array (`Predictions` is
+            ``NDArray[Any] | Any``): tell it of a list or a dict with ``isinstance``.
 
         Raises
         ------
         InputError
             If an input has the wrong dtype, rank or size, holds a token id outside its Embedding, or has rows of
-            different lengths where padding matters: names the layer.
+            different lengths where padding matters: names the layer. If `out` does not fit the outputs; then it may
+            hold anything.
         """
         self._check_file()
-        if self._plan.replay is not None and pad is None and maxlen is None and verbose in (0, 2):
+        outs = None if out is None else model_output.given(self.graph, out)
+        if self._replay is not None and pad is None and maxlen is None and verbose in (0, 2):
             # Where a tape fits, a row has the same bits for every size of batch and any number of threads.
             sizes = (batch_size is None or _is_size(batch_size)) and (n_threads is None or _is_size(n_threads))
             if sizes and truncating == "pre" and value == 0:
-                outputs = self._plan.replay.run(x, n_threads or self.n_threads)
+                outputs = self._replay(x, n_threads or self._n_threads, outs)
                 if outputs is not None:
-                    return self._pack(outputs)
+                    return self._pack(outputs) if outs is None else out
         arrays, rows, cuts = model_input.check(self._plan, x, model_input.Options(pad, maxlen, truncating, value))
         batch_size = check_whole("batch_size", batch_size) or model_input.fixed_batch(self._plan) or _DEFAULT_BATCH
         model_input.check_batch(self._plan, rows, batch_size)
@@ -228,7 +235,42 @@ class Model:
             from .scoring.progress import Progress
 
             update = Progress(rows).update
-        return self._pack(self._run(arrays, batch_size, n_threads, update, cuts))
+        outputs = self._run(arrays, batch_size, n_threads, update, cuts)
+        if outs is None:
+            return self._pack(outputs)
+        self._check_file()
+        model_output.fill(self.graph, outs, outputs)
+        return out
+
+    def bind(self, x: ModelInput, out: Predictions | None = None) -> Callable[[], Predictions]:
+        """A function over fixed arrays, for who counts microseconds.
+
+        Parameters
+        ----------
+        x : ndarray, list or dict of ndarray
+            As for `predict`. Each call reads the numbers that the arrays hold at the time.
+        out : ndarray, list or dict of ndarray, optional
+            As for `predict`; by default what the first call returns. Each call overwrites it.
+
+        Returns
+        -------
+        callable
+            Without arguments; ``predict(x, out=out)``, and returns `out`. It raises what `predict` raises.
+        """
+        outs = None if out is None else model_output.given(self.graph, out)
+
+        def call() -> Predictions:
+            nonlocal out, outs
+            if outs is None:
+                out = self.predict(x)
+                outs = model_output.given(self.graph, out)
+                return out
+            self._check_file()
+            if self._replay is None or self._replay(x, self._n_threads, outs) is None:
+                self.predict(x, out=out)
+            return out
+
+        return call
 
     def predict_iter(
         self,
@@ -399,9 +441,10 @@ class Model:
     def _pack(self, outputs: list[Any]) -> Predictions:
         """The outputs as the Keras model gives them."""
         self._check_file()
-        if (keys := self.graph.output_keys) is not None:
+        graph = self.graph
+        if (keys := graph.output_keys) is not None:
             return dict(zip(keys, outputs))
-        if (numbers := self.graph.output_nesting) is not None:
+        if (numbers := graph.output_nesting) is not None:
             return _nested(numbers, outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 

@@ -22,7 +22,7 @@ class Replay:
     """The tapes of a plan. `id_limits`: for each input the number of token ids, None for one of floats."""
 
     def __init__(self, id_limits):
-        self.id_limits, self.tapes = id_limits, _kernels.Tapes(id_limits)
+        self.id_limits, self.tapes = id_limits, _kernels.Tapes(id_limits, threads.available)
         self.run = self.tapes.run
         # Shape -> bytes of each of its tapes; None where a prediction cannot be recorded.
         self.seen = {}
@@ -50,11 +50,12 @@ class Replay:
         kept = self.seen[shape]
         if kept is None or len(kept) >= threads.cores() or not plan.runner.is_settled():
             return usual()
-        tape, scratch = _kernels.Tape(given, self.id_limits), plan.runner.new_scratch()
+        most = plan.most_threads(given)
+        tape, scratch = _kernels.Tape(given, self.id_limits, most), plan.runner.new_scratch()
         if not tape.begin(n_threads):
             return usual()
         try:
-            arrays = plan.call(tape.inputs, plan.runner.new_context({}, scratch, plan.most_threads(given)))
+            arrays = plan.call(tape.inputs, plan.runner.new_context({}, scratch, most))
         finally:
             tape.end()
         results = [np.array(y) for y in arrays]
