@@ -272,6 +272,12 @@ def functions():
             2,
             ((2, 2, 2, 1, 0),),
         ),
+        "convolve_depthwise": lambda: _kernels.convolve_depthwise(
+            x, np.ones((3, 6), "f4"), x[0, 0], empty((2, 5, 6), "f4"), ((5, 3, 1, 1, 0),)
+        ),
+        "convolve_transposed": lambda: _kernels.convolve_transposed(
+            x, _kernels.Matrix(kernel[:6, :8]), None, empty((2, 8, 4), "f4"), ((7, 2, 1, 1, 0),), scratch(), 0
+        ),
         "copy": lambda: _kernels.copy(x, empty((2, 6, 7), "f4"), x.transpose(0, 2, 1)),
         "current_core": lambda: _kernels.current_core() >= -1,
         "elementwise": lambda: _kernels.elementwise("add", (x, x[0, 0]), empty(x.shape, "f4"), (1,)),
