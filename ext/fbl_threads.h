@@ -14,7 +14,10 @@
 #include <time.h>
 #endif
 
-#if defined(__GNUC__) || defined(__clang__)
+#if defined(__linux__) && defined(__GLIBC__)
+/* With the thread from its start: else glibc allocates it at first use, and ends the process if there is no memory. */
+#define FBL_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
+#elif defined(__GNUC__) || defined(__clang__)
 #define FBL_THREAD_LOCAL __thread
 #else
 #include <intrin.h>

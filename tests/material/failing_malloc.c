@@ -1,14 +1,17 @@
-/* malloc and its kin, of which one call fails, if it is made by watched code or below it: what that calls asks for memory
-   for it. Preloaded by tests/engine/test_every_allocation.py, it stands before the functions of the C library, glibc. */
+/* malloc and its kin, of which one call fails, if watched code makes it, or what that calls, but for code of Python that
+   it calls. Preloaded by tests/engine/test_every_allocation.py, it stands before the functions of the C library, glibc. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
+#include <link.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 
-static struct { const char *start, *stop; } watched[16];
+static struct { const char *start, *stop; } watched[16], interpreter;
 static int n_watched;
 static atomic_long count, first, failed;
 static atomic_int armed;
@@ -23,6 +26,17 @@ int watch(const char *start, const char *stop)
     watched[n_watched].start = start, watched[n_watched].stop = stop;
     n_watched++;
     return 1;
+}
+
+/* The function that runs code of Python; 0 if its size is not known. */
+int interpreter_is(const char *function)
+{
+    Dl_info info;
+    const ElfW(Sym) *symbol = NULL;
+    if (dladdr1(function, &info, (void **)&symbol, RTLD_DL_SYMENT) == 0 || symbol == NULL)
+        return 0;
+    interpreter.start = function, interpreter.stop = function + symbol->st_size;
+    return symbol->st_size > 0;
 }
 
 /* From now on, in whatever thread: let n calls pass, and fail the next one that is below watched code. */
@@ -43,10 +57,14 @@ static int below_watched_code(void)
 {
     void *frames[100];
     const int depth = backtrace(frames, 100);
-    for (int k = 0; k < depth; k++)
+    for (int k = 0; k < depth; k++) {
+        const char *frame = frames[k];
+        if (frame >= interpreter.start && frame < interpreter.stop)
+            return 0;
         for (int w = 0; w < n_watched; w++)
-            if ((const char *)frames[k] >= watched[w].start && (const char *)frames[k] < watched[w].stop)
+            if (frame >= watched[w].start && frame < watched[w].stop)
                 return 1;
+    }
     return 0;
 }
 
