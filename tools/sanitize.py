@@ -31,9 +31,10 @@ OPTIONS = {
 }
 # Sanitizers and arguments of pytest, the longest first. The tests in `ext` and `test_plan.py` run on every instruction
 # set; together they reach every line of the kernels. What is left out reaches no line that the others do not.
-# Under ThreadSanitizer run those tests that use threads, but those that send signals, fork or watch the cores.
+# Under ThreadSanitizer run those tests that use threads, but those that send signals, fork, or measure times and cores.
+UNFIT = "ctrl_c or processes or affinity or cores or rest or short_parts"
 JOBS = (
-    (THREADS, "engine/test_parallel.py engine/test_threads.py", "not ctrl_c and not processes and not affinity"),
+    (THREADS, "engine/test_parallel.py engine/test_threads.py", f"not ({UNFIT})"),
     (THREADS, "engine/test_hostile_threads.py", "four_threads or counted or vector-thread"),
     (MEMORY, "ext/test_vector_kernels.py", ""),
     (MEMORY, "engine/test_replay.py", ""),
@@ -44,7 +45,7 @@ JOBS = (
     (MEMORY, "engine/test_hostile_threads.py", "counted or vector"),
     (MEMORY, "ext/test_activations.py ext/test_lstm_loop.py engine/test_blas_layers.py", ""),
     (MEMORY, "ext/test_vector_windows.py ext/test_vector_arguments.py engine/test_streaming.py", "not golden_models"),
-    (MEMORY, "ext/test_elementwise_kernels.py", ""),
+    (MEMORY, "ext/test_elementwise_kernels.py engine/test_vector_elementwise.py", ""),
 )
 # Reads n bytes of a buffer that has 12.
 MEMORY_PROBE = """
