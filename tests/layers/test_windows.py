@@ -6,6 +6,7 @@ import pytest
 
 import fastbilstm
 from fastbilstm.graph import KerasVersion, Layer
+from fastbilstm.keras.hdf5 import Stored
 from fastbilstm.keras.legacy import ALIASES, keras1_kernel
 from fastbilstm.layers import REGISTRY, build, convolution, windows
 from fastbilstm.layers.base import REQUIRED
@@ -230,14 +231,17 @@ def test_layers_of_keras_1_that_are_not_translated(name):
 
 
 def test_keras_1_kernels():
+    stored = lambda array: Stored(array.shape, lambda: array)  # noqa: E731
     kernel = np.arange(24.0).reshape(3, 2, 4)
     now = {"kernel_size": [3], "filters": 4}
-    for stored in (kernel[:, None], np.transpose(kernel, (2, 1, 0))[..., None]):
-        assert np.array_equal(keras1_kernel("Conv1D", now, stored), kernel)
+    for array in (kernel[:, None], np.transpose(kernel, (2, 1, 0))[..., None]):
+        found = keras1_kernel("Conv1D", now, stored(array))
+        assert found.shape == kernel.shape and np.array_equal(found.read(), kernel)
     image = np.arange(48.0).reshape(3, 2, 2, 4)
-    stored = np.transpose(image, (3, 2, 0, 1))
-    assert np.array_equal(keras1_kernel("Conv2D", {"data_format": "channels_first"}, stored), image)
-    assert keras1_kernel("Conv2D", {"data_format": "channels_last"}, image) is image
+    found = keras1_kernel("Conv2D", {"data_format": "channels_first"}, stored(np.transpose(image, (3, 2, 0, 1))))
+    assert found.shape == image.shape and np.array_equal(found.read(), image)
+    same = stored(image)
+    assert keras1_kernel("Conv2D", {"data_format": "channels_last"}, same) is same
 
 
 def test_a_layer_over_windows_is_not_said_to_be_free_of_padding():
