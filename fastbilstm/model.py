@@ -225,7 +225,8 @@ class Model:
             if sizes and truncating == "pre" and value == 0:
                 outputs = self._replay(x, n_threads or self._n_threads, outs)
                 if outputs is not None:
-                    return self._pack(outputs) if outs is None else out
+                    packed = self._pack(outputs)
+                    return packed if outs is None else out
         arrays, rows, cuts = model_input.check(self._plan, x, model_input.Options(pad, maxlen, truncating, value))
         batch_size = check_whole("batch_size", batch_size) or model_input.fixed_batch(self._plan) or _DEFAULT_BATCH
         model_input.check_batch(self._plan, rows, batch_size)
@@ -268,6 +269,7 @@ class Model:
             self._check_file()
             if self._replay is None or self._replay(x, self._n_threads, outs) is None:
                 self.predict(x, out=out)
+            self._check_file()
             return out
 
         return call
