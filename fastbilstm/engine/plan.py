@@ -294,7 +294,8 @@ def compile(
             elif isinstance(layer, Dense):
                 layer.product = blas.dense
     elif backend == "vector":
-        from .fusion import Budget, fuse  # imports the kernels
+        from .calls import Budget  # with fusion alone
+        from .fusion import fuse  # imports the kernels
 
         limit = Budget(int(budget))
         with faults_of(graph):
