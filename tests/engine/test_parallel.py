@@ -87,8 +87,10 @@ def test_an_error_in_late_rows_is_raised_once():
 
 
 LONG = """
+    import signal
     import sys
     import numpy as np
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
     sys.path.insert(0, {material!r})
     from engine_nets import load
     model = load({name!r}, n_threads=2)
