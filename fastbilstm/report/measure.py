@@ -215,7 +215,8 @@ def _layer_seconds(model, x, batch, seconds):
     times, clock = {}, time.perf_counter
     timing = copy.copy(model)
     timing._states = {}
-    timing._plan = model._plan.replace(runner=_clocked(model._plan.runner, times), scratches=[])
+    timing._plan = model._plan.replace(runner=_clocked(model._plan.runner, times), scratches=[], replay=None)
+    timing._replay = None  # a tape would run without the clocks
 
     def call():
         for spent in times.values():
