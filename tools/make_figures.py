@@ -1,4 +1,4 @@
-"""Draw docs/figures/*.svg, the figures of docs/from_formula_to_code.md (needs matplotlib; nothing else does).
+"""Draw docs/figures/*.svg, the figures of docs/from_formula_to_code.md (needs matplotlib).
 
     python tools/make_figures.py docs/figures
 

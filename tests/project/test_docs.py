@@ -8,6 +8,7 @@ compared with live Keras besides. What pages name (files, commands, links, funct
 
 import doctest
 import importlib.util
+import json
 import re
 import shutil
 import sys
@@ -114,6 +115,13 @@ def test_every_fence_is_closed_and_blocks_that_are_not_run_compile(path):
 def test_figures_are_small_and_used(path):
     assert path.stat().st_size < 150_000
     assert any(f"figures/{path.name}" in page.read_text(encoding="utf-8") for page in PAGES)
+
+
+def test_figure_of_ratios_is_drawn_from_the_results_of_the_benchmarks():
+    """If this fails: python tools/make_ratio_figure.py."""
+    header = json.loads((ROOT / "benches" / "results.json").read_text("utf-8"))["header"]
+    drawn = (ROOT / "docs" / "figures" / "ratios.svg").read_text("utf-8")
+    assert f"{header['CPU']}; {header['date']}; commit {header['commit']}." in drawn
 
 
 @pytest.mark.parametrize(
