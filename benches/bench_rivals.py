@@ -305,6 +305,7 @@ def main(argv=None):
     print(report.absent([*rows, *results["tails"]]))
     if results["tails"]:
         print(report.tail_tables(results["tails"]))
+        print(f"\n{report.cold_table(results['tails'])}")
     if given.output:
         text, data = report.write(results, given.output)
         say(f"wrote {text.name} and {data.name}")

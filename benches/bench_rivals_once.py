@@ -4,6 +4,7 @@ Small nets, five timesteps; no time is asserted. In `make bench` pytest skips th
 """
 
 import json
+import re
 
 import handmade
 import numpy as np
@@ -205,7 +206,7 @@ def bench_worker_once(tmp_path):
 
 
 def bench_tails_once(tmp_path, monkeypatch):
-    """Percentiles and calls a second of fastbilstm on its default threads and on one."""
+    """Percentiles, times after other work and calls a second of fastbilstm on its default threads and on one."""
     net = SMALL["lstm"]
     (tmp_path / "lstm64.h5").write_bytes(keras_file(net, random_weights(net)))
     job = {"folder": str(tmp_path), "problems": {"lstm64": {"keras": "is not installed"}}, "rounds": 2, "budget": 1}
@@ -218,9 +219,18 @@ def bench_tails_once(tmp_path, monkeypatch):
         assert [row["load"] for row in mine if "load" in row] == ["idle", "busy"]
         assert all(0 < row["p50"] <= row["p95"] <= row["p99"] for row in mine if "load" in row)
         assert [row["callers"] for row in mine if row.get("calls", 0) > 0] == [1, 3]
+        (cold,) = (row for row in mine if "touched" in row)
+        assert cold["touched"] == tails.TOUCHED and 0 < cold["q1"] <= cold["median"] <= cold["q3"]
     failed = {**rows[0], "engine": "OpenVINO", "status": "failed", "reason": "is too slow"}
     text = report.tail_tables([*rows, failed])
     assert text.count(OURS) == 2 and "OpenVINO" not in text and "is too slow" in report.absent([failed])
+    assert report.cold_table([row for row in rows if "touched" not in row]) == ""
+    assert report.cold_table(rows).count(" | - |") == 2  # two engines, no rival
+    rival = next(row for row in rows if "touched" in row and row["engine"] == OURS)
+    rival = {**rival, "engine": "ONNX Runtime", "form": HAND_MADE, "median": 4 * rival["median"]}
+    text = report.markdown({"header": {}, "rows": [], "sweeps": [], "memory": [], "tails": [*rows, rival]})
+    ratios = {line.split(" | ")[1]: line.split(" | ")[-1] for line in text.splitlines() if re.match(r"\|.* to ", line)}
+    assert ratios[OURS] == "4.00 |" and ratios["ONNX Runtime"] == "1.00 |" and f"{OURS}{ONE_THREAD}" in ratios
 
 
 def bench_report_once(tmp_path):

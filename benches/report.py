@@ -48,6 +48,11 @@ Percentiles of the time of one call, one after the other, in ms; every engine wi
 are cores, and fastbilstm on one thread, too. "idle": no other process computes; "busy": one other process does, without
 end. "calls/s of N": together, of N Python threads that share one model."""
 
+COLD_INTRODUCTION = """\
+Before each call of an engine, the thread that calls writes {touched} MB of other memory, as a service does between
+requests; this is not timed. Its caches hold little of the model then, and the other threads of a pool may sleep. Median
+and quartiles of one call in ms; no other process computes. Ratio: the best rival's median over this engine's."""
+
 
 def table(head, lines):
     rule = ["---"] * len(head)
@@ -252,7 +257,7 @@ def tail_tables(rows):
         callers = list(dict.fromkeys(row["callers"] for row in mine if "callers" in row))
         lines = []
         for engine, threads in dict.fromkeys((row["engine"], row["threads"]) for row in mine):
-            line = [engine, 1 if engine.endswith(", 1 thread") else threads]
+            line = [engine, _threads_of(engine, threads)]
             for load in loads:
                 found = next(iter(of(mine, engine=engine, load=load)), {})
                 line += [number(found.get(key)) for key in ("p50", "p95", "p99")]
@@ -263,6 +268,26 @@ def tail_tables(rows):
         head += [f"calls/s of {count}" for count in callers]
         parts.append(f"### {CELLS[cell].title}, one row\n\n" + table(head, lines))
     return "\n\n".join(parts)
+
+
+def _threads_of(engine, threads):
+    return 1 if engine.endswith(", 1 thread") else threads
+
+
+def cold_table(rows):
+    """Every net and engine: one row after other work. Nothing if that was not measured."""
+    cold, lines = [row for row in rows if "touched" in row], []
+    for cell in dict.fromkeys(row["cell"] for row in cold):
+        mine = of(cold, cell=cell)
+        best = best_rival(mine)
+        for row in mine:
+            line = [CELLS[cell].title, row["engine"], _threads_of(row["engine"], row["threads"]), spread(row)]
+            lines.append([*line, number(best and best["median"] / row["median"])])
+    if not cold:
+        return ""
+    introduction = COLD_INTRODUCTION.format(touched=cold[0]["touched"])
+    head = ["net", "engine", "threads", "median", "ratio"]
+    return f"### After other work, one row\n\n{introduction}\n\n{table(head, lines)}"
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
@@ -288,7 +313,7 @@ def markdown(results, notes=""):
     if results["memory"]:
         parts.append(memory_table(results["memory"]))
     if results["tails"]:
-        parts += ["## Tails", TAILS_INTRODUCTION, tail_tables(results["tails"])]
+        parts += ["## Tails", TAILS_INTRODUCTION, tail_tables(results["tails"]), cold_table(results["tails"])]
     return "\n\n".join(part for part in parts if part) + f"\n\n{NOTES}\n{notes}"
 
 

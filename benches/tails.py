@@ -1,7 +1,9 @@
-"""Tails and callers: percentiles of single rows, idle and beside a busy process, and calls a second of Python threads.
+"""Tails and callers: percentiles of single rows, idle and beside a busy process, times of single rows after other work,
+and calls a second of Python threads.
 
 Every engine has its default threads, as many as there are cores; fastbilstm is measured on one thread, too. The engines
-take turns (`interleave`). "busy": another process computes on one core, wherever the system puts it. Knows nothing of
+take turns (`interleave`). "busy": another process computes on one core, wherever the system puts it. After other work:
+before each call its process writes TOUCHED MB of other memory, as a service does between requests. Knows nothing of
 reports.
 """
 
@@ -14,11 +16,13 @@ import numpy as np
 from cells import CELLS, HAND_MADE, cell_input
 from engines import ENGINES, ONE_THREAD, OURS
 from interleave import PAUSE
+from timing import summary
 
 NETS_OF_TAILS = ("bilstm64", "stack", "attention")
 LOADS = ("idle", "busy")
 CALLERS = (1, 2, 4, 8)
 PERCENTILES = (50, 95, 99)
+TOUCHED = 32  # MB
 _ENGINES = (OURS, OURS + ONE_THREAD, ENGINES["tensorflow"])
 
 
@@ -42,7 +46,9 @@ def is_measured(engine):
 
 
 def measure(interleaved, net, rounds, seconds, callers=CALLERS):
-    """Rows of one net: {"load", "p50", "p95", "p99"} in ms, or {"callers", "calls"} a second, for each engine."""
+    """Rows of one net, for each engine: {"load", "p50", "p95", "p99"} in ms, {"touched" in MB, and a summary of times},
+    or {"callers", "calls"} a second.
+    """
     x = cell_input(CELLS[net], 1)
     engines = [engine for engine in interleaved.engines if is_measured(engine)]
     ready, rows = interleaved.prepare(net, net, x, interleaved.specification(net, x), engines)
@@ -54,6 +60,11 @@ def measure(interleaved, net, rounds, seconds, callers=CALLERS):
             found = np.concatenate([reply["seconds"] for reply in samples[engine]]) * 1e3
             percentiles = {f"p{p}": float(value) for p, value in zip(PERCENTILES, np.percentile(found, PERCENTILES))}
             rows.append({**row, "load": name, **percentiles, "samples": len(found)})
+    samples = _turns(ready, "idle", rounds, lambda engine: engine.ask("calls", span=seconds, touched=TOUCHED))
+    for engine, row in ready:
+        if row["status"] == "ok":
+            found = np.concatenate([reply["seconds"] for reply in samples[engine]])
+            rows.append({**row, "touched": TOUCHED, **summary(found)})
     for count in callers:
         samples = _turns(ready, "idle", rounds, lambda engine, n=count: engine.ask("callers", count=n, span=seconds))
         for engine, row in ready:

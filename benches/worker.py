@@ -81,10 +81,12 @@ class Worker:
 
     # ---- tails and callers ------------------------------------------------------------------------------------------
 
-    def calls(self, span):
-        """Time one call after the other, for `span` seconds."""
+    def calls(self, span, touched=0):
+        """Time one call after the other, for `span` seconds; before each, write `touched` MB of other memory."""
+        other = np.zeros(touched * 2**20, np.uint8)
         samples, end = [], time.perf_counter() + span
         while time.perf_counter() < end:
+            other += 1
             samples.append(seconds(self.call))
         return {"seconds": samples}
 
