@@ -8,7 +8,8 @@
 #
 # A worker is a Python thread that never leaves `serve` and needs no GIL there. After a part it looks for the next call
 # for a moment, since the next layer or prediction often follows at once, and then sleeps. Workers are started when they
-# are needed, and anew in the child of a fork.
+# are needed, and anew in the child of a fork. Who wakes one keeps it off his own core until
+# it is idle again.
 
 import threading
 
@@ -35,6 +36,9 @@ cdef extern from "fbl_threads.h":
     intptr_t fbl_swap(intptr_t* number, intptr_t value) noexcept nogil
     bint fbl_replace(intptr_t* number, intptr_t expected, intptr_t value) noexcept nogil
     int64_t fbl_now() noexcept nogil
+    int fbl_thread_id() noexcept nogil
+    void fbl_keep_off_this_core(int thread) noexcept nogil
+    void fbl_run_anywhere() noexcept nogil
     void fbl_pause() noexcept nogil
 
 cdef enum:
@@ -77,6 +81,7 @@ cdef struct Worker:
     Parts* parts
     Py_ssize_t thread, done   # its number among the threads of `parts`, and how many of them it did
     bint awaited              # `ended` is to be acquired
+    int native_id             # 0 until it runs
     int64_t rest, rests_until
     int good_turns
 
@@ -167,6 +172,7 @@ cdef Py_ssize_t take_parts(Parts* parts, Py_ssize_t thread, const uint8_t* stop)
 cdef int serve(Worker* worker) except -1 nogil:
     """What a worker does, for ever."""
     global fbl_working_on
+    worker.native_id = fbl_thread_id()
     while True:
         if fbl_replace(&worker.state, CALLED, WORKING):
             fbl_working_on = worker.parts
@@ -175,6 +181,8 @@ cdef int serve(Worker* worker) except -1 nogil:
             if fbl_swap(&worker.state, IDLE) == AWAITED:
                 PyThread_release_lock(worker.ended)
             look_while(&worker.state, IDLE, IDLE_LOOKS)
+            if fbl_load(&worker.state) == IDLE:
+                fbl_run_anywhere()
         elif fbl_replace(&worker.state, IDLE, ASLEEP):
             PyThread_acquire_lock(worker.called, WAIT_LOCK)
     return 0
@@ -243,6 +251,7 @@ cdef int choose_workers(Worker** chosen, Py_ssize_t wanted, Py_ssize_t* found) e
 cdef void call_worker(Worker* worker, Parts* parts, Py_ssize_t thread) noexcept nogil:
     worker.parts, worker.thread, worker.done = parts, thread, 0
     if fbl_swap(&worker.state, CALLED) == ASLEEP:
+        fbl_keep_off_this_core(worker.native_id)
         PyThread_release_lock(worker.called)
 
 

@@ -13,6 +13,11 @@
 #else
 #include <time.h>
 #endif
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #if defined(__linux__) && defined(__GLIBC__)
 /* With the thread from its start: else glibc allocates it at first use, and ends the process if there is no memory. */
@@ -101,6 +106,34 @@ static inline int64_t fbl_now(void) {
     return (int64_t) now.tv_sec * 1000000000 + now.tv_nsec;
 #endif
 }
+
+/* Linux wakes a thread on the core of the one that wakes it, and may leave both there for 20 ms while another core is idle.
+   So who wakes a thread keeps it off his core, and the thread frees itself when it has nothing more to do: a lock of
+   Python's that it waits for meanwhile would bring it back to that core. */
+#if defined(__linux__)
+static inline int fbl_thread_id(void) { return (int) syscall(SYS_gettid); }
+
+static inline void fbl_keep_off_this_core(int thread) {
+    cpu_set_t cores;
+    const int core = sched_getcpu();
+    if (core < 0 || core >= CPU_SETSIZE || sched_getaffinity(0, sizeof cores, &cores) != 0)
+        return;
+    CPU_CLR(core, &cores);
+    if (CPU_COUNT(&cores) > 0)
+        (void) !sched_setaffinity(thread, sizeof cores, &cores);
+}
+
+/* The current thread may run wherever the process may. */
+static inline void fbl_run_anywhere(void) {
+    cpu_set_t cores;
+    if (sched_getaffinity(getpid(), sizeof cores, &cores) == 0)
+        (void) !sched_setaffinity(0, sizeof cores, &cores);
+}
+#else
+static inline int fbl_thread_id(void) { return 0; }
+static inline void fbl_keep_off_this_core(int thread) { (void) thread; }
+static inline void fbl_run_anywhere(void) {}
+#endif
 
 /* Tells the CPU that this is a loop that waits. */
 static inline void fbl_pause(void) {

@@ -283,7 +283,7 @@ class VectorEmbedded(Embedding):
     def __init__(self, embedding, layer, project):
         adopt(self, embedding)
         self.layer, self.project = layer, project
-        self.tokens_to_read = self.input_dim
+        self.tokens_to_read, self.is_projecting = self.input_dim, False
 
     @property
     def work(self):
@@ -305,13 +305,13 @@ class VectorEmbedded(Embedding):
             ids = check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id").astype(np.int32)
         if self.project:
             self.tokens_to_read -= ids.size
-            if self.tokens_to_read < 0:
-                self.project = False
+            if self.tokens_to_read < 0 and not self.is_projecting:
+                self.is_projecting = True
                 try:
                     self.layer.project()
-                except MemoryError:
-                    self.project = True
-                    raise
+                    self.project = False  # when the table is there: a tape that is recorded now reads it
+                finally:
+                    self.is_projecting = False
         try:
             return function([Tensor(ids, mask), *inputs[1:]], kwargs, states)
         except ValueError:
