@@ -2,9 +2,9 @@
 #
 # A part belongs to whoever takes it first: the caller, or a worker that he has called. A caller takes parts until none is
 # left, takes back the calls that no worker has answered, and waits only for parts that a worker has begun. So a worker
-# that is late, or never comes, costs nothing but its help. A worker that was of no help rests: it is not called for 1 ms
-# up to 256 ms, twice as long each time. Callers beside each other call no more workers than there are cores left. Nobody
-# is bound to a core.
+# that is late, or never comes, costs nothing but its help. A worker that was of no help three times in a row rests: it is
+# not called for 1 ms up to 256 ms, twice as long each time. Callers beside each other call no more workers than there are
+# cores left.
 #
 # A worker is a Python thread that never leaves `serve` and needs no GIL there. After a part it looks for the next call
 # for a moment, since the next layer or prediction often follows at once, and then sleeps. Workers are started when they
@@ -59,6 +59,8 @@ cdef int64_t WAKE_TIME = 200_000
 cdef int64_t FIRST_REST = 1_000_000
 cdef int64_t LONGEST_REST = 256_000_000
 cdef int GOOD_TURNS = 50
+# How often in a row a worker may be late before it rests for the first time.
+cdef int LATES = 3
 
 # One part on one thread, the caller's 0. `stop` is NULL in the caller's, else it points to what `is_stopped` looks at.
 ctypedef int (*Part)(void* argument, Py_ssize_t part, Py_ssize_t thread, const uint8_t* stop) except -1 nogil
@@ -83,7 +85,7 @@ cdef struct Worker:
     bint awaited              # `ended` is to be acquired
     int native_id             # 0 until it runs
     int64_t rest, rests_until
-    int good_turns
+    int good_turns, lates
 
 
 cdef struct Pool:
@@ -270,8 +272,9 @@ cdef int finish_worker(Worker* worker, bint signals) except -1 nogil:
 
 
 cdef void judge_worker(Worker* worker, Py_ssize_t own, int64_t took, int64_t waited) noexcept nogil:
-    """Let a worker rest that was of no help: it did not come, or all took a quarter longer than the caller alone would.
+    """Let a worker rest that was of no help again and again.
 
+    It did not come, or all took a quarter longer than the caller alone would.
     The caller did `own` parts in `took` nanoseconds and then waited.
     """
     cdef bint late
@@ -279,6 +282,9 @@ cdef void judge_worker(Worker* worker, Py_ssize_t own, int64_t took, int64_t wai
         late = took >= WAKE_TIME
     else:
         late = waited >= WAKE_TIME and 4 * (took + waited) * own > 5 * took * (own + worker.done)
+    worker.lates = worker.lates + 1 if late else 0
+    if late and not worker.rest and worker.lates < LATES:
+        return
     if late:
         worker.rest = min(max(2 * worker.rest, FIRST_REST), LONGEST_REST)
         worker.rests_until, worker.good_turns = fbl_now() + worker.rest, 0

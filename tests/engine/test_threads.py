@@ -392,6 +392,7 @@ def test_no_thread_is_bound_to_cores(workers, monkeypatch):
 
     run_together(work, 3, 3)
     assert not calls and len(set(threads_used)) == 3
+    time.sleep(0.2)  # until they are idle: who wakes one keeps it off his own core before
     assert [os.sched_getaffinity(thread) for thread in threads_used] == [os.sched_getaffinity(0)] * 3
 
 
@@ -422,8 +423,9 @@ def test_who_does_not_come_rests_twice_as_long_each_time(nobody_comes, workers):
     def call():
         run_together(lambda k: time.sleep(0.001), 2, 2)
 
-    call()
-    assert workers() == [1]
+    for rest in (0, 0, 1):
+        call()
+        assert workers() == [rest]
     for rest in (2, 4, 8):
         time.sleep(workers()[0] / 1000)
         call()
@@ -460,7 +462,11 @@ def test_who_rests_is_not_called_and_is_called_again(workers):
             time.sleep(0.2)
 
     run_together(lambda k: barrier.wait(10), 2, 2)  # starts it
-    for rest in (1, 2, 4, 8, 16, 32, 64):
+    for _ in range(3):
+        if not workers()[0]:
+            run_together(late, 2, 2)
+    assert workers() == [1]
+    for rest in (2, 4, 8, 16, 32, 64):
         time.sleep(workers()[0] / 1000)
         run_together(late, 2, 2)
         assert workers() == [rest]
