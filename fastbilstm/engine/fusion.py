@@ -258,12 +258,16 @@ class Builder:
 
         Not of a causal one: a stream puts frames of zeros before the first timestep, and no token id stands for those.
         """
-        layer, number = call.layer, call.refs[0].node if call.plain else None
-        embedding = self.calls.get(number)
-        if embedding is None or type(embedding.layer) not in EMBEDDING or not embedding.plain or self.is_shared(call):
-            return None
+        layer = call.layer
         whole = len(layer.kernel_size) == 1 and layer.kernel_size[0] > 1 and layer.groups == 1
-        return embedding if whole and len(embedding.refs) == 1 and layer.padding != "causal" else None
+        return self.embedding_read_by(call) if call.plain and whole and layer.padding != "causal" else None
+
+    def embedding_read_by(self, call):
+        """The call of the Embedding that gives the first argument of a call, which alone calls its layer; or None."""
+        embedding = self.calls.get(call.refs[0].node) if call.refs else None
+        if embedding is None or type(embedding.layer) not in EMBEDDING or not embedding.plain:
+            return None
+        return embedding if len(embedding.refs) == 1 and not self.is_shared(call) else None
 
     def look_up(self, call, embedding, layer, project):
         """Let a layer do the lookup of the Embedding before it."""
@@ -295,10 +299,9 @@ class Builder:
     def replace_recurrent(self, call):
         layer, label = call.layer, "vector"
         fold = self.fold_before(call)
-        embedding = self.calls.get(call.refs[0].node) if call.refs else None
+        embedding = self.embedding_read_by(call)
         quirk = call.kwargs.get("mask") and self.network.drops_given_masks
-        fits = embedding is not None and type(embedding.layer) in EMBEDDING and embedding.plain
-        if fits and len(embedding.refs) == 1 and not quirk and not self.is_shared(call):
+        if embedding is not None and not quirk:
             rows = embedding.layer.weights["embeddings"]
             project = self.budget.takes(len(rows) * 4 * padded_width(layer))
             self.look_up(call, embedding, engine_recurrent.recurrent(layer, fold, rows), project)
