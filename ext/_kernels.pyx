@@ -13,7 +13,7 @@ from cpython.buffer cimport (
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport NAN
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, intptr_t, uint8_t
-from libc.string cimport memcpy, memset, strcmp
+from libc.string cimport memcmp, memcpy, memset, strcmp
 
 import os
 
@@ -352,7 +352,9 @@ cdef class Scratch:
 
 include "_threads.pxi"
 include "_rows.pxi"
+include "_packed.pxi"
 include "_loop.pxi"
+include "_skips.pxi"
 include "_outputs.pxi"
 include "_stream.pxi"
 include "_attention.pxi"

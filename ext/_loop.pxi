@@ -1,12 +1,14 @@
 # The time loop of LSTM, GRU and SimpleRNN, included in _kernels.pyx: slices of projections, one direction after the other.
 
 
-# Blocks of units in the kernels, by the name of the cell.
-CELLS = {"lstm": 4, "gru": 3, "simple_rnn": 1}
-
-# How a timestep is computed: in one kernel, or by a product and a cell.
-cdef enum:
-    RUN_LSTM, RUN_LSTM_CELL, RUN_GRU, RUN_GRU_CELL, RUN_RNN
+# Where a row is in its timesteps. At step s it computes timestep number s + ahead of those that its mask keeps.
+cdef struct Cursor:
+    Py_ssize_t row                # of the batch
+    Py_ssize_t start, count       # where its timesteps begin in Order.kept, how many there are
+    Py_ssize_t ahead, end         # timesteps skipped so far; the step at which it is done, count - ahead
+    Py_ssize_t run_from, run_to   # the next timesteps of equal inputs
+    Py_ssize_t place              # before the rows were ordered anew
+    bint watched                  # its states are kept, to be compared with later ones
 
 
 cdef struct Job:
@@ -26,144 +28,12 @@ cdef struct Job:
     Py_ssize_t* source
     Py_ssize_t* target
     Py_ssize_t slice_rows, filled, begin # rows of a slice at most, rows in it, the first one of this step
-
-
-@cython.final
-@cython.auto_pickle(False)
-cdef class Recurrent:
-    """One direction of an LSTM, GRU or SimpleRNN, packed: kernels, biases, activations; perhaps with its Embedding."""
-
-    cdef const fbl_kernels* table
-    cdef readonly str cell
-    cdef readonly Py_ssize_t features, units, units_padded, rows_of_table, gates
-    cdef int how
-    cdef tuple recurrent # what the next three point into
-    cdef const float* recurrent_at
-    cdef const float* recurrent_bias_at
-    cdef const float* candidate_at # gate h of a GRU without reset_after
-    # What the input rows are looked up in (None: they are given) and the kernel (None: the look-up gives projections);
-    # one object, so that whoever prepares a run while another thread projects sees both of one time.
-    cdef tuple source
-    cdef Activation activation, recurrent_activation
-
-    def __cinit__(
-        self, kernel, recurrent_kernel, bias, Activation activation not None, Activation recurrent_activation=None,
-        embeddings=None, project=False, str cell not None="lstm", recurrent_bias=None, bint reset_after=True,
-    ):
-        """kernel (F, GU), recurrent_kernel (U, GU), bias (GU,) or None, for the G gates of `cell`: "lstm" (4, i f c o),
-        "gru" (3, z r h; with reset_after perhaps recurrent_bias (3U,)) or "simple_rnn" (1, no recurrent_activation);
-        embeddings (V, F) to be run on token ids, projected once with `project`: then a token is a row to add.
-        """
-        self.table = table_in_use()
-        if cell not in CELLS:
-            raise ValueError(f"cell is {cell!r}; expected one of {', '.join(CELLS)}")
-        if (recurrent_activation is None) != (cell == "simple_rnn"):
-            raise TypeError(f"cell {cell!r} with recurrent_activation {recurrent_activation!r}")
-        if recurrent_bias is not None and not (cell == "gru" and reset_after):
-            raise ValueError(f"cell {cell!r} with recurrent_bias, reset_after={reset_after}")
-        self.cell, self.gates = cell, CELLS[cell]
-        self.units = matrix_of("recurrent_kernel", recurrent_kernel, (None, None)).shape[0]
-        width, lanes = self.gates * self.units, self.table.lanes
-        recurrent_kernel = matrix_of("recurrent_kernel", recurrent_kernel, (self.units, width))
-        kernel = matrix_of("kernel", kernel, (None, width))
-        self.features, self.units_padded = len(kernel), rounded_up(self.units, lanes)
-        self.activation, self.recurrent_activation = activation, recurrent_activation
-        usual = activation.code == FBL_TANH and cell != "simple_rnn" and recurrent_activation.code == FBL_SIGMOID
-        if cell == "lstm":
-            self.how = RUN_LSTM if usual else RUN_LSTM_CELL
-        elif cell == "gru":
-            self.how = RUN_GRU if usual and reset_after else RUN_GRU_CELL
-        else:
-            self.how = RUN_RNN
-        if bias is not None:
-            bias = matrix_of("bias", bias, (width,))
-        if recurrent_bias is not None:
-            recurrent_bias = matrix_of("recurrent_bias", recurrent_bias, (width,))
-        self.pack_recurrent(recurrent_kernel, recurrent_bias, reset_after)
-        if self.how == RUN_GRU and recurrent_bias is not None:
-            # z and r have one bias each, the sum.
-            shared = np.concatenate([recurrent_bias[:2 * self.units], np.zeros(self.units, recurrent_bias.dtype)])
-            bias = shared if bias is None else bias + shared
-        if bias is not None:
-            bias = self.arranged(bias[np.newaxis])[0]
-        cdef Matrix packed = Matrix(self.arranged(kernel), bias)
-        if packed.table != self.table:
-            raise RuntimeError("another thread chose another instruction set meanwhile")
-        self.source = None, packed
-        if embeddings is not None:
-            embeddings = matrix_of("embeddings", embeddings, (None, self.features))
-            self.rows_of_table = len(embeddings)
-            self.source = np.ascontiguousarray(embeddings, np.float32), packed
-        if project:
-            self.project()
-
-    cdef pack_recurrent(self, kernel, bias, bint reset_after):
-        cdef Matrix first, second
-        cdef Py_ssize_t lanes = self.table.lanes, padded = self.units_padded
-        matrix = self.arranged(kernel)
-        if self.how == RUN_LSTM or self.how == RUN_LSTM_CELL:
-            self.recurrent = (pack(matrix, lanes),)
-        elif self.how == RUN_GRU:
-            blocks = aligned((padded // lanes, self.units, 3 * lanes))
-            blocks[...] = matrix.reshape(self.units, padded // lanes, 3 * lanes).transpose(1, 0, 2)
-            last = aligned((padded,))
-            last[...] = 0
-            if bias is not None:
-                last[:self.units] = bias[2 * self.units:]
-            self.recurrent, self.recurrent_bias_at = (blocks, last), floats(last)
-        else:
-            split = 2 * padded if self.how == RUN_GRU_CELL and not reset_after else self.gates * padded
-            first = Matrix(matrix[:, :split], None if bias is None else self.arranged(bias[np.newaxis])[0])
-            self.recurrent, self.recurrent_at, self.recurrent_bias_at = (first,), first.packed_at, first.bias_at
-            if split < self.gates * padded:
-                second = Matrix(matrix[:, split:])
-                self.recurrent, self.candidate_at = (first, second), second.packed_at
-            return
-        self.recurrent_at = floats(self.recurrent[0])
-
-    cdef arranged(self, matrix):
-        """(K, GU) by gates -> (K, G * units_padded): by [block][gate][lane] for the kernels that compute a step at once,
-        else by [gate][units_padded].
-        """
-        depth, lanes = len(matrix), self.table.lanes
-        padded = np.zeros((depth, self.gates, self.units_padded), np.float32)
-        padded[:, :, :self.units] = matrix.reshape(depth, self.gates, self.units)
-        if self.how in (RUN_LSTM, RUN_LSTM_CELL, RUN_GRU):
-            padded = padded.reshape(depth, self.gates, self.units_padded // lanes, lanes).transpose(0, 2, 1, 3)
-        return np.ascontiguousarray(padded.reshape(depth, self.gates * self.units_padded))
-
-    def project(self):
-        """Make the table of projections, if it is not there; runs under way go on with what they began with."""
-        embeddings, kernel = self.source
-        if embeddings is None:
-            raise ValueError("there are no embeddings to project")
-        if kernel is not None:
-            self.source = kernel.product(embeddings, aligned((self.rows_of_table, self.width))), None
-
-    @property
-    def width(self):
-        """Columns of a projection."""
-        return self.gates * self.units_padded
-
-    @property
-    def n_states(self):
-        return 2 if self.cell == "lstm" else 1
-
-    @property
-    def projected(self):
-        return self.source[1] is None
-
-    @property
-    def nbytes(self):
-        """Bytes of packed weights and tables."""
-        table, kernel = self.source
-        packed = sum(part.nbytes for part in self.recurrent)
-        return packed + (table.nbytes if kernel is None else kernel.nbytes)
-
-    @property
-    def work(self):
-        """Multiplications a row and timestep."""
-        return self.gates * self.units * (self.units + (0 if self.projected else self.features))
+    Cursor* cursors               # for each place, the longest row first
+    # For _skips.pxi. `fresh`: states begin with zeros; `skips`: outputs, if any, are stored; `repeats`: some row may have
+    # runs of equal inputs; `watching`: states of CYCLE steps ago lie in `before`, h and c at each place.
+    Beginning* beginning
+    bint fresh, skips, repeats, watching
+    float* before
 
 
 def run_recurrent(list runs not None, Scratch scratch not None, bint together=False):
@@ -302,6 +172,11 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
     if kernel is not None:
         job.packed, job.bias = kernel.packed_at, kernel.bias_at
         job.proj = scratch.place((name, "proj"), (job.slice_rows, layer.width))
+    job.cursors = <Cursor*> scratch.place((name, "cursors"), (batch, sizeof(Cursor) // sizeof(float)))
+    job.before = scratch.place((name, "before"), (2, batch, padded))
+    job.beginning = &layer.beginning if layer.kept is not None else NULL
+    job.fresh, job.skips = run["initial_state"] is None, run["outputs"] is None or run["merge"] == FBL_STORE
+    _place_rows(job)
     job.source = <Py_ssize_t*> scratch.place((name, "index"), (2, job.slice_rows, sizeof(Py_ssize_t) // sizeof(float)))
     job.target = job.source + job.slice_rows
     if run["initial_state"] is not None:
@@ -351,28 +226,57 @@ cdef void _begin_with(const Job* job, const float* h, const float* c) noexcept n
             memcpy(job.states + (2 * batch + r) * padded, c + row * units, units * sizeof(float))
 
 
+cdef void _place_rows(Job* job) noexcept nogil:
+    """A cursor for each row, before its first timestep."""
+    cdef Py_ssize_t r
+    cdef Cursor* at
+    for r in range(job.rows.batch):
+        at = job.cursors + r
+        memset(at, 0, sizeof(Cursor))
+        at.row, at.count, at.start = row_at(&job.rows, r), count_at(&job.rows, r), start_at(&job.rows, r)
+        at.end = at.run_from = at.run_to = at.count
+    job.begin = job.filled = 0
+    job.repeats = job.watching = False
+
+
+cdef inline Py_ssize_t _time_of(const Job* job, const Cursor* at, Py_ssize_t number) noexcept nogil:
+    """The timestep of the batch that a row reads as its `number`th one."""
+    if job.reverse:
+        number = at.count - 1 - number
+    return job.rows.kept[at.start + number] if job.rows.masked else number
+
+
 cdef int _loop(Job* job, const uint8_t* stop) except -1 nogil:
-    """All steps of a direction; `active` rows have more than `s` timesteps."""
-    cdef Py_ssize_t steps = count_at(&job.rows, 0) if job.rows.batch else 0, active = job.rows.batch
-    cdef Py_ssize_t s, work = 0
-    for s in range(steps):
-        while count_at(&job.rows, active - 1) <= s:
+    """All steps of a direction; `active` rows have steps to do."""
+    cdef Py_ssize_t active = job.rows.batch, s = 0, work = 0, until
+    _place_rows(job)
+    _skip_beginnings(job)
+    until = _look(job, s, active)
+    while True:
+        while active and job.cursors[active - 1].end <= s:
             active -= 1
+        if not active:
+            return 0
+        if s == until:
+            if job.watching:
+                _skip_rests(job, s, active)
+            until = _look(job, s, active)
+            continue
         if work >= SIGNAL_WORK:
             if is_stopped(stop):
                 return 0
             work = 0
-        work += _step(job, s, active)
-    return 0
+        work += _step(job, s, active, until)
+        s += 1
 
 
-cdef Py_ssize_t _step(Job* job, Py_ssize_t s, Py_ssize_t active) noexcept nogil:
-    """One timestep of one direction; returns the number of multiplications."""
+cdef Py_ssize_t _step(Job* job, Py_ssize_t s, Py_ssize_t active, Py_ssize_t until) noexcept nogil:
+    """One timestep of one direction, of those before `until`; returns the number of multiplications."""
     cdef fbl_recurrent* step = &job.step
     cdef Py_ssize_t work = active * (step.width + ROW_WORK) * step.units, size = job.rows.batch * step.units_padded
-    cdef Py_ssize_t ahead, columns, r
-    if s == 0 or job.begin + active > job.filled:
-        work += _fill_slice(job, s, active)
+    cdef Py_ssize_t ahead, r
+    if job.begin + active > job.filled:
+        work += _fill_slice(job, s, active, until)
     step.rows = active
     if job.projected:
         step.proj, step.proj_index = job.x, job.source + job.begin
@@ -386,6 +290,15 @@ cdef Py_ssize_t _step(Job* job, Py_ssize_t s, Py_ssize_t active) noexcept nogil:
     step.h_tm1 = job.states + (s & 1) * size
     step.h = job.states + (1 - (s & 1)) * size
     step.backwards = s & 1
+    _compute(job)
+    job.begin += active
+    return work
+
+
+cdef void _compute(Job* job) noexcept nogil:
+    """The kernels of a step."""
+    cdef fbl_recurrent* step = &job.step
+    cdef Py_ssize_t columns
     if job.how == RUN_LSTM:
         job.table.lstm_step(step)
     elif job.how == RUN_LSTM_CELL:
@@ -403,8 +316,6 @@ cdef Py_ssize_t _step(Job* job, Py_ssize_t s, Py_ssize_t active) noexcept nogil:
     else:
         _multiply(job, step.h_tm1, step.recurrent, NULL, 0, step.width)
         job.table.rnn_cell(step)
-    job.begin += active
-    return work
 
 
 cdef inline void _multiply(
@@ -417,20 +328,22 @@ cdef inline void _multiply(
     )
 
 
-cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active) noexcept nogil:
+cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active, Py_ssize_t until) noexcept nogil:
     """Number the rows of the next steps, as many as a slice holds, and project them; returns the multiplications."""
-    cdef const Order* rows = &job.rows
-    cdef Py_ssize_t n = 0, steps = count_at(rows, 0), width = job.step.width, r, t, row
-    while s < steps:
-        while count_at(rows, active - 1) <= s:
+    cdef Py_ssize_t n = 0, last = min(until, job.cursors[0].end), width = job.step.width, r, t
+    cdef const Cursor* at
+    while s < last:
+        while job.cursors[active - 1].end <= s:
             active -= 1
         if n + active > job.slice_rows:
             break
         for r in range(active):
-            t = time_at(rows, r, s, job.reverse)
-            row = row_at(rows, r) * rows.timesteps
-            job.target[n + r] = row + (rows.timesteps - 1 - t if job.flip else t)
-            job.source[n + r] = row + t if job.ids == NULL else job.ids[row + t]
+            at = job.cursors + r
+            t = _time_of(job, at, s + at.ahead)
+            job.target[n + r] = at.row * job.rows.timesteps + (job.rows.timesteps - 1 - t if job.flip else t)
+            job.source[n + r] = at.row * job.rows.timesteps + t
+            if job.ids != NULL:
+                job.source[n + r] = job.ids[job.source[n + r]]
         n += active
         s += 1
     job.begin, job.filled = 0, n
@@ -452,10 +365,10 @@ cdef _final_states(Job* job, Recurrent layer):
 
 cdef void _write_states(const Job* job, float* h, float* c) noexcept nogil:
     """The last h, and c unless it is NULL, of each row (B, U)."""
-    cdef const Order* rows = &job.rows
-    cdef Py_ssize_t units = job.step.units, padded = job.step.units_padded, r, row
-    for r in range(rows.batch):
-        row = row_at(rows, r)
-        memcpy(h + row * units, job.states + ((count_at(rows, r) & 1) * rows.batch + r) * padded, units * sizeof(float))
+    cdef Py_ssize_t units = job.step.units, padded = job.step.units_padded, r
+    cdef const Cursor* at
+    for r in range(job.rows.batch):
+        at = job.cursors + r
+        memcpy(h + at.row * units, job.states + ((at.end & 1) * job.rows.batch + r) * padded, units * sizeof(float))
         if c != NULL:
-            memcpy(c + row * units, job.step.c + r * padded, units * sizeof(float))
+            memcpy(c + at.row * units, job.step.c + r * padded, units * sizeof(float))

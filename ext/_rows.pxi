@@ -22,11 +22,9 @@ cdef inline Py_ssize_t count_at(const Order* rows, Py_ssize_t r) noexcept nogil:
     return rows.counts[r] if rows.masked else rows.timesteps
 
 
-cdef inline Py_ssize_t time_at(const Order* rows, Py_ssize_t r, Py_ssize_t step, bint reverse) noexcept nogil:
-    """The timestep that place r runs at a step."""
-    if not rows.masked:
-        return rows.timesteps - 1 - step if reverse else step
-    return rows.kept[rows.starts[r] + (rows.counts[r] - 1 - step if reverse else step)]
+cdef inline Py_ssize_t start_at(const Order* rows, Py_ssize_t r) noexcept nogil:
+    """Where the timesteps of the row at place r begin in `kept`."""
+    return rows.starts[r] if rows.masked else 0
 
 
 cdef void _order(Order* at) noexcept nogil:

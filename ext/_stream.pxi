@@ -118,7 +118,7 @@ cdef class StreamStep:
         memcpy(self.before, job.states, size * sizeof(float))
         memcpy(self.before + size, job.step.c, size * sizeof(float))
         job.begin = job.filled = 0
-        _step(job, 0, self.rows.at.batch)
+        _step(job, 0, self.rows.at.batch, 1)
         # Step 0 reads the first buffer of h and writes the second.
         memcpy(job.states, job.states + size, size * sizeof(float))
 

@@ -154,8 +154,9 @@ def load(
         Threads of a prediction at most. Default: the cores this process may use (affinity, cgroup quota), and no more
         than OMP_NUM_THREADS.
     memory_budget : int, optional
-        Bytes that tables of projected embeddings may take, which turn an input product into a look-up; default 64 MiB,
-        0 for none. It changes time and memory, not results.
+        Bytes that tables may take: of projected embeddings, which turn an input product into a look-up, and of states
+        after padding in front, which is not computed again; default 64 MiB, 0 for none. It changes time and memory, not
+        results.
 
     Returns
     -------

@@ -33,6 +33,8 @@ from .network import Network, Step
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
 DENSE = (core.Dense, quantized.Int8WeightsDense)
 EMBEDDING = (core.Embedding, quantized.Int8Embedding)
+# Bytes for the states that a direction keeps: 2,048 timesteps of 64 units.
+BEGINNINGS = 2**20
 
 
 def fuse(functional, budget):
@@ -80,7 +82,15 @@ class Builder:
         for call in self.calls.values():
             if call.engine is None:
                 call.engine, self.labels[call.index] = self.convert_operation(call) or self.convert(call.layer, call)
+        self.keep_beginnings()
         return Network(network, self.schedule(), self.results, self.labels, self.into)
+
+    def keep_beginnings(self):
+        """Let directions of recurrent layers keep the states after padding, as far as tables leave room for them."""
+        found = {id(part): part for call in self.calls.values() for part in getattr(call.engine, "directions", ())}
+        for part in found.values():
+            if self.budget.takes(BEGINNINGS):
+                part.packed.keep_beginnings(BEGINNINGS)
 
     def merge(self, call, other, label):
         """Note that a call has gone into another one."""

@@ -126,7 +126,7 @@ def _engine_lines(plan, rows):
 
     if plan.table_bytes:
         size = f"{plan.table_bytes / 1e6:.2f} MB of {plan.memory_budget / 1e6:.2f} allowed"
-        yield f"tables of projected embeddings: {size}, made when as many tokens were read"
+        yield f"tables of projected embeddings, and of states after padding: {size}, made when they are worth it"
     exempt = [row.name for row in rows if row.runs == "numpy"]
     if exempt:
         yield f"run by NumPy, where the last bits of a row may depend on the batch: {', '.join(exempt)}"

@@ -23,6 +23,10 @@ class VectorHalves(Bidirectional):
         made = (VectorStacked(part) if has_stack_kernels(part) else recurrent(part) for part in layer.inner)
         self.forward, self.backward = self.inner = tuple(made)
 
+    @property
+    def directions(self):
+        return tuple(part for half in self.inner for part in half.directions)
+
     def joined(self, y, y_reverse, states):
         y, y_reverse = contiguous(y), contiguous(y_reverse)
         if self.forward.return_sequences:

@@ -67,6 +67,11 @@ class VectorRecurrent(Recurrent):
     def work(self):
         return self.packed.work
 
+    @property
+    def directions(self):
+        """Each VectorRecurrent that reads what the layer is given."""
+        return (self,)
+
     def project(self):
         self.packed.project()
 
@@ -160,6 +165,10 @@ class VectorBidirectional(Bidirectional):
     @property
     def work(self):
         return self.forward.work + self.backward.work
+
+    @property
+    def directions(self):
+        return self.inner
 
     def project(self):
         for part in self.inner:
@@ -258,6 +267,10 @@ class VectorStacked(RNN):
             }
             self.cells.append(recurrent(part))
 
+    @property
+    def directions(self):
+        return self.cells[0].directions
+
     def run(self, x, mask, initial_state, masked_output, states):
         given = list(initial_state or ())
         final = []
@@ -288,6 +301,10 @@ class VectorEmbedded(Embedding):
     @property
     def work(self):
         return self.layer.work
+
+    @property
+    def directions(self):
+        return getattr(self.layer, "directions", ())  # a convolution has none
 
     def call(self, inputs, kwargs, states):
         return self.checked(self.layer.call, inputs, kwargs, states)

@@ -311,5 +311,6 @@ def _size(model, path):
     ]
     if model.backend == "vector":
         budget = _megabytes(model._plan.memory_budget)
-        rows.append(("tables of projected embeddings", f"{_megabytes(model._plan.table_bytes)} (at most {budget})"))
+        size = f"{_megabytes(model._plan.table_bytes)} (at most {budget})"
+        rows.append(("tables of projected embeddings, and of states after padding", size))
     return f"<h2>Size</h2>{figures.table(('what', 'size'), rows)}"

@@ -1,0 +1,173 @@
+# The weights of one direction of an LSTM, GRU or SimpleRNN as the kernels read them, included in _kernels.pyx.
+
+
+# Blocks of units in the kernels, by the name of the cell.
+CELLS = {"lstm": 4, "gru": 3, "simple_rnn": 1}
+
+# How a timestep is computed: in one kernel, or by a product and a cell.
+cdef enum:
+    RUN_LSTM, RUN_LSTM_CELL, RUN_GRU, RUN_GRU_CELL, RUN_RNN
+
+
+# States after 1, 2, ... timesteps of one input from zero states on, of one direction. Who sets `busy` writes; `count` and
+# `rests` are published last.
+cdef struct Beginning:
+    intptr_t busy, chosen         # whether `id` or `frame` is set
+    intptr_t count, rests         # how many states there are; whether all further ones are as the last
+    Py_ssize_t capacity
+    int32_t id
+    float* frame                  # features
+    float* states                 # (capacity, 2, units_padded): h and c
+    float* work                   # zeros (units_padded), then what a step needs: proj, z (width each), reset
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Recurrent:
+    """One direction of an LSTM, GRU or SimpleRNN, packed: kernels, biases, activations; perhaps with its Embedding."""
+
+    cdef const fbl_kernels* table
+    cdef readonly str cell
+    cdef readonly Py_ssize_t features, units, units_padded, rows_of_table, gates
+    cdef int how
+    cdef tuple recurrent # what the next three point into
+    cdef const float* recurrent_at
+    cdef const float* recurrent_bias_at
+    cdef const float* candidate_at # gate h of a GRU without reset_after
+    # What the input rows are looked up in (None: they are given) and the kernel (None: the look-up gives projections);
+    # one object, so that whoever prepares a run while another thread projects sees both of one time.
+    cdef tuple source
+    cdef Activation activation, recurrent_activation
+    cdef Beginning beginning
+    cdef tuple kept # what it points into
+
+    def __cinit__(
+        self, kernel, recurrent_kernel, bias, Activation activation not None, Activation recurrent_activation=None,
+        embeddings=None, project=False, str cell not None="lstm", recurrent_bias=None, bint reset_after=True,
+    ):
+        """kernel (F, GU), recurrent_kernel (U, GU), bias (GU,) or None, for the G gates of `cell`: "lstm" (4, i f c o),
+        "gru" (3, z r h; with reset_after perhaps recurrent_bias (3U,)) or "simple_rnn" (1, no recurrent_activation);
+        embeddings (V, F) to be run on token ids, projected once with `project`: then a token is a row to add.
+        """
+        self.table = table_in_use()
+        if cell not in CELLS:
+            raise ValueError(f"cell is {cell!r}; expected one of {', '.join(CELLS)}")
+        if (recurrent_activation is None) != (cell == "simple_rnn"):
+            raise TypeError(f"cell {cell!r} with recurrent_activation {recurrent_activation!r}")
+        if recurrent_bias is not None and not (cell == "gru" and reset_after):
+            raise ValueError(f"cell {cell!r} with recurrent_bias, reset_after={reset_after}")
+        self.cell, self.gates = cell, CELLS[cell]
+        self.units = matrix_of("recurrent_kernel", recurrent_kernel, (None, None)).shape[0]
+        width, lanes = self.gates * self.units, self.table.lanes
+        recurrent_kernel = matrix_of("recurrent_kernel", recurrent_kernel, (self.units, width))
+        kernel = matrix_of("kernel", kernel, (None, width))
+        self.features, self.units_padded = len(kernel), rounded_up(self.units, lanes)
+        self.activation, self.recurrent_activation = activation, recurrent_activation
+        usual = activation.code == FBL_TANH and cell != "simple_rnn" and recurrent_activation.code == FBL_SIGMOID
+        if cell == "lstm":
+            self.how = RUN_LSTM if usual else RUN_LSTM_CELL
+        elif cell == "gru":
+            self.how = RUN_GRU if usual and reset_after else RUN_GRU_CELL
+        else:
+            self.how = RUN_RNN
+        if bias is not None:
+            bias = matrix_of("bias", bias, (width,))
+        if recurrent_bias is not None:
+            recurrent_bias = matrix_of("recurrent_bias", recurrent_bias, (width,))
+        self.pack_recurrent(recurrent_kernel, recurrent_bias, reset_after)
+        if self.how == RUN_GRU and recurrent_bias is not None:
+            # z and r have one bias each, the sum.
+            shared = np.concatenate([recurrent_bias[:2 * self.units], np.zeros(self.units, recurrent_bias.dtype)])
+            bias = shared if bias is None else bias + shared
+        if bias is not None:
+            bias = self.arranged(bias[np.newaxis])[0]
+        cdef Matrix packed = Matrix(self.arranged(kernel), bias)
+        if packed.table != self.table:
+            raise RuntimeError("another thread chose another instruction set meanwhile")
+        self.source = None, packed
+        if embeddings is not None:
+            embeddings = matrix_of("embeddings", embeddings, (None, self.features))
+            self.rows_of_table = len(embeddings)
+            self.source = np.ascontiguousarray(embeddings, np.float32), packed
+        if project:
+            self.project()
+
+    cdef pack_recurrent(self, kernel, bias, bint reset_after):
+        cdef Matrix first, second
+        cdef Py_ssize_t lanes = self.table.lanes, padded = self.units_padded
+        matrix = self.arranged(kernel)
+        if self.how == RUN_LSTM or self.how == RUN_LSTM_CELL:
+            self.recurrent = (pack(matrix, lanes),)
+        elif self.how == RUN_GRU:
+            blocks = aligned((padded // lanes, self.units, 3 * lanes))
+            blocks[...] = matrix.reshape(self.units, padded // lanes, 3 * lanes).transpose(1, 0, 2)
+            last = aligned((padded,))
+            last[...] = 0
+            if bias is not None:
+                last[:self.units] = bias[2 * self.units:]
+            self.recurrent, self.recurrent_bias_at = (blocks, last), floats(last)
+        else:
+            split = 2 * padded if self.how == RUN_GRU_CELL and not reset_after else self.gates * padded
+            first = Matrix(matrix[:, :split], None if bias is None else self.arranged(bias[np.newaxis])[0])
+            self.recurrent, self.recurrent_at, self.recurrent_bias_at = (first,), first.packed_at, first.bias_at
+            if split < self.gates * padded:
+                second = Matrix(matrix[:, split:])
+                self.recurrent, self.candidate_at = (first, second), second.packed_at
+            return
+        self.recurrent_at = floats(self.recurrent[0])
+
+    cdef arranged(self, matrix):
+        """(K, GU) by gates -> (K, G * units_padded): by [block][gate][lane] for the kernels that compute a step at once,
+        else by [gate][units_padded].
+        """
+        depth, lanes = len(matrix), self.table.lanes
+        padded = np.zeros((depth, self.gates, self.units_padded), np.float32)
+        padded[:, :, :self.units] = matrix.reshape(depth, self.gates, self.units)
+        if self.how in (RUN_LSTM, RUN_LSTM_CELL, RUN_GRU):
+            padded = padded.reshape(depth, self.gates, self.units_padded // lanes, lanes).transpose(0, 2, 1, 3)
+        return np.ascontiguousarray(padded.reshape(depth, self.gates * self.units_padded))
+
+    def project(self):
+        """Make the table of projections, if it is not there; runs under way go on with what they began with."""
+        embeddings, kernel = self.source
+        if embeddings is None:
+            raise ValueError("there are no embeddings to project")
+        if kernel is not None:
+            self.source = kernel.product(embeddings, aligned((self.rows_of_table, self.width))), None
+
+    def keep_beginnings(self, Py_ssize_t nbytes):
+        """Keep states of as many timesteps of one input as `nbytes` hold; once, before the first run."""
+        cdef Py_ssize_t steps = nbytes // (2 * self.units_padded * sizeof(float))
+        if self.kept is not None or steps < 1:
+            return
+        states = aligned((steps, 2, self.units_padded))
+        work = aligned((2 * self.units_padded + 2 * self.width + self.features,))
+        work[...] = 0
+        self.beginning.states, self.beginning.work = floats(states), floats(work)
+        self.beginning.frame = self.beginning.work + 2 * (1 + self.gates) * self.units_padded
+        self.beginning.capacity, self.kept = steps, (states, work)
+
+    @property
+    def width(self):
+        """Columns of a projection."""
+        return self.gates * self.units_padded
+
+    @property
+    def n_states(self):
+        return 2 if self.cell == "lstm" else 1
+
+    @property
+    def projected(self):
+        return self.source[1] is None
+
+    @property
+    def nbytes(self):
+        """Bytes of packed weights and tables."""
+        table, kernel = self.source
+        packed = sum(part.nbytes for part in self.recurrent)
+        return packed + (table.nbytes if kernel is None else kernel.nbytes)
+
+    @property
+    def work(self):
+        """Multiplications a row and timestep."""
+        return self.gates * self.units * (self.units + (0 if self.projected else self.features))
