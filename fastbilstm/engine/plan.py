@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from ..layers import BaseLayer
 
 BACKENDS = ("auto", "vector", "blas", "numpy")
-# Bytes of tables of projected embeddings.
+# Bytes of tables: of projected embeddings, of states after padding.
 MEMORY_BUDGET = 64 * 2**20
 # Scratch buffers beyond this size are given back after a prediction.
 KEPT_SCRATCH = 64 * 2**20
 # Rows computed together: more leave the caches and gain nothing. A multiple of the rows of every register tile.
 CHUNK_ROWS = 36
 # Multiplications below which another thread costs more than it gains.
-WORTH_A_THREAD = 2_500_000
+WORTH_A_THREAD = 4_000_000
 
 
 class Plan(Record):
@@ -143,13 +143,34 @@ class Plan(Record):
     ) -> list[Any]:
         """`run` for one batch after another, in several threads if rows are independent; calls `update(rows done)`.
 
+        Of many rows that are independent, equal ones are computed once.
+
         `cuts`, from `model_input.check`, is given if rows differ in length. Then a batch is a group of rows of similar
         length, and an output that has the timesteps of an input becomes a list of arrays.
         """
-        rows = len(arrays[0])
         n_threads = min(n_threads, threads.cores())
-        size = max(1, min(batch_size, rows))
         may_split = self.independent and self.backend == "vector"
+        if may_split and len(arrays[0]) > CHUNK_ROWS:
+            from . import equal_rows  # for many rows alone: saves time at start
+
+            alike = equal_rows.find(arrays) if equal_rows.worth_looking(arrays, self.work * _steps(arrays)) else None
+            if alike is not None:
+                firsts, places = alike
+                some = [array[firsts] if isinstance(array, np.ndarray) else array.taken(firsts) for array in arrays]
+                shorter = None if cuts is None else [None if cut is None else cut[firsts] for cut in cuts]
+                done = None if update is None else lambda count: update(count * len(places) // len(firsts))
+                try:
+                    found = self.predict_all(some, batch_size, states, n_threads, done, shorter)
+                except InputError:
+                    pass  # the error below has the numbers of the rows as they were given
+                else:
+                    return [y[places] if isinstance(y, np.ndarray) else [y[k].copy() for k in places] for y in found]
+        return self.predict_all(arrays, batch_size, states, n_threads, update, cuts)
+
+    def predict_all(self, arrays, batch_size, states, n_threads, update=None, cuts=None):
+        """`predict` for rows that all differ, or are computed again."""
+        rows, may_split = len(arrays[0]), self.independent and self.backend == "vector"
+        size = max(1, min(batch_size, rows))
         if may_split:
             # The other rows of a batch do not change the bits of a row, so any size of batch is allowed.
             size = min(size, CHUNK_ROWS) if rows > CHUNK_ROWS else rows
@@ -174,8 +195,7 @@ class Plan(Record):
 
     def most_threads(self, arrays):
         """How many threads are worth their while."""
-        steps = max(array.shape[1] if array.ndim > 1 else 1 for array in arrays)
-        return max(1, min(threads.cores(), self.work * steps * len(arrays[0]) // WORTH_A_THREAD))
+        return max(1, min(threads.cores(), self.work * _steps(arrays) * len(arrays[0]) // WORTH_A_THREAD))
 
     def answer(self, arrays, chunk, states, n_threads):
         """The outputs for a chunk, from a tape if there is one."""
@@ -193,6 +213,11 @@ class Plan(Record):
             return self.run([array[chunk] for array in arrays], states, n_threads)
         except InputError as error:
             raise InputError(f"in the batch of rows {_shown(chunk)}: {error}") from error
+
+
+def _steps(arrays):
+    """Timesteps of a row."""
+    return max(array.shape[1] if array.ndim > 1 else 1 for array in arrays)
 
 
 def _shown(chunk):
@@ -261,7 +286,7 @@ def compile(
     backend : {"auto", "vector", "blas", "numpy"}
         See `fastbilstm.load`.
     memory_budget : int, optional
-        Bytes that tables of projected embeddings may take together; default 64 MiB.
+        Bytes that tables of projected embeddings and of states after padding may take together; default 64 MiB.
 
     Raises
     ------

@@ -50,6 +50,12 @@ class Ragged:
             row[first : first + length] = self.values[start : start + length]
         return batch
 
+    def taken(self, rows):
+        """The Ragged of an array of row numbers."""
+        kept = Ragged(self.values, self.lengths[rows], self.skipped[rows])
+        kept.starts, kept.width, kept.side, kept.value = self.starts[rows], self.width, self.side, self.value
+        return kept
+
     @property
     def dtype(self):
         """The dtype of the values, or one that holds what padding holds, too."""
@@ -65,7 +71,7 @@ class Ragged:
     @property
     def shape(self):
         """Of the padded array; where each batch has a width of its own, with the mean of the lengths."""
-        width = -(-len(self.values) // max(len(self), 1)) if self.width is None else self.width
+        width = -(-int(self.lengths.sum()) // max(len(self), 1)) if self.width is None else self.width
         return (len(self), width, *self.values.shape[1:])
 
     def place(self, position):
