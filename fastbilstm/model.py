@@ -274,6 +274,44 @@ class Model:
 
         return call
 
+    def trace(self, x: ModelInput, names: str | Sequence[str] | None = None) -> Any:
+        """What happens inside the network for the rows of `x`: any tensor, by its name.
+
+        A layer's name is that of its output (``layer:0``, ``layer:1`` where there are several; ``layer#2`` for its
+        second call; ``model/layer`` in a model inside). Recurrent layers also have ``layer/h`` and, for LSTM,
+        ``layer/c``: the states after each timestep, (rows, timesteps, units), also where only the last output is
+        returned; and ``layer/gate_i`` (f, c, o; for GRU z, r, h), the gates after their activations, with c (h) the
+        candidate. Bidirectional layers have them in ``layer/forward/`` and ``layer/backward/``, the backward ones at
+        the timestep that was read; cells in a stack in ``layer/cell_0/``. Attention layers have ``layer/scores``, the
+        weights of each query, (rows, queries, keys), or (rows, heads, queries, keys), whether the model returns them
+        or not. At masked timesteps states stay as they were and gates are 0.
+
+        Parameters
+        ----------
+        x : ndarray, list or dict of ndarray
+            As for `predict`, rows of one length. They are computed at once: give some rows, not a file of them.
+        names : str or list of str, optional
+            Tensors that are wanted; default: none, the names there are.
+
+        Returns
+        -------
+        list of str, dict of str to ndarray, or ndarray
+            All names in the order of computation if `names` is None; the arrays by name; for one name its array.
+            Stateful layers begin with zeros, and remember nothing of it.
+
+        Raises
+        ------
+        InputError
+            If `x` does not fit, or there is no tensor of a name.
+        """
+        from .engine import trace  # who looks inside waits for it
+
+        self._check_file()
+        arrays, _, cuts = model_input.check(self._plan, x)
+        if cuts is not None:
+            raise InputError("trace: rows of different lengths; pad them, or trace them one by one")
+        return trace.trace(self._plan, arrays, names)
+
     def predict_iter(
         self,
         source: Iterable[ModelInput] | str | os.PathLike[str],

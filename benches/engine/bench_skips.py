@@ -1,4 +1,4 @@
-"""What is saved by timesteps that are skipped and by rows that are equal, for reviews padded in front and for random ids.
+"""What timesteps that are skipped and rows that are equal save: reviews padded in front, random ids.
 
     python benches/engine/bench_skips.py [--rows 4000] [--rounds 5] [--models FILE ...]
 

@@ -113,11 +113,12 @@ class Plan(Record):
             states.update(new_states)
         return outputs
 
-    def call(self, arrays, context):
-        """The outputs of the runner; the arrays may lie in its buffers."""
+    def call(self, arrays, context, network=None):
+        """The outputs of the runner, whose buffers the arrays may lie in, or of another network in its place."""
         try:
             with np.errstate(all="ignore"):
-                return [y for y, _ in self.runner.call([Tensor(array) for array in arrays], {}, context)]
+                runner = network or self.runner
+                return [y for y, _ in runner.call([Tensor(array) for array in arrays], {}, context)]
         except FileFormatError as error:
             # A layer checked a size that the model leaves free: the input is wrong, not the file.
             raise InputError(str(error)) from error

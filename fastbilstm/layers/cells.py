@@ -5,7 +5,7 @@ Imports NumPy; knows nothing of files or kernels.
 """
 
 from .base import BaseLayer, Option, activation, boolean, integer, register
-from .timesteps import gru_step, lstm_step, simple_rnn_step
+from .timesteps import gru_gates, gru_step, lstm_gates, lstm_step, simple_rnn_step
 
 
 class Cell(BaseLayer):
@@ -17,6 +17,8 @@ class Cell(BaseLayer):
         How many gates the kernels hold side by side; how many state arrays there are.
     output_state : int
         The number of the state that is the output.
+    gate_names : str
+        The gates of `gates`, in the order of the file.
     """
 
     ignored = (
@@ -25,6 +27,7 @@ class Cell(BaseLayer):
     )
     n_gates = n_states = 1
     output_state = 0
+    gate_names = ""
     n_inputs = None
 
     @classmethod
@@ -54,6 +57,10 @@ class Cell(BaseLayer):
         """One timestep: x (B, F), tuple of states -> tuple of states; `output_state` says which is the output."""
         raise NotImplementedError
 
+    def gates(self, x, states):
+        """{name of Keras: (B, U)} of the gates of a timestep, after their activations."""
+        return {}
+
     def arrays(self):
         return (self.weights.get(role) for role in ("kernel", "recurrent_kernel", "bias"))
 
@@ -71,10 +78,16 @@ class LSTMCell(Cell):
         "use_bias": Option(boolean, True),
     }
     n_gates, n_states = 4, 2
+    gate_names = "ifco"
+
+    def functions(self):
+        return self.activation_function("activation"), self.activation_function("recurrent_activation")
 
     def step(self, x, states):
-        functions = self.activation_function("activation"), self.activation_function("recurrent_activation")
-        return lstm_step(x, states, *self.arrays(), *functions)
+        return lstm_step(x, states, *self.arrays(), *self.functions())
+
+    def gates(self, x, states):
+        return dict(zip(self.gate_names, lstm_gates(x, states, *self.arrays(), *self.functions())))
 
 
 @register
@@ -83,14 +96,20 @@ class GRUCell(Cell):
 
     options = {**LSTMCell.options, "reset_after": Option(boolean, False)}
     n_gates = 3
+    gate_names = "zrh"
 
     @property
     def bias_shape(self):
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
 
+    def functions(self):
+        return self.activation_function("activation"), self.activation_function("recurrent_activation")
+
     def step(self, x, states):
-        functions = self.activation_function("activation"), self.activation_function("recurrent_activation")
-        return gru_step(x, states, *self.arrays(), *functions, self.reset_after)
+        return gru_step(x, states, *self.arrays(), *self.functions(), self.reset_after)
+
+    def gates(self, x, states):
+        return dict(zip(self.gate_names, gru_gates(x, states, *self.arrays(), *self.functions(), self.reset_after)))
 
 
 @register

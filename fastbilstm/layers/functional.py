@@ -144,6 +144,21 @@ def cast_input(value, declared, dtype, whole=False):
     return value.astype(declared) if fits else value
 
 
+class Watched(dict):
+    """The states of a run whose calls are watched: `see(network, part, inputs, kwargs, outputs)` after each one."""
+
+    def __init__(self, see):
+        super().__init__()
+        self.see = see
+
+
+def watched(states, network, part, inputs, kwargs, outputs):
+    """The outputs of a call, shown to who watches."""
+    if isinstance(states, Watched):
+        states.see(network, part, inputs, kwargs, outputs)
+    return outputs
+
+
 @register
 class Functional(BaseLayer):
     """A graph of layers: the whole model, or a model inside it."""
@@ -236,7 +251,7 @@ class Functional(BaseLayer):
     def call_part(self, part, args, kwargs, states):
         """Run one node: call a layer or an operation; the arguments may be nested and hold Tensors."""
         if isinstance(part, Operation):
-            return part.call_operation(args, kwargs)
+            return watched(states, self, part, (), {}, part.call_operation(args, kwargs))
         inputs = self.call_inputs(part, args, kwargs, Tensor)
         explicit, attached = kwargs.get("mask") is not None, inputs[0].mask
         if explicit:
@@ -245,7 +260,7 @@ class Functional(BaseLayer):
         outputs = part.call(inputs, {**kwargs, "mask": explicit}, states)
         if explicit and self.drops_given_masks:
             outputs = [Tensor(y, attached if mask is not None else None) for y, mask in outputs]
-        return outputs
+        return watched(states, self, part, inputs, {**kwargs, "mask": explicit}, outputs)
 
     @property
     def drops_given_masks(self):

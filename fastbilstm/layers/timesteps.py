@@ -30,25 +30,31 @@ def unroll(step, x, mask, states, masked_output="previous", number=0):
     return np.stack(outputs, axis=1), output, states
 
 
+def lstm_gates(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation):
+    """z = x.K + h.R + b -> the gates i f g o, each (B, U); g, gate c of Keras, is the candidate for the cell state."""
+    z = x @ kernel + states[0] @ recurrent_kernel
+    if bias is not None:
+        z = z + bias
+    i, f, g, o = np.split(z, 4, axis=1)
+    return recurrent_activation(i), recurrent_activation(f), activation(g), recurrent_activation(o)
+
+
 def lstm_step(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation):
-    """z = x.K + h.R + b, gates i f c o; c = f c + i act(g); h = o act(c).
+    """Gates i f g o of `lstm_gates`; c = f c + i g; h = o act(c).
 
     x (B, F), states (h, c), kernel (F, 4U), recurrent_kernel (U, 4U), bias (4U,) or None -> (h, c).
     """
-    h, c = states
-    z = x @ kernel + h @ recurrent_kernel
-    if bias is not None:
-        z = z + bias
-    z_i, z_f, z_g, z_o = np.split(z, 4, axis=1)
-    c = recurrent_activation(z_f) * c + recurrent_activation(z_i) * activation(z_g)
-    return recurrent_activation(z_o) * activation(c), c
+    i, f, g, o = lstm_gates(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation)
+    c = f * states[1] + i * g
+    return o * activation(c), c
 
 
-def gru_step(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, reset_after):
-    """Gates z r h: h = z h_tm1 + (1 - z) act(x.K_h + b_h + r (h_tm1.R_h + rb_h)), or (r h_tm1).R_h without reset_after.
+def gru_gates(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, reset_after):
+    """The gates z r h, each (B, U): z r = rec(x.K + b + h_tm1.R + rb), and the candidate for the state,
+    h = act(x.K_h + b_h + r (h_tm1.R_h + rb_h)), or with (r h_tm1).R_h without reset_after.
 
-    x (B, F), states (h,), kernel (F, 3U), recurrent_kernel (U, 3U) -> (h,). The bias is None, (3U,), or with
-    reset_after (2, 3U): one for the product with x, one for the product with h.
+    x (B, F), states (h_tm1,), kernel (F, 3U), recurrent_kernel (U, 3U). The bias is None, (3U,), or with reset_after
+    (2, 3U): one for the product with x, one for the product with h.
     """
     (h,) = states
     units = h.shape[1]
@@ -60,8 +66,13 @@ def gru_step(x, states, kernel, recurrent_kernel, bias, activation, recurrent_ac
     else:
         h_z, h_r = np.split(h @ recurrent_kernel[:, : 2 * units], 2, axis=1)
     z, r = recurrent_activation(x_z + h_z), recurrent_activation(x_r + h_r)
-    new = activation(x_h + (r * h_h if reset_after else (r * h) @ recurrent_kernel[:, 2 * units :]))
-    return (z * h + (1 - z) * new,)
+    return z, r, activation(x_h + (r * h_h if reset_after else (r * h) @ recurrent_kernel[:, 2 * units :]))
+
+
+def gru_step(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, reset_after):
+    """Gates z r h of `gru_gates`: h = z h_tm1 + (1 - z) h. Returns (h,)."""
+    z, _, new = gru_gates(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, reset_after)
+    return (z * states[0] + (1 - z) * new,)
 
 
 def simple_rnn_step(x, states, kernel, recurrent_kernel, bias, activation):
