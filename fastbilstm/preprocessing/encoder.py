@@ -13,8 +13,9 @@ import numpy as np
 
 from ..checks import check_whole, read_file
 from ..errors import FileFormatError, InputError
+from .pickled import is_pickle, read_pickle
 from .sequences import check_side, check_texts, pad_sequences
-from .tokenizer import PICKLE_HELP, Tokenizer, tokenizer_from_entry
+from .tokenizer import Tokenizer, tokenizer_from_entry
 from .vocabulary import TextVectorization, WordIndex, parse_json, read_text, read_vocabulary
 
 if TYPE_CHECKING:
@@ -212,7 +213,8 @@ def read_tokenizer(
     ----------
     path : str or PathLike
         The JSON of a Keras Tokenizer or of a TextEncoder; a JSON object from words to numbers; a vocabulary with one
-        word a line, or a JSON list of words.
+        word a line, or a JSON list of words; a pickle (tokenizer.pickle) of a Keras Tokenizer or of a dict from words
+        to numbers, of which nothing is run.
     kind : {"tokenizer", "word_index", "imdb", "vocabulary"}, optional
         How the file is meant. Needed where it holds an object from words to numbers, which says nothing of offsets:
         "word_index" takes the numbers as ids, "imdb" as ranks (start 1, out of vocabulary 2, offset 3).
@@ -240,8 +242,13 @@ def _read_tokenizer(
     path: str | os.PathLike[str], kind: str | None
 ) -> Tokenizer | WordIndex | TextVectorization | TextEncoder:
     head = read_file(path, 200)
-    if head[:1] == b"\x80" or (b"keras" in head and head[:1] in (b"c", b"(")):
-        raise FileFormatError(f"{path}: {PICKLE_HELP}")
+    if is_pickle(head):
+        entry = read_pickle(read_file(path))
+        if isinstance(entry, dict) and "class_name" not in entry:
+            return _from_numbers(entry, path, kind)
+        if not isinstance(entry, dict) or kind not in (None, "tokenizer"):
+            raise FileFormatError(f"{path}: a pickle that holds no Tokenizer and no dict from words to numbers")
+        return tokenizer_from_entry(entry)
     if kind == "vocabulary":
         return TextVectorization(vocabulary=read_vocabulary(path))
     text = read_text(path)

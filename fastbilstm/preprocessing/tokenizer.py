@@ -269,19 +269,13 @@ def tokenizer_from_json(json_string: str | bytes | bytearray) -> Tokenizer:
         If it is no JSON, or not that of a tokenizer.
     """
     if isinstance(json_string, (bytes, bytearray)) and json_string[:1] == b"\x80":
-        raise FileFormatError(PICKLE_HELP)
+        raise FileFormatError("a pickle, no JSON: read_tokenizer(path) reads the file")
     try:
         entry = json.loads(json_string)
         entry = json.loads(entry) if isinstance(entry, str) else entry
     except (ValueError, TypeError, RecursionError) as error:
         raise FileFormatError(f"the tokenizer is no valid JSON ({error})") from error
     return tokenizer_from_entry(entry)
-
-
-PICKLE_HELP = (
-    "a pickle, which is never opened: it may run code. Where Keras is installed, write JSON from it: "
-    'open("tokenizer.json", "w").write(pickle.load(open("tokenizer.pickle", "rb")).to_json())'
-)
 
 
 def tokenizer_from_entry(entry: Any) -> Tokenizer:

@@ -122,8 +122,8 @@ def test_read_tokenizer(tmp_path, case):
         (b"", None, "holds no words"),
         (b"a\nb\na\n", None, "'a' stands twice, again in line 3"),
         (b"\xff\xff", None, "no UTF-8"),
-        (pickle.dumps({"a": 1}), None, "a pickle, which is never opened"),
-        (b"ckeras_preprocessing.text\nTokenizer\n", None, "a pickle, which is never opened"),
+        (pickle.dumps({"a": 1}), "tokenizer", "is not the JSON of Keras"),
+        (b"ckeras_preprocessing.text\nTokenizer\n", None, "a damaged pickle"),
         (b"[1, 2", None, None),
     ],
 )

@@ -115,7 +115,7 @@ def test_tokenizer_json_of_other_versions():
         ("[]", "not that of a Tokenizer"),
         ("{}", "not that of a Tokenizer"),
         ('{"class_name": "Other", "config": {}}', "not that of a Tokenizer"),
-        (pickle.dumps("x"), "a pickle, which is never opened"),
+        (pickle.dumps("x"), "a pickle, no JSON: read_tokenizer"),
         (older(word_index=""), "word_index is no valid JSON"),
         (older(word_index="[1]"), "word_index is no table"),
         (older(word_index='{"a": "1"}'), "'a' has the number '1'"),
