@@ -58,6 +58,8 @@ def _read_source(path: Any) -> tuple[str | bytes, bytes, str]:
             f"{name}: a TensorFlow SavedModel folder, which is not supported: it holds a program, not an "
             "architecture. Load it in Keras and save it as .keras or .h5"
         )
+    if os.path.isfile(os.path.join(name, "model.json")):  # a folder of TensorFlow.js
+        name = os.path.join(name, "model.json")
     return name, read_file(name, _HEAD), name
 
 
@@ -102,7 +104,7 @@ def _read(
     if head.startswith(reader.ZIP_MAGIC) or reader.is_hdf5(head, source):
         found = reader.read_keras(source, head, label, config, outputs)
     elif head.lstrip().startswith(b"{"):
-        found = reader.read_sharded(source, label, config, outputs)
+        found = reader.read_json_index(source, label, config, outputs)
     else:
         raise FileFormatError(
             f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5, .weights.json); "
@@ -130,7 +132,8 @@ def load(
     ----------
     path : str, PathLike, bytes or binary file object
         A converted file (.fbl), or a Keras file of any version from 1.0 on: .h5 / .hdf5, .keras, .weights.h5, and
-        .weights.json with its shards beside it. The kind is found from the content.
+        .weights.json with its shards beside it; or a layers model of TensorFlow.js: model.json with its shards beside
+        it, or their folder. The kind is found from the content.
 
         A converted file of more than 64 MiB stays mapped, and processes share its pages: to replace it rename another
         file to its name, as `convert` and `save` do. After it was written into where it lies, predictions raise

@@ -16,7 +16,7 @@ from ..errors import FastBiLSTMError
 from ..loading import convert, load
 from . import predict as cli_predict
 
-_KERAS_FILES = ".h5, .keras, .weights.h5, .weights.json"
+_KERAS_FILES = ".h5, .keras, .weights.h5, .weights.json, model.json of TensorFlow.js"
 _FILE_HELP = f"a converted model (.fbl) or a Keras file ({_KERAS_FILES}); the kind is found from the content"
 
 
@@ -89,7 +89,8 @@ def add_convert_options(parser):
 
 
 def run_convert(args):
-    target = args.target or os.path.splitext(args.source)[0].removesuffix(".weights") + SUFFIX
+    stem = os.path.splitext(args.source.rstrip("/\\"))[0].removesuffix(".weights")
+    target = args.target or stem + SUFFIX
     options = {"config": args.config, "outputs": _outputs(args), "overwrite": args.overwrite, "keras": args.keras}
     options["trust"] = args.trust
     options |= {name: getattr(args, name) for name in ("tokenizer", "tokenizer_type", "num_words", "labels", "maxlen")}

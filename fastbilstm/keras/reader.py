@@ -13,12 +13,13 @@ from ..errors import FileFormatError, MissingExtraError, UnsupportedLayerError
 from ..graph import KerasVersion
 from ..layers.functional import faults_of, sized
 from ..layers.quantized import PREFIX
+from . import tfjs
 from .archive import read_archive
 from .assets import with_vocabularies
 from .config import MODELS, ConfigReader, split_config
 from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file, size_of
 from .nodes import RECURRENT
-from .sharded import open_sharded
+from .sharded import open_sharded, read_json
 from .weights import read_groups, read_paths
 
 if TYPE_CHECKING:
@@ -187,21 +188,46 @@ def read_keras(
         raise FileFormatError(f"{label}: an HDF5 file without Keras weights (no layer_names, no group 'layers')")
 
 
-def read_sharded(
+def read_json_index(
     source: str | bytes, label: str, config: Any = None, outputs: list[str] | None = None
 ) -> tuple[Graph, dict[str, NDArray[Any]]]:
-    """Read the index of sharded weights (`.weights.json`); like `read_keras`."""
+    """Read JSON that names files beside it: model.json of TensorFlow.js, `.weights.json`; like `read_keras`."""
     if isinstance(source, bytes):
-        raise FileFormatError(f"{label}: JSON, which names other files if it is an index of shards; give its path")
-    with open_sharded(source, label) as file:
-        if config is None:
-            raise FileFormatError(
-                f"{label}: holds weights and no architecture; give the model's JSON or YAML as config= (--config)"
-            )
-        model = read_config(config, label)
-        split_config(model, label)
+        raise FileFormatError(
+            f"{label}: JSON, which names other files if it is an index of shards or a model.json; give its path"
+        )
+    index = read_json(source, label)
+    if tfjs.is_tfjs(index):
+        return _read_tfjs(index, source, label, config, outputs)
+    with open_sharded(index, source, label) as file:
+        model = _given_config(config, label)
         version = _find_version(model, file, file, label, uses_config=True, is_paths=True)
         return _assemble(model, version, label, outputs, lambda g, t, n: read_paths(file, g, t, label, n))
+
+
+def _given_config(config, label):
+    if config is None:
+        raise FileFormatError(
+            f"{label}: holds weights and no architecture; give the model's JSON or YAML as config= (--config)"
+        )
+    model = read_config(config, label)
+    split_config(model, label)
+    return model
+
+
+def _read_tfjs(index, path, label, config, outputs):
+    model, version, note = tfjs.read_topology(index, label)
+    if config is not None or model is None:
+        model, note = _given_config(config, label), None
+        version = _version_of(model, model.get("keras_version"), model.get("backend"), label, is_paths=True)
+    graph, tensors = _assemble(
+        model,
+        version,
+        label,
+        outputs,
+        lambda g, t, n: tfjs.read_weights(index, path, g, t, label, lambda file: read_paths(file, g, t, label, n)),
+    )
+    return graph.replace(notes=(*graph.notes, *[note] * (note is not None))), tensors
 
 
 def check_stored_dtypes(graph, tensors, stores_bfloat16, label):
@@ -226,6 +252,10 @@ def _find_version(model, file, container, label, uses_config, is_paths):
     if not uses_config or text is None:
         text = attribute(file, "keras_version") or text or attribute(container, "keras_version")
         backend = backend or attribute(file, "backend") or attribute(container, "backend")
+    return _version_of(model, text, backend, label, is_paths)
+
+
+def _version_of(model, text, backend, label, is_paths):
     if text is None and "registered_name" in model:
         return KerasVersion("keras3", _UNKNOWN_KERAS3)
     if text is None and is_paths:

@@ -17,17 +17,21 @@ _MAX_INDEX = 64 << 20
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
-def read_index(path, label):
-    """The weight map of an index: {path of an object: [file name, ...]}, all names checked to stay in its folder."""
+def read_json(path, label):
+    """The JSON value of a file that names other files."""
     try:
         if os.path.getsize(path) > _MAX_INDEX:
             raise FileFormatError(f"{label}: an index of {os.path.getsize(path)} bytes; refused")
         with open(path, "rb") as file:
-            index = json.loads(file.read())
+            return json.loads(file.read())
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"{label}: begins like JSON and is none ({error})") from error
+
+
+def read_index(index, label):
+    """The weight map of an index: {path of an object: [file name, ...]}, all names checked to stay in its folder."""
     found = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(found, dict):
         what = "an architecture without weights: give its weights as the file, and this as config=" * (
@@ -55,9 +59,9 @@ def _shards(key, value, label):
 
 
 @contextlib.contextmanager
-def open_sharded(path, label):
+def open_sharded(index, path, label):
     """All shards of an index joined: an open HDF5 file in memory, laid out as `.weights.h5`."""
-    index = {parts: names for parts, names in read_index(path, label).items() if parts[0] in _CONTAINERS}
+    index = {parts: names for parts, names in read_index(index, label).items() if parts[0] in _CONTAINERS}
     folder = os.path.dirname(os.path.abspath(path))
     files = sorted({name for names in index.values() for name in names})
     missing = [name for name in files if not os.path.isfile(os.path.join(folder, name))]

@@ -91,7 +91,7 @@ def read_groups(container, graph, trainable, label, all_layers):
             )
         if is_keras1:
             arrays, names = _from_keras1(places, arrays, where), None
-        tensors.update(_match(places, names, arrays, where))
+        tensors.update(match(places, names, arrays, where))
     return tensors
 
 
@@ -118,7 +118,7 @@ def _normal_name(name):
     return set(parts[:-1]), role
 
 
-def _match(places, names, arrays, where):
+def match(places, names, arrays, where):
     """Give every slot its array: by name if that is unique and complete, else by Keras' order."""
     if len(places) != len(arrays):
         raise FileFormatError(
