@@ -32,7 +32,17 @@ if TYPE_CHECKING:
 
         def to_json(self) -> str: ...
 
-    ModelSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | SupportsRead[bytes]
+    class KerasModel(Protocol):
+        """A model of Keras 3, tf_keras or tensorflow.keras, as far as it is used."""
+
+        @property
+        def layers(self) -> Any: ...
+
+        def get_config(self) -> Any: ...
+
+        def save(self, filepath: Any, /) -> Any: ...
+
+    ModelSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | SupportsRead[bytes] | KerasModel
     AnyTokenizer: TypeAlias = Tokenizer | WordIndex | TextVectorization | TextEncoder | KerasTokenizer
 
 _HEAD = 16
@@ -48,10 +58,17 @@ def _read_source(path: Any) -> tuple[str | bytes, bytes, str]:
         if not isinstance(content, bytes):
             raise FileFormatError("the file object gives text; open it in binary mode ('rb')")
         return content, content[:_HEAD], str(getattr(path, "name", "<file object>"))
+    if hasattr(path, "get_config") and hasattr(path, "save"):
+        from .keras import live  # few models are given so
+
+        content, label = live.content_of(path)
+        return content, content[:_HEAD], label
     try:
         name = os.fspath(path)
     except TypeError as error:
-        raise TypeError(f"path is of type {type(path).__name__}; expected a path, bytes or a binary file") from error
+        raise TypeError(
+            f"path is of type {type(path).__name__}; expected a path, bytes, a binary file or a Keras model"
+        ) from error
     name = os.fsdecode(name)
     if os.path.exists(os.path.join(name, "saved_model.pb")):
         raise FileFormatError(
@@ -126,14 +143,17 @@ def load(
     n_threads: int | None = None,
     memory_budget: int | None = None,
 ) -> Model:
-    """Load a converted model or a Keras file.
+    """Load a converted model, a Keras file, or a Keras model in memory.
 
     Parameters
     ----------
-    path : str, PathLike, bytes or binary file object
+    path : str, PathLike, bytes, binary file object or Keras model
         A converted file (.fbl), or a Keras file of any version from 1.0 on: .h5 / .hdf5, .keras, .weights.h5, and
         .weights.json with its shards beside it; or a layers model of TensorFlow.js: model.json with its shards beside
         it, or their folder. The kind is found from the content.
+
+        A built model of Keras 3, tf_keras or tensorflow.keras saves itself into a temporary file, and that is read:
+        later training does not change what was loaded, and stateful layers begin with zeros.
 
         A converted file of more than 64 MiB stays mapped, and processes share its pages: to replace it rename another
         file to its name, as `convert` and `save` do. After it was written into where it lies, predictions raise
@@ -221,14 +241,14 @@ def convert(
     truncating: Literal["pre", "post"] | None = None,
     remove: Sequence[str] | None = None,
 ) -> Model:
-    """Convert a Keras file to one file that loads with NumPy alone.
+    """Convert a Keras file or model to one file that loads with NumPy alone.
 
     With a tokenizer and labels the file takes texts (`Model.predict_text`) and names its answers. They can be added to
     a file that is converted already.
 
     Parameters
     ----------
-    source : str, PathLike, bytes or binary file object
+    source : str, PathLike, bytes, binary file object or Keras model
         See `load`.
     target : str or PathLike
         The file to write; the usual suffix is .fbl. Written under a temporary name and renamed.

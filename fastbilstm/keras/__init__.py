@@ -8,6 +8,7 @@ precision.py  dtype policies, quantization
 sharded.py  .weights.json and its shards
 tfjs.py     model.json of TensorFlow.js and its shards
 weights.py  arrays of a file -> the weights of the Graph
+live.py     a model of Keras in memory -> the file that it writes
 reader.py   a file of any kind -> (Graph, tensors)
 
 It also runs the installed Keras, as a reference to compare with:

@@ -82,7 +82,7 @@ def test_file_object_of_text_is_refused(name, tmp_path):
 
 
 def test_what_is_no_source():
-    with pytest.raises(TypeError, match="path is of type int; expected a path, bytes or a binary file"):
+    with pytest.raises(TypeError, match="path is of type int; expected a path, bytes, a binary file or a Keras model"):
         fastbilstm.load(3)
 
 

@@ -21,6 +21,16 @@ from fastbilstm import preprocessing
 from fastbilstm.model import ModelInput, Predictions
 
 model = fastbilstm.convert("model.h5", Path("model.fbl"), labels=["neg", "pos"], padding="pre")
+class Live:
+    layers: list[object] = []
+
+    def get_config(self) -> dict[str, object]:
+        return {}
+
+    def save(self, filepath: str, overwrite: bool = True) -> None: ...
+
+
+model = fastbilstm.load(Live())
 model = fastbilstm.load(Path("model.fbl"), dtype=model.dtype, backend=model.backend)
 ids = preprocessing.pad_sequences([[1, 2], [3]], maxlen=4)
 y = model.predict(ids, batch_size=8, verbose=1)
