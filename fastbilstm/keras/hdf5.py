@@ -130,13 +130,15 @@ def attribute(group, name):
     return _text(group.attrs[name], group, name) if name in group.attrs else None
 
 
-def name_list(group, name):
-    """A list of strings, also where Keras split it: name, or name0, name1, ..."""
+def name_list(group, name, optional=False):
+    """A list of strings, also where Keras split it: name, or name0, name1, ...; empty if it may be missing and is."""
     if name in group.attrs:
         chunks = [group.attrs[name]]
     else:
         pattern = re.compile(re.escape(name) + r"[0-9]{1,9}")
         numbers = sorted(int(key[len(name) :]) for key in group.attrs if pattern.fullmatch(key))
+        if not numbers and optional:
+            return []
         if not numbers:
             raise FileFormatError(f"group {group.name!r} has no attribute {name!r}")
         if numbers != list(range(len(numbers))):

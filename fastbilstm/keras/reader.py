@@ -67,18 +67,22 @@ def read_config(config, label):
             text = text.decode("utf-8")
         except UnicodeDecodeError as error:
             raise FileFormatError(f"config {label}: is no UTF-8 text ({error})") from error
-    try:
-        value = json.loads(text)
-    except RecursionError as error:
-        raise FileFormatError(f"config {label}: nested too deeply") from error
-    except ValueError:
-        value = _read_yaml(text, label)
+    value = _parse(text, label)
     if isinstance(value, str):
-        # model.to_json() written with json.dump: JSON inside JSON.
-        return read_config(value, label)
+        # model.to_json() written with json.dump, or to_yaml() with yaml.dump: JSON inside JSON, YAML inside YAML.
+        value = _parse(value, label)
     if not isinstance(value, dict):
         raise FileFormatError(f"config {label}: is no JSON or YAML description of a model")
     return value
+
+
+def _parse(text, label):
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise FileFormatError(f"config {label}: nested too deeply") from error
+    except ValueError:
+        return _read_yaml(text, label)
 
 
 def _read_yaml(text, label):
@@ -179,13 +183,21 @@ def read_keras(
         container = file["model_weights"] if is_group(file, "model_weights") else file
         is_groups = any(name.startswith("layer_names") for name in container.attrs)
         version = _find_version(model, file, container, label, uses_config=config is not None, is_paths=not is_groups)
-        if is_groups:
-            return _assemble(
-                model, version, label, outputs, lambda g, t, n: read_groups(container, g, t, label, list(n))
-            )
-        if is_paths:
-            return _assemble(model, version, label, outputs, lambda g, t, n: read_paths(file, g, t, label, n))
-        raise FileFormatError(f"{label}: an HDF5 file without Keras weights (no layer_names, no group 'layers')")
+        if not is_groups and not is_paths:
+            raise FileFormatError(f"{label}: an HDF5 file without Keras weights (no layer_names, no group 'layers')")
+        notes = []
+
+        def read(graph, trainable, names):
+            if is_groups:
+                return read_groups(container, graph, trainable, label, names, notes)
+            return read_paths(file, graph, trainable, label, names, notes)
+
+        graph, tensors = _assemble(model, version, label, outputs, read)
+        return (graph if config is None else _with_notes(graph, notes)), tensors
+
+
+def _with_notes(graph, notes):
+    return graph.replace(notes=(*graph.notes, *notes))
 
 
 def read_json_index(
@@ -202,7 +214,11 @@ def read_json_index(
     with open_sharded(index, source, label) as file:
         model = _given_config(config, label)
         version = _find_version(model, file, file, label, uses_config=True, is_paths=True)
-        return _assemble(model, version, label, outputs, lambda g, t, n: read_paths(file, g, t, label, n))
+        notes = []
+        graph, tensors = _assemble(
+            model, version, label, outputs, lambda g, t, n: read_paths(file, g, t, label, n, notes)
+        )
+        return _with_notes(graph, notes), tensors
 
 
 def _given_config(config, label):
@@ -227,7 +243,7 @@ def _read_tfjs(index, path, label, config, outputs):
         outputs,
         lambda g, t, n: tfjs.read_weights(index, path, g, t, label, lambda file: read_paths(file, g, t, label, n)),
     )
-    return graph.replace(notes=(*graph.notes, *[note] * (note is not None))), tensors
+    return _with_notes(graph, [] if note is None else [note]), tensors
 
 
 def check_stored_dtypes(graph, tensors, stores_bfloat16, label):

@@ -42,7 +42,7 @@ def slots(layer, trainable, path=(), names=()):
 # ---- groups by layer (whole-model and weights-only .h5) -------------------------------------------------------------
 
 
-def read_groups(container, graph, trainable, label, all_layers):
+def read_groups(container, graph, trainable, label, class_names, notes):
     """Read the HDF5 layout with one group for each layer.
 
     Parameters
@@ -53,8 +53,10 @@ def read_groups(container, graph, trainable, label, all_layers):
         Its layers name the tensors that are wanted.
     trainable : dict
         What ConfigReader recorded.
-    all_layers : list of str
-        Names of all layers of the model in Keras' order, for files whose layers have other names.
+    class_names : dict
+        Keras' class names of all layers of the model, for files whose layers have other names; see `read_paths`.
+    notes : list of str
+        Takes how weights were paired with layers.
 
     Returns
     -------
@@ -62,10 +64,13 @@ def read_groups(container, graph, trainable, label, all_layers):
     """
     version = attribute(container, "keras_version")
     is_keras1 = version is None or version.startswith("1")
-    in_file = []
+    in_file, broken_off = [], None
     for layer_name in name_list(container, "layer_names"):
+        if layer_name not in container:  # save_weights stops at a layer that it cannot save, such as TextVectorization
+            broken_off = broken_off or layer_name
+            continue
         group = child(container, layer_name, "group", label)
-        weight_names = name_list(group, "weight_names")
+        weight_names = name_list(group, "weight_names", optional=True)
         if weight_names:
             in_file.append((layer_name, group, weight_names))
     wanted = [(layer, slots(layer, trainable)) for layer in graph.layers]
@@ -73,13 +78,21 @@ def read_groups(container, graph, trainable, label, all_layers):
     by_name = {name: (group, weights) for name, group, weights in in_file}
     tensors = {}
     missing = [layer.name for layer, _ in wanted if layer.name not in by_name]
+    if missing and broken_off is not None:
+        raise FileFormatError(
+            f"{label}: no weights for layer {missing[0]!r}: the file breaks off before layer {broken_off!r}"
+        )
     if missing:
         # Other names (numbered by Keras in another run): Keras goes by order; so do we, if the graph was not cut.
-        if len(wanted) != len(in_file) or len(graph.layers) < len(all_layers):
+        n_layers = sum(name != "InputLayer" for name in class_names.values())
+        if len(wanted) != len(in_file) or len(graph.layers) < n_layers:
             raise FileFormatError(
                 f"{label}: no weights for layer {missing[0]!r}; the file holds weights for {', '.join(by_name)}"
             )
+        notes.append(f"weights are paired with layers by order; the file calls the layers {', '.join(by_name)[:300]}")
         by_name = {layer.name: (group, names) for (layer, _), (_, group, names) in zip(wanted, in_file)}
+    else:
+        notes.append("weights are paired with layers by name")
     for layer, places in wanted:
         group, names = by_name[layer.name]
         arrays = [find_array(group, name, label) for name in names]
@@ -202,14 +215,15 @@ def snake_case(name):
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def read_paths(root, graph, trainable, label, class_names):
+def read_paths(root, graph, trainable, label, class_names, notes=None):
     """Read the layout of `.weights.h5`: /layers/<class>[_n]/.../vars/0, 1, ...
 
     `class_names` are Keras' class names of all layers of the model, by name and in order: the counter in a path runs
-    over the layers of one class. A nested model is given as (class name, {its layers}).
+    over the layers of one class. A nested model is given as (class name, {its layers}). `notes`, a list, takes how
+    weights were paired with layers.
     """
     tensors = {}
-    by_layer = _layer_groups(root, class_names, label)
+    by_layer = _layer_groups(root, class_names, label, notes)
     for layer in graph.layers:
         places = slots(layer, trainable)
         if not places:
@@ -220,8 +234,10 @@ def read_paths(root, graph, trainable, label, class_names):
     return tensors
 
 
-def _layer_groups(root, class_names, label):
-    """Find the group below /layers of each layer: by the name stored in the group, else by class and number."""
+def _layer_groups(root, class_names, label, notes=None):
+    """Find the group below /layers of each layer: by the names stored in the groups, if all of them are names of
+    layers, else by class and number.
+    """
     for container in ("layers", "_layer_checkpoint_dependencies"):
         if is_group(root, container):
             break
@@ -235,6 +251,10 @@ def _layer_groups(root, class_names, label):
             text = attribute(child(group, "vars", "group", label), "name")
             if text:
                 stored[text] = group
+    if not stored.keys() <= class_names.keys():
+        stored = {}  # names of another run of Keras
+    if notes is not None:
+        notes.append(f"weights are paired with layers by {'name' if stored else 'class and number'}")
     counters, result = {}, {}
     step = 2 if container.startswith("_") else 1
     for layer_name, class_name in class_names.items():

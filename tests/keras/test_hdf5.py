@@ -77,8 +77,11 @@ EXTERNAL = {"shape": (4, 12), "dtype": "f4", "external": [("weights.bin", 0, h5p
 HDF5 = {
     "no model_weights": (delete("model_weights"), "without Keras weights"),
     "no layer_names": (attribute("model_weights", "layer_names"), "without Keras weights"),
-    "no layer group": (delete(LSTM), "group 'lstm' is missing below '/model_weights'"),
-    "no weight_names": (attribute(LSTM, "weight_names"), "'/model_weights/lstm' has no attribute 'weight_names'"),
+    "no layer group": (delete(LSTM), "no weights for layer 'lstm': the file breaks off before layer 'lstm'"),
+    "no weight_names": (
+        attribute(LSTM, "weight_names"),
+        "no weights for layer 'lstm'; the file holds weights for embedding, dense",
+    ),
     "no dataset": (delete(KERNEL), "dataset 'lstm/lstm_cell/kernel:0' is missing"),
     "model_config is no text": (attribute("/", "model_config", 7), "'model_config' .*holds 7; expected strings"),
     "layer_names of numbers": (
