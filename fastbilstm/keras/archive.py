@@ -37,10 +37,11 @@ def read_archive(source, label):
             members = [info for info in archive.infolist() if not info.is_dir()]
             if sum(info.compress_size for info in members) > budget.stored:
                 raise FileFormatError(f"{label}: its members claim more stored bytes than the archive has; refused")
+            slashed = {name: name.replace("\\", "/") for name in names}  # with backslashes: written on Windows
             vocabularies = {
-                name[len(_ASSETS) : -len(_VOCABULARY)]: _member(archive, name, _MAX_JSON, budget, label)
-                for name in names
-                if name.startswith(_ASSETS) and name.endswith(_VOCABULARY)
+                path[len(_ASSETS) : -len(_VOCABULARY)]: _member(archive, name, _MAX_JSON, budget, label)
+                for name, path in slashed.items()
+                if path.startswith(_ASSETS) and path.endswith(_VOCABULARY)
             }
             return config, metadata, _member(archive, "model.weights.h5", None, budget, label), vocabularies
     except FileFormatError:

@@ -1,14 +1,15 @@
 """Vocabularies that a .keras archive holds as files -> the config of their layers.
 
 TextVectorization, StringLookup and IntegerLookup store the vocabulary they learned in adapt() as
-assets/layers/<class>[_n]/vocabulary.txt, one token a line. Knows no archives: takes the contents of the files by path.
+assets/layers/<class>[_n]/vocabulary.txt, one token a line; tf.keras 2.12 to 2.14 name the folder otherwise. Knows no
+archives: takes the contents of the files by path.
 """
 
 from ..errors import FileFormatError, UnsupportedLayerError
+from .backslashes import CONTAINERS
 from .weights import snake_case
 
 _LOOKUPS = ("TextVectorization", "StringLookup", "IntegerLookup")
-_CONTAINER = "layers"
 
 
 def with_vocabularies(graph, class_names, contents, label):
@@ -37,12 +38,15 @@ def with_vocabularies(graph, class_names, contents, label):
 
 
 def _fill(graph, class_names, contents, folder, label, lost):
+    container = next((c for c in CONTAINERS if any(path.startswith(f"{folder}{c}/") for path in contents)), "")
+    step = 2 if container.startswith("_") else 1  # see weights.read_paths
     paths, counters = {}, {}
     for name, kind in class_names.items():
         snake = snake_case(kind[0] if isinstance(kind, tuple) else kind)
         number = counters.get(snake, 0)
-        counters[snake] = number + 1
-        paths[name] = f"{folder}{_CONTAINER}/{snake}" + (f"_{number}" if number else "")
+        paths[name] = f"{folder}{container}/{snake}" + (f"_{number}" if number else "")
+        is_there = any(path == paths[name] or path.startswith(f"{paths[name]}/") for path in contents)
+        counters[snake] = number + (step if is_there else 1)
     layers = []
     for layer in graph.layers:
         path, kind = paths.get(layer.name, ""), class_names.get(layer.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from ..layers.quantized import PREFIX
 from . import tfjs
 from .archive import read_archive
 from .assets import with_vocabularies
+from .backslashes import CONTAINERS, with_slashes
 from .config import MODELS, ConfigReader, split_config
 from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file, size_of
 from .nodes import RECURRENT
@@ -164,10 +166,11 @@ def read_keras(
             raise FileFormatError(f"{label}: metadata.json is no dictionary with a keras_version")
         version = KerasVersion.parse(metadata["keras_version"])
         inside = f"{label}: model.weights.h5"
-        with open_file(weights, inside, size_of(source)) as file:
+        with open_file(weights, inside, size_of(source)) as stored, with_slashes(stored, inside) as file:
             read = lambda *a: read_paths(file, *a[:2], inside, a[2])  # noqa: E731
             return _assemble(model, version, label, outputs, read, vocabularies)
-    with open_file(source, label) as file:
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open_file(source, label))
         if "nb_layers" in file.attrs:
             raise FileFormatError(f"{label}: a weights file of Keras 0.x, which is not supported")
         if config is not None:
@@ -179,7 +182,8 @@ def read_keras(
                 f"{label}: holds weights and no architecture; give the model's JSON or YAML as config= (--config)"
             )
         split_config(model, label)
-        is_paths = is_group(file, "layers") or is_group(file, "_layer_checkpoint_dependencies")
+        root = stack.enter_context(with_slashes(file, label))
+        is_paths = any(is_group(root, name) for name in CONTAINERS)
         container = file["model_weights"] if is_group(file, "model_weights") else file
         is_groups = any(name.startswith("layer_names") for name in container.attrs)
         version = _find_version(model, file, container, label, uses_config=config is not None, is_paths=not is_groups)
@@ -190,7 +194,7 @@ def read_keras(
         def read(graph, trainable, names):
             if is_groups:
                 return read_groups(container, graph, trainable, label, names, notes)
-            return read_paths(file, graph, trainable, label, names, notes)
+            return read_paths(root, graph, trainable, label, names, notes)
 
         graph, tensors = _assemble(model, version, label, outputs, read)
         return (graph if config is None else _with_notes(graph, notes)), tensors

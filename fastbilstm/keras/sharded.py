@@ -10,11 +10,10 @@ import json
 import os
 
 from ..errors import FileFormatError, MissingFileError
+from .backslashes import CONTAINERS, with_slashes
 from .hdf5 import attribute, child, find_array, is_group, memory_file, open_file
 
 _MAX_INDEX = 64 << 20
-# What Keras saves besides the layers: optimizer and metrics, which inference does not need.
-_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
 def read_json(path, label):
@@ -42,7 +41,7 @@ def read_index(index, label):
 
 
 def _object(key, label):
-    parts = key.strip("/").split("/")
+    parts = key.replace("\\", "/").strip("/").split("/")  # with backslashes: written on Windows
     if parts[-1] != "vars" or any(part in ("", ".", "..") for part in parts):
         raise FileFormatError(f"{label}: its weight_map has the entry {key[:80]!r}; expected a path that ends in vars")
     return tuple(parts)
@@ -61,7 +60,8 @@ def _shards(key, value, label):
 @contextlib.contextmanager
 def open_sharded(index, path, label):
     """All shards of an index joined: an open HDF5 file in memory, laid out as `.weights.h5`."""
-    index = {parts: names for parts, names in read_index(index, label).items() if parts[0] in _CONTAINERS}
+    # Optimizer and metrics are not needed.
+    index = {parts: names for parts, names in read_index(index, label).items() if parts[0] in CONTAINERS}
     folder = os.path.dirname(os.path.abspath(path))
     files = sorted({name for names in index.values() for name in names})
     missing = [name for name in files if not os.path.isfile(os.path.join(folder, name))]
@@ -72,7 +72,7 @@ def open_sharded(index, path, label):
     with memory_file(label) as joined:
         for name in files:
             inside = f"{label}: shard {name}"
-            with open_file(os.path.join(folder, name), inside) as shard:
+            with open_file(os.path.join(folder, name), inside) as file, with_slashes(file, inside) as shard:
                 for prefix in prefixes:
                     _copy_name((*prefix, "vars"), shard, joined)
                 for parts, names in index.items():

@@ -14,13 +14,13 @@ import numpy as np
 
 from ..errors import FileFormatError, MissingFileError, unreadable
 from ..graph import KerasVersion
+from .backslashes import CONTAINERS
 from .hdf5 import Stored, memory_file
 from .weights import match, slots
 
 _OWN_VERSION = "tfjs-layers"
 # TensorFlow.js computes masks, and fills in options, as Keras 2.2.4 did.
 _AS_KERAS = KerasVersion("keras2", (2, 2, 4))
-_CONTAINERS = ("layers/", "_layer_checkpoint_dependencies/")
 _DTYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "u1", "uint16": "<u2", "bool": "?"}
 _MAX_AXES = 32
 
@@ -57,7 +57,7 @@ def read_weights(index, path, graph, trainable, label, read_paths):
     `read_paths(file)` reads weights that are named by the paths of their objects from an HDF5 file of this layout.
     """
     arrays = _manifest(index, os.path.dirname(os.path.abspath(path)), label)
-    paths = [name for name in arrays if name.startswith(_CONTAINERS) and "vars" in name.split("/")]
+    paths = [name for name in arrays if name.split("/")[0] in CONTAINERS and "vars" in name.split("/")]
     if paths:
         with memory_file(label) as file:
             for name in paths:

@@ -10,6 +10,7 @@ import re
 from ..errors import FileFormatError
 from ..layers.quantized import PREFIX
 from . import legacy
+from .backslashes import CONTAINERS
 from .hdf5 import attribute, child, find_array, is_group, name_list
 
 _NON_TRAINABLE = {"moving_mean", "moving_variance", "mean", "variance", "count"}
@@ -238,7 +239,7 @@ def _layer_groups(root, class_names, label, notes=None):
     """Find the group below /layers of each layer: by the names stored in the groups, if all of them are names of
     layers, else by class and number.
     """
-    for container in ("layers", "_layer_checkpoint_dependencies"):
+    for container in CONTAINERS:
         if is_group(root, container):
             break
     else:
