@@ -115,7 +115,7 @@ def _read(
                 f"{label}: a converted model; config and outputs belong to its conversion from the Keras file"
             )
         return fbl_file.read(source, label)
-    from .keras import reader  # imports h5py, an optional package
+    from .keras import other_files, reader  # reader imports h5py, an optional package
 
     known = None if isinstance(source, bytes) else safe_files.identity(source)
     if head.startswith(reader.ZIP_MAGIC) or reader.is_hdf5(head, source):
@@ -123,8 +123,11 @@ def _read(
     elif head.lstrip().startswith(b"{"):
         found = reader.read_json_index(source, label, config, outputs)
     else:
+        words = other_files.what_path_is(source, label)
         raise FileFormatError(
-            f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5, .weights.json); "
+            f"{label}: {words}"
+            if words is not None
+            else f"{label}: neither a converted model nor a Keras file (.h5, .keras, .weights.h5, .weights.json); "
             f"it begins with {head[:8]!r}"
         )
     if not isinstance(source, bytes) and known is not None and not safe_files.is_still(source, known):

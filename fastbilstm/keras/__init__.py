@@ -6,6 +6,7 @@ config.py   the architecture (JSON or YAML) -> Graph
 legacy.py   names and weights of Keras 1, CuDNN layers, renamed options -> those of today's Keras
 precision.py  dtype policies, quantization
 backslashes.py  files written on Windows
+other_files.py  what a file is that is no model of Keras, in words
 sharded.py  .weights.json and its shards
 tfjs.py     model.json of TensorFlow.js and its shards
 weights.py  arrays of a file -> the weights of the Graph

@@ -8,6 +8,7 @@ import zlib
 
 from ..errors import FileFormatError
 from .hdf5 import FREE_BYTES, MAX_RATIO, Budget, size_of
+from .other_files import Seen, what_it_is
 
 _MAX_JSON = 256 << 20
 _ASSETS, _VOCABULARY = "assets/", "/vocabulary.txt"
@@ -28,6 +29,8 @@ def read_archive(source, label):
                     raise FileFormatError(f"{label}: member {name!r} leaves the archive; refused")
             if len(set(names)) != len(names):
                 raise FileFormatError(f"{label}: the archive holds a member twice")
+            if not {"config.json", "metadata.json", "model.weights.h5"} & set(names):
+                raise FileFormatError(f"{label}: {what_it_is(Seen(b'', members=tuple(names)))}")
             budget = Budget(size_of(source))
             config = _json(archive, "config.json", budget, label)
             metadata = _json(archive, "metadata.json", budget, label)

@@ -21,6 +21,7 @@ from .backslashes import CONTAINERS, with_slashes
 from .config import MODELS, ConfigReader, split_config
 from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file, size_of
 from .nodes import RECURRENT
+from .other_files import what_json_is
 from .sharded import open_sharded, read_json
 from .weights import read_groups, read_paths
 
@@ -164,7 +165,13 @@ def read_keras(
         model, metadata, weights, vocabularies = read_archive(source, label)
         if not isinstance(metadata, dict) or not isinstance(metadata.get("keras_version"), str):
             raise FileFormatError(f"{label}: metadata.json is no dictionary with a keras_version")
-        version = KerasVersion.parse(metadata["keras_version"])
+        text = metadata["keras_version"]
+        if text.startswith("0."):
+            raise FileFormatError(
+                f"{label}: an archive of keras-core {text}, the preview of Keras 3, which is not supported: build the "
+                "model in Keras 3, load the model.weights.h5 in the archive with load_weights, and save it"
+            )
+        version = KerasVersion.parse(text)
         inside = f"{label}: model.weights.h5"
         with open_file(weights, inside, size_of(source)) as stored, with_slashes(stored, inside) as file:
             read = lambda *a: read_paths(file, *a[:2], inside, a[2])  # noqa: E731
@@ -173,22 +180,20 @@ def read_keras(
         file = stack.enter_context(open_file(source, label))
         if "nb_layers" in file.attrs:
             raise FileFormatError(f"{label}: a weights file of Keras 0.x, which is not supported")
-        if config is not None:
-            model = read_config(config, label)
-        elif "model_config" in file.attrs:
-            model = json_attribute(file, "model_config", label)
-        else:
-            raise FileFormatError(
-                f"{label}: holds weights and no architecture; give the model's JSON or YAML as config= (--config)"
-            )
-        split_config(model, label)
         root = stack.enter_context(with_slashes(file, label))
         is_paths = any(is_group(root, name) for name in CONTAINERS)
         container = file["model_weights"] if is_group(file, "model_weights") else file
         is_groups = any(name.startswith("layer_names") for name in container.attrs)
-        version = _find_version(model, file, container, label, uses_config=config is not None, is_paths=not is_groups)
         if not is_groups and not is_paths:
-            raise FileFormatError(f"{label}: an HDF5 file without Keras weights (no layer_names, no group 'layers')")
+            raise FileFormatError(
+                f"{label}: an HDF5 file without Keras weights (no layer_names, no group 'layers'), {_contents(file)}"
+            )
+        if config is None and "model_config" in file.attrs:
+            model = json_attribute(file, "model_config", label)
+            split_config(model, label)
+        else:
+            model = _given_config(config, label)
+        version = _find_version(model, file, container, label, uses_config=config is not None, is_paths=not is_groups)
         notes = []
 
         def read(graph, trainable, names):
@@ -208,11 +213,11 @@ def read_json_index(
     source: str | bytes, label: str, config: Any = None, outputs: list[str] | None = None
 ) -> tuple[Graph, dict[str, NDArray[Any]]]:
     """Read JSON that names files beside it: model.json of TensorFlow.js, `.weights.json`; like `read_keras`."""
-    if isinstance(source, bytes):
-        raise FileFormatError(
-            f"{label}: JSON, which names other files if it is an index of shards or a model.json; give its path"
-        )
     index = read_json(source, label)
+    if isinstance(source, bytes):
+        names_files = tfjs.is_tfjs(index) or (isinstance(index, dict) and "weight_map" in index)
+        words = "JSON that names files beside it: give its path" if names_files else what_json_is(index)
+        raise FileFormatError(f"{label}: {words}")
     if tfjs.is_tfjs(index):
         return _read_tfjs(index, source, label, config, outputs)
     with open_sharded(index, source, label) as file:
@@ -223,6 +228,16 @@ def read_json_index(
             model, version, label, outputs, lambda g, t, n: read_paths(file, g, t, label, n, notes)
         )
         return _with_notes(graph, notes), tensors
+
+
+def _contents(file):
+    """What an HDF5 file that Keras did not write holds: who wrote it, or the names in it."""
+    if any("pandas_type" in file[name].attrs for name in file if is_group(file, name)):
+        return "but a table of pandas: it holds no model"
+    if "_NCProperties" in file.attrs:
+        return "but a netCDF file: it holds no model"
+    names = ", ".join(name for name, _ in zip(file, range(5)))[:200]
+    return f"but {names or 'nothing'}: if it is a checkpoint of training, save the model itself"
 
 
 def _given_config(config, label):

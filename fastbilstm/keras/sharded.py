@@ -9,20 +9,21 @@ import errno
 import json
 import os
 
+from ..checks import read_file
 from ..errors import FileFormatError, MissingFileError
 from .backslashes import CONTAINERS, with_slashes
-from .hdf5 import attribute, child, find_array, is_group, memory_file, open_file
+from .hdf5 import attribute, child, find_array, is_group, memory_file, open_file, size_of
+from .other_files import what_json_is
 
 _MAX_INDEX = 64 << 20
 
 
-def read_json(path, label):
-    """The JSON value of a file that names other files."""
+def read_json(source, label):
+    """The JSON value of a path or of bytes."""
     try:
-        if os.path.getsize(path) > _MAX_INDEX:
-            raise FileFormatError(f"{label}: an index of {os.path.getsize(path)} bytes; refused")
-        with open(path, "rb") as file:
-            return json.loads(file.read())
+        if size_of(source) > _MAX_INDEX:
+            raise FileFormatError(f"{label}: JSON of {size_of(source)} bytes; refused")
+        return json.loads(source if isinstance(source, bytes) else read_file(source))
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, FileFormatError):
             raise
@@ -33,10 +34,7 @@ def read_index(index, label):
     """The weight map of an index: {path of an object: [file name, ...]}, all names checked to stay in its folder."""
     found = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(found, dict):
-        what = "an architecture without weights: give its weights as the file, and this as config=" * (
-            isinstance(index, dict) and "class_name" in index
-        )
-        raise FileFormatError(f"{label}: {what or 'JSON, but no index of sharded weights (no weight_map)'}")
+        raise FileFormatError(f"{label}: {what_json_is(index)}")
     return {_object(key, label): _shards(key, value, label) for key, value in found.items()}
 
 
