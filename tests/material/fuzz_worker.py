@@ -12,9 +12,12 @@ import faulthandler
 import json
 import struct
 import sys
+import tempfile
+from pathlib import Path
 
 import make_files as mf
 import numpy as np
+import tfjs_files
 from cases import CASES
 
 import fastbilstm
@@ -22,9 +25,10 @@ from fastbilstm.converted import fbl_file
 from fastbilstm.tolerances import compare
 
 MEMORY = 1 << 30
-KINDS = ("fbl", "keras", "h5", "weights.h5", "config.json")
-TREES = ("tree of fbl", "tree of golden", "tree of config.json")
+KINDS = ("fbl", "keras", "h5", "weights.h5", "config.json", "tfjs")
+TREES = ("tree of fbl", "tree of golden", "tree of config.json", "tree of tfjs")
 BACKENDS = ("auto", "blas", "numpy")
+SHARD = "group1-shard1of1.bin"
 # Mutations of one golden case.
 MUTATIONS = 10
 # What a value of the JSON may become, beside another value of the same file.
@@ -55,13 +59,23 @@ VALUES = (
 
 
 def original(kind):
-    """(content, keyword arguments of load) of an intact file; with `path` the content is the config beside it."""
+    """(content, keyword arguments of load) of an intact file; with `path` the content is the config beside it.
+
+    With `folder` the content is model.json there or, with `length`, that many bytes of it and then the shard.
+    """
     if kind in ("fbl", "tree of fbl"):
         return mf.converted(), {}
     if kind == "keras":
         return mf.archive(), {}
     if kind == "h5":
         return mf.h5(), {}
+    if kind in ("tfjs", "tree of tfjs"):
+        folder = Path(tempfile.mkdtemp())
+        tfjs_files.write(folder, *tfjs_files.from_h5(mf.h5()))
+        index, shard = ((folder / name).read_bytes() for name in ("model.json", SHARD))
+        return (
+            (index + shard, {"folder": folder, "length": len(index)}) if kind == "tfjs" else (index, {"folder": folder})
+        )
     if kind in ("config.json", "tree of config.json"):
         config = mf.functional() | {"keras_version": mf.KERAS3}
         return json.dumps(config).encode(), {"path": mf.weights_h5()}
@@ -126,7 +140,7 @@ def boxes(tree):
 
 def mutate_tree(kind, content, seed, number):
     rng = np.random.default_rng((seed, number))
-    if kind == "tree of config.json":
+    if kind in ("tree of config.json", "tree of tfjs"):
         tree = json.loads(content)
         change(tree, rng)
         return json.dumps(tree).encode()
@@ -164,8 +178,15 @@ def is_finite(array):
 
 def answer(content, options, keep=None, x=mf.IDS):
     """Load and predict: the outcome as (what, detail)."""
+    options = dict(options)
+    if "path" in options:
+        options["config"] = content
+    elif "folder" in options:
+        options["path"] = write_parts(options.pop("folder"), content, options.pop("length", None))
+    else:
+        options["path"] = content
     try:
-        model = fastbilstm.load(config=content, **options) if "path" in options else fastbilstm.load(content, **options)
+        model = fastbilstm.load(**options)
         y = model.predict(x)
     except (fastbilstm.FastBiLSTMError, fastbilstm.MissingExtraError) as error:
         return "refused", type(error).__name__
@@ -177,6 +198,21 @@ def answer(content, options, keep=None, x=mf.IDS):
     if keep is not None:
         return "loaded", keep(arrays)
     return "loaded", [a.tobytes().hex() for a in arrays]
+
+
+def write_parts(folder, content, length):
+    """Write model.json and, behind `length` bytes, the shard beside it; return the folder."""
+    (folder / "model.json").write_bytes(content[:length])
+    if length is not None:
+        (folder / SHARD).write_bytes(content[length:])
+    return folder
+
+
+def most_memory():
+    """The most bytes of memory that this process had at a time, where the system tells."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def main(kind, seed, count, first):
@@ -198,6 +234,7 @@ def main(kind, seed, count, first):
         if what != "loaded":
             result["detail"] = str(detail)[:300]
         print(json.dumps(result), flush=True)
+    print(json.dumps({"memory": most_memory()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ COUNT = int(os.environ.get("FASTBILSTM_FUZZ", "1500"))
 SEED = 20261123
 # More deaths than this in a thousand would not be rare accidents inside HDF5.
 MAX_DEATHS = 50
+# Python, NumPy and h5py take 60 MB of it.
+MAX_MEMORY = 256 << 20
 
 
 def run_worker(kind, first):
@@ -35,7 +37,7 @@ def run_worker(kind, first):
 
 def outcomes(kind):
     """Run all mutations of a kind; a worker that dies is started again behind the one that killed it."""
-    results, deaths, first = {}, [], 0
+    results, deaths, first, memory = {}, [], 0, 0
     while first < COUNT:
         number = first - 1
         for line in run_worker(kind, first):
@@ -43,6 +45,8 @@ def outcomes(kind):
                 ended = line
             elif "starts" in line:
                 number = line["number"]
+            elif "memory" in line:
+                memory = max(memory, line["memory"])
             else:
                 results[line["number"]] = line
         if ended["ended"] == 0:
@@ -50,19 +54,22 @@ def outcomes(kind):
         assert number >= first, f"the worker did not start: {ended['stderr']}"
         deaths.append((number, ended["ended"]))
         first = number + 1
-    return results, deaths
+    return results, deaths, memory
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *TREES])
 def test_mutated_files(kind, record_property):
-    results, deaths = outcomes(kind)
+    results, deaths, memory = outcomes(kind)
     assert len(results) + len(deaths) == COUNT
     crashes = [line for line in results.values() if line["what"] == "crash"]
     assert not crashes, crashes[:5]
     loaded = [line for line in results.values() if line["what"] == "loaded"]
     counts = Counter(line.get("detail", "loaded") for line in results.values())
-    print(f"{kind}: {dict(counts)}; same model {sum(line['same'] for line in loaded)}; deaths {deaths}")
+    print(
+        f"{kind}: {dict(counts)}; same model {sum(line['same'] for line in loaded)}; deaths {deaths}; {memory >> 20} MB"
+    )
     record_property("outcomes", dict(counts))
+    assert memory <= MAX_MEMORY
     assert counts["FileFormatError"] + counts["UnsupportedLayerError"] > COUNT // 4
     if kind in TREES:
         assert not deaths and len(loaded) > COUNT // 50
