@@ -88,9 +88,16 @@ def add_convert_options(parser):
     texts.add_argument("--labels", metavar="FILE", help="the classes: one label a line, or JSON")
 
 
+def _default_target(source):
+    """Beside the source: model.fbl for model.h5, model.weights.h5 and the folder model/."""
+    if not os.path.isdir(source):
+        return os.path.splitext(source)[0].removesuffix(".weights") + SUFFIX
+    folder = os.path.normpath(source)
+    return (os.path.abspath(folder) if os.path.basename(folder) in (".", "..") else folder) + SUFFIX
+
+
 def run_convert(args):
-    stem = os.path.splitext(args.source.rstrip("/\\"))[0].removesuffix(".weights")
-    target = args.target or stem + SUFFIX
+    target = args.target or _default_target(args.source)
     options = {"config": args.config, "outputs": _outputs(args), "overwrite": args.overwrite, "keras": args.keras}
     options["trust"] = args.trust
     options |= {name: getattr(args, name) for name in ("tokenizer", "tokenizer_type", "num_words", "labels", "maxlen")}

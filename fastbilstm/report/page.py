@@ -113,6 +113,13 @@ def _megabytes(count):
     return f"{count / 1e6:.2f} MB"
 
 
+def _file_size(path):
+    """The bytes of a file, or of all files in a folder."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path)
+    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)
+
+
 def _weights(model):
     arrays = model.get_weights()
     return sum(array.size for array in arrays), sum(array.nbytes for array in arrays)
@@ -128,7 +135,7 @@ def _header(model, path, found):
     told = ", ".join(one.reference for one in found.agreements)
     verdict = f"{_verdict(found.agreements)} of {escape(told)}" if told else "not compared"
     facts = (
-        ("file", f"{os.path.basename(path)}, {_megabytes(os.path.getsize(path))}"),
+        ("file", f"{os.path.basename(os.path.normpath(path))}, {_megabytes(_file_size(path))}"),
         ("written by", model.keras),
         ("parameters", f"{parameters:,}, {_megabytes(nbytes)}"),
         ("computed by", f"backend {model.backend}{isa}, {model.dtype}"),
@@ -306,7 +313,7 @@ def _share_figure(model, shares, at):
 def _size(model, path):
     parameters, nbytes = _weights(model)
     rows = [
-        ("file", _megabytes(os.path.getsize(path))),
+        ("file", _megabytes(_file_size(path))),
         ("weights, as in the file", f"{_megabytes(nbytes)}, {parameters:,} numbers"),
     ]
     if model.backend == "vector":

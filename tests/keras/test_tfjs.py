@@ -218,6 +218,18 @@ def test_the_folder_converts_inspects_and_verifies(tmp_path, capsys):
     assert "holds the same weights" in capsys.readouterr().out
 
 
+def test_a_folder_whose_name_has_a_point_or_is_one(tmp_path, monkeypatch):
+    layers, shapes = NETS["lstm"]
+    bigger = {"userDefinedMetadata": "x" * 1_000_000}
+    tfjs_files.write(tmp_path / "net.v2", topology(*layers), arrays(shapes), edit=lambda index: index.update(bigger))
+    assert cli.main(["convert", f"{tmp_path}/net.v2"]) == 0 and (tmp_path / "net.v2.fbl").exists()
+    monkeypatch.chdir(tmp_path / "net.v2")
+    assert cli.main(["convert", ".", "--overwrite"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.v2", "net.v2.fbl"]
+    assert cli.main(["report", ".", "-o", "page.html", "--seconds", "0.1", "--quiet"]) in (0, 1)
+    assert "1.00 MB" in (tmp_path / "net.v2" / "page.html").read_text("utf-8")  # not of the folder's own entry
+
+
 def test_weights_alone_with_the_architecture_beside(tmp_path):
     layers, shapes = NETS["lstm"]
     weights = arrays(shapes)

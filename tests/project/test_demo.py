@@ -94,7 +94,7 @@ def test_a_difference_above_the_tolerance_fails(short, tmp_path, factor, code, c
 def test_a_file_that_cannot_be_read(tmp_path, capsys):
     (tmp_path / "model.h5").write_bytes(b"no model")
     assert demo.main(["--model", str(tmp_path / "model.h5")]) == 2
-    assert "neither a converted model nor a Keras file" in capsys.readouterr().err
+    assert "a text file: it holds no model" in capsys.readouterr().err
     assert demo.main(["--reviews", str(tmp_path / "none.npz")]) == 2
     assert "none.npz" in capsys.readouterr().err
 

@@ -238,7 +238,7 @@ def test_existing_and_impossible_targets(tmp_path, capsys):
         ([model, "-o", tmp_path / "new.html", "--seconds", 0], "seconds is 0.0"),
         ([model, "-o", tmp_path / "new.html", "--seconds", "nan"], "seconds is nan"),
         ([model, "-o", tmp_path / "new.html", "--against", DEMO], "--against goes with a converted model"),
-        ([page, "-o", tmp_path / "new.html"], "page.html: neither a converted model nor a Keras file"),
+        ([page, "-o", tmp_path / "new.html"], "page.html: a text file: it holds no model"),
         ([tmp_path / "gone.h5", "-o", tmp_path / "new.html"], "gone.h5: cannot be read"),
         ([model, "-o", tmp_path / "new.html", "--outputs", "nothing"], "nothing"),
     )
