@@ -77,6 +77,7 @@ class LayerReader:
             self.malformed(f"layer {'/'.join(path)!r} ({class_name}): its config is no dictionary")
         self._note_trainable(path, config)
         custom, foreign = _own_class(entry, class_name)
+        custom = custom or specification.find_contributed(class_name, config)
         if custom is None and foreign is not None:
             self.problem(path, class_name, *foreign, "is a class of its author; fastbilstm.register_layer describes it")
             return Layer(name, class_name)

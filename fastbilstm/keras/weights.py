@@ -8,10 +8,11 @@ the graph first.
 import re
 
 from ..errors import FileFormatError
+from ..layers import REGISTRY, names_in_file
 from ..layers.quantized import PREFIX
 from . import legacy
 from .backslashes import CONTAINERS
-from .hdf5 import attribute, child, find_array, is_group, name_list
+from .hdf5 import Stored, attribute, child, find_array, is_group, name_list
 
 _NON_TRAINABLE = {"moving_mean", "moving_variance", "mean", "variance", "count"}
 # Classes that have another name in object paths.
@@ -19,21 +20,31 @@ _PATH_CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
 class Slot:
-    """A place for one array: the layer that takes it, its role, its names in the file, and the layers around it."""
+    """A place for one array: the layer that takes it, its role, its names in the file, and the layers around it.
 
-    def __init__(self, layer, role, tensor, names, trainable, path):
+    `pattern`: how the array of a class of another package is named in .h5 files; None for Keras' own layers.
+    """
+
+    def __init__(self, layer, role, tensor, names, trainable, path, pattern):
         self.layer, self.role, self.tensor, self.names, self.trainable = layer, role, tensor, names, trainable
-        self.path = path
+        self.path, self.pattern = path, pattern
+
+    def absent(self):
+        """What an optional array is where the file holds none, as Stored; None for an array that must be there."""
+        if self.pattern is None:
+            return None
+        array = REGISTRY[self.layer.class_name].absent(self.layer.config, self.role)
+        return None if array is None else Stored(array.shape, lambda: array)
 
 
 def slots(layer, trainable, path=(), names=()):
     """All slots of a layer and of those inside it, in the order in which Keras creates the weights."""
     path = (*path, layer.name)
-    found = []
+    found, patterns = [], names_in_file(layer.class_name, layer.config)
     for role, tensor in layer.weights.items():
         learned = trainable.get(path, True) and role not in _NON_TRAINABLE
         learned = learned and not (layer.class_name.startswith(PREFIX) and role != "bias")
-        found.append(Slot(layer, role, tensor, {layer.name, *names}, learned, set(path)))
+        found.append(Slot(layer, role, tensor, {layer.name, *names}, learned, set(path), patterns.get(role)))
     inner = layer.layers if layer.graph is None else layer.graph.layers
     for part in inner:
         found += slots(part, trainable, path, {layer.name} if layer.class_name == "TimeDistributed" else ())
@@ -133,27 +144,46 @@ def _normal_name(name):
 
 
 def match(places, names, arrays, where):
-    """Give every slot its array: by name if that is unique and complete, else by Keras' order."""
+    """Give every slot its array: by name if that is unique and complete, else by Keras' order.
+
+    The arrays of a class of another package are known by their names alone.
+    """
+    contributed = names is not None and any(place.pattern for place in places)
+    tensors = {}
+    if contributed:
+        for place in places:
+            array = place.absent()
+            if array is not None and not any(place.pattern.search(name) for name in names):
+                tensors[place.tensor] = array
+        places = [place for place in places if place.tensor not in tensors]
     if len(places) != len(arrays):
         raise FileFormatError(
             f"{where}: the file holds {len(arrays)} arrays for it, the architecture needs {len(places)}"
         )
     several = len({id(place.layer) for place in places}) > 1
-    chosen = _match_names(places, names) if names is not None and several else None
+    chosen = _match_names(places, names, several) if names is not None and (several or contributed) else None
+    if chosen is None and contributed:
+        raise FileFormatError(
+            f"{where}: the file names its arrays {', '.join(names)}; the class that its options tell has other ones. "
+            "If it is another class, describe it with fastbilstm.register_layer"
+        )
     if chosen is None:
         order = [k for k, p in enumerate(places) if p.trainable] + [k for k, p in enumerate(places) if not p.trainable]
         chosen = {slot: array for array, slot in enumerate(order)}
-    tensors = {place.tensor: arrays[chosen[k]] for k, place in enumerate(places)}
+    tensors |= {place.tensor: arrays[chosen[k]] for k, place in enumerate(places)}
     for place in places:
         convert_cudnn(place, tensors, where)
     return tensors
 
 
-def _match_names(places, names):
+def _match_names(places, names, several):
     chosen = {}
     for number, name in enumerate(names):
         parts, role = _normal_name(name)
-        fits = [k for k, p in enumerate(places) if p.names & parts and _has_role(p, parts, role)]
+        fits = [k for k, p in enumerate(places) if (p.names & parts or not several) and _has_role(p, parts, role, name)]
+        if len(fits) > 1 and all(places[k].pattern for k in fits):
+            # Layers of one class inside the layer: in their order.
+            fits = [k for k in fits if k not in chosen][:1]
         if len(fits) > 1:
             # Two layers have cells of one name: take the cell whose name contains most of its path.
             most = max(len(places[k].path & parts) for k in fits)
@@ -164,8 +194,10 @@ def _match_names(places, names):
     return chosen
 
 
-def _has_role(place, parts, role):
+def _has_role(place, parts, role, name):
     """Whether a variable belongs to a slot; a role such as query/kernel also names a layer inside the layer."""
+    if place.pattern is not None:
+        return place.pattern.search(name)
     *inside, last = place.role.split("/")
     return set(inside) <= parts and re.fullmatch(last + r"(_\d+)?", role)
 
@@ -334,6 +366,10 @@ def _read_inside(group, places, where, label, tensors):
     by_path = {}
     for place in places:
         path = place.role.rpartition("/")[0]
+        array = place.absent()
+        if array is not None and not is_group(group, f"{path}/vars"):
+            tensors[place.tensor] = array
+            continue
         by_path.setdefault(f"{path}/vars" if path else "vars", []).append(place)
     for path, parts in by_path.items():
         holder = child(group, path, "group", label)

@@ -7,12 +7,15 @@ Keras.
 
 from . import activation, cells, core, functional, merging, normalization, recurrent, reshaping  # noqa: F401
 from .base import REGISTRY, BaseLayer, Option, Spec, Tensor, register
+from .contributed import MODULES, names_in_file
+from .contributed import find as find_contributed
 from .custom import CustomLayer, find_custom, register_layer
 from .functional import Functional, build
 
 REGISTRY.rest = (
     *("convolution", "lookup", "multihead", "pooling", "preprocessing", "quantized", "resizing", "text"),
     *("operations", "operations_gather", "operations_reduce", "operations_shape"),
+    *MODULES,
 )
 
 __all__ = [
@@ -24,7 +27,9 @@ __all__ = [
     "Spec",
     "Tensor",
     "build",
+    "find_contributed",
     "find_custom",
+    "names_in_file",
     "register",
     "register_layer",
 ]

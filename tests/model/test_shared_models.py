@@ -99,6 +99,15 @@ def test_inputs_and_outputs_of_the_writer(stem, kind):
         check(load(f"{stem}_{kind}.h5", config, outputs=[layer]).predict(x), k)
 
 
+@pytest.mark.parametrize("case", ["b1", "b3", "b8"])
+def test_crf_of_keras_contrib(case):
+    """A tagger of Keras 2.2.0 that ends in keras_contrib's CRF, trained with its loss; one-hot tags."""
+    with np.load(shared_file("models/crf/keras_contrib_crf.npz")) as npz:
+        x, k = npz[f"{case}.in0"], npz[f"{case}.out64_0"]
+    y = load("models/crf/keras_contrib_crf.h5").predict(x)
+    assert y.shape == k.shape and np.array_equal(y, k)
+
+
 def test_full_configs():
     """283 sequences of 4 timesteps through an LSTM stack of Keras 2.0.8 on Theano."""
     folder = "models/dl4j/fullconfigs"

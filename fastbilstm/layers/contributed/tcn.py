@@ -1,0 +1,165 @@
+"""The temporal convolutional network of keras-tcn: residual blocks of dilated convolutions, as one layer.
+
+Imports the convolutions of Keras' own layers, and NumPy.
+"""
+
+import numpy as np
+
+from ... import activations
+from ..base import Option, Spec, Tensor, activation, boolean, choice, integer, integers, optional
+from ..convolution import convolve
+from .base import Contributed, contributed
+
+EPSILON = 1e-3  # of Keras' BatchNormalization and LayerNormalization
+
+
+def pair(path):
+    """How files name the kernel and the bias of the convolution with the roles path/0 and path/1."""
+    return {f"{path}/0": f"{path}/kernel", f"{path}/1": f"{path}/bias"}
+
+
+@contributed("keras_tcn.TCN")
+class TCN(Contributed):
+    """Blocks x -> act(y + x'), y = act(act(norm(conv(act(norm(conv(x))))))), x' = x or a convolution of one tap.
+
+    x (B, T, F) -> (B, T, filters), or (B, filters) of one timestep: the last one, with padding "same" the middle one.
+    With use_skip_connections the output is the sum of all y, else that of the last block. go_backwards turns x round,
+    and the output stays so. Written after keras-tcn 3.5.7, tcn/tcn.py, MIT, https://github.com/philipperemy/keras-tcn.
+
+    Versions 3.1 to 3.4 compute the same where the activation is relu. Versions before have a convolution in front:
+    their arrays have other names, by which they are refused. A mask does not count.
+    """
+
+    source = "keras-tcn 3.5.7 (3.1 to 3.4 with relu), MIT, https://github.com/philipperemy/keras-tcn"
+    mask_text = "refused"
+    options = {
+        "nb_filters": Option(integers),
+        "kernel_size": Option(integer()),
+        "nb_stacks": Option(integer()),
+        "dilations": Option(integers),
+        "padding": Option(choice("causal", "same")),
+        "use_skip_connections": Option(boolean),
+        "return_sequences": Option(boolean),
+        "activation": Option(activation),
+        "use_batch_norm": Option(boolean),
+        "use_layer_norm": Option(boolean),
+        "go_backwards": Option(optional(boolean), None),
+    }
+    ignored = ("dropout_rate", "activity_regularizer")
+
+    @classmethod
+    def check_config(cls, config, version):
+        yield from super().check_config(config, version)
+        filters, dilations = config["nb_filters"], config["dilations"]
+        if len(filters) not in (1, len(dilations)) or not dilations or min(filters + dilations) < 1:
+            yield "nb_filters", filters, f"does not fit dilations={dilations}"
+        elif len(set(filters)) > 1 and config["use_skip_connections"]:
+            yield "nb_filters", filters, "cannot be added up (use_skip_connections)"
+        if config["activation"] != "relu" and config["go_backwards"] is None:
+            text = "is computed in different ways by versions of keras-tcn before 3.5, and one of them wrote the file"
+            yield "activation", config["activation"], text
+        if config["use_batch_norm"] and config["use_layer_norm"]:
+            yield "use_layer_norm", True, "is not possible with use_batch_norm"
+
+    @classmethod
+    def blocks(cls, config):
+        """(filters, dilation) of each block."""
+        filters, dilations = config["nb_filters"], config["dilations"]
+        filters = filters * len(dilations) if len(filters) == 1 else filters
+        return list(zip(filters, dilations)) * config["nb_stacks"]
+
+    @classmethod
+    def norm(cls, config):
+        """Where a block keeps its norms, and how many arrays each has."""
+        if config["use_batch_norm"]:
+            return "batch_norm_layers/batch_normalization", 4
+        return ("layer_norm_layers/layer_normalization", 2) if config["use_layer_norm"] else ("", 0)
+
+    def weight_shapes(self, shapes):
+        features = shapes[0][-1] if shapes else None
+        path, arrays = self.norm(self.config)
+        roles = {}
+        for k, (filters, _) in enumerate(self.blocks(self.config)):
+            block, before = f"residual_block_{k}", features
+            for n in range(2):
+                roles[f"{block}/conv1D_{n}/0"] = (self.kernel_size, before, filters)
+                roles[f"{block}/conv1D_{n}/1"] = (filters,)
+                for index in range(arrays):
+                    roles[f"{block}/{path}{'_1' * n}/{index}"] = (filters,)
+                before = filters
+            roles[f"{block}/matching_conv1D/0"] = (1, features, filters)
+            roles[f"{block}/matching_conv1D/1"] = (filters,)
+            features = filters
+        return roles
+
+    @classmethod
+    def names_in_file(cls, config):
+        path, arrays = cls.norm(config)
+        parts = ("gamma", "beta", "moving_mean", "moving_variance")[:arrays]
+        names = {}
+        for k in range(len(cls.blocks(config))):
+            block = f"residual_block_{k}"
+            for n in range(2):
+                names |= pair(f"{block}/conv1D_{n}")
+                norm = rf"{block}/(?:norm_{n}|(?:batch|layer)_normalization(?:_\d+)?)"
+                names |= {f"{block}/{path}{'_1' * n}/{i}": f"{norm}/{part}" for i, part in enumerate(parts)}
+            names |= pair(f"{block}/matching_conv1D")
+        return names
+
+    @classmethod
+    def absent(cls, config, role):
+        """Where channels stay as many, there is no convolution beside the block: the same as one by the identity."""
+        block, _, part = role.partition("/")
+        filters = cls.blocks(config)[int(block.rpartition("_")[2])][0]
+        if part == "matching_conv1D/0":
+            return np.eye(filters, dtype=np.float32)[np.newaxis]
+        return np.zeros(filters, np.float32) if part == "matching_conv1D/1" else None
+
+    def infer(self, inputs, kwargs):
+        shape, masked, _ = inputs[0]
+        self.require_rank(shape, 3)
+        if masked:
+            self.fail("its input has a mask, which is not supported; describe it with fastbilstm.register_layer")
+        filters = self.blocks(self.config)[-1][0]
+        return [Spec((*shape[:2], filters) if self.return_sequences else (shape[0], filters))]
+
+    def call(self, inputs, kwargs, states):
+        x = inputs[0].value
+        x = x[:, ::-1] if self.go_backwards else x
+        outputs = []
+        for k, (_, dilation) in enumerate(self.blocks(self.config)):
+            block = f"residual_block_{k}"
+            y = x
+            for n in range(2):
+                y = self.act(self.normalized(self.convolved(y, f"{block}/conv1D_{n}", dilation), block, n))
+            y = self.act(y)
+            x = self.act(self.convolved(x, f"{block}/matching_conv1D", 1) + y)
+            outputs.append(y)
+        if self.use_skip_connections:
+            x = sum(outputs[1:], outputs[0])
+        if not self.return_sequences:
+            x = x[:, -1] if self.padding == "causal" else x[:, x.shape[1] // 2]
+        return [Tensor(x)]
+
+    def act(self, x):
+        return activations.resolve(self.activation, self.version.framework)(x)
+
+    def convolved(self, x, path, dilation):
+        kernel, bias = self.weights[f"{path}/0"], self.weights[f"{path}/1"]
+        reach = (len(kernel) - 1) * dilation
+        before = reach if self.padding == "causal" else reach // 2
+        x = np.pad(x, ((0, 0), (before, reach - before), (0, 0)))
+        return convolve(x, kernel, (1,), (dilation,)) + bias
+
+    def normalized(self, x, block, n):
+        path, arrays = self.norm(self.config)
+        if not path:
+            return x
+        gamma, beta, *moving = (self.weights[f"{block}/{path}{'_1' * n}/{index}"] for index in range(arrays))
+        epsilon = np.asarray(EPSILON, x.dtype)
+        if moving:
+            mean, variance = moving
+        else:
+            mean = np.mean(x, axis=-1, keepdims=True)
+            variance = np.mean(np.square(x - mean), axis=-1, keepdims=True)
+        return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
