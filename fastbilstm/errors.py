@@ -75,23 +75,29 @@ class UnsupportedLayerError(FastBiLSTMError):
         All that is unsupported in the model, each with layer name, class, option and value.
     source : str or None
         The file that holds the model.
+    registrations : list of str
+        For each class that is none of Keras' own: the call of `register_layer` that describes it, to be completed.
     """
 
     problems: list[str]
     source: str | None
+    registrations: list[str]
 
-    def __init__(self, problems: Iterable[str], source: str | None = None) -> None:
+    def __init__(self, problems: Iterable[str], source: str | None = None, registrations: Iterable[str] = ()) -> None:
         self.problems = list(problems)
         self.source = source
+        self.registrations = list(registrations)
         where = f"{source}: " if source else ""
         lines = "\n".join(f"  - {problem}" for problem in self.problems)
         super().__init__(
             f"{where}the model holds {len(self.problems)} thing(s) that fastbilstm does not support:\n{lines}\n"
             "If they come after the part you need, cut the graph: outputs=[...] (--outputs) names the last layers kept."
+            + "".join(f"\n{registration}" for registration in ("A class is described by:", *self.registrations))
+            * bool(self.registrations)
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.problems, self.source)
+        return type(self), (self.problems, self.source, self.registrations)
 
 
 class MissingExtraError(ImportError):

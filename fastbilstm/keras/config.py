@@ -12,6 +12,9 @@ from .mask_removal import forget_masks
 from .nodes import Call, Pending, map_pending, nested_ends, pending_in, reference
 from .precision import policy_name
 
+# Subclassed models that hold a functional one, with a loss of their own.
+_CRF_WRAPPERS = ("CRFModelWrapper", "ModelWithCRFLoss", "ModelWithCRFLossDSCLoss")
+
 
 def split_config(config, label):
     """Return (class name, config) of a whole model's description; Keras 1 and 2 wrap it in different ways."""
@@ -31,6 +34,11 @@ class ConfigReader(LayerReader):
             return self._read_sequential(config, path, name, outputs)
         if class_name not in MODELS:
             text = "is no Sequential or functional model: a subclassed model has no architecture in its file"
+            if class_name.rsplit(">", 1)[-1] in _CRF_WRAPPERS:
+                text += (
+                    ". Save the model without its wrapper: keras.Model(base.input, crf(base.output)) with its "
+                    "base_model and its CRF layer"
+                )
             raise UnsupportedLayerError([f"model ({class_name}) {text}"], self.label)
         return self._read_functional(config, path, name, outputs)
 

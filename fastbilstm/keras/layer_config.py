@@ -44,13 +44,15 @@ class LayerReader:
         {name of the top-level layer: its problems, also of layers inside}.
     trainable : dict of tuple to bool
         By layer path; Keras 2 orders the weights of nested models by it.
+    unknown : dict of tuple to tuple
+        {path: (name to register, config, inbound_nodes)} of each class that is none of Keras' own.
     """
 
     def __init__(self, version, label):
         self.version, self.label = version, label
         self.problems, self.trainable = {}, {}
         self.dtypes, self.notes, self.stores_bfloat16 = set(), [], False
-        self.input_dtypes = set()
+        self.input_dtypes, self.unknown = set(), {}
 
     def problem(self, path, class_name, option, value, text):
         name = "/".join(path)
@@ -80,6 +82,7 @@ class LayerReader:
         custom = custom or specification.find_contributed(class_name, config)
         if custom is None and foreign is not None:
             self.problem(path, class_name, *foreign, "is a class of its author; fastbilstm.register_layer describes it")
+            self.unknown[path] = (_own_name(entry, class_name), config, entry.get("inbound_nodes"))
             return Layer(name, class_name)
         if custom is not None:
             class_name = custom
@@ -100,6 +103,8 @@ class LayerReader:
         elif cls is None:
             mode = ("mode", config.get("mode")) if class_name == "Merge" else (None, None)
             self.problem(path, class_name, *mode, "is not supported")
+            if mode == (None, None):
+                self.unknown[path] = (class_name, config, entry.get("inbound_nodes"))
         if cls is None or class_name in ("Lambda", "InputLayer"):
             return Layer(name, class_name)
         inner = self._read_inner(class_name, config, path)
@@ -289,6 +294,14 @@ def _own_class(entry, class_name):
     if isinstance(module, str) and module.split(".")[0] not in _KERAS_MODULES:
         return specification.find_custom(f"{module}>{class_name}", class_name), ("module", module)
     return specification.find_custom(class_name), None
+
+
+def _own_name(entry, class_name):
+    """The name under which a class that is none of Keras' would be registered."""
+    registered = entry.get("registered_name") or class_name
+    if ">" in str(registered):
+        return str(registered)
+    return f"{entry.get('module')}>{class_name}" if class_name in specification.REGISTRY else class_name
 
 
 def _short(value):

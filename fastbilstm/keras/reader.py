@@ -22,8 +22,9 @@ from .config import MODELS, ConfigReader, split_config
 from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file, size_of
 from .nodes import RECURRENT
 from .other_files import what_json_is
+from .registration import count_inputs, skeleton
 from .sharded import open_sharded, read_json
-from .weights import read_groups, read_paths
+from .weights import arrays_in_groups, arrays_in_paths, read_groups, read_paths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -175,7 +176,8 @@ def read_keras(
         inside = f"{label}: model.weights.h5"
         with open_file(weights, inside, size_of(source)) as stored, with_slashes(stored, inside) as file:
             read = lambda *a: read_paths(file, *a[:2], inside, a[2])  # noqa: E731
-            return _assemble(model, version, label, outputs, read, vocabularies)
+            held = lambda name, names: arrays_in_paths(file, name, names, inside)  # noqa: E731
+            return _assemble(model, version, label, outputs, read, vocabularies, held)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_file(source, label))
         if "nb_layers" in file.attrs:
@@ -201,7 +203,12 @@ def read_keras(
                 return read_groups(container, graph, trainable, label, names, notes)
             return read_paths(root, graph, trainable, label, names, notes)
 
-        graph, tensors = _assemble(model, version, label, outputs, read)
+        def held(name, names):
+            if is_groups:
+                return arrays_in_groups(container, name, label)
+            return arrays_in_paths(root, name, names, label)
+
+        graph, tensors = _assemble(model, version, label, outputs, read, held=held)
         return (graph if config is None else _with_notes(graph, notes)), tensors
 
 
@@ -337,7 +344,7 @@ def _check_numbers(model, label):
             raise FileFormatError(f"{label}: the architecture holds a whole number beyond 64 bits")
 
 
-def _assemble(model, version, label, outputs, read_weights, vocabularies=None):
+def _assemble(model, version, label, outputs, read_weights, vocabularies=None, held=None):
     _check_numbers(model, label)
     reader = ConfigReader(version, label)
     class_name, config = split_config(model, label)
@@ -348,9 +355,9 @@ def _assemble(model, version, label, outputs, read_weights, vocabularies=None):
             raise
         raise FileFormatError(f"{label}: the architecture is malformed ({type(error).__name__}: {error})") from error
     problems = [text for name, found in reader.problems.items() if not outputs or name in reader.kept for text in found]
-    if problems:
-        raise UnsupportedLayerError(problems, label)
     names = class_names(class_name, config)
+    if problems:
+        raise UnsupportedLayerError(problems, label, _registrations(reader, names, outputs, held))
     graph = with_vocabularies(graph, names, vocabularies or {}, label)
     stored = read_weights(graph, reader.trainable, names)
     # Nodes of operations alone compute in the dtype of the inputs.
@@ -367,6 +374,20 @@ def _assemble(model, version, label, outputs, read_weights, vocabularies=None):
     tensors = {name: array.read() for name, array in stored.items()}
     check_stored_dtypes(graph, tensors, reader.stores_bfloat16, label)
     return graph, {name: np.asarray(array, order="C") for name, array in tensors.items()}
+
+
+def _registrations(reader, names, outputs, held):
+    """For each class that is none of Keras', once: the call of `register_layer` that describes it."""
+    found = {}
+    for path, (name, config, nodes) in reader.unknown.items():
+        if outputs and path[0] not in reader.kept:
+            continue
+        arrays = None
+        if held is not None and len(path) == 1:
+            with contextlib.suppress(FileFormatError):  # the class is named without them
+                arrays = held(path[0], names)
+        found.setdefault(name, skeleton(name, config, arrays, count_inputs(nodes)))
+    return list(found.values())
 
 
 def _guess_shape(graph, stored, label):

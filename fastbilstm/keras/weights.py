@@ -15,6 +15,8 @@ from .backslashes import CONTAINERS
 from .hdf5 import Stored, attribute, child, find_array, is_group, name_list
 
 _NON_TRAINABLE = {"moving_mean", "moving_variance", "mean", "variance", "count"}
+# So many layers inside each other are looked through for arrays.
+_DEEPEST = 8
 # Classes that have another name in object paths.
 _PATH_CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
 
@@ -238,6 +240,16 @@ def _check_reset_after(layer, shape, where):
         )
 
 
+def arrays_in_groups(container, layer_name, label):
+    """[(role, shape)] of the arrays that the layout with one group for each layer holds for one of them."""
+    group = child(container, layer_name, "group", label)
+    found = []
+    for name in name_list(group, "weight_names"):
+        path = name.split(":")[0].removeprefix(f"{layer_name}/").replace("/", "_")
+        found.append((path.removeprefix(f"{layer_name}_"), find_array(group, name, label).shape))
+    return found
+
+
 # ---- object paths (.weights.h5) -------------------------------------------------------------------------------------
 
 
@@ -341,6 +353,23 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
         tensors[place.tensor] = find_array(holder, str(number), label)
     for place in places:
         convert_cudnn(place, tensors, where)
+
+
+def arrays_in_paths(root, layer_name, class_names, label):
+    """[(role, shape)] of the arrays that `.weights.h5` holds for a layer, also for layers inside ("attribute/0")."""
+    group = _layer_groups(root, class_names, label).get(layer_name)
+    return [] if group is None else list(_arrays_below(group, (), label))
+
+
+def _arrays_below(group, path, label):
+    for name in sorted(group):
+        if name == "vars" and is_group(group, name):
+            holder = child(group, name, "group", label)
+            for index in sorted(holder, key=lambda text: (len(text), text)):
+                role = "/".join((*path, index)) if path else f"w{index}"
+                yield role, find_array(holder, index, label).shape
+        elif is_group(group, name) and len(path) < _DEEPEST:
+            yield from _arrays_below(child(group, name, "group", label), (*path, name), label)
 
 
 def _inner_groups(layer):
