@@ -395,8 +395,10 @@ def _read_inside(group, places, where, label, tensors):
     by_path = {}
     for place in places:
         path = place.role.rpartition("/")[0]
+        if place.pattern is not None and path and not _holds_arrays(group, path, label):
+            path = REGISTRY[place.layer.class_name].other_path(path)
         array = place.absent()
-        if array is not None and not is_group(group, f"{path}/vars"):
+        if array is not None and not _holds_arrays(group, path, label):
             tensors[place.tensor] = array
             continue
         by_path.setdefault(f"{path}/vars" if path else "vars", []).append(place)
@@ -407,6 +409,13 @@ def _read_inside(group, places, where, label, tensors):
         for number, place in enumerate(parts):
             index = str(number) if path == "vars" else place.role.rpartition("/")[2]
             tensors[place.tensor] = find_array(holder, index, label)
+
+
+def _holds_arrays(group, path, label):
+    try:
+        return len(child(group, f"{path}/vars", "group", label)) > 0
+    except FileFormatError:
+        return False
 
 
 def _read_parts(group, layer, label, tensors):

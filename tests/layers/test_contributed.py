@@ -237,6 +237,8 @@ def test_keras_attention_is_keras_own():
         ("Addons>CRF", dict.fromkeys(("units", "use_boundary", "use_kernel", "chain_initializer")),
          "tensorflow_addons.CRF"),
         ("mine>AttentionWeightedAverage", {}, "deepmoji.AttentionWeightedAverage"),
+        ("CRF", {"chain_initializer": "orthogonal"}, "tf2crf.CRF"),
+        ("CRF", {"chain_initializer": {"class_name": "Orthogonal", "config": {}}}, None),
         ("AttentionWithContext", {"bias": True}, None),
         ("AttLayer", {"attention_dim": 3}, None),
         ("LSTM", {"units": 3}, None),
@@ -304,6 +306,44 @@ def test_masks_of_tcn_are_refused():
 
     with pytest.raises(FileFormatError, match="causal.*has a mask"):
         fastbilstm.load(changed("tcn.h5", masked), outputs=["causal"])
+
+
+def test_the_wrapper_of_addons_is_refused_with_the_way_out():
+    buffer = io.BytesIO(member("addons.h5"))
+    with h5py.File(buffer, "r+") as h5:
+        model = json.loads(h5.attrs["model_config"])
+        h5.attrs["model_config"] = json.dumps({**model, "class_name": "Addons>CRFModelWrapper"})
+    with pytest.raises(UnsupportedLayerError, match=r"CRFModelWrapper\).*keras.Model\(base.input, crf"):
+        fastbilstm.load(buffer.getvalue())
+
+
+def test_tcn_in_archives_of_tf_keras():
+    """tf.keras calls the layers inside by their classes, and has them in lists."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(member("tcn3.keras"))) as source, zipfile.ZipFile(buffer, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "model.weights.h5":
+                with h5py.File(inner := io.BytesIO(content), "r+") as h5:
+                    tcn = h5["layers/tcn"]
+                    for block, new in (
+                        ("residual_block_0", "residual_block"),
+                        ("residual_block_1", "residual_block_1"),
+                    ):
+                        tcn.move(block, f"residual_blocks/{new}")
+                        group = tcn[f"residual_blocks/{new}"]
+                        group.move("conv1D_0", "layers/conv1d")
+                        group.move("conv1D_1", "layers/conv1d_1")
+                        for norm in ("batch_normalization", "batch_normalization_1"):
+                            group.move(f"batch_norm_layers/{norm}", f"layers/{norm}")
+                        if "matching_conv1D" in group:
+                            group.move("matching_conv1D", "shape_match_conv")
+                        group.require_group("shape_match_conv/vars")
+                content = inner.getvalue()
+            target.writestr(name, content)
+    x, expected = answers("tcn3.keras")
+    y = fastbilstm.load(buffer.getvalue()).predict(x)
+    assert compare(y, expected["batch_norm.0"], "float32").ok
 
 
 def test_every_class_names_its_source():

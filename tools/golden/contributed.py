@@ -3,11 +3,11 @@
     python tools/golden/contributed.py SOURCES
 
 SOURCES is a folder with the sources, unpacked side by side: keras_contrib/ (3fc5ef7), tensorflow_addons/ (0.23.0),
-keras_self_attention/ (0.51.0), attention/ (5.0.0), attention4.py (attention/attention.py of its commit 08095bf), tcn/
-(keras-tcn 3.5.7), textgenrnn/ (2.0.0) and chaincrf.py (keras/layers/crf.py of phipleg/keras, branch crf). They are run
-by tf_keras and, where they can be, by Keras 3, each in a process of its own; what old ones import from an older Keras
-is put in its place here. Each model has an output for each variant of a class; the rows have padding in front, at the
-end, in the middle, everywhere and nowhere.
+tf2crf.py (tf2crf/crf.py of 0.1.33), chaincrf.py (keras/layers/crf.py of phipleg/keras, branch crf), textgenrnn/
+(2.0.0), keras_self_attention/ (0.51.0), attention/ (5.0.0), attention4.py (attention/attention.py of the same
+repository at 08095bf) and tcn/ (keras-tcn 3.5.7). They are run by tf_keras and, where they can be, by Keras 3, each in
+a process of its own; what old ones import from an older Keras is put in its place here. Each model has an output for
+each variant of a class; the rows have padding in front, at the end, in the middle, everywhere and nowhere.
 """
 
 import importlib
@@ -94,7 +94,7 @@ def crf_layers(k, sources):
 
 
 def addons_layers(k, sources):
-    """Variants of the CRF of TensorFlow Addons."""
+    """Variants of the CRF of TensorFlow Addons, and that of tf2crf."""
     kinds = dict.fromkeys(("TensorLike", "Initializer", "Number", "FloatTensorLike"))
     stub("typeguard", typechecked=lambda function: function)
     for name in ("", ".utils", ".text", ".layers"):
@@ -103,8 +103,12 @@ def addons_layers(k, sources):
     sys.modules["tensorflow_addons.utils"].types = types_
     load_file(sources / "tensorflow_addons" / "text" / "crf.py", "tensorflow_addons.text.crf")
     crf = load_file(sources / "tensorflow_addons" / "layers" / "crf.py", "tensorflow_addons.layers.crf").CRF
-    variants = {"plain": {}, "no_boundary": {"use_boundary": False}, "no_kernel": {"use_kernel": False}}
-    return [crf(3, name=name + end, **options) for name, options in variants.items() for end in ("", "_masked")]
+    sys.modules["tensorflow_addons"].text = sys.modules["tensorflow_addons.text.crf"]
+    tf2crf = load_file(sources / "tf2crf.py", "tf2crf").CRF
+    variants = {"plain": {}, "plain_masked": {}, "no_boundary_masked": {"use_boundary": False}}
+    variants |= {"no_kernel": {"use_kernel": False}}
+    found = [crf(3, name=name, **options) for name, options in variants.items()]
+    return [*found, tf2crf(name="tf2crf"), tf2crf(name="tf2crf_masked")]
 
 
 def attention_layers(k, sources):

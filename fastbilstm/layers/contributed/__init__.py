@@ -23,10 +23,13 @@ _TCN = (
     "nb_filters kernel_size nb_stacks dilations padding use_skip_connections dropout_rate return_sequences activation "
     "use_batch_norm use_layer_norm"
 ).split()
+# Written by older versions of the package, which computed otherwise: a value in place of a name, other options.
+_ONLY = {"tf2crf.CRF": lambda config: config["chain_initializer"] == "orthogonal" and "units" not in config}
 CLASSES = {
     "CRF": [
         ("keras_contrib.CRF", _CRF),
         ("tensorflow_addons.CRF", ["units", "use_boundary", "use_kernel", "chain_initializer"]),
+        ("tf2crf.CRF", ["chain_initializer"]),
     ],
     "ChainCRF": [("phipleg.ChainCRF", ["init", "U_regularizer", "b_start_regularizer", "b_end_regularizer"])],
     "SeqSelfAttention": [("keras_self_attention.SeqSelfAttention", _SELF_ATTENTION)],
@@ -40,7 +43,7 @@ CLASSES = {
 def find(class_name: str, config: dict[str, Any]) -> str | None:
     """The key in REGISTRY of the class that a file means, or None. A package before the name ("Addons>CRF") is free."""
     for key, written in CLASSES.get(class_name.rsplit(">", 1)[-1], ()):
-        if all(option in config for option in written):
+        if all(option in config for option in written) and (key not in _ONLY or _ONLY[key](config)):
             return key
     return None
 

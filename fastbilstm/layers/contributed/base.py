@@ -29,6 +29,11 @@ class Contributed(BaseLayer):
         raise NotImplementedError
 
     @classmethod
+    def other_path(cls, path: str) -> str:
+        """Where the arrays of the layer inside at `path` are in .keras files of tf.keras, if not there."""
+        return path
+
+    @classmethod
     def absent(cls, config: dict[str, Any], role: str) -> Any:
         """The array that an optional role has where the file holds none; None if the role is not optional."""
         return None

@@ -186,6 +186,14 @@ def decode(potentials, chain, lengths):
     return tags
 
 
+def decoded(potentials, chain, mask, kept):
+    """What the CRFs of TensorFlow Addons and tf2crf give: tags with the mask, potentials, lengths, chain."""
+    batch, timesteps, _ = potentials.shape
+    lengths = np.full(batch, timesteps) if mask is None else np.sum(mask != 0, axis=1)
+    tags = decode(potentials, chain, lengths)
+    return [Tensor(tags, kept), Tensor(potentials), Tensor(lengths.astype(np.int64)), Tensor(chain)]
+
+
 @contributed("tensorflow_addons.CRF")
 class AddonsCRF(Chain):
     """The CRF of TensorFlow Addons: potentials p = x.kernel + bias, the highest sum is best.
@@ -194,7 +202,8 @@ class AddonsCRF(Chain):
     tensorflow-addons 0.23.0, layers/crf.py and text/crf.py, Apache-2.0, https://github.com/tensorflow/addons.
     `left_boundary` goes to the first kept timestep, `right_boundary` to the last one; a row has as many timesteps as
     its mask keeps, counted from the first one, so padding must be at the end (the package refuses other padding in
-    eager mode). Padding gets tag 0, as since version 0.15. With use_kernel=False the potentials are x.
+    eager mode). Padding gets tag 0, as since version 0.15. With use_kernel=False the potentials are x. The chain has no
+    rows: predict gives it once, where Keras repeats it for each batch.
     """
 
     source = "tensorflow-addons 0.23.0, Apache-2.0, https://github.com/tensorflow/addons"
@@ -222,9 +231,9 @@ class AddonsCRF(Chain):
     def infer(self, inputs, kwargs):
         shape, masked, _ = inputs[0]
         self.require_rank(shape, 3)
-        if not self.use_kernel and shape[-1] not in (None, self.units):
-            self.fail(f"its input has {shape[-1]} features; with use_kernel=False it needs {self.units}")
         units = self.units
+        if not self.use_kernel and shape[-1] not in (None, units):
+            self.fail(f"its input has {shape[-1]} features; with use_kernel=False it needs {units}")
         potentials = Spec((*shape[:2], units))
         return [Spec(shape[:2], masked, "int32"), potentials, Spec(shape[:1], False, "int64"), Spec((units, units))]
 
@@ -237,11 +246,38 @@ class AddonsCRF(Chain):
         if self.use_boundary:
             left, right = self.weights["left_boundary"], self.weights["right_boundary"]
             potentials = with_boundaries(potentials, mask, left, right, None if mask is None else falls(mask))
-        lengths = np.full(len(x), x.shape[1]) if mask is None else np.sum(mask != 0, axis=1)
-        chain = self.weights["chain_kernel"]
-        tags = decode(potentials, chain, lengths)
-        found = Tensor(tags, inputs[0].mask), Tensor(potentials), Tensor(lengths.astype(np.int64)), Tensor(chain)
-        return list(found)
+        return decoded(potentials, self.weights["chain_kernel"], mask, inputs[0].mask)
+
+
+@contributed("tf2crf.CRF")
+class Tf2CRF(Chain):
+    """The CRF of tf2crf: that of TensorFlow Addons without boundaries and kernel; the potentials are x itself.
+
+    x (B, T, U) -> tags (B, T) int32, x, lengths (B,) int64, transitions (U, U). Written after tf2crf 0.1.33,
+    tf2crf/crf.py, MIT, https://github.com/xuxingya/tf2crf. Its config does not hold `units`: with a Dense layer of its
+    own, neither Keras nor this reads it back. Before version 0.1.27 it gave the tags alone; those are refused.
+    """
+
+    source = "tf2crf 0.1.27 to 0.1.33, MIT, https://github.com/xuxingya/tf2crf"
+    mask_text = "passed on with the tags"
+
+    def weight_shapes(self, shapes):
+        units = shapes[0][-1] if shapes else None
+        return {"transitions": (units, units)}
+
+    @classmethod
+    def names_in_file(cls, config):
+        return {"transitions": "transitions"}
+
+    def infer(self, inputs, kwargs):
+        shape, masked, _ = inputs[0]
+        self.require_rank(shape, 3)
+        square = (shape[-1], shape[-1])
+        return [Spec(shape[:2], masked, "int32"), Spec(shape), Spec(shape[:1], False, "int64"), Spec(square)]
+
+    def call(self, inputs, kwargs, states):
+        x = inputs[0].value
+        return decoded(x, self.weights["transitions"], self.mask_of(x, inputs[0].mask), inputs[0].mask)
 
 
 @contributed("phipleg.ChainCRF")

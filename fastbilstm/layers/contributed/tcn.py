@@ -107,6 +107,15 @@ class TCN(Contributed):
         return names
 
     @classmethod
+    def other_path(cls, path):
+        block, _, part = path.partition("/")
+        number = block.removeprefix("residual_block_")
+        part = {"conv1D_0": "layers/conv1d", "conv1D_1": "layers/conv1d_1", "matching_conv1D": "shape_match_conv"}.get(
+            part, part.replace("batch_norm_layers", "layers").replace("layer_norm_layers", "layers")
+        )
+        return f"residual_blocks/residual_block{'' if number == '0' else f'_{number}'}/{part}"
+
+    @classmethod
     def absent(cls, config, role):
         """Where channels stay as many, there is no convolution beside the block: the same as one by the identity."""
         block, _, part = role.partition("/")
