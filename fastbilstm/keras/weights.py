@@ -35,8 +35,8 @@ class Slot:
         """What an optional array is where the file holds none, as Stored; None for an array that must be there."""
         if self.pattern is None:
             return None
-        array = REGISTRY[self.layer.class_name].absent(self.layer.config, self.role)
-        return None if array is None else Stored(array.shape, lambda: array)
+        found = REGISTRY[self.layer.class_name].absent(self.layer.config, self.role)
+        return None if found is None else Stored(*found)
 
 
 def slots(layer, trainable, path=(), names=()):

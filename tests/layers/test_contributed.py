@@ -272,6 +272,8 @@ def test_other_arrays_are_refused():
         ("tcn.h5", "causal", {"activation": "tanh", "go_backwards": None}, "before 3.5"),
         ("tcn.h5", "filters", {"use_skip_connections": True}, "added up"),
         ("tcn.h5", "filters", {"dilations": [1, 2, 4]}, "does not fit dilations"),
+        ("tcn.h5", "causal", {"nb_stacks": 10**9}, "nb_stacks=1000000000"),
+        ("tcn.h5", "causal", {"use_batch_norm": True, "use_layer_norm": True}, "use_batch_norm"),
         ("crf.h5", "join", {"test_mode": "best"}, "test_mode='best'"),
         ("crf.h5", "join", {"own_option": 3}, "own_option='3'"),
         ("attention.h5", "additive", {"attention_type": "scaled"}, "attention_type='scaled'"),
@@ -296,16 +298,25 @@ def test_masks_of_old_self_attention_are_refused():
         fastbilstm.load(content, outputs=["additive_masked"])
 
 
-def test_masks_of_tcn_are_refused():
+def test_wide_blocks_are_compared_before_they_are_made():
+    """The identity in the place of a convolution that is not there is made after all shapes were compared."""
+    content = changed("tcn.h5", lambda config: layer_config(config, "causal").update(nb_filters=10**8))
+    with pytest.raises(FileFormatError, match="causal.*shape"):
+        fastbilstm.load(content, outputs=["causal"])
+
+
+def test_masks_do_not_count_in_tcn():
+    """As in tf_keras and Keras 3, where the mask ends at it, too."""
+
     def masked(config):
-        entry = {"class_name": "Masking", "config": {"name": "masking", "mask_value": 0.0}, "name": "masking"}
-        config["layers"].insert(1, {**entry, "inbound_nodes": [[["x", 0, 0, {}]]]})
         for layer in config["layers"]:
             if layer["name"] == "causal":
                 layer["inbound_nodes"] = [[["masking", 0, 0, {}]]]
 
-    with pytest.raises(FileFormatError, match="causal.*has a mask"):
-        fastbilstm.load(changed("tcn.h5", masked), outputs=["causal"])
+    x, expected = answers("tcn.h5")
+    model = fastbilstm.load(changed("tcn.h5", masked), outputs=["causal"])
+    assert [layer.class_name for layer in model.graph.layers] == ["Masking", "keras_tcn.TCN"]
+    assert compare(model.predict(x), expected["causal.0"], "float32").ok
 
 
 def test_the_wrapper_of_addons_is_refused_with_the_way_out():

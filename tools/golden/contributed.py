@@ -158,7 +158,7 @@ def tcn_layers(k, sources, legacy=True):
 
     variants = [
         ("causal", {"dilations": (1, 2), "kernel_size": 2, "return_sequences": True}),
-        ("same", {"nb_filters": 2, "dilations": (2,), "padding": "same", "kernel_size": 2, "nb_stacks": 2}),
+        ("same_masked", {"nb_filters": 2, "dilations": (2,), "padding": "same", "kernel_size": 2, "nb_stacks": 2}),
         ("batch_norm", {"nb_filters": 2, "dilations": (1, 2), "use_batch_norm": True, "use_skip_connections": False}),
         ("layer_norm", {"nb_filters": 2, "dilations": (1,), "use_layer_norm": True, "go_backwards": True,
                         "return_sequences": True}),

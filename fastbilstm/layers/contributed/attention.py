@@ -83,10 +83,13 @@ class SeqSelfAttention(Contributed):
         x, mask = inputs[0]
         weights, timesteps = self.weights, x.shape[1]
         if self.attention_type == "additive":
-            h = (x @ weights["Wt"])[:, :, np.newaxis] + (x @ weights["Wx"])[:, np.newaxis]
-            if self.use_additive_bias:
-                h = h + weights["bh"]
-            e = (np.tanh(h) @ weights["Wa"])[..., 0]
+            # Row by row: all pairs of timesteps of a row are T * T * units numbers.
+            e = np.empty((len(x), timesteps, timesteps), x.dtype)
+            for row, target, source in zip(e, x @ weights["Wt"], x @ weights["Wx"]):
+                h = target[:, np.newaxis] + source
+                if self.use_additive_bias:
+                    h += weights["bh"]
+                row[:] = (np.tanh(h, out=h) @ weights["Wa"])[..., 0]
         else:
             e = (x @ weights["Wa"]) @ np.swapaxes(x, 1, 2)
         if self.use_attention_bias:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..base import REGISTRY, BaseLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 
 class Contributed(BaseLayer):
@@ -34,8 +39,8 @@ class Contributed(BaseLayer):
         return path
 
     @classmethod
-    def absent(cls, config: dict[str, Any], role: str) -> Any:
-        """The array that an optional role has where the file holds none; None if the role is not optional."""
+    def absent(cls, config: dict[str, Any], role: str) -> tuple[tuple[int, ...], Callable[[], NDArray[Any]]] | None:
+        """Shape and maker of the array of an optional role, where the file holds none; None if it must be there."""
         return None
 
 

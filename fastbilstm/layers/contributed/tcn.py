@@ -11,6 +11,20 @@ from ..convolution import convolve
 from .base import Contributed, contributed
 
 EPSILON = 1e-3  # of Keras' BatchNormalization and LayerNormalization
+# So many stacks, and so many dilations, are read.
+_MOST = 100
+
+
+def few(check):
+    """`check` for a whole number, or for a list of them, that says how many blocks there are."""
+
+    def checked(value):
+        value = check(value)
+        if (len(value) if isinstance(value, list) else value) > _MOST:
+            raise ValueError(f"expected at most {_MOST}")
+        return value
+
+    return checked
 
 
 def pair(path):
@@ -31,12 +45,12 @@ class TCN(Contributed):
     """
 
     source = "keras-tcn 3.5.7 (3.1 to 3.4 with relu), MIT, https://github.com/philipperemy/keras-tcn"
-    mask_text = "refused"
+    mask_text = "ignored, ends here"
     options = {
         "nb_filters": Option(integers),
         "kernel_size": Option(integer()),
-        "nb_stacks": Option(integer()),
-        "dilations": Option(integers),
+        "nb_stacks": Option(few(integer())),
+        "dilations": Option(few(integers)),
         "padding": Option(choice("causal", "same")),
         "use_skip_connections": Option(boolean),
         "return_sequences": Option(boolean),
@@ -121,14 +135,12 @@ class TCN(Contributed):
         block, _, part = role.partition("/")
         filters = cls.blocks(config)[int(block.rpartition("_")[2])][0]
         if part == "matching_conv1D/0":
-            return np.eye(filters, dtype=np.float32)[np.newaxis]
-        return np.zeros(filters, np.float32) if part == "matching_conv1D/1" else None
+            return (1, filters, filters), lambda: np.eye(filters, dtype=np.float32)[np.newaxis]
+        return ((filters,), lambda: np.zeros(filters, np.float32)) if part == "matching_conv1D/1" else None
 
     def infer(self, inputs, kwargs):
-        shape, masked, _ = inputs[0]
+        shape = inputs[0].shape
         self.require_rank(shape, 3)
-        if masked:
-            self.fail("its input has a mask, which is not supported; describe it with fastbilstm.register_layer")
         filters = self.blocks(self.config)[-1][0]
         return [Spec((*shape[:2], filters) if self.return_sequences else (shape[0], filters))]
 
