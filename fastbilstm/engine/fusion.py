@@ -404,7 +404,7 @@ class Builder:
 
 
 def is_convolution(layer):
-    """Whether it is a Conv1D or Conv2D whose channels come last."""
+    """Whether it is a Conv1D, Conv2D or Conv3D whose channels come last."""
     kinds = [kind.__name__ for kind in type(layer).__mro__] if family(layer) == "convolution" else []
     return "Conv" in kinds and not layer.channels_first
 

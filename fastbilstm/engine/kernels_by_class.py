@@ -20,9 +20,9 @@ ELEMENTWISE = {
         "Masking",
         "Embedding",
     ),
-    *("Permute", "RepeatVector", "Flatten", "Reshape", "Cropping1D", "Cropping2D", "UpSampling1D", "UpSampling2D"),
-    *("ZeroPadding1D", "ZeroPadding2D", "Unchanged", "ForgetMask", "Embedding"),
-    *(f"Global{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2)),
+    *("Permute", "RepeatVector", "Flatten", "Reshape", "Unchanged", "ForgetMask", "Embedding"),
+    *(f"{kind}{rank}D" for kind in ("Cropping", "UpSampling", "ZeroPadding") for rank in (1, 2, 3)),
+    *(f"Global{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3)),
 }
 
 

@@ -66,7 +66,7 @@ class VectorDepthwise(Spatial):
 
 
 class VectorTransposed(Spatial):
-    """Conv1DTranspose and Conv2DTranspose."""
+    """Conv1DTranspose, Conv2DTranspose and Conv3DTranspose."""
 
     def __init__(self, layer):
         super().__init__(layer)

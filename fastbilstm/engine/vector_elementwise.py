@@ -341,10 +341,8 @@ VIEWS = {
     "Permute": lambda layer, x: np.transpose(x, (0, *layer.dims)),
     "RepeatVector": lambda layer, x: np.broadcast_to(x[:, np.newaxis], (len(x), layer.n, x.shape[1])),
     "Flatten": lambda layer, x: np.moveaxis(x, 1, -1),
-    "Cropping1D": cropped,
-    "Cropping2D": cropped,
-    "UpSampling1D": spread,
-    "UpSampling2D": spread,
+    **{f"Cropping{rank}D": cropped for rank in (1, 2, 3)},
+    **{f"UpSampling{rank}D": spread for rank in (1, 2, 3)},
 }
 
 
@@ -390,11 +388,11 @@ class VectorGlobalPooling(OnKernels):
         return [Tensor(reduced(states, "mean" if self.averages else "max", x, self.axes[0], last, shape, keep))]
 
 
-POOLINGS = [f"Global{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2)]
+POOLINGS = [f"Global{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3)]
 CLASSES = {
     **dict.fromkeys(FORMULAS, VectorFormula),
     **dict.fromkeys((*MERGES, "Concatenate"), VectorMerge),
-    **dict.fromkeys((*VIEWS, "ZeroPadding1D", "ZeroPadding2D"), VectorMove),
+    **dict.fromkeys((*VIEWS, *(f"ZeroPadding{rank}D" for rank in (1, 2, 3))), VectorMove),
     **dict.fromkeys(POOLINGS, VectorGlobalPooling),
     **{"Softmax": VectorSoftmax, "Masking": VectorMasking, "Embedding": VectorEmbedding},
 }

@@ -43,7 +43,7 @@ def channels_back(layer, y, states):
 
 
 class VectorConv(Conv):
-    """Conv1D and Conv2D: windows times the packed kernel.
+    """Conv1D, Conv2D and Conv3D: windows times the packed kernel.
 
     `folds`, `activation`: as in VectorDense. `pooling`: the layer after it, see `pools_in_place`.
 

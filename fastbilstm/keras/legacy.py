@@ -39,6 +39,8 @@ _KERAS1_OPTIONS = {
     "length": "size",
     "dim_ordering": "data_format",
 }
+# The options of Keras 1 that hold the size of a kernel.
+_KERAS1_KERNELS = {"Conv2D": ("nb_row", "nb_col"), "Conv3D": ("kernel_dim1", "kernel_dim2", "kernel_dim3")}
 # Keras 1's Merge layer and its modes.
 _MERGE_MODES = {
     "sum": "Add",
@@ -52,12 +54,12 @@ _MERGE_MODES = {
 _KERAS1_GATES = {"LSTM": ("icfo", "ifco"), "GRU": ("zrh", "zrh"), "SimpleRNN": ("h", "h")}
 ALIASES = {
     "GroupedQueryAttention": "GroupQueryAttention",
-    **{f"GlobalAvgPool{n}D": f"GlobalAveragePooling{n}D" for n in (1, 2)},
-    **{f"GlobalMaxPool{n}D": f"GlobalMaxPooling{n}D" for n in (1, 2)},
-    **{f"AvgPool{n}D": f"AveragePooling{n}D" for n in (1, 2)},
-    **{f"MaxPool{n}D": f"MaxPooling{n}D" for n in (1, 2)},
-    **{f"Convolution{n}D": f"Conv{n}D" for n in (1, 2)},
-    **{f"Convolution{n}DTranspose": f"Conv{n}DTranspose" for n in (1, 2)},
+    **{f"GlobalAvgPool{n}D": f"GlobalAveragePooling{n}D" for n in (1, 2, 3)},
+    **{f"GlobalMaxPool{n}D": f"GlobalMaxPooling{n}D" for n in (1, 2, 3)},
+    **{f"AvgPool{n}D": f"AveragePooling{n}D" for n in (1, 2, 3)},
+    **{f"MaxPool{n}D": f"MaxPooling{n}D" for n in (1, 2, 3)},
+    **{f"Convolution{n}D": f"Conv{n}D" for n in (1, 2, 3)},
+    **{f"Convolution{n}DTranspose": f"Conv{n}DTranspose" for n in (1, 2, 3)},
     **{f"SeparableConvolution{n}D": f"SeparableConv{n}D" for n in (1, 2)},
     **{f"AtrousConvolution{n}D": f"Conv{n}D" for n in (1, 2)},
 }
@@ -121,8 +123,8 @@ def _keras1(class_name, config):
     if "data_format" in config:
         formats = {"tf": "channels_last", "th": "channels_first"}
         config["data_format"] = formats.get(config["data_format"], config["data_format"])
-    if class_name == "Conv2D":
-        config["kernel_size"] = [config.pop("nb_row", None), config.pop("nb_col", None)]
+    if class_name in _KERAS1_KERNELS:
+        config["kernel_size"] = [config.pop(name, None) for name in _KERAS1_KERNELS[class_name]]
     if class_name in ("ZeroPadding1D", "ZeroPadding2D"):
         config["padding"] = _keras1_padding(config.get("padding", 1))
     return class_name, config
@@ -175,17 +177,17 @@ def keras1_arrays(class_name, units, arrays, label):
 def keras1_kernel(class_name, config, kernel):
     """Today's kernel of a convolution, from that of Keras 1; for time that has one more axis.
 
-    Keras 1.0 wrote (F, C, taps, 1), later versions (taps, 1, C, F); an image's kernel is (F, C, height, width) where
-    channels come first (keras 2.2.4, engine/saving.py, preprocess_weights_for_loading).
+    Keras 1.0 wrote (F, C, taps, 1), later versions (taps, 1, C, F); that of an image or a volume is (F, C, *taps)
+    where channels come first (keras 2.2.4, engine/saving.py, preprocess_weights_for_loading).
     """
     if class_name == "Conv1D" and kernel.ndim == 4:
         first, second, third, last = kernel.shape
         if (first, second) == (*config["kernel_size"], 1) and last == config["filters"]:
             return kernel.converted(lambda array: array[:, 0], (first, third, last))
         return kernel.converted(lambda array: np.transpose(array, (2, 3, 1, 0))[:, 0], (third, second, first))
-    if class_name == "Conv2D" and kernel.ndim == 4 and config["data_format"] == "channels_first":
-        shape = tuple(kernel.shape[axis] for axis in (2, 3, 1, 0))
-        return kernel.converted(lambda array: np.transpose(array, (2, 3, 1, 0)), shape)
+    if class_name in _KERAS1_KERNELS and kernel.ndim > 3 and config["data_format"] == "channels_first":
+        axes = (*range(2, kernel.ndim), 1, 0)
+        return kernel.converted(lambda array: np.transpose(array, axes), tuple(kernel.shape[axis] for axis in axes))
     return kernel
 
 

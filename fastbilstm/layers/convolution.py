@@ -1,7 +1,7 @@
-"""Convolutions of sequences and images, depthwise, separable and transposed ones: the specification, in NumPy.
+"""Convolutions of sequences, images and volumes, depthwise, separable and transposed ones: the specification, in NumPy.
 
 A convolution is a sum of matrix products, one for each tap of the kernel. For inputs of few channels, all taps go side
-by side into one product, with the same result. The classes at the end have Keras' names and one or two spatial axes.
+by side into one product, with the same result. The classes at the end have Keras' names and one to three spatial axes.
 Imports NumPy.
 """
 
@@ -26,7 +26,7 @@ def product(x, matrix):
 
 
 def convolve(x, kernel, strides, dilation_rate, groups=1):
-    """y[t] = sum over taps k of x[t*s + k*d].kernel[k], along one or two axes; the kernel is not flipped.
+    """y[t] = sum over taps k of x[t*s + k*d].kernel[k], along each spatial axis; the kernel is not flipped.
 
     x (B, *spatial, C), kernel (*taps, C / groups, F) -> (B, *windows, F). Each group of channels gives its own
     part of the filters.
@@ -285,6 +285,12 @@ class Conv2D(Conv):
 
 
 @register
+class Conv3D(Conv):
+    rank = 3
+    options = options(3, **FILTERS, groups=Option(integer(1), 1))
+
+
+@register
 class DepthwiseConv1D(DepthwiseConv):
     options = options(1, **MULTIPLIER)
 
@@ -315,3 +321,9 @@ class Conv1DTranspose(ConvTranspose):
 class Conv2DTranspose(ConvTranspose):
     rank = 2
     options = options(2, **FILTERS, output_padding=Option(optional(sizes(2, 0)), None))
+
+
+@register
+class Conv3DTranspose(ConvTranspose):
+    rank = 3
+    options = options(3, **FILTERS, output_padding=Option(optional(sizes(3, 0)), None))

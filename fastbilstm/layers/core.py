@@ -199,7 +199,7 @@ class Unchanged(BaseLayer):
 REGISTRY["Identity"] = Unchanged
 
 for _name in (
-    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
-    "ActivityRegularization",
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout"),
+    *("AlphaDropout", "ActivityRegularization"),
 ):
     register(type(_name, (Identity,), {"__module__": __name__, "__doc__": Identity.__doc__}))

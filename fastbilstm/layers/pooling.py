@@ -1,4 +1,4 @@
-"""Pooling over windows of a sequence or an image, and over a whole image: the specification, in NumPy.
+"""Pooling over windows of a sequence, an image or a volume, and over a whole one: the specification, in NumPy.
 
 GlobalAveragePooling1D and GlobalMaxPooling1D, which know masks, are in reshaping.py. Imports NumPy.
 """
@@ -81,6 +81,12 @@ class MaxPooling2D(MaxPooling):
 
 
 @register
+class MaxPooling3D(MaxPooling):
+    rank = 3
+    options = options(3)
+
+
+@register
 class AveragePooling1D(AveragePooling):
     options = options(1)
 
@@ -91,33 +97,53 @@ class AveragePooling2D(AveragePooling):
     options = options(2)
 
 
-# ---- whole images ---------------------------------------------------------------------------------------------------
+@register
+class AveragePooling3D(AveragePooling):
+    rank = 3
+    options = options(3)
 
 
-class GlobalPooling2D(BaseLayer):
+# ---- whole images and volumes ---------------------------------------------------------------------------------------
+
+
+class GlobalPooling(BaseLayer):
+    """One number for each channel; `rank` is the number of spatial axes."""
+
+    rank = 2
     passes_mask = False
     options = {"data_format": DATA_FORMAT, "keepdims": Option(boolean, False)}
 
     @property
     def axes(self):
-        return (2, 3) if self.data_format == "channels_first" else (1, 2)
+        first = 2 if self.data_format == "channels_first" else 1
+        return tuple(range(first, first + self.rank))
 
     def output_shape(self, shape):
-        self.require_rank(shape, 4)
+        self.require_rank(shape, self.rank + 2)
         sizes = [1 if axis in self.axes else size for axis, size in enumerate(shape)]
         return tuple(size for axis, size in enumerate(sizes) if self.keepdims or axis not in self.axes)
 
 
 @register
-class GlobalAveragePooling2D(GlobalPooling2D):
+class GlobalAveragePooling2D(GlobalPooling):
     def compute(self, x, mask):
         return np.mean(x, axis=self.axes, keepdims=self.keepdims)
 
 
 @register
-class GlobalMaxPooling2D(GlobalPooling2D):
+class GlobalMaxPooling2D(GlobalPooling):
     exact = True
     casts_input = False
 
     def compute(self, x, mask):
         return np.max(x, axis=self.axes, keepdims=self.keepdims)
+
+
+@register
+class GlobalAveragePooling3D(GlobalAveragePooling2D):
+    rank = 3
+
+
+@register
+class GlobalMaxPooling3D(GlobalMaxPooling2D):
+    rank = 3

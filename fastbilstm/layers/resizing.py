@@ -1,4 +1,4 @@
-"""Padding, cropping and upsampling of sequences and images: zeros around them, ends cut off, steps repeated.
+"""Padding, cropping and upsampling of sequences, images and volumes: zeros around them, ends cut off, steps repeated.
 
 The specification, in NumPy. No output has a mask, as in Keras.
 """
@@ -37,6 +37,12 @@ class ZeroPadding2D(ZeroPadding):
     options = {"padding": Option(pairs(2), 1), "data_format": DATA_FORMAT}
 
 
+@register
+class ZeroPadding3D(ZeroPadding):
+    rank = 3
+    options = {"padding": Option(pairs(3), 1), "data_format": DATA_FORMAT}
+
+
 class Cropping(Spatial):
     exact = True
     casts_input = False
@@ -65,6 +71,12 @@ class Cropping2D(Cropping):
 
 
 @register
+class Cropping3D(Cropping):
+    rank = 3
+    options = {"cropping": Option(pairs(3), 1), "data_format": DATA_FORMAT}
+
+
+@register
 class UpSampling1D(Spatial):
     exact = True
     options = {"size": Option(integer(1), 2)}
@@ -75,6 +87,22 @@ class UpSampling1D(Spatial):
 
     def slide(self, x):
         return np.repeat(x, self.size, axis=1)
+
+
+@register
+class UpSampling3D(Spatial):
+    exact = True
+    rank = 3
+    options = {"size": Option(sizes(3), [2, 2, 2]), "data_format": DATA_FORMAT}
+    casts_input = False
+
+    def length(self, axis, size):
+        return None if size is None else size * self.size[axis]
+
+    def slide(self, x):
+        for axis, factor in enumerate(self.size, start=1):
+            x = np.repeat(x, factor, axis)
+        return x
 
 
 # ---- larger images --------------------------------------------------------------------------------------------------

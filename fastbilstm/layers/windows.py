@@ -1,7 +1,7 @@
-"""Windows that slide along a sequence or an image: what convolutions and poolings have in common.
+"""Windows that slide along a sequence, an image or a volume: what convolutions and poolings have in common.
 
-All functions take channels_last arrays, x (B, *spatial, C), with one spatial axis (time) or two (height and width). For
-a channels_first layer, `Spatial` moves the channels to the end and back. Imports NumPy.
+All functions take channels_last arrays, x (B, *spatial, C), with one spatial axis (time), two (height and width) or
+three. For a channels_first layer, `Spatial` moves the channels to the end and back. Imports NumPy.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ def sizes(rank, minimum=1):
 def pairs(rank):
     """Check an option of (before, after) for each spatial axis; keep [before, after] or a list of them.
 
-    An int means both sides of time, or all four of an image. For an image (a, b) means ((a, a), (b, b)).
+    An int means all sides. For an image (a, b) means ((a, a), (b, b)), and so on for a volume.
     """
     if rank == 1:
         return sizes(2, 0)
@@ -39,7 +39,7 @@ def pairs(rank):
     def check(value):
         values = list(value) if isinstance(value, (list, tuple)) else [value] * rank
         if len(values) != rank:
-            raise ValueError("expected a whole number, two of them, or two pairs of them")
+            raise ValueError(f"expected a whole number, {rank} of them, or {rank} pairs of them")
         return [sizes(2, 0)(v) for v in values]
 
     return check
@@ -100,7 +100,7 @@ class Spatial(BaseLayer):
     Attributes
     ----------
     rank : int
-        Spatial axes: 1 for a sequence, 2 for an image.
+        Spatial axes: 1 for a sequence, 2 for an image, 3 for a volume.
     """
 
     rank = 1

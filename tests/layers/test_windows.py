@@ -14,13 +14,14 @@ from fastbilstm.layers.base import REQUIRED
 KERAS3 = KerasVersion("keras3", (3, 15, 1))
 TF_KERAS = KerasVersion("tf_keras", (2, 21, 0))
 CONVOLUTIONS = [f"{name}{n}D" for name in ("Conv", "SeparableConv", "DepthwiseConv") for n in (1, 2)]
-CONVOLUTIONS += ["Conv1DTranspose", "Conv2DTranspose"]
-POOLINGS = [f"{name}{n}D" for name in ("MaxPooling", "AveragePooling") for n in (1, 2)]
-SIZES = ["ZeroPadding2D", "Cropping2D", "UpSampling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D"]
+CONVOLUTIONS += ["Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"]
+POOLINGS = [f"{name}{n}D" for name in ("MaxPooling", "AveragePooling") for n in (1, 2, 3)]
+SIZES = [f"{name}{n}D" for name in ("ZeroPadding", "Cropping", "UpSampling") for n in (2, 3)]
+SIZES += [f"Global{name}Pooling{n}D" for name in ("Average", "Max") for n in (2, 3)]
 
 
 def rank_of(name):
-    return 2 if "2D" in name else 1
+    return next(n for n in (1, 2, 3) if f"{n}D" in name)
 
 
 def make(name, shape, version=TF_KERAS, **options):
@@ -39,7 +40,7 @@ def make(name, shape, version=TF_KERAS, **options):
 
 
 def image(name, seed=0):
-    return np.random.default_rng(seed).standard_normal((3, 7, 6, 4)[: 1 + rank_of(name)] + (4,))
+    return np.random.default_rng(seed).standard_normal((3, 7, 6, 5)[: 1 + rank_of(name)] + (4,))
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS + POOLINGS + SIZES)
@@ -155,9 +156,8 @@ KERNEL = {"kernel": (3, 2, 4), "bias": (4,)}
     ("UpSampling2D", {"interpolation": "area"}, "option interpolation='area'"),
     ("ZeroPadding1D", {"padding": [1, -1]}, r"option padding=\[1, -1\]"),
     ("Cropping2D", {"cropping": [[1, 1, 1], 0]}, "option cropping"),
-    ("Conv3D", {}, r"\(Conv3D\): is not supported"),
-    ("MaxPooling3D", {}, r"\(MaxPooling3D\): is not supported"),
-    ("SpatialDropout3D", {}, r"\(SpatialDropout3D\): is not supported"),
+    ("Conv3D", {"filters": 4, "kernel_size": [3, 3]}, r"option kernel_size=\[3, 3\] .*expected 3 whole numbers"),
+    ("ZeroPadding3D", {"padding": [1, 2]}, "option padding=.*3 of them, or 3 pairs of them"),
     ("LocallyConnected1D", {}, r"\(LocallyConnected1D\): is not supported"),
 ])  # fmt: skip
 def test_refused_by_option(name, given, words):
@@ -240,6 +240,9 @@ def test_keras_1_kernels():
     image = np.arange(48.0).reshape(3, 2, 2, 4)
     found = keras1_kernel("Conv2D", {"data_format": "channels_first"}, stored(np.transpose(image, (3, 2, 0, 1))))
     assert found.shape == image.shape and np.array_equal(found.read(), image)
+    volume = np.arange(96.0).reshape(3, 2, 4, 2, 2)
+    found = keras1_kernel("Conv3D", {"data_format": "channels_first"}, stored(np.transpose(volume, (4, 3, 0, 1, 2))))
+    assert found.shape == volume.shape and np.array_equal(found.read(), volume)
     same = stored(image)
     assert keras1_kernel("Conv2D", {"data_format": "channels_last"}, same) is same
 
@@ -263,12 +266,13 @@ def test_a_layer_over_windows_is_not_said_to_be_free_of_padding():
 
 @pytest.mark.parametrize("name, options", [
     *((name, {"pool_size": [3] * rank_of(name), "padding": "same", "strides": 2}) for name in POOLINGS),
-    ("ZeroPadding1D", {}), ("Cropping1D", {}), ("UpSampling1D", {}), ("ZeroPadding2D", {}), ("Cropping2D", {}),
+    *((f"{name}{n}D", {}) for name in ("ZeroPadding", "Cropping", "UpSampling") for n in (1, 2, 3)),
     ("UpSampling2D", {"interpolation": "bilinear", "size": [2, 3]}), ("GlobalMaxPooling2D", {}),
+    ("GlobalMaxPooling3D", {}),
 ])  # fmt: skip
 def test_rows_have_the_same_bits_in_any_batch(name, options):
     """What `summary()` calls elementwise."""
-    x = np.random.default_rng(0).standard_normal((17, 9, 5)[: 1 + rank_of(name)] + (3,)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((17, 9, 5, 4)[: 1 + rank_of(name)] + (3,)).astype(np.float32)
     net = fastbilstm.load(model(name, (None, *x.shape[1:]), **options), backend="vector")
     assert list(net._plan.runner.labels.values()) in (["elementwise"], ["vector"])
     y = net.predict(x)

@@ -1,0 +1,139 @@
+"""Layers over windows of volumes, as a live Keras computes them, in float32 and float64 (needs TensorFlow).
+
+Each line is a layer and the shape of its input; the file that Keras writes is loaded by all backends. Longer nets are
+drawn by random_models.py.
+"""
+
+import os
+
+import numpy as np
+import pytest
+from random_programs import fresh, random_value, variables
+
+import fastbilstm
+from fastbilstm.tolerances import compare
+
+FRAMEWORKS = ("keras", "tf_keras")
+
+
+def framework(name):
+    """The module `name` on one thread; the test is skipped where it is missing."""
+    for option in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(option, "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    pytest.importorskip("tensorflow", reason="Keras' own answers need TensorFlow")
+    return pytest.importorskip(name, reason=f"{name}'s own answers need it")
+
+
+def listed(y):
+    return list(y) if isinstance(y, list | tuple) else [y]
+
+
+def check(k, floatx, build, shapes, folder, calls=1, form="h5", rows=True):
+    """Compare the answers of all backends with Keras'; `build(k)` makes a model with inputs of these shapes.
+
+    `rows`: whether the kernels must give the first row the same bits when it is alone.
+    """
+    fresh(k, floatx)
+    try:
+        rng = np.random.default_rng(7)
+        model = build(k)
+        for variable in variables(model):
+            variable.assign(random_value(variable, rng))
+        given = [[rng.standard_normal(shape).astype(floatx) for shape in shapes] for _ in range(calls)]
+        expected = [listed(model(x if len(x) > 1 else x[0], training=False)) for x in given]
+        path = folder / f"model.{form}"
+        model.save(path)
+    finally:
+        k.backend.set_floatx("float32")
+        k.mixed_precision.set_global_policy("float32")
+    for backend in ("numpy", "vector") if floatx == "float32" else ("numpy",):
+        ours = fastbilstm.load(path, backend=backend)
+        for x, answer in zip(given, expected, strict=True):
+            for number, (a, b) in enumerate(zip(listed(ours(x if len(x) > 1 else x[0])), answer, strict=True)):
+                result = compare(a, np.asarray(b), floatx)
+                assert result.ok, f"{backend}, output {number}: {result.message}"
+        if rows and backend == "vector":
+            x = [array[:1] for array in given[0]]
+            whole, alone = ours(given[0] if len(x) > 1 else given[0][0]), ours(x if len(x) > 1 else x[0])
+            for a, b in zip(listed(whole), listed(alone), strict=True):
+                assert np.array_equal(a[:1], b), "the bits of a row depend on the batch"
+
+
+def chain(expression, shape, batch=None):
+    """A builder of the model of one layer, or of several in a list."""
+
+    def build(k):
+        x = k.Input(shape, batch_size=batch)
+        layers = eval(expression, {"L": k.layers, "k": k})
+        outputs = [layer(x) for layer in (layers if isinstance(layers, list) else [layers])]
+        return k.Model(x, outputs[0] if len(outputs) == 1 else outputs)
+
+    return build
+
+
+VOLUME = (4, 5, 6, 2)
+FIRST = (2, 4, 5, 6)
+VOLUMES = [
+    ("L.Conv3D(3, 2)", VOLUME),
+    ("L.Conv3D(3, (1, 2, 3), strides=(2, 1, 2), padding='same', activation='relu')", VOLUME),
+    ("L.Conv3D(2, 2, strides=2, use_bias=False)", VOLUME),
+    ("L.Conv3D(2, (2, 1, 2), dilation_rate=(2, 1, 3), padding='same', activation='softmax')", VOLUME),
+    ("L.Conv3D(4, 2, groups=2)", VOLUME),
+    ("L.Conv3D(12, 3, padding='same')", (3, 4, 5, 9)),
+    ("L.Conv3DTranspose(3, 2)", VOLUME),
+    ("L.Conv3DTranspose(2, (1, 2, 3), strides=(2, 1, 2), padding='same', activation='tanh')", VOLUME),
+    ("L.Conv3DTranspose(2, 3, strides=2, output_padding=(1, 0, 1))", VOLUME),
+    ("L.Conv3DTranspose(2, 3, strides=2, output_padding=1, padding='same', use_bias=False)", VOLUME),
+    ("L.GlobalAveragePooling3D()", VOLUME),
+    ("L.GlobalAveragePooling3D(keepdims=True, data_format='channels_first')", FIRST),
+    ("L.GlobalMaxPooling3D(data_format='channels_first')", FIRST),
+    ("L.GlobalMaxPooling3D(keepdims=True)", VOLUME),
+    ("L.ZeroPadding3D()", VOLUME),
+    ("L.ZeroPadding3D((0, 1, 2))", VOLUME),
+    ("L.ZeroPadding3D(((0, 1), (2, 0), (1, 3)), data_format='channels_first')", FIRST),
+    ("L.Cropping3D()", VOLUME),
+    ("L.Cropping3D(((1, 0), (0, 2), (1, 1)))", VOLUME),
+    ("L.Cropping3D((1, 0, 2), data_format='channels_first')", FIRST),
+    ("L.UpSampling3D()", VOLUME),
+    ("L.UpSampling3D((1, 3, 2), data_format='channels_first')", FIRST),
+    ("L.SpatialDropout3D(0.4)", VOLUME),
+    ("L.TimeDistributed(L.Conv3D(2, 2))", (3, 3, 4, 3, 2)),
+]
+# TensorFlow computes these in float32 alone on a CPU.
+NET = "L.Conv3D(4, 3), L.BatchNormalization(), L.ReLU(), L.MaxPooling3D(2), L.Flatten(), L.Dense(3)"
+SINGLE = [
+    ("L.MaxPooling3D()", VOLUME),
+    ("L.MaxPooling3D((2, 1, 3), padding='same')", VOLUME),
+    ("L.MaxPooling3D(2, strides=(1, 2, 1))", VOLUME),
+    ("L.AveragePooling3D(2)", VOLUME),
+    ("L.AveragePooling3D((3, 2, 2), strides=(2, 1, 3), padding='same')", VOLUME),
+    (f"k.Sequential([L.ZeroPadding3D(1), {NET}])", VOLUME),
+]
+CHANNELS_FIRST = [
+    ("L.Conv3D(3, 2, data_format='channels_first')", FIRST),
+    ("L.Conv3D(6, 3, padding='same', data_format='channels_first')", FIRST),
+    ("L.Conv3D(4, 2, strides=(1, 2, 1), activation='softmax', data_format='channels_first')", FIRST),
+    ("L.MaxPooling3D((2, 1, 2), data_format='channels_first')", FIRST),
+    ("L.AveragePooling3D(2, padding='same', data_format='channels_first')", FIRST),
+    ("L.Conv3DTranspose(3, 2, strides=2, data_format='channels_first')", FIRST),
+]
+
+
+@pytest.mark.parametrize("floatx", ["float32", "float64"])
+@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize("expression, shape", VOLUMES)
+def test_volumes(name, floatx, expression, shape, tmp_path):
+    check(framework(name), floatx, chain(expression, shape), [(3, *shape)], tmp_path)
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize("expression, shape", SINGLE)
+def test_volumes_in_float32(name, expression, shape, tmp_path):
+    check(framework(name), "float32", chain(expression, shape), [(3, *shape)], tmp_path)
+
+
+@pytest.mark.parametrize("expression, shape", CHANNELS_FIRST)
+def test_volumes_with_channels_first(expression, shape, tmp_path):
+    check(framework("keras"), "float32", chain(expression, shape), [(3, *shape)], tmp_path, form="keras")
