@@ -1,5 +1,7 @@
 """Layers and their calls -> a Graph, cut at the chosen outputs, ordered and numbered. Knows no files and no arrays."""
 
+import json
+
 from ..errors import FileFormatError
 from ..graph import Graph, Node, Ref
 from .nodes import Pending, map_pending, pending_in
@@ -87,3 +89,27 @@ def _order(ends, calls, inputs, where):
                 raise FileFormatError(f"{where}: the graph has a cycle through layer {key[0]!r}")
             stack.extend(reversed(open_))
     return order
+
+
+def outputs_of(layer):
+    """(How many tensors a layer gives, their structure as a Graph has it) of a layer with its options."""
+    if layer.graph is not None:
+        return len(layer.graph.outputs), layer.graph.output_structure
+    parts, config = [layer], layer.config
+    if layer.class_name == "Bidirectional":
+        parts, config = layer.layers[:1] * 2, layer.layers[0].config
+    count = 2 if layer.class_name == "Bidirectional" and layer.config.get("merge_mode", "concat") is None else 1
+    numbers = list(range(count))
+    for part in parts if config.get("return_state") else ():
+        cells = part.layers or (part,)
+        for cell in cells[0].layers or cells:  # those of StackedRNNCells
+            states = list(range(count, count + _STATES.get(cell.class_name, 1)))
+            count += len(states)
+            stacked = len(states) > 1 and bool(cells[0].layers)
+            numbers += [states] if stacked else states
+    nested = any(isinstance(number, list) for number in numbers)
+    return count, f"nested:{json.dumps(numbers)}" if nested else "list" if count > 1 else "single"
+
+
+# States of a cell, where it has more than one.
+_STATES = {"LSTM": 2, "LSTMCell": 2, "ConvLSTM1D": 2, "ConvLSTM2D": 2, "ConvLSTM3D": 2}

@@ -6,10 +6,10 @@ Knows no files.
 
 from ..errors import FileFormatError, UnsupportedLayerError
 from ..graph import Input
-from .assemble import assemble
+from .assemble import assemble, outputs_of
 from .layer_config import MODELS, LayerReader
 from .mask_removal import forget_masks
-from .nodes import Call, Pending, map_pending, nested_ends, pending_in, reference
+from .nodes import RECURRENT, Call, Pending, map_pending, nested_ends, pending_in, reference
 from .precision import policy_name
 
 # Subclassed models that hold a functional one, with a loss of their own.
@@ -53,10 +53,11 @@ class ConfigReader(LayerReader):
         name = name or str(config.get("name") or "sequential")
         sources, built, calls = [], [], {}
         end = self._read_chain(config, path, sources, built, calls)
-        return self._assemble(path, name, sources, built, calls, [end], "single", outputs)
+        ends, structure = ([end], "single") if isinstance(end, Pending) else (end, outputs_of(built[-1])[1])
+        return self._assemble(path, name, sources, built, calls, ends, structure, outputs)
 
     def _read_chain(self, config, path, sources, built, calls):
-        """Add the layers of a Sequential, each called on the output of the one before; return the last tensor.
+        """Add the layers of a Sequential, each called on the output of the one before; return what the last gives.
 
         Keras 1 has Sequential models that begin with a Merge of other Sequential models: their layers are added, too.
         """
@@ -80,9 +81,13 @@ class ConfigReader(LayerReader):
             layer = self.read_layer(entry, path)
             if layer.name in calls:
                 self.malformed(f"Sequential model: two layers share the name {layer.name!r}")
+            if isinstance(previous, list) and layer.class_name in RECURRENT:
+                self.malformed(f"Sequential model: layer {layer.name!r} is called with {len(previous)} tensors")
             built.append(layer)
             calls[layer.name] = [Call(layer.name, (previous,), {})]
-            previous = Pending(layer.name, 0, 0)
+            count, _ = outputs_of(layer)
+            # Keras 3 passes on all tensors that a layer gives.
+            previous = [Pending(layer.name, 0, k) for k in range(count)] if count > 1 else Pending(layer.name, 0, 0)
         return previous
 
     def _sequential_input(self, entry, config, is_input, path):
