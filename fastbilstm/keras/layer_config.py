@@ -173,7 +173,9 @@ class LayerReader:
         elif name == RAW:
             found, problems = tf_raw.read_calls(layer.name, entry["config"], nodes, known, where)
         else:
-            found, problems = read_calls(layer.name, layer.class_name, nodes, known, where)
+            custom = specification.find_custom(layer.class_name) is not None
+            trains = custom or _trains(entry)
+            found, problems = read_calls(layer.name, layer.class_name, nodes, known, where, custom, trains)
         cls = specification.REGISTRY.get(layer.class_name)
         if cls is not None and layer.class_name.startswith("ops."):
             for call in found:
@@ -282,6 +284,23 @@ class LayerReader:
                     self.notes.append(note)
         elif name not in ("int32", "int64", "bool", "uint8", "string"):
             self.problem(path, class_name, "dtype", name, "is not supported")
+
+
+def _trains(value):
+    """Whether a layer, or one inside it, computes otherwise in training: by dropout, noise, statistics of the batch."""
+    if isinstance(value, list):
+        return any(map(_trains, value))
+    if not isinstance(value, dict):
+        return False
+    name = value.get("class_name")
+    if isinstance(name, str) and name.startswith(("BatchNormalization", "Random", "SpectralNormalization")):
+        return True
+    return any(
+        (key in _REPORTED[:4] or key in ("sigma", "p")) and isinstance(part, (int, float)) and bool(part)
+        if not isinstance(part, (dict, list))
+        else _trains(part)
+        for key, part in value.items()
+    )
 
 
 def _own_class(entry, class_name):

@@ -156,8 +156,11 @@ def _keras3_constant(class_name, config, names, where):
     return constant
 
 
-def read_calls(layer, class_name, nodes, names, where):
+def read_calls(layer, class_name, nodes, names, where, custom=False, trains=True):
     """Read the inbound nodes of one layer.
+
+    `custom`: its class is registered, so that all tensors of a call are its inputs; `trains`: whether it computes
+    otherwise in training.
 
     Returns
     -------
@@ -178,14 +181,28 @@ def read_calls(layer, class_name, nodes, names, where):
             problems.append(("inbound_nodes", str(node)[:60], "is a call with a dict of tensors"))
             continue
         if not class_name.startswith("ops."):
-            call = _normalize(call, class_name, problems)
+            call = _normalize(call, class_name, problems, custom, trains)
         calls.append(call)
     return calls, problems
 
 
-def _normalize(call, class_name, problems):
+def _shown(value):
+    """A value in a call for a message."""
+    tensors = pending_in(value)
+    if not tensors:
+        return str(value)[:60]
+    return "a tensor of " + ", ".join(dict.fromkeys(tensor.layer for tensor in tensors))[:60]
+
+
+def _normalize(call, class_name, problems, custom, trains):
     """Bring a call of a layer to one positional argument; move initial states to their keyword."""
     args, kwargs = list(call.args), dict(call.kwargs)
+    if custom:
+        # The tensors of the call, in its order, whatever their keywords.
+        named = [name for name, value in kwargs.items() if isinstance(value, Pending) and name != "mask"]
+        tensors = [*args, *(kwargs.pop(name) for name in named)]
+        tensors = flat(tensors) if len(tensors) > 1 else tensors
+        args = [tensors] if len(tensors) > 1 and all(isinstance(part, Pending) for part in tensors) else args
     if not args:
         first = next((name for name in _FIRST_ARGUMENT if name in kwargs), None)
         args = [kwargs.pop(first)] if first else []
@@ -194,7 +211,7 @@ def _normalize(call, class_name, problems):
         kwargs[name] = value
     for value in args[1 + len(names) :]:
         if value is not None:
-            problems.append(("call", str(value)[:60], "is a positional argument that fastbilstm does not know"))
+            problems.append(("call", _shown(value), "is a positional argument that fastbilstm does not know"))
     first = args[0] if args else None
     if class_name in RECURRENT and isinstance(first, list) and first:
         if len(first) > 1:
@@ -206,12 +223,18 @@ def _normalize(call, class_name, problems):
     if class_name in MULTIHEAD:
         first = [first, *(kwargs.pop(name) for name in ("value", "key") if kwargs.get(name) is not None)]
     training = kwargs.pop("training", None)
-    if training not in (None, False, 0):
-        problems.append(("training", training, "asks for training behaviour at inference"))
+    if training not in (None, False, 0) and trains:
+        problems.append(
+            (
+                "training",
+                training if training in (True, 1) else _shown(training),
+                "asks for training behaviour at inference",
+            )
+        )
     allowed = _KEYWORDS.get(class_name, {"mask"})
     for key in list(kwargs):
         if kwargs[key] is None or kwargs[key] is False:
             del kwargs[key]
         elif key not in allowed:
-            problems.append((f"call argument {key}", str(kwargs[key])[:60], "is not supported"))
+            problems.append((f"call argument {key}", _shown(kwargs[key]), "is not supported"))
     return Call(call.layer, (first,), kwargs)

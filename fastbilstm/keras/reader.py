@@ -390,23 +390,35 @@ def _registrations(reader, names, outputs, held):
     return list(found.values())
 
 
+# Layers that may stand first and say nothing of the shape, but that some take sequences alone.
+_OF_SEQUENCES = ("Masking", "SpatialDropout1D")
+_KEEPS_SHAPE = (*_OF_SEQUENCES, "Dropout", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Activation")
+
+
 def _guess_shape(graph, stored, label):
     """The input shape of a Sequential model that does not store one, from the weights of its first layer."""
-    layer, lead = graph.layers[0], (None,)
-    while layer.class_name in ("TimeDistributed", "Bidirectional") or not (layer.weights or layer.layers):
-        if layer.class_name == "TimeDistributed":
-            lead, layer = (*lead, None), layer.layers[0]
-        elif layer.class_name == "Bidirectional":
-            layer = layer.layers[0]
-        else:
+    lead = (None,)
+    for layer in graph.layers:
+        if layer.class_name in _KEEPS_SHAPE:
+            lead = (None, None) if layer.class_name in _OF_SEQUENCES else lead
+            continue
+        axes = lead[:1]
+        while layer.class_name == "TimeDistributed":
+            axes, layer = (*axes, None), layer.layers[0]
+        kernel = next((part.weights["kernel"] for _, part in layer.walk() if "kernel" in part.weights), None)
+        if layer.class_name == "Embedding":
+            return (*axes, None)
+        if kernel is None:
             break
-    if layer.class_name == "Embedding":
-        return (*lead, None)
-    if layer.class_name in RECURRENT:
-        first = next(part for _, part in layer.walk() if "kernel" in part.weights)
-        return (*lead, None, stored[first.weights["kernel"]].shape[0])
-    if layer.class_name == "Dense":
-        return (*lead, stored[layer.weights["kernel"]].shape[0])
+        if layer.class_name in (*RECURRENT, "Bidirectional"):
+            return (*axes, None, stored[kernel].shape[0])
+        if layer.class_name == "Dense":
+            return (*(lead if axes == lead[:1] else axes), stored[kernel].shape[0])
+        if layer.class_name in ("Conv1D", "Conv2D", "Conv3D") and layer.config.get("data_format") != "channels_first":
+            *sizes, features, _ = stored[kernel].shape
+            return (*axes, *(None for _ in sizes), features * layer.config.get("groups", 1))
+        break
+    layer = graph.layers[0]
     raise FileFormatError(
         f"{label}: the model stores no input shape, and its first layer {layer.name!r} ({layer.class_name}) does not "
         "show it; save the model again after building it"
