@@ -17,6 +17,7 @@ from ..checks import read_file
 HEAD = 4096
 _SAVE = "load it in Keras and save the model as .keras or .h5"
 _FROM_KERAS = "give the Keras file that it was made from"
+_RUNS = "which is not read as a model, because it runs code: open it where it was written, and save as .keras or .h5"
 _UNPACK = "unpack it, and give the model that is in it"
 _NO_MODEL = "it holds no model; give the model's own file"
 _DOWNLOAD = "download the file itself"
@@ -91,11 +92,11 @@ KINDS = (
     ),
     Kind(
         lambda seen: seen.head[:1] == b"\x80" and b"joblib" in seen.head,
-        f"a joblib file, which would run code; in Python of its author, {_SAVE}",
+        f"a joblib file, {_RUNS}",
     ),
     Kind(
         lambda seen: re.match(rb"\x80[\x02-\x05]", seen.head),
-        f"a Python pickle, which would run code; in Python of its author, {_SAVE}",
+        f"a Python pickle, {_RUNS}; a pickled Tokenizer is given as tokenizer= (--tokenizer)",
     ),
     Kind(
         lambda seen: re.match(rb"\x08[\x02-\x1f][\x12\x1a\x22\x32\x3a\x42]", seen.head),
