@@ -21,6 +21,7 @@ from .weights import match, slots
 _OWN_VERSION = "tfjs-layers"
 # TensorFlow.js computes masks, and fills in options, as Keras 2.2.4 did.
 _AS_KERAS = KerasVersion("keras2", (2, 2, 4))
+_OF_EVERY_LAYER = {"name", "trainable", "dtype", "batch_input_shape"}
 _DTYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "u1", "uint16": "<u2", "bool": "?"}
 _MAX_AXES = 32
 
@@ -46,9 +47,23 @@ def read_topology(index, label):
     if version is not None and not isinstance(version, str):
         raise FileFormatError(f"{label}: its keras_version is {str(version)[:60]}; expected a text")
     if version is None or version.startswith(_OWN_VERSION):
+        _take_cells_out(model)
         writer = "TensorFlow.js" if version is None else f"TensorFlow.js ({version})"
         return model, _AS_KERAS, f"written by {writer}; computed as Keras 2.2.4 does, which TensorFlow.js follows"
     return model, KerasVersion.parse(version, topology.get("backend")), None
+
+
+def _take_cells_out(model):
+    """Take the options of its cell out of the options of each RNN, in place; TensorFlow.js writes them in both."""
+    stack = [model]
+    while stack:
+        value = stack.pop()
+        stack += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        config = value.get("config") if isinstance(value, dict) and value.get("class_name") == "RNN" else None
+        cell = config.get("cell") if isinstance(config, dict) else None
+        if isinstance(cell, dict) and isinstance(cell.get("config"), dict):
+            for option in cell["config"].keys() & config.keys() - _OF_EVERY_LAYER:
+                del config[option]
 
 
 def read_weights(index, path, graph, trainable, label, read_paths):

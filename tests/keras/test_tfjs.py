@@ -4,12 +4,14 @@ Golden Keras files are written again by `tfjs_files` and must give the same weig
 """
 
 import json
+import zipfile
 
 import make_files as mf
 import numpy as np
 import pytest
 import tfjs_files
 from cases import CASES
+from paths import GOLDEN
 from shared import shared_file
 
 import fastbilstm
@@ -69,108 +71,71 @@ def test_a_public_file():
 
 # ---- what TensorFlow.js writes itself -------------------------------------------------------------------------------
 
-OWN = {"keras_version": "tfjs-layers 4.22.0", "backend": "tensor_flow.js"}
+RECORDED = GOLDEN / "tfjs.zip"  # tools/golden/make_tfjs.js
+CASES_OF_TFJS = sorted({name.partition("/")[0] for name in zipfile.ZipFile(RECORDED).namelist()})
 
 
-def own(class_name, name, **options):
-    """A layer as `model.save` of TensorFlow.js describes it."""
-    return {"class_name": class_name, "config": {**options, "name": name, "trainable": True}}
+@pytest.mark.parametrize("name", CASES_OF_TFJS)
+def test_saved_by_tensorflow_js(name, tmp_path):
+    """What TensorFlow.js 4.22 saved and answered: masks, cells, shared layers, models inside, initial states."""
+    with zipfile.ZipFile(RECORDED) as archive:
+        archive.extractall(tmp_path)
+    values = json.loads((tmp_path / name / "values.json").read_text())
+    model = fastbilstm.load(tmp_path / name)
+    y = model.predict([np.array(x, np.int32 if name == "embedding" else np.float32) for x in values["inputs"]])
+    outputs = y if isinstance(y, list) else [y]
+    for y, k in zip(outputs, values["outputs"], strict=True):
+        result = compare(y, np.array(k, np.float32), "float32")
+        assert result.ok, result.message
+    assert "TensorFlow.js (tfjs-layers 4.22.0); computed as Keras 2.2.4" in " ".join(model.graph.notes)
 
 
-def lstm(name, units, **options):
-    options = {"units": units, "activation": "tanh", "recurrent_activation": "hard_sigmoid", "use_bias": True} | options
-    states = {"return_sequences": False, "return_state": False, "go_backwards": False, "stateful": False}
-    regularizers = dict.fromkeys(("kernel_regularizer", "recurrent_regularizer", "bias_constraint"))
-    return own("LSTM", name, **{**states, **options, **regularizers, "unroll": False, "implementation": None})
+# A net by hand, in the words of TensorFlow.js.
+TOPOLOGY = {
+    "keras_version": "tfjs-layers 4.22.0",
+    "backend": "tensor_flow.js",
+    "class_name": "Sequential",
+    "config": {
+        "name": "sequential_1",
+        "layers": [
+            mf.lstm("lstm_LSTM1", recurrent_activation="hard_sigmoid", batch_input_shape=[None, None, 2]),
+            mf.dense("dense_Dense1"),
+        ],
+    },
+}
+LSTM_SHAPES = {f"lstm_LSTM1/{role}": shape for role, shape in mf.lstm_weights(2, 3).items()}
+SHAPES = {**LSTM_SHAPES, "dense_Dense1/kernel": (3, 2), "dense_Dense1/bias": (2,)}
+WEIGHTS = mf.weights_of(net=SHAPES)["net"]
 
 
-def topology(*layers, features=2):
-    layers[0]["config"] |= {"batch_input_shape": [None, None, features], "dtype": "float32"}
-    return {"class_name": "Sequential", "config": {"name": "sequential_1", "layers": list(layers)}, **OWN}
+def write(folder, **options):
+    """The net in a folder of its own; the path of its model.json."""
+    return tfjs_files.write(folder / "net", **{"topology": TOPOLOGY, "weights": WEIGHTS, **options})
 
 
-def arrays(shapes):
-    rng = np.random.default_rng(5)
-    return {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
-
-
-def lstm_arrays(scope, features, units):
-    return {f"{scope}/{role}": shape for role, shape in mf.lstm_weights(features, units).items()}
+def assert_same_weights(model):
+    for a, b in zip(model.get_weights(), WEIGHTS.values(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def as_browser(index):
-    """Names of shards as a browser saves them, and what `includeOptimizer` adds, which stands behind the weights."""
+    """Names of shards as a browser saves them, and what `includeOptimizer` adds behind the weights."""
     (group,) = index["weightsManifest"]
     group["paths"] = [f"./{path}" for path in group["paths"]]
     group["weights"][-1]["group"] = "optimizer"
-    index["generatedBy"], index["convertedBy"] = "TensorFlow.js tfjs-layers v4.22.0", None
 
 
-def twin(layers, weights):
-    """The same net as an .h5 of Keras 2.2.4, whose semantics TensorFlow.js has."""
-    config = {"class_name": "Sequential", "config": {"name": "sequential_1", "layers": layers}}
-    roles = {entry["config"]["name"]: {} for entry in layers}
-    for name, array in weights.items():
-        layer = name.split("/")[0]
-        roles[layer][name.split("/", 1)[1]] = array
-    return fastbilstm.load(mf.h5(config, {name: found for name, found in roles.items() if found}, version="2.2.4"))
+def test_saved_by_a_browser_with_its_optimizer(tmp_path):
+    path = write(tmp_path, weights={**WEIGHTS, "Variable": np.ones(3, np.float32)}, edit=as_browser)
+    assert_same_weights(fastbilstm.load(path))
 
 
-NETS = {
-    "lstm": ([lstm("lstm_LSTM1", 3), own("Dense", "dense_Dense1", units=2, activation="softmax", use_bias=True)],
-             {**lstm_arrays("lstm_LSTM1", 2, 3), "dense_Dense1/kernel": (3, 2), "dense_Dense1/bias": (2,)}),
-    "bidirectional": ([own("Bidirectional", "bidirectional_Bidirectional1", merge_mode="concat",
-                           layer=lstm("lstm_LSTM1", 3, return_sequences=True)),
-                       own("TimeDistributed", "time_distributed_TimeDistributed1",
-                           layer=own("Dense", "dense_Dense1", units=2, activation="linear", use_bias=True))],
-                      {**lstm_arrays("bidirectional_Bidirectional1/forward_lstm_LSTM1", 2, 3),
-                       **lstm_arrays("bidirectional_Bidirectional1/backward_lstm_LSTM1", 2, 3),
-                       "time_distributed_TimeDistributed1/kernel": (6, 2),
-                       "time_distributed_TimeDistributed1/bias": (2,)}),
-    "gru": ([own("Masking", "masking_Masking1", mask_value=0),
-             own("GRU", "gru_GRU1", units=3, activation="tanh", recurrent_activation="hard_sigmoid", use_bias=True,
-                 reset_after=False, return_sequences=True)],
-            {"gru_GRU1/kernel": (2, 9), "gru_GRU1/recurrent_kernel": (3, 9), "gru_GRU1/bias": (9,)}),
-    "cells": ([own("RNN", "rnn_RNN1", return_sequences=True, cell={"class_name": "StackedRNNCells", "config": {
-        "name": "stacked_rnn_cells_StackedRNNCells1", "trainable": True, "cells": [
-            own("SimpleRNNCell", f"simple_rnn_cell_SimpleRNNCell{n}", units=n + 2, activation="tanh", use_bias=True)
-            for n in (1, 2)]}})],
-              {f"rnn_RNN1/RNNCell_{n}/{role}": shape for n in (0, 1) for role, shape in {
-                  "kernel": (2 + n, 3 + n), "recurrent_kernel": (3 + n, 3 + n), "bias": (3 + n,)}.items()}),
-    "norm": ([own("BatchNormalization", "batch_normalization_BatchNormalization1", axis=-1, momentum=0.99,
-                  epsilon=0.001, center=True, scale=True), lstm("lstm_LSTM1", 3)],
-             {**{f"batch_normalization_BatchNormalization1/{role}": (2,) for role in ("gamma", "beta")},
-              **lstm_arrays("lstm_LSTM1", 2, 3),
-              **{f"batch_normalization_BatchNormalization1/{role}": (2,) for role in
-                 ("moving_mean", "moving_variance")}}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", NETS)
-def test_written_by_tensorflow_js(name, tmp_path):
-    layers, shapes = NETS[name]
-    weights = arrays(shapes)
-    if name == "norm":
-        weights["batch_normalization_BatchNormalization1/moving_variance"] **= 2
-    stored = {**weights, "Variable": np.ones(3, np.float32)}
-    model = fastbilstm.load(tfjs_files.write(tmp_path / "net", topology(*layers), stored, edit=as_browser))
-    expected = twin(layers, weights)
-    assert "TensorFlow.js (tfjs-layers 4.22.0); computed as Keras 2.2.4" in " ".join(model.graph.notes)
-    x = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
-    x[0, :2] = x[1, 3:] = 0
-    np.testing.assert_array_equal(model.predict(x), expected.predict(x))
-
-
-def test_masked_steps_repeat_the_state_as_tensorflow_js_does(tmp_path):
-    """A masked step gives the state of before, also in Bidirectional, where tf.keras gives zeros."""
-    layers = [own("Masking", "masking_Masking1", mask_value=0),
-              own("Bidirectional", "bidirectional_Bidirectional1", merge_mode="concat",
-                  layer=lstm("lstm_LSTM1", 1, return_sequences=True))]  # fmt: skip
-    weights = arrays({k: v for k, v in NETS["bidirectional"][1].items() if "LSTM1" in k})
-    weights = {name: array[..., :4] if array.ndim < 2 else array[:2, :4] for name, array in weights.items()}
-    weights = {name: array[:1] if "recurrent" in name else array for name, array in weights.items()}
-    y = fastbilstm.load(tfjs_files.write(tmp_path / "net", topology(*layers), weights)).predict([[[1, 2], [0, 0]]])
-    assert y[0, 1, 0] == y[0, 0, 0] != 0
+def test_without_a_version(tmp_path):
+    """A topology by hand, of which TensorFlow.js takes the defaults of Keras 2.2.4."""
+    topology = {key: value for key, value in TOPOLOGY.items() if key != "keras_version"}
+    model = fastbilstm.load(write(tmp_path, topology=topology))
+    assert model.keras == "keras 2.2.4" and "written by TensorFlow.js; computed" in model.graph.notes[-1]
+    assert_same_weights(model)
 
 
 # ---- quantized ------------------------------------------------------------------------------------------------------
@@ -179,10 +144,8 @@ def test_masked_steps_repeat_the_state_as_tensorflow_js_does(tmp_path):
 @pytest.mark.parametrize("dtype, error", [("uint8", 2e-2), ("uint16", 1e-4), ("float16", 1e-3)])
 def test_quantized(dtype, error, tmp_path):
     """Numbers are (stored * scale + min), in float64 and rounded once, as TensorFlow.js computes them."""
-    layers, shapes = NETS["lstm"]
-    weights = arrays(shapes)
-    model = fastbilstm.load(tfjs_files.write(tmp_path / "net", topology(*layers), weights, quantized=dtype))
-    for array, original in zip(model.get_weights(), weights.values(), strict=True):
+    model = fastbilstm.load(write(tmp_path, quantized=dtype))
+    for array, original in zip(model.get_weights(), WEIGHTS.values(), strict=True):
         stored, entry = tfjs_files.quantize(original, dtype)
         expected = stored if dtype == "float16" else stored.astype(np.float64) * entry["scale"] + entry["min"]
         np.testing.assert_array_equal(array, expected.astype(np.float32))
@@ -191,25 +154,23 @@ def test_quantized(dtype, error, tmp_path):
 
 def test_dequantized_by_hand(tmp_path):
     """0, 128 and 255 with scale 0.5 and min -3."""
-    layers = [own("Dense", "dense_Dense1", units=3, activation="linear", use_bias=False)]
+    layer = mf.dense("dense_Dense1", units=3, activation="linear", use_bias=False, batch_input_shape=[None, 1])
     spec = {"name": "dense_Dense1/kernel", "shape": [1, 3], "dtype": "float32"}
     spec["quantization"] = {"dtype": "uint8", "scale": 0.5, "min": -3}
 
     def edit(index):
         index["weightsManifest"][0]["weights"] = [spec]
 
-    path = tfjs_files.write(
-        tmp_path / "net", topology(*layers, features=1), {"x": np.array([0, 128, 255], np.uint8)}, edit=edit
-    )
-    np.testing.assert_array_equal(fastbilstm.load(path).predict(np.ones((1, 1, 1)))[0, 0], [-3, 61, 124.5])
+    topology = {**TOPOLOGY, "config": {"name": "net", "layers": [layer]}}
+    path = write(tmp_path, topology=topology, weights={"x": np.array([0, 128, 255], np.uint8)}, edit=edit)
+    np.testing.assert_array_equal(fastbilstm.load(path).predict(np.ones((1, 1)))[0], [-3, 61, 124.5])
 
 
 # ---- the commands ---------------------------------------------------------------------------------------------------
 
 
 def test_the_folder_converts_inspects_and_verifies(tmp_path, capsys):
-    layers, shapes = NETS["lstm"]
-    tfjs_files.write(tmp_path / "net", topology(*layers), arrays(shapes))
+    write(tmp_path)
     assert cli.main(["convert", f"{tmp_path}/net/"]) == 0 and (tmp_path / "net.fbl").exists()
     assert cli.main(["inspect", f"{tmp_path}/net"]) == 0
     assert "written by TensorFlow.js" in capsys.readouterr().out
@@ -219,9 +180,8 @@ def test_the_folder_converts_inspects_and_verifies(tmp_path, capsys):
 
 
 def test_a_folder_whose_name_has_a_point_or_is_one(tmp_path, monkeypatch):
-    layers, shapes = NETS["lstm"]
     bigger = {"userDefinedMetadata": "x" * 1_000_000}
-    tfjs_files.write(tmp_path / "net.v2", topology(*layers), arrays(shapes), edit=lambda index: index.update(bigger))
+    write(tmp_path, edit=lambda index: index.update(bigger)).parent.rename(tmp_path / "net.v2")
     assert cli.main(["convert", f"{tmp_path}/net.v2"]) == 0 and (tmp_path / "net.v2.fbl").exists()
     monkeypatch.chdir(tmp_path / "net.v2")
     assert cli.main(["convert", ".", "--overwrite"]) == 0
@@ -231,15 +191,10 @@ def test_a_folder_whose_name_has_a_point_or_is_one(tmp_path, monkeypatch):
 
 
 def test_weights_alone_with_the_architecture_beside(tmp_path):
-    layers, shapes = NETS["lstm"]
-    weights = arrays(shapes)
-    path = tfjs_files.write(tmp_path / "net", None, weights)
+    path = write(tmp_path, topology=None)
     with pytest.raises(FileFormatError, match="holds weights and no architecture"):
         fastbilstm.load(path)
-    config = topology(*layers) | {"keras_version": "2.2.4"}
-    model = fastbilstm.load(path, config=config)
-    for a, b in zip(model.get_weights(), weights.values(), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert_same_weights(fastbilstm.load(path, config=TOPOLOGY | {"keras_version": "2.2.4"}))
 
 
 # ---- damaged --------------------------------------------------------------------------------------------------------
@@ -304,18 +259,16 @@ DAMAGES = {
 @pytest.mark.parametrize("case", DAMAGES)
 def test_damaged(case, tmp_path):
     change, words = DAMAGES[case]
-    layers, shapes = NETS["lstm"]
-    path = tfjs_files.write(tmp_path / "net", topology(*layers), arrays(shapes))
+    path = write(tmp_path)
     fastbilstm.load(path)
-    path = tfjs_files.write(tmp_path / "net", topology(*layers), arrays(shapes), edit=change)
+    path = write(tmp_path, edit=change)
     with pytest.raises(FileFormatError, match=words) as caught:
         fastbilstm.load(path)
     assert str(path) in str(caught.value)
 
 
 def test_a_shard_that_was_cut_off(tmp_path):
-    layers, shapes = NETS["lstm"]
-    path = tfjs_files.write(tmp_path / "net", topology(*layers), arrays(shapes), shard_size=100)
+    path = write(tmp_path, shard_size=100)
     shard = tmp_path / "net" / "group1-shard2of4.bin"
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(FileFormatError, match="ends at byte 320, its shards hold 319"):
@@ -323,8 +276,7 @@ def test_a_shard_that_was_cut_off(tmp_path):
 
 
 def test_as_bytes_it_has_no_shards(tmp_path):
-    layers, shapes = NETS["lstm"]
-    path = tfjs_files.write(tmp_path / "net", topology(*layers), arrays(shapes))
+    path = write(tmp_path)
     with pytest.raises(FileFormatError, match="names files beside it: give its path"):
         fastbilstm.load(path.read_bytes())
     assert json.loads(path.read_text())["format"] == "layers-model"

@@ -4,6 +4,7 @@ The format: tfjs-converter/python/tensorflowjs/write_weights.py and converters/k
 tfjs-core/src/io/types.ts, of github.com/tensorflow/tfjs.
 """
 
+import copy
 import io
 import json
 import zipfile
@@ -34,6 +35,7 @@ def write(folder, topology, weights, shard_size=4 << 20, quantized=None, edit=No
     index = {"format": "layers-model", "generatedBy": "keras", "convertedBy": "TensorFlow.js Converter v4.17.0"}
     index |= {"modelTopology": topology, "weightsManifest": [{"paths": paths, "weights": entries}]}
     if edit is not None:
+        index = copy.deepcopy(index)
         edit(index)
     (folder / "model.json").write_text(json.dumps(index))
     return folder / "model.json"
