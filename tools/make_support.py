@@ -75,6 +75,14 @@ Made by `python tools/make_support.py` from the layer registry and the golden ca
 """
 
 
+CONTRIBUTED = """Known by the class name and the options that the package writes, in any package of that name; each is compared
+with the answers of the package's own source (`tools/golden/contributed.py`). They run in NumPy. In .h5 files their
+arrays must have the names that the package gives them. A class that you register with the same name comes first. All
+other classes of their authors (AttLayer, AttentionWithContext, CRFModelWrapper, ...) are refused, because their config
+does not say what they compute; the refusal prints the `register_layer` call that describes them.
+"""
+
+
 def describe(check):
     """The values that an option's check lets through, in a word or two; '' where all that Keras stores are."""
     name = getattr(check, "__qualname__", "").split(".")[0]
@@ -179,10 +187,26 @@ def page():
         "",
         "Nodes that Keras writes for `keras.ops` and masks: " + ", ".join(operations) + ".",
     ]
+    lines += contributed()
     refused = [name for name in LAYERS if name not in REGISTRY and name not in BASES]
     lines += ["", "## Refused", "", "Each by its name, with all else that a model holds and that is not supported: "]
     lines[-1] += ", ".join(refused) + "; and classes of their author."
     return "\n".join(lines) + "\n"
+
+
+def contributed():
+    """The lines of the table of classes of other packages."""
+    from fastbilstm.layers import REGISTRY
+    from fastbilstm.layers.contributed import CLASSES
+
+    lines = ["", "## Classes of other packages", "", CONTRIBUTED, "| class | options read | ignored | mask | source |"]
+    lines.append("|---|---|---|---|---|")
+    for name, rows in sorted(CLASSES.items()):
+        for key, _ in rows:
+            cls = REGISTRY[key]
+            ignored = ", ".join(f"`{option}`" for option in cls.ignored if option != "activity_regularizer")
+            lines.append(f"| {name} | {options(cls)} | {ignored} | {cls.mask_text} | {cls.source} |")
+    return lines
 
 
 def main(argv=None):
