@@ -75,11 +75,11 @@ Made by `python tools/make_support.py` from the layer registry and the golden ca
 """
 
 
-CONTRIBUTED = """Known by the class name and the options that the package writes, in any package of that name; each is compared
-with the answers of the package's own source (`tools/golden/contributed.py`). They run in NumPy. In .h5 files their
-arrays must have the names that the package gives them. A class that you register with the same name comes first. All
-other classes of their authors (AttLayer, AttentionWithContext, CRFModelWrapper, ...) are refused, because their config
-does not say what they compute; the refusal prints the `register_layer` call that describes them.
+CONTRIBUTED = """Known by the class name and the options that the package writes, in any package of that name; each is
+compared with the answers of the package's own source (`tools/golden/contributed.py`). They run in NumPy. In .h5 files
+their arrays must have the names that the package gives them. A class that you register with the same name comes
+first. All other classes of their authors (AttLayer, AttentionWithContext, CRFModelWrapper, ...) are refused, because
+their config does not say what they compute; the refusal prints the `register_layer` call that describes them.
 """
 
 
