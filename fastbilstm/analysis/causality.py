@@ -120,6 +120,8 @@ def _reason(layer, node, reads):
     if isinstance(layer, Operation):
         return _reason_operation(layer, node, ranks, reads)
     if isinstance(layer, recurrent.Recurrent):
+        if layer.class_name.startswith("ConvLSTM"):
+            return "has images as states, which a stream does not keep"
         if layer.go_backwards:
             return "reads the sequence backwards"
         if layer.time_major:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..layers import Functional, Tensor
+from ..layers.base import broadcast_mask
 from ..layers.cells import StackedRNNCells
 from ..layers.functional import Watched
 from ..layers.merging import Attention
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from .plan import Plan
 
-STATES = {"LSTM": ("h", "c"), "LSTMCell": ("h", "c")}  # of all others: h
+# Of all others: h.
+STATES = dict.fromkeys(("LSTM", "LSTMCell", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), ("h", "c"))
 
 
 def trace(plan: Plan, arrays: Sequence[NDArray[Any]], names: str | Sequence[str] | None) -> Any:
@@ -129,5 +131,5 @@ def _run(layer, inputs, kwargs):
             found[f"{path}{name}"] = np.stack([states[number] for states in [*before[1:], final]], axis=1)
     for name, parts in gates.items():
         y = np.stack(parts, axis=1)
-        found[name] = y if mask is None else np.where(mask[:, :, np.newaxis], y, 0)
+        found[name] = y if mask is None else np.where(broadcast_mask(mask, y), y, 0)
     return {name: y[:, ::-1] if layer.go_backwards else y for name, y in found.items()}

@@ -12,7 +12,7 @@ from ..layers.cells import CELLS
 from ..layers.quantized import PREFIX
 from ..layers.recurrent import backward_layer
 from . import legacy, tf_ops, tf_raw
-from .nodes import Pending, read_calls
+from .nodes import CONV_LSTM, Pending, read_calls
 from .precision import POLICIES, policy_name, read_quantization
 
 # Packages whose classes are Keras' own, in the "module" of a layer.
@@ -24,11 +24,11 @@ _LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the g
 # Recurrent layers always store their activations. Defaults changed between versions, so none is assumed.
 _BOTH = ("activation", "recurrent_activation")
 _ALWAYS_STORED = {
-    **dict.fromkeys(("LSTM", "LSTMCell", "GRU", "GRUCell"), _BOTH),
+    **dict.fromkeys(("LSTM", "LSTMCell", "GRU", "GRUCell", *CONV_LSTM), _BOTH),
     **dict.fromkeys(("SimpleRNN", "SimpleRNNCell"), ("activation",)),
 }
 # The layers that Bidirectional can wrap.
-_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", *CONV_LSTM)
 # Options that hold layers.
 _INNER = ("layer", "backward_layer", "cell", "cells")
 # Ignored options that the user is told about, as of regularizers and constraints.

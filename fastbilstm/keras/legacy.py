@@ -40,7 +40,10 @@ _KERAS1_OPTIONS = {
     "dim_ordering": "data_format",
 }
 # The options of Keras 1 that hold the size of a kernel.
-_KERAS1_KERNELS = {"Conv2D": ("nb_row", "nb_col"), "Conv3D": ("kernel_dim1", "kernel_dim2", "kernel_dim3")}
+_KERAS1_KERNELS = {
+    **dict.fromkeys(("Conv2D", "ConvLSTM2D"), ("nb_row", "nb_col")),
+    "Conv3D": ("kernel_dim1", "kernel_dim2", "kernel_dim3"),
+}
 # Keras 1's Merge layer and its modes.
 _MERGE_MODES = {
     "sum": "Add",
@@ -51,7 +54,10 @@ _MERGE_MODES = {
     "dot": "Dot",
 }
 # The order of the gates in the arrays of Keras 1, and today's order.
-_KERAS1_GATES = {"LSTM": ("icfo", "ifco"), "GRU": ("zrh", "zrh"), "SimpleRNN": ("h", "h")}
+_KERAS1_GATES = {
+    **dict.fromkeys(("LSTM", "ConvLSTM2D"), ("icfo", "ifco")),
+    **{"GRU": ("zrh", "zrh"), "SimpleRNN": ("h", "h")},
+}
 ALIASES = {
     "GroupedQueryAttention": "GroupQueryAttention",
     **{f"GlobalAvgPool{n}D": f"GlobalAveragePooling{n}D" for n in (1, 2, 3)},
@@ -158,8 +164,8 @@ def _keras1_merge(config):
 def keras1_arrays(class_name, units, arrays, label):
     """Take the arrays of one layer from the front of a Keras 1 list; return (arrays in today's order, the rest).
 
-    Keras 1 stores W U b gate by gate: 12 arrays of an LSTM (gates i c f o), 9 of a GRU (z r h), 3 of a SimpleRNN; or 3
-    fused ones in today's order if consume_less was "gpu".
+    Keras 1 stores W U b gate by gate: 12 arrays of an LSTM or ConvLSTM2D (gates i c f o), 9 of a GRU (z r h), 3 of a
+    SimpleRNN; or 3 fused ones in today's order if consume_less was "gpu".
     """
     if class_name not in _KERAS1_GATES:
         raise FileFormatError(f"{label}: no rule for the Keras 1 weights of {class_name}")

@@ -11,7 +11,8 @@ from functools import partial
 from ..errors import FileFormatError
 from ..graph import Constant, flatten_refs, map_refs
 
-RECURRENT = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional"}
+CONV_LSTM = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+RECURRENT = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", *CONV_LSTM}
 # Layers whose first argument is a query, followed by value and perhaps key.
 MULTIHEAD = ("MultiHeadAttention", "GroupQueryAttention")
 _MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")

@@ -410,7 +410,7 @@ def _guess_shape(graph, stored, label):
             return (*axes, None)
         if kernel is None:
             break
-        if layer.class_name in (*RECURRENT, "Bidirectional"):
+        if layer.class_name in RECURRENT and len(stored[kernel].shape) == 2:
             return (*axes, None, stored[kernel].shape[0])
         if layer.class_name == "Dense":
             return (*(lead if axes == lead[:1] else axes), stored[kernel].shape[0])

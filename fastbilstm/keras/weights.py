@@ -13,6 +13,7 @@ from ..layers.quantized import PREFIX
 from . import legacy
 from .backslashes import CONTAINERS
 from .hdf5 import Stored, attribute, child, find_array, is_group, name_list
+from .nodes import CONV_LSTM
 
 _NON_TRAINABLE = {"moving_mean", "moving_variance", "mean", "variance", "count"}
 # So many layers inside each other are looked through for arrays.
@@ -128,8 +129,9 @@ def _from_keras1(places, arrays, where):
     while position < len(places):
         layer = places[position].layer
         count = len(layer.weights)
-        if layer.class_name in ("LSTM", "GRU", "SimpleRNN"):
-            taken, arrays = legacy.keras1_arrays(layer.class_name, layer.config["units"], arrays, where)
+        if layer.class_name in ("LSTM", "GRU", "SimpleRNN", "ConvLSTM2D"):
+            units = layer.config.get("units", layer.config.get("filters"))
+            taken, arrays = legacy.keras1_arrays(layer.class_name, units, arrays, where)
         else:
             taken, arrays = arrays[:count], arrays[count:]
             taken = [legacy.keras1_kernel(layer.class_name, layer.config, array) for array in taken]
@@ -344,7 +346,7 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
         tensors[layer.weights["idf_weights"]] = find_array(child(group, "vars", "group", label), "idf_weights", label)
         return
     # CuDNN layers have no cell.
-    has_cell = layer.class_name in ("LSTM", "GRU", "SimpleRNN") and is_group(group, "cell")
+    has_cell = layer.class_name in ("LSTM", "GRU", "SimpleRNN", *CONV_LSTM) and is_group(group, "cell")
     holder = child(group, "cell/vars" if has_cell else "vars", "group", label)
     places = slots(layer, trainable)
     if len(holder) != len(places):

@@ -13,7 +13,17 @@ from .custom import CustomLayer, find_custom, register_layer
 from .functional import Functional, build
 
 REGISTRY.rest = (
-    *("convolution", "lookup", "multihead", "pooling", "preprocessing", "quantized", "resizing", "text"),
+    *(
+        "convolution",
+        "convolutional_recurrent",
+        "lookup",
+        "multihead",
+        "pooling",
+        "preprocessing",
+        "quantized",
+        "resizing",
+        "text",
+    ),
     *("operations", "operations_gather", "operations_reduce", "operations_shape"),
     *MODULES,
 )

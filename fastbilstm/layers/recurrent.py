@@ -9,7 +9,18 @@ import numpy as np
 
 from ..activations import sigmoid
 from ..errors import InputError
-from .base import BaseLayer, Option, Spec, Tensor, boolean, check_sequence_mask, choice, register
+from .base import (
+    BaseLayer,
+    Option,
+    Spec,
+    Tensor,
+    boolean,
+    broadcast_mask,
+    check_sequence_mask,
+    choice,
+    register,
+    same_size,
+)
 from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, check_cell
 from .timesteps import lstm_step, unroll
 
@@ -69,6 +80,7 @@ class Recurrent(BaseLayer):
         "zero_output_for_mask": Option(boolean, False),
     }
     n_inputs = sequence = None
+    input_rank = 3
 
     @property
     def masked_output(self):
@@ -82,21 +94,25 @@ class Recurrent(BaseLayer):
 
     def infer(self, inputs, kwargs):
         shape = inputs[0].shape
-        self.require_rank(shape, 3)
-        n_given, sizes = len(inputs) - 1, self.state_sizes
+        self.require_rank(shape, self.input_rank)
+        n_given, sizes = len(inputs) - 1, self.state_shapes(shape)
         if n_given not in (0, len(sizes)):
             self.fail(f"it is called with {n_given} initial states; expected {len(sizes)}")
         for state, size in zip(inputs[1:], sizes):
-            if len(state.shape) != 2 or state.shape[1] not in (None, size):
-                self.fail(f"an initial state has shape {state.shape}; expected (batch, {size})")
+            if len(state.shape) != 1 + len(size) or not all(map(same_size, state.shape[1:], size)):
+                self.fail(f"an initial state has shape {state.shape}; expected (batch, {', '.join(map(str, size))})")
         batch = shape[1] if self.time_major else shape[0]
         if self.stateful and batch is None:
             self.fail("stateful is true and the batch size is not fixed; give the Input a batch_shape")
         lead = shape[:2] if self.return_sequences else (batch,)
-        outputs = [Spec((*lead, self.units), self.return_sequences and inputs[0].masked)]
+        outputs = [Spec((*lead, *sizes[self.output_state]), self.return_sequences and inputs[0].masked)]
         if self.return_state:
-            outputs += [Spec((batch, size)) for size in sizes]
+            outputs += [Spec((batch, *size)) for size in sizes]
         return outputs
+
+    def state_shapes(self, shape):
+        """The shape of each state without the batch axis, for an input of a shape."""
+        return [(size,) for size in self.state_sizes]
 
     def run(self, x, mask, initial_state, masked_output, states):
         """x (B, T, F) -> outputs (B, T, U) in the order of processing, the last output, the last states."""
@@ -158,8 +174,8 @@ class Recurrent(BaseLayer):
         """The Tensors that a call returns, from the results of `run`; the mask is (B, T)."""
         if mask is not None and self.zeroes_late:
             # The last output is that of the last timestep processed.
-            outputs = np.where(mask[:, :, np.newaxis], outputs, 0) if self.return_sequences else outputs
-            last = np.where(mask[:, :1], last, 0)
+            outputs = np.where(broadcast_mask(mask, outputs), outputs, 0) if self.return_sequences else outputs
+            last = np.where(broadcast_mask(mask[:, 0], last), last, 0)
         if self.stateful:
             states[self] = final
         if self.return_sequences:

@@ -9,7 +9,7 @@ import numpy as np
 def unroll(step, x, mask, states, masked_output="previous", number=0):
     """Run `step(x_t, states) -> states` over time; the output of a step is its state `number`, h.
 
-    x (B, T, F), mask (B, T) bool or None, states: tuple of arrays (B, U)
+    x (B, T, ...), mask (B, T) bool or None, states: tuple of arrays (B, U), or (B, *spatial, F) of a ConvLSTM
     -> outputs (B, T, U), last output (B, U), tuple of the last states.
 
     A masked timestep does not change the states. Its output is the previous output ("previous"; zeros at first), zeros
@@ -22,7 +22,7 @@ def unroll(step, x, mask, states, masked_output="previous", number=0):
         if mask is None:
             output, states = new[number], new
         else:
-            keep = mask[:, t, np.newaxis]
+            keep = mask[:, t].reshape(-1, *[1] * (output.ndim - 1))
             skipped = {"previous": output, "zero": zeros, "state": states[number]}[masked_output]
             output = np.where(keep, new[number], skipped)
             states = tuple(np.where(keep, after, before) for after, before in zip(new, states))
@@ -30,13 +30,25 @@ def unroll(step, x, mask, states, masked_output="previous", number=0):
     return np.stack(outputs, axis=1), output, states
 
 
+def split_gates(z, activation, recurrent_activation, axis=1):
+    """z (B, 4U) -> the gates i f g o of an LSTM, each (B, U), after their activations; `axis` holds the units."""
+    i, f, g, o = np.split(z, 4, axis)
+    return recurrent_activation(i), recurrent_activation(f), activation(g), recurrent_activation(o)
+
+
+def lstm_states(gates, c, activation):
+    """c = f c + i g; h = o act(c)."""
+    i, f, g, o = gates
+    c = f * c + i * g
+    return o * activation(c), c
+
+
 def lstm_gates(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation):
     """z = x.K + h.R + b -> the gates i f g o, each (B, U); g, gate c of Keras, is the candidate for the cell state."""
     z = x @ kernel + states[0] @ recurrent_kernel
     if bias is not None:
         z = z + bias
-    i, f, g, o = np.split(z, 4, axis=1)
-    return recurrent_activation(i), recurrent_activation(f), activation(g), recurrent_activation(o)
+    return split_gates(z, activation, recurrent_activation)
 
 
 def lstm_step(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation):
@@ -44,9 +56,8 @@ def lstm_step(x, states, kernel, recurrent_kernel, bias, activation, recurrent_a
 
     x (B, F), states (h, c), kernel (F, 4U), recurrent_kernel (U, 4U), bias (4U,) or None -> (h, c).
     """
-    i, f, g, o = lstm_gates(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation)
-    c = f * states[1] + i * g
-    return o * activation(c), c
+    gates = lstm_gates(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation)
+    return lstm_states(gates, states[1], activation)
 
 
 def gru_gates(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, reset_after):

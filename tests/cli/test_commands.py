@@ -201,7 +201,7 @@ def test_every_command_has_help(command, capsys):
 
 def test_unsupported_model_exits_with_2_and_lists_all(tmp_path, capsys):
     layers = [
-        {"class_name": "ConvLSTM1D", "config": {"name": "conv", "units": 2, "batch_input_shape": [None, 3, 2]}},
+        {"class_name": "TFSMLayer", "config": {"name": "conv", "units": 2, "batch_input_shape": [None, 3, 2]}},
         {"class_name": "Lambda", "config": {"name": "loss"}},
     ]
     config = {"class_name": "Sequential", "keras_version": "2.15.0", "config": {"name": "net", "layers": layers}}
@@ -212,5 +212,5 @@ def test_unsupported_model_exits_with_2_and_lists_all(tmp_path, capsys):
         file.attrs["layer_names"] = np.array([], "S1")
         file.attrs["model_config"] = json.dumps(config)
     code, _, err = run(capsys, "convert", path)
-    assert code == 2 and "'conv' (ConvLSTM1D)" in err and "'loss' (Lambda)" in err and "Python code" in err
+    assert code == 2 and "'conv' (TFSMLayer)" in err and "'loss' (Lambda)" in err and "Python code" in err
     assert [p.name for p in tmp_path.iterdir()] == ["net.h5"]

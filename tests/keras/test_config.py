@@ -152,7 +152,7 @@ def test_all_that_is_unsupported_is_listed(refused):
         mf.input_layer(),
         mf.embedding(),
         mf.lstm(activation="wavy", return_sequences=True),
-        mf.layer("ConvLSTM1D", "conv", units=3),
+        mf.layer("TFSMLayer", "conv", units=3),
         mf.layer("Lambda", "double", function=["4wEAAAA=", None, None]),
         mf.layer("my>Layer", "own"),
         mf.dense(activation="sideways"),
@@ -163,7 +163,7 @@ def test_all_that_is_unsupported_is_listed(refused):
         error.problems,
         (
             "'lstm' (LSTM): option activation='wavy'",
-            "'conv' (ConvLSTM1D): is not supported",
+            "'conv' (TFSMLayer): is not supported",
             "'double' (Lambda): would run Python code from the file",
             "'own' (my>Layer)",
             "'dense' (Dense): option activation='sideways'",

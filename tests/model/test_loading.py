@@ -157,7 +157,7 @@ def test_target_is_a_folder(tmp_path):
 
 BAD = {
     "truncated": (mf.h5()[:-100], FileFormatError),
-    "unsupported": (mf.h5(mf.sequential(mf.layer("ConvLSTM1D", "conv", units=3))), UnsupportedLayerError),
+    "unsupported": (mf.h5(mf.sequential(mf.layer("TFSMLayer", "conv", units=3))), UnsupportedLayerError),
     "wrong weights": (mf.h5(mf.sequential(mf.input_layer(), mf.embedding(), mf.lstm(units=4))), FileFormatError),
 }
 
