@@ -41,7 +41,7 @@ _KERAS1_OPTIONS = {
 }
 # The options of Keras 1 that hold the size of a kernel.
 _KERAS1_KERNELS = {
-    **dict.fromkeys(("Conv2D", "ConvLSTM2D"), ("nb_row", "nb_col")),
+    **dict.fromkeys(("Conv2D", "ConvLSTM2D", "LocallyConnected2D"), ("nb_row", "nb_col")),
     "Conv3D": ("kernel_dim1", "kernel_dim2", "kernel_dim3"),
 }
 # Keras 1's Merge layer and its modes.

@@ -158,7 +158,8 @@ KERNEL = {"kernel": (3, 2, 4), "bias": (4,)}
     ("Cropping2D", {"cropping": [[1, 1, 1], 0]}, "option cropping"),
     ("Conv3D", {"filters": 4, "kernel_size": [3, 3]}, r"option kernel_size=\[3, 3\] .*expected 3 whole numbers"),
     ("ZeroPadding3D", {"padding": [1, 2]}, "option padding=.*3 of them, or 3 pairs of them"),
-    ("LocallyConnected1D", {}, r"\(LocallyConnected1D\): is not supported"),
+    ("LocallyConnected1D", {"filters": 2, "kernel_size": 2, "padding": "same"}, "padding='same' with implementation=1"),
+    ("LocallyConnected1D", {"filters": 2, "kernel_size": 2, "implementation": 4}, "implementation=4"),
 ])  # fmt: skip
 def test_refused_by_option(name, given, words):
     options = (CONV if "Conv" in name and "3D" not in name else {}) | given

@@ -242,3 +242,33 @@ def test_masks_of_a_conv_lstm(name, explicit, expression, tmp_path):
         return k.Model(ids, outputs)
 
     check(framework(name), "float32", build, [(5, 4)], tmp_path, rows=False)
+
+
+# ---- LocallyConnected -----------------------------------------------------------------------------------------------
+
+LOCALLY_CONNECTED = [
+    (1, "3, 2", (6, 3)),
+    (1, "2, 3, strides=2, activation='softmax'", (7, 3)),
+    (1, "4, 2, use_bias=False", (5, 2)),
+    (2, "3, (2, 3)", (4, 5, 2)),
+    (2, "2, 2, strides=(2, 1), activation='relu'", (5, 4, 3)),
+]
+LOCALLY_CONNECTED_SAME = [
+    (1, "3, 2, padding='same'", (6, 3)),
+    (1, "2, 5, strides=3, padding='same'", (7, 2)),
+    (2, "2, (2, 3), padding='same', strides=(1, 2)", (3, 5, 2)),
+]
+
+
+@pytest.mark.parametrize("floatx", ["float32", "float64"])
+@pytest.mark.parametrize("implementation", [1, 2, 3])
+@pytest.mark.parametrize("form", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("rank, options, shape", LOCALLY_CONNECTED + LOCALLY_CONNECTED_SAME)
+def test_locally_connected(floatx, implementation, form, rank, options, shape, tmp_path):
+    """The widths of the axes differ, so that none is taken for another."""
+    if "same" in options and implementation == 1:
+        pytest.skip("tf_keras refuses it")
+    shape = (shape[-1], *shape[:-1]) if form == "channels_first" else shape
+    given = f"{options}, implementation={implementation}, data_format={form!r}"
+    build = chain(f"L.LocallyConnected{rank}D({given})", shape)
+    check(framework("tf_keras"), floatx, build, [(3, *shape)], tmp_path, rows=False)
