@@ -103,6 +103,57 @@ class AveragePooling3D(AveragePooling):
     options = options(3)
 
 
+# ---- windows of an output size --------------------------------------------------------------------------------------
+
+
+class AdaptivePooling(Spatial):
+    """As many windows as `output_size` along each axis; window i of an axis of n is n i / m to n (i + 1) / m.
+
+    The first end is rounded down and the last one up, so that windows may overlap. An axis is pooled after the other.
+    """
+
+    exact = True
+
+    def output_shape(self, shape):
+        output = super().output_shape(shape)
+        if None in (shape[2:] if self.channels_first else shape[1:-1]):
+            self.fail(
+                f"its input has shape {tuple(shape)}; Keras pools no axis of free size into windows of its own size"
+            )
+        return output
+
+    def length(self, axis, size):
+        return self.output_size[axis]
+
+    def slide(self, x):
+        for axis, windows in enumerate(self.output_size, start=1):
+            size = x.shape[axis]
+            ends = [(k * size // windows, -(-(k + 1) * size // windows)) for k in range(windows)]
+            parts = [[x.take(t, axis) for t in range(*window)] for window in ends]
+            x = np.stack([self.pooled(part) for part in parts], axis)
+        return x
+
+    def pooled(self, parts):
+        """One array from those of the positions of a window."""
+        raise NotImplementedError
+
+
+class AdaptiveAveragePooling(AdaptivePooling):
+    def pooled(self, parts):
+        return sum(parts) / np.asarray(len(parts), parts[0].dtype)
+
+
+class AdaptiveMaxPooling(AdaptivePooling):
+    def pooled(self, parts):
+        return functools.reduce(np.fmax, parts, np.asarray(lowest(parts[0].dtype), parts[0].dtype))
+
+
+for _rank in (1, 2, 3):
+    for _kind in (AdaptiveAveragePooling, AdaptiveMaxPooling):
+        _options = {"output_size": Option(sizes(_rank)), "data_format": DATA_FORMAT}
+        register(type(f"{_kind.__name__}{_rank}D", (_kind,), {"rank": _rank, "options": _options}))
+
+
 # ---- whole images and volumes ---------------------------------------------------------------------------------------
 
 

@@ -272,3 +272,23 @@ def test_locally_connected(floatx, implementation, form, rank, options, shape, t
     given = f"{options}, implementation={implementation}, data_format={form!r}"
     build = chain(f"L.LocallyConnected{rank}D({given})", shape)
     check(framework("tf_keras"), floatx, build, [(3, *shape)], tmp_path, rows=False)
+
+
+# ---- adaptive pooling -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["Average", "Max"])
+@pytest.mark.parametrize("floatx", ["float32", "float64"])
+@pytest.mark.parametrize("form", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("shape, output_size", [
+    ((7, 2), 3), ((6, 2), (4,)), ((5, 3), 5), ((3, 2), 7), ((5, 6, 2), (2, 4)), ((4, 7, 3), 3),
+    ((3, 5, 2), (5, 2)), ((4, 5, 3, 2), (3, 2, 3)), ((3, 4, 5, 2), 2),
+])  # fmt: skip
+def test_adaptive_pooling(kind, floatx, form, shape, output_size, tmp_path):
+    """More windows than 1: for one, TensorFlow 2.21 divides by zero and ends the process."""
+    rank = len(shape) - 1
+    if rank == 3 and floatx == "float64":
+        pytest.skip("TensorFlow pools volumes in float32 alone on a CPU")
+    shape = (shape[-1], *shape[:-1]) if form == "channels_first" else shape
+    build = chain(f"L.Adaptive{kind}Pooling{rank}D({output_size}, data_format={form!r})", shape)
+    check(framework("keras"), floatx, build, [(3, *shape)], tmp_path)
