@@ -9,10 +9,11 @@ from ..errors import FileFormatError
 from ..graph import Layer
 from ..layers.base import COMMON, IGNORED_SUFFIXES, REQUIRED
 from ..layers.cells import CELLS
+from ..layers.core import Augmentation
 from ..layers.quantized import PREFIX
 from ..layers.recurrent import backward_layer
 from . import legacy, tf_ops, tf_raw
-from .nodes import CONV_LSTM, Pending, read_calls
+from .nodes import CONV_LSTM, Pending, asks_for_training, read_calls
 from .precision import POLICIES, policy_name, read_quantization
 
 # Packages whose classes are Keras' own, in the "module" of a layer.
@@ -175,7 +176,15 @@ class LayerReader:
         else:
             custom = specification.find_custom(layer.class_name) is not None
             trains = custom or _trains(entry)
-            found, problems = read_calls(layer.name, layer.class_name, nodes, known, where, custom, trains)
+            # In Keras 3 `predict` says training=False to all layers, whatever stands in the call.
+            counts = trains and not self.version.is_keras3
+            found, problems = read_calls(layer.name, layer.class_name, nodes, known, where, custom, counts)
+            cls = specification.REGISTRY.get(layer.class_name)
+            # Layers that change images are called so by default.
+            if trains and not counts and asks_for_training(nodes) and not (cls and issubclass(cls, Augmentation)):
+                self.notes.append(
+                    f"layer {layer.name!r} is called with training=True, which predict of Keras 3 ignores"
+                )
         cls = specification.REGISTRY.get(layer.class_name)
         if cls is not None and layer.class_name.startswith("ops."):
             for call in found:

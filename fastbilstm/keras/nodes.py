@@ -187,6 +187,12 @@ def read_calls(layer, class_name, nodes, names, where, custom=False, trains=True
     return calls, problems
 
 
+def asks_for_training(nodes):
+    """Whether a call of Keras 3 says training=True."""
+    kwargs = [node.get("kwargs") for node in nodes or () if isinstance(node, dict)]
+    return any(isinstance(found, dict) and found.get("training") in (True, 1) for found in kwargs)
+
+
 def _shown(value):
     """A value in a call for a message."""
     tensors = pending_in(value)

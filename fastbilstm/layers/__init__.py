@@ -13,7 +13,8 @@ from .custom import CustomLayer, find_custom, register_layer
 from .functional import Functional, build
 
 REGISTRY.rest = (
-    *("convolution", "convolutional_recurrent", "locally_connected", "lookup", "multihead", "pooling", "preprocessing"),
+    *("convolution", "convolutional_recurrent", "einsum_dense", "locally_connected", "lookup", "multihead", "pooling"),
+    "preprocessing",
     *("quantized", "resizing", "text", "operations", "operations_gather", "operations_reduce", "operations_shape"),
     *MODULES,
 )

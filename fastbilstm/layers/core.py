@@ -203,3 +203,26 @@ for _name in (
     *("AlphaDropout", "ActivityRegularization"),
 ):
     register(type(_name, (Identity,), {"__module__": __name__, "__doc__": Identity.__doc__}))
+
+
+class Augmentation(Unchanged):
+    """Layers that change images in training alone, and give floats; they end the mask in every version."""
+
+    casts_input = True
+    passes_mask = False
+    ignored = (
+        *("factor", "height_factor", "width_factor", "x_factor", "y_factor", "brightness_factor", "contrast_factor"),
+        *("saturation_factor", "hue_factor", "value_range", "mode", "seed", "rng_type", "interpolation", "fill_mode"),
+        *("fill_value", "data_format", "scale", "sigma", "kernel_size", "alpha", "num_ops", "num_chains"),
+        *("chain_depth", "all_ops", "bounding_box_format"),
+    )
+
+
+for _name in (
+    *("AugMix", "CutMix", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter"),
+    *("RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur"),
+    *("RandomGrayscale", "RandomHeight", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization"),
+    *("RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomWidth"),
+    "RandomZoom",
+):
+    register(type(_name, (Augmentation,), {"__module__": __name__, "__doc__": Augmentation.__doc__}))

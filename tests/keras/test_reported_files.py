@@ -136,6 +136,21 @@ def test_training_true_where_it_changes_nothing(nodes):
         mf.layer("Bidirectional", "both", layer=mf.lstm(dropout=0.1), merge_mode="concat"),
     ],
 )
-def test_training_true_where_it_counts_is_refused(layer):
+def test_training_true_where_it_counts(layer):
+    """tf.keras and Keras 2 compute so in `predict`, too; Keras 3 does not, and a note says so."""
     with pytest.raises(UnsupportedLayerError, match="option training=True asks for training behaviour at inference"):
-        fastbilstm.load(trained(layer))
+        fastbilstm.load(trained(layer, "keras2"))
+    if layer["class_name"] in ("Dropout", "GaussianNoise"):
+        model, x = fastbilstm.load(trained(layer)), RNG.standard_normal((2, 4, 4)).astype(np.float32)
+        np.testing.assert_array_equal(model.predict(x), x)
+        assert "training=True, which predict of Keras 3 ignores" in model.graph.notes[0]
+
+
+def test_keras_computes_so(tmp_path):
+    """Dropout(x, training=True) beside live Keras: `predict` of Keras 3 is that of inference."""
+    keras = pytest.importorskip("keras", reason="needs Keras and TensorFlow")
+    given = keras.Input((5,))
+    model = keras.Model(given, keras.layers.Dropout(0.5)(given, training=True))
+    model.save(tmp_path / "m.keras")
+    x = np.ones((2, 5), np.float32)
+    np.testing.assert_array_equal(fastbilstm.load(tmp_path / "m.keras").predict(x), model.predict(x, verbose=0))

@@ -1,0 +1,88 @@
+"""EinsumDense: a product with a kernel by an equation of axes; the specification, in NumPy."""
+
+import re
+
+import numpy as np
+
+from .base import BaseLayer, Option, activation, optional, register, same_size
+
+# The forms that Keras takes, with "..." on neither side, on the left, or on the right of input and output.
+_FORMS = [
+    re.compile(form)
+    for form in (
+        r"()([a-zA-Z]+)(),([a-zA-Z]+)->([a-zA-Z]+)",
+        r"(\.{3})([a-zA-Z]+)(),([a-zA-Z]+)->\.{3}([a-zA-Z]+)",
+        r"()([a-zA-Z]{2,})(\.{3}),([a-zA-Z]+)->([a-zA-Z]+)\.{3}",
+    )
+]
+
+
+def equation(value):
+    if not isinstance(value, str) or not any(form.fullmatch(value) for form in _FORMS):
+        raise ValueError("expected an equation such as 'abc,cd->abd'")
+    return value
+
+
+def axes(value):
+    if not isinstance(value, str):
+        raise ValueError("expected letters of the output")
+    return value
+
+
+def anything(value):
+    return value
+
+
+@register
+class EinsumDense(BaseLayer):
+    """activation(einsum(equation, x, kernel) + bias); the bias lies along the last axes of the output."""
+
+    options = {
+        "equation": Option(equation),
+        "activation": Option(activation, None),
+        "bias_axes": Option(optional(axes), None),
+    }
+    ignored = ("output_shape", "lora_rank", "lora_alpha", "gptq_unpacked_column_size", "quantization_config")
+    passes_mask = False
+
+    @property
+    def parts(self):
+        """(whether "..." stands left, letters of the input, whether it stands right, of the kernel, of the output)."""
+        match = next(filter(None, (form.fullmatch(self.equation) for form in _FORMS)))
+        left, given, right, kernel, output = match.groups()
+        return bool(left), given, bool(right), kernel, output
+
+    @property
+    def rows_independent(self):
+        left, given, _, kernel, output = self.parts
+        return left or (given[0] == output[0] and given[0] not in kernel)
+
+    def weight_shapes(self, shapes):
+        roles = {"kernel": (None,) * len(self.parts[3])}
+        if self.bias_axes:
+            roles["bias"] = (None,) * len(self.sizes.get("bias", ()))
+        return roles
+
+    def output_shape(self, shape):
+        left, given, right, kernel, output = self.parts
+        free = len(shape) - len(given)
+        if free < 0 or (free and not (left or right)):
+            self.fail(f"its input has shape {shape}; the equation is {self.equation!r}")
+        elided, named = (shape[:free], shape[free:]) if left else (shape[len(given) :], shape[: len(given)])
+        sizes = dict(zip(given, named))
+        for letter, size in zip(kernel, self.sizes["kernel"]):
+            if not same_size(sizes.get(letter), size):
+                self.fail(f"its input has shape {shape}, its kernel {self.sizes['kernel']}; equation {self.equation!r}")
+            sizes[letter] = size
+        if set(output) - set(sizes):
+            self.fail(f"its equation {self.equation!r} has axes in the output that stand nowhere else")
+        found = tuple(sizes[letter] for letter in output)
+        bias = self.sizes.get("bias", ())
+        whole = (*elided, *found) if left else (*found, *elided)
+        if len(bias) > len(whole) or any(b != 1 and not same_size(b, s) for b, s in zip(bias[::-1], whole[::-1])):
+            self.fail(f"its bias has shape {bias}, its output {whole}")
+        return whole
+
+    def compute(self, x, mask):
+        y = np.einsum(self.equation, x, self.weights["kernel"], optimize=True)
+        return self.activation_function()(y + self.weights["bias"] if self.bias_axes else y)
