@@ -6,6 +6,7 @@ inputs have rows of different lengths. Imports nothing of the engine.
 
 import numpy as np
 
+from ..errors import UnsupportedLayerError
 from ..graph import Constant, flatten_refs
 from ..layers import Functional, Tensor, core, merging, normalization, recurrent, reshaping
 from ..layers import activation as activations
@@ -32,6 +33,31 @@ def rows_are_independent(network):
         elif not layer.rows_independent:
             return False
     return True
+
+
+def outputs_without_rows(network):
+    """(number of the output, its layer) of each output of a model whose first axis is not the batch."""
+    graph, found = network.graph, []
+    for number, ref in enumerate(graph.outputs):
+        if ref.node < len(graph.inputs):
+            continue
+        layer = network.inner[graph.nodes[ref.node - len(graph.inputs)].layer]
+        if isinstance(layer, Functional):
+            found += [(number, part) for output, part in outputs_without_rows(layer) if output == ref.tensor]
+        elif ref.tensor in layer.outputs_without_rows:
+            found.append((number, layer))
+    return found
+
+
+def check_outputs(network):
+    """Refuse a model with an output that has no rows: Keras repeats it for each batch."""
+    problems = [
+        f"layer {layer.name!r} ({layer.class_name}): output {number} of the model is one of its weights, which has no "
+        f"rows; outputs=[{layer.name!r}] keeps its first output alone"
+        for number, layer in outputs_without_rows(network)
+    ]
+    if problems:
+        raise UnsupportedLayerError(problems)
 
 
 # ---- masked padding -------------------------------------------------------------------------------------------------

@@ -293,6 +293,8 @@ def compile(
     ------
     FileFormatError
         If shapes, weights and graph contradict each other.
+    UnsupportedLayerError
+        If an output of the model has no rows.
     """
     chosen = graph.dtype if dtype is None else dtype
     try:
@@ -307,6 +309,7 @@ def compile(
     with faults_of(graph):
         network, outputs = _build(graph, tensors, dtype)
         all_layers = list(layers_of(network))
+    padding.check_outputs(network)
     recurrent = [layer for layer in all_layers if isinstance(layer, Recurrent)]
     products = any(isinstance(layer, (LSTM, Dense)) for layer in all_layers)
     backend = _choose_backend(backend, dtype, products)

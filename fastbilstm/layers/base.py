@@ -156,6 +156,8 @@ class BaseLayer:
         same bits at any place in the batch.
     rows_independent : bool
         Whether each row of the output depends only on the same row of the inputs.
+    outputs_without_rows : tuple of int
+        Those of its outputs whose first axis is not the batch.
     """
 
     options: dict[str, Option] = {}
@@ -166,6 +168,7 @@ class BaseLayer:
     dtype: Any = None
     exact = False
     rows_independent = True
+    outputs_without_rows: tuple[int, ...] = ()
 
     def __init__(self, layer: Layer, version: KerasVersion, inner: Iterable[BaseLayer] = ()) -> None:
         self.name, self.config, self.version, self.inner = layer.name, layer.config, version, tuple(inner)

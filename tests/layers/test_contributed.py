@@ -319,6 +319,22 @@ def test_masks_do_not_count_in_tcn():
     assert compare(model.predict(x), expected["causal.0"], "float32").ok
 
 
+@pytest.mark.parametrize("name", ["plain", "tf2crf"])
+def test_the_chain_is_no_output(name):
+    """It has no rows; the tags do."""
+
+    def with_chain(config):
+        config["output_layers"] = [[name, 0, 0], [name, 0, 3]]
+
+    content = changed("addons.h5", with_chain)
+    with pytest.raises(UnsupportedLayerError, match=rf"'{name}'.*output 1 of the model.*outputs=\['{name}'\]"):
+        fastbilstm.load(content)
+    x, expected = answers("addons.h5")
+    many = np.tile(x, (30, 1, 1))
+    y = fastbilstm.load(content, outputs=[name]).predict(many)
+    assert np.array_equal(y, np.tile(expected[f"{name}.0"], (30, 1)))
+
+
 def test_the_wrapper_of_addons_is_refused_with_the_way_out():
     buffer = io.BytesIO(member("addons.h5"))
     with h5py.File(buffer, "r+") as h5:

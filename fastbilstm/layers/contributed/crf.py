@@ -203,11 +203,12 @@ class AddonsCRF(Chain):
     `left_boundary` goes to the first kept timestep, `right_boundary` to the last one; a row has as many timesteps as
     its mask keeps, counted from the first one, so padding must be at the end (the package refuses other padding in
     eager mode). Padding gets tag 0, as since version 0.15. With use_kernel=False the potentials are x. The chain has no
-    rows: predict gives it once, where Keras repeats it for each batch.
+    rows, so a model that gives it is refused until it is cut at the layer.
     """
 
     source = "tensorflow-addons 0.23.0, Apache-2.0, https://github.com/tensorflow/addons"
     mask_text = "passed on with the tags"
+    outputs_without_rows = (3,)
     options = {"units": Option(integer()), "use_boundary": Option(boolean), "use_kernel": Option(boolean)}
 
     def weight_shapes(self, shapes):
@@ -260,6 +261,7 @@ class Tf2CRF(Chain):
 
     source = "tf2crf 0.1.27 to 0.1.33, MIT, https://github.com/xuxingya/tf2crf"
     mask_text = "passed on with the tags"
+    outputs_without_rows = (3,)
 
     def weight_shapes(self, shapes):
         units = shapes[0][-1] if shapes else None
