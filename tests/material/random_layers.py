@@ -247,7 +247,7 @@ class Draw:
         if rank == 2:
             return self.vector_layer(shape)
         if rank > 3:
-            return self.deep_layer(shape, masked)
+            return self.deep_layer(shape, masked, functional)
         kinds = {"recurrent": 10, "dense": 3, "elementwise": 5, "distributed": 2, "pooling": 2, "shape": 2, "window": 5}
         kind = self.rng.choices(list(kinds), kinds.values())[0]
         if kind == "recurrent":
@@ -268,6 +268,11 @@ class Draw:
         import random_windows  # which needs what is above
 
         return random_windows.layer(self, shape)
+
+    def conv_lstm(self, shape, functional):
+        import random_windows  # as above
+
+        return random_windows.conv_lstm(self, shape, functional)
 
     def pooling(self):
         kind = self.rng.choice(["L.GlobalAveragePooling1D", "L.GlobalMaxPooling1D"])
@@ -296,7 +301,7 @@ class Draw:
             choices.append(self.shaping(shape))
         return self.rng.choice(choices)
 
-    def deep_layer(self, shape, masked):
+    def deep_layer(self, shape, masked, functional=False):
         step = (None, *shape[2:])
         inner = [self.dense(), code("L.Dropout", 0.3)]
         if len(step) == 3:
@@ -309,12 +314,18 @@ class Draw:
             inner.append(code("L.TimeDistributed", self.dense()))
             self.stateful = state
             inner += [self.pooling(), code("L.Flatten")] if step[1] else [self.pooling()]
-        if len(step) == 3 and step[2] and step[1]:
+        if len(step) in (3, 4) and None not in step[1:]:
             inner.append(self.windowed(step))
         choices = [code("L.TimeDistributed", layer) for layer in inner] + [
             self.dense(),
             self.elementwise(shape, masked),
         ]
+        if len(shape) in (4, 5) and None not in shape[2:] and not masked:
+            choices += [self.conv_lstm(shape, functional) for _ in range(2 if len(shape) == 4 else 4)]
+        if len(shape) == 5:
+            choices += [*(self.windowed(shape) for _ in range(6)), code("L.SpatialDropout3D", 0.2)]
+            if None not in shape[2:]:
+                choices.append(code("L.Reshape", (shape[1] or -1, shape[2] * shape[3], shape[4])))
         if len(shape) == 4:
             # As before the recurrent layers of an OCR net: images, then one row of pixels a timestep.
             windows = [self.windowed(shape) for _ in range(5)]

@@ -53,6 +53,8 @@ class Generator:
             return (self.draw.size(),)
         if kind == "image":
             return (timesteps, self.rng.randint(1, 6), self.rng.randint(1, 4))
+        if kind == "video":
+            return (timesteps, self.rng.randint(1, 4), self.rng.randint(1, 4), self.rng.randint(1, 3))
         return (timesteps, self.draw.size())
 
     def input(self, kind, sequence=None):
@@ -331,7 +333,7 @@ class Generator:
     # ---- whole models
 
     def sequential(self):
-        kind = self.rng.choices(["sequence", "ids", "vector", "characters", "image"], [5, 5, 1, 1, 2])[0]
+        kind = self.rng.choices(["sequence", "ids", "vector", "characters", "image", "video"], [5, 5, 1, 1, 2, 1])[0]
         shape, feed, program = self.input_shape(kind), {"kind": kind}, self.program
         batch = {"batch_size": self.batch} if self.stateful else {}
         feed["shape"], layers = shape, []
@@ -356,7 +358,8 @@ class Generator:
     def functional(self):
         program, pool = self.program, []
         for _ in range(self.rng.choice([1, 1, 2, 2, 3])):
-            kind = self.rng.choices(["sequence", "ids", "vector", "characters", "image"], [6, 5, 2, 1, 2])[0]
+            kinds = ["sequence", "ids", "vector", "characters", "image", "video"]
+            kind = self.rng.choices(kinds, [6, 5, 2, 1, 2, 1])[0]
             pool.append(self.input(kind))
         for _ in range(self.rng.randint(1, 7)):
             pool += self.step(pool)

@@ -166,7 +166,7 @@ def random_value(variable, rng):
     if name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
         value = rng.normal(0, np.sqrt(1 / np.prod(shape[:-1])), shape)
     elif name == "recurrent_kernel":
-        value = rng.normal(0, np.sqrt(1 / (4 * shape[0])), shape)
+        value = rng.normal(0, np.sqrt(1 / (4 * np.prod(shape[:-1]))), shape)
     elif name in ("bias", "beta", "moving_mean"):
         value = rng.normal(0, 0.5, shape)
     elif name in ("gamma", "moving_variance", "scale", "concat_score_weight"):

@@ -1,4 +1,5 @@
-"""Random convolutions, poolings and their kin for random_layers.py: source text of layers over sequences and images.
+"""Random convolutions, poolings and their kin for random_layers.py: source text of layers over sequences,
+images and volumes, and of ConvLSTM.
 
 `draw` is a random_layers.Draw, `shape` the input's (None: free; the batch axis first). An axis of free size is
 mostly left as long as it is, so that what is merged later has one length. Imports nothing but the standard library.
@@ -52,11 +53,11 @@ def common(draw, first):
 
 
 def convolution(draw, shape):
-    """Conv, SeparableConv or DepthwiseConv of one or two axes."""
+    """Conv of one to three axes, SeparableConv or DepthwiseConv of one or two."""
     first = channels_first(draw, shape)
     axes, channels = spatial(shape, first)
     rank = len(axes)
-    kind = draw.rng.choice(["Conv", "Conv", "Conv", "SeparableConv", "DepthwiseConv"])
+    kind = draw.rng.choice(["Conv", "Conv", "Conv", "SeparableConv", "DepthwiseConv"]) if rank < 3 else "Conv"
     if channels is None:
         return code("L.Dropout", 0.3)
     paddings = ("valid", "same")
@@ -82,7 +83,7 @@ def transposed(draw, shape):
     if channels is None or None in axes or max(axes) > 6:
         return convolution(draw, shape)
     options = window(draw, [9] * len(axes)) | common(draw, first)
-    if draw.floatx == "float64":
+    if draw.floatx == "float64" or len(axes) > 2:
         options.pop("dilation_rate", None)  # TensorFlow computes it in float32 alone on a CPU
     strides = options.get("strides", 1)
     strides = strides if isinstance(strides, int) else strides[0]
@@ -94,20 +95,31 @@ def transposed(draw, shape):
 def pooling(draw, shape):
     first = channels_first(draw, shape)
     axes, _ = spatial(shape, first)
+    if len(axes) > 2 and draw.floatx == "float64":
+        return convolution(draw, shape)  # TensorFlow pools volumes in float32 alone on a CPU
+    if draw.keras3 and None not in axes and draw.chance(0.2):
+        kind, form = draw.rng.choice(["Average", "Max"]), {"data_format": "channels_first"} if first else {}
+        # TensorFlow divides by zero for a single window.
+        windows = tuple(draw.rng.randint(2, 4) for _ in axes)
+        return code(f"L.Adaptive{kind}Pooling{len(axes)}D", windows, **form)
     kind = draw.rng.choice(["MaxPooling", "AveragePooling"])
     options = window(draw, axes, name="pool_size") | ({"data_format": "channels_first"} if first else {})
     return code(f"L.{kind}{len(axes)}D", **options)
 
 
 def global_pooling(draw, shape):
-    kind = draw.rng.choice(["L.GlobalAveragePooling2D", "L.GlobalMaxPooling2D"])
-    return code(kind, **draw.some(0.2, keepdims=True), **draw.some(0.2, data_format="channels_first"))
+    kind = draw.rng.choice(["Average", "Max"])
+    return code(
+        f"L.Global{kind}Pooling{len(shape) - 2}D",
+        **draw.some(0.2, keepdims=True),
+        **draw.some(0.2, data_format="channels_first"),
+    )
 
 
 def resizing(draw, shape):
     """ZeroPadding, Cropping or UpSampling."""
     rng, rank = draw.rng, len(shape) - 2
-    first = rank == 2 and channels_first(draw, shape)
+    first = rank > 1 and channels_first(draw, shape)
     axes, _ = spatial(shape, first)
     rooms = [size or max(1, draw.timesteps // 2) for size in axes]
     if None in axes and draw.chance(0.7):
@@ -117,6 +129,8 @@ def resizing(draw, shape):
     if kind == "UpSampling" and max(rooms) <= 8:
         if rank == 1:
             return code("L.UpSampling1D", rng.randint(1, 3))
+        if rank == 3:
+            return code("L.UpSampling3D", given(draw, [rng.randint(1, 2) for _ in axes]), **options)
         if draw.floatx == "float32" and draw.chance(0.4):
             names = ["bilinear", "bilinear", "bicubic", "lanczos3"] + (
                 [] if draw.keras3 else ["gaussian", "mitchellcubic"]
@@ -134,9 +148,39 @@ def resizing(draw, shape):
     )
 
 
+def locally_connected(draw, shape):
+    """LocallyConnected of one or two axes, which only tf.keras has."""
+    first = channels_first(draw, shape)
+    axes, channels = spatial(shape, first)
+    if draw.keras3 or len(axes) > 2 or None in (*axes, channels):
+        return convolution(draw, shape)
+    options = window(draw, axes) | common(draw, first)
+    options.pop("dilation_rate", None)
+    options["implementation"] = draw.rng.randint(1 if options["padding"] == "valid" else 2, 3)
+    return code(f"L.LocallyConnected{len(axes)}D", draw.size(), **options)
+
+
+def conv_lstm(draw, shape, functional=False):
+    """ConvLSTM over (timesteps, *frame) of known size, perhaps Bidirectional."""
+    first = draw.floatx == "float32" and draw.chance(0.1)
+    axes = shape[3:] if first else shape[2:-1]
+    timesteps = shape[1] or 2 * draw.timesteps
+    options = window(draw, axes, largest=3) | ({"data_format": "channels_first"} if first else {})
+    options |= draw.some(0.6, return_sequences=True) | draw.some(0.15, use_bias=False)
+    options |= draw.some(0.3, activation=draw.activation(timesteps))
+    options |= draw.some(0.3, recurrent_activation=draw.activation(timesteps))
+    if draw.stateful:
+        options |= draw.some(0.7, stateful=True)
+    if draw.chance(0.3):
+        made = code(f"L.ConvLSTM{len(axes)}D", draw.rng.randint(1, 4), **options)
+        return code("L.Bidirectional", made, **draw.some(0.5, merge_mode=draw.rng.choice(["sum", "mul", "ave"])))
+    options |= draw.some(0.2, go_backwards=True) | (draw.some(0.2, return_state=True) if functional else {})
+    return code(f"L.ConvLSTM{len(axes)}D", draw.rng.randint(1, 4), **options)
+
+
 def layer(draw, shape):
-    """A layer over windows for an input of three or four axes."""
-    kinds = {convolution: 6, pooling: 4, resizing: 2, transposed: 1}
-    if len(shape) == 4:
+    """A layer over windows for an input of three to five axes."""
+    kinds = {convolution: 6, pooling: 4, resizing: 2, transposed: 1, locally_connected: 0 if draw.keras3 else 2}
+    if len(shape) > 3:
         kinds |= {global_pooling: 1}
     return draw.rng.choices(list(kinds), kinds.values())[0](draw, shape)
