@@ -17,7 +17,7 @@ _GRU_CELL = {**_LSTM_CELL, "reset_after": True}
 _FORM = {"data_format": "channels_last"}
 _WINDOWS = {"padding": "valid", **_FORM}
 _CONVOLUTION = {**_WINDOWS, "activation": "linear", "use_bias": True, "depth_multiplier": 1}
-_ONE, _TWO = [1], [1, 1]
+_ONE, _TWO, _THREE = [1], [1, 1], [1, 1, 1]
 WINDOWS = {
     **{
         f"{name}{n}D{end}": {
@@ -27,16 +27,29 @@ WINDOWS = {
             "groups": 1,
             "output_padding": None,
         }
-        for n, ones in ((1, _ONE), (2, _TWO))
+        for n, ones in ((1, _ONE), (2, _TWO), (3, _THREE))
         for name, end in (("Conv", ""), ("SeparableConv", ""), ("DepthwiseConv", ""), ("Conv", "Transpose"))
     },
-    **{f"{name}Pooling{n}D": _WINDOWS for name in ("Max", "Average") for n in (1, 2)},
-    **{f"Global{name}Pooling2D": {"keepdims": False, **_FORM} for name in ("Max", "Average")},
-    **{f"{name}{n}D": _FORM for name in ("ZeroPadding", "Cropping", "UpSampling") for n in (1, 2)},
+    **{f"{name}Pooling{n}D": _WINDOWS for name in ("Max", "Average") for n in (1, 2, 3)},
+    **{f"Global{name}Pooling{n}D": {"keepdims": False, **_FORM} for name in ("Max", "Average") for n in (2, 3)},
+    **{f"Adaptive{name}Pooling2D": _FORM for name in ("Max", "Average")},
+    "LocallyConnected1D": {**_CONVOLUTION, "strides": _ONE, "implementation": 1},
+    **{
+        f"ConvLSTM{n}D": {
+            **_LOOP,
+            **_LSTM_CELL,
+            **_WINDOWS,
+            "strides": ones,
+            "dilation_rate": ones,
+        }
+        for n, ones in ((1, _ONE), (2, _TWO))
+    },
+    **{f"{name}{n}D": _FORM for name in ("ZeroPadding", "Cropping", "UpSampling") for n in (1, 2, 3)},
     "Convolution1D": {},
     "AtrousConvolution1D": {},
     "Convolution2D": {"dim_ordering": "tf"},
     "SpatialDropout2D": {},
+    "SpatialDropout3D": {},
 }
 WINDOWS["UpSampling2D"] = {"interpolation": "nearest", **_FORM}
 OPTIONS = {

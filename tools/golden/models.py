@@ -23,6 +23,7 @@ from . import (  # noqa: F401  (they add rows)
     raw_ops,
     recurrent,
     tf_operations,
+    volumes,
     wrappers,
 )
 from .registry import SPECS
