@@ -124,6 +124,11 @@ LAYERS = {
     "Cropping2D": 5,
     "UpSampling2D": 9,
     "SpatialDropout2D": 4,
+    **dict.fromkeys(
+        ("Conv3D", "Conv3DTranspose", "ZeroPadding3D", "Cropping3D", "UpSampling3D", "SpatialDropout3D"), 1
+    ),
+    **dict.fromkeys(("GlobalAveragePooling3D", "GlobalMaxPooling3D", "ConvLSTM1D", "ConvLSTM2D"), 1),
+    **dict.fromkeys(("LocallyConnected1D", "AdaptiveAveragePooling2D", "AdaptiveMaxPooling2D"), 1),
     "Convolution1D": 2,
     "AtrousConvolution1D": 1,
     "Convolution2D": 3,
