@@ -11,7 +11,8 @@ from ..errors import InputError
 from .base import Option, activation, boolean, choice, integer, optional, register
 from .windows import DATA_FORMAT, Spatial, count, margins, padded, reach, sizes, taps
 
-# With so few channels, one product for each tap costs more than a copy of the input for each tap.
+# With so few channels, or a quarter of the filters as in ConvLSTM, one product for each tap costs more than a copy of
+# the input for each tap.
 NARROW = 8
 
 
@@ -35,7 +36,7 @@ def convolve(x, kernel, strides, dilation_rate, groups=1):
         parts = zip(np.split(x, groups, axis=-1), np.split(kernel, groups, axis=-1))
         return np.concatenate([convolve(*part, strides, dilation_rate) for part in parts], axis=-1)
     found = taps(x, kernel.shape[:-2], strides, dilation_rate)
-    if x.shape[-1] <= NARROW:
+    if x.shape[-1] <= max(NARROW, kernel.shape[-1] // 4):
         columns = np.concatenate([part for _, part in found], axis=-1)
         return product(columns, kernel.reshape(-1, kernel.shape[-1]))
     return sum(product(part, kernel[tap]) for tap, part in found)
