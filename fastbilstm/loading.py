@@ -321,7 +321,8 @@ def _record_with_keras(model: Model, trusted: Any) -> fbl_file.Vector:
     from .converted import self_check, versions  # these serve conversion alone: saves their import at start
     from .keras import installed_keras
 
-    inputs = list(self_check.make(model.graph, model._tensors).inputs)
+    made = self_check.make(model.graph, model._tensors)
+    inputs = list(made.inputs)
     if trusted is not None:
         path, config, outputs = trusted
         outputs = [outputs] if isinstance(outputs, str) else outputs
@@ -333,4 +334,4 @@ def _record_with_keras(model: Model, trusted: Any) -> fbl_file.Vector:
     apart = versions.difference(model.graph, model._tensors, inputs, results, title)
     if apart is not None:
         raise FastBiLSTMError(f"{model.source}: no vector can be recorded with Keras: {apart}")
-    return fbl_file.Vector(tuple(inputs), tuple(results), title)
+    return fbl_file.Vector(tuple(inputs), tuple(results), title, made.roundings)

@@ -71,11 +71,15 @@ class Vector(Record):
         In the order of the model's.
     computed_by : str
         Keras with its version, or the specification of fastbilstm.
+    roundings : tuple of float
+        For each output, how far NumPy's float32 is from float64, relative to its largest element; () for a model in
+        which rounding errors stay small. See `tolerances.ROUNDINGS`.
     """
 
     inputs: tuple[NDArray[Any], ...]
     outputs: tuple[NDArray[Any], ...]
     computed_by: str
+    roundings: tuple[float, ...] = ()
 
 
 def looks_converted(head: bytes) -> bool:
@@ -114,7 +118,10 @@ def to_bytes(
         given |= {f"output/{k}": array for k, array in enumerate(vector.outputs)}
         counts = {"inputs": len(vector.inputs), "outputs": len(vector.outputs), "computed_by": vector.computed_by}
         strings = [name for name, array in given.items() if array.dtype == object]
-        metadata["vector"] = json.dumps(counts | ({"strings": strings} if strings else {}))
+        counts |= ({"strings": strings} if strings else {}) | (
+            {"roundings": list(vector.roundings)} if vector.roundings else {}
+        )
+        metadata["vector"] = json.dumps(counts)
         arrays.update(
             {_VECTOR + name: _from_strings(array) if name in strings else array for name, array in given.items()}
         )
@@ -378,6 +385,13 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _roundings(entry: dict[str, Any]) -> tuple[float, ...]:
+    found = tuple(float(number) for number in entry.get("roundings", ()))
+    if found and (len(found) != entry["outputs"] or not all(0 <= number <= 1 for number in found)):
+        raise ValueError(f"roundings are {list(found)[:5]}")
+    return found
+
+
 def _read_vector(metadata: dict[str, str], arrays: dict[str, NDArray[Any]], label: str) -> Vector | None:
     if "vector" not in metadata:
         return None
@@ -389,6 +403,7 @@ def _read_vector(metadata: dict[str, str], arrays: dict[str, NDArray[Any]], labe
             tuple(np.array(arrays.pop(f"{_VECTOR}input/{k}")) for k in range(entry["inputs"])),
             tuple(np.array(arrays.pop(f"{_VECTOR}output/{k}")) for k in range(entry["outputs"])),
             str(entry["computed_by"]),
+            _roundings(entry),
         )
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise FileFormatError(f"{label}: its self-check vector is malformed ({error})") from error

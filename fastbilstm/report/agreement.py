@@ -19,7 +19,7 @@ from ..errors import FastBiLSTMError, InputError
 from ..keras import installed_keras
 from ..loading import load
 from ..model import Model
-from ..tolerances import HALF_RELATIVE, IMDB_PROBABILITY, Comparison, compare
+from ..tolerances import HALF_RELATIVE, IMDB_PROBABILITY, MOST_ROUNDING, ROUNDINGS, Comparison, compare
 from .verify import given_to_keras, same_model
 
 # Rows that are compared with a reference: the specification should take a few seconds.
@@ -29,9 +29,6 @@ _SIZES = (50, 12, *range(1, 9))
 _ADDRESS = re.compile(r"\w+://\S+")
 WITHIN, OUT = "within tolerance", "OUT OF TOLERANCE"
 BY_VERSION = "differs by the version of Keras"
-# Some models magnify rounding errors, so that two right float32 outputs differ by more than the tolerance. An output
-# may be this many times further from float64 than NumPy in float32 is, if NumPy is near enough.
-ROUNDINGS, MOST_ROUNDING = 4, 1e-3
 
 
 class Outcome(NamedTuple):

@@ -98,13 +98,14 @@ def given_to_keras(source, trusted):
 
 
 def _compare_with_keras(source, model, trusted):
-    inputs = list(vectors.make(model.graph, model._tensors).inputs)
+    made = vectors.make(model.graph, model._tensors)
+    inputs, roundings = list(made.inputs), made.roundings or (0.0,) * len(made.outputs)
     title, theirs = installed_keras.run(source.graph, source._tensors, inputs, trusted)
     ours = Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend)._plan.run(inputs, {})
     lines, ok = [f"compared with {title} on {len(inputs[0])} rows, {model.dtype}"], len(ours) == len(theirs)
     lines.append(f"  Keras was given {given_to_keras(source, trusted)}")
     dtype = "float64" if model.dtype == "float64" and theirs[0].dtype == np.float64 else "float32"
-    results = [compare(y, k, dtype) for y, k in zip(ours, theirs)]
+    results = [compare(y, k, dtype, rounding) for y, k, rounding in zip(ours, theirs, roundings)]
     reason = None
     if ok and not all(result.ok for result in results):
         reason = versions.difference(source.graph, source._tensors, inputs, theirs, title)
