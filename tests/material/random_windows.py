@@ -95,11 +95,12 @@ def transposed(draw, shape):
 def pooling(draw, shape):
     first = channels_first(draw, shape)
     axes, _ = spatial(shape, first)
-    if len(axes) > 2 and draw.floatx == "float64":
-        return convolution(draw, shape)  # TensorFlow pools volumes in float32 alone on a CPU
-    if draw.keras3 and None not in axes and draw.chance(0.2):
+    if len(axes) > 2:
+        # TensorFlow pools volumes in float32 alone on a CPU: in float64 it cannot tell whose rounding is nearer.
+        return convolution(draw, shape)
+    if draw.keras3 and None not in axes and min(axes) > 1 and draw.chance(0.2):
         kind, form = draw.rng.choice(["Average", "Max"]), {"data_format": "channels_first"} if first else {}
-        # TensorFlow divides by zero for a single window.
+        # TensorFlow divides by zero for a single window, and for an axis of one position.
         windows = tuple(draw.rng.randint(2, 4) for _ in axes)
         return code(f"L.Adaptive{kind}Pooling{len(axes)}D", windows, **form)
     kind = draw.rng.choice(["MaxPooling", "AveragePooling"])
