@@ -8,6 +8,7 @@ for "blas".
 from __future__ import annotations
 
 import importlib.util
+import math
 import threading
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +40,9 @@ MEMORY_BUDGET = 64 * 2**20
 KEPT_SCRATCH = 64 * 2**20
 # Rows computed together: more leave the caches and gain nothing. A multiple of the rows of every register tile.
 CHUNK_ROWS = 36
+# Where most of the work is convolutions, which gain nothing from many rows: small parts, of which a thread that is late
+# holds up no large one.
+CHUNK_OF_CONVOLUTIONS = 8
 # Multiplications below which another thread costs more than it gains.
 WORTH_A_THREAD = 4_000_000
 
@@ -58,6 +62,8 @@ class Plan(Record):
     stateful : tuple of Recurrent
     work : int
         Multiplications a row and timestep, roughly.
+    chunk_rows : int
+        Rows computed together, at most.
     independent : bool
         Whether each row of a batch may be computed without the others: the model is not stateful and no layer looks
         across rows.
@@ -77,6 +83,7 @@ class Plan(Record):
     copied: tuple[bool, ...]
     stateful: tuple[Recurrent, ...]
     work: int
+    chunk_rows: int
     independent: bool
     padding: padding.Padding
     table_bytes: int
@@ -174,7 +181,7 @@ class Plan(Record):
         size = max(1, min(batch_size, rows))
         if may_split:
             # The other rows of a batch do not change the bits of a row, so any size of batch is allowed.
-            size = min(size, CHUNK_ROWS) if rows > CHUNK_ROWS else rows
+            size = min(size, self.chunk_rows) if rows > self.chunk_rows else rows
             n_threads = min(n_threads, self.most_threads(arrays))
             size = max(1, min(size, -(-rows // n_threads)))
         if cuts is None:
@@ -337,6 +344,7 @@ def compile(
     stateful = tuple(layer for layer in recurrent if layer.stateful)
     work = sum(a.size for layer in all_layers if isinstance(layer, (Recurrent, Cell)) for a in layer.weights.values())
     work += sum(layer.weights["kernel"].size for layer in all_layers if isinstance(layer, Dense)) // 8
+    convolutions = _work_of_convolutions(network)
     return Plan(
         network,
         runner,
@@ -349,7 +357,8 @@ def compile(
             for given, limit in zip(graph.inputs, limits)
         ),
         stateful,
-        max(work, 1),
+        max(work + convolutions, 1),
+        CHUNK_ROWS if convolutions < 4 * work else CHUNK_OF_CONVOLUTIONS,
         not stateful and padding.rows_are_independent(network),
         padding.verdict(network, runner if backend == "vector" else None),
         tables,
@@ -357,6 +366,27 @@ def compile(
         [],
         replay,
     )
+
+
+def _work_of_convolutions(network, timesteps=None):
+    """As `Plan.work`: of convolutions, for each timestep of the input that has most (64, if none is fixed)."""
+    if timesteps is None:
+        fixed = [given.shape[1] or 0 for given in network.graph.inputs if len(given.shape) > 1]
+        timesteps = max(fixed, default=0) or 64
+        return _work_of_convolutions(network, timesteps) // timesteps
+    work = 0
+    for node, specs in zip(network.graph.nodes, network.node_specs):
+        layer = network.inner[node.layer]
+        if isinstance(layer, Functional):
+            work += _work_of_convolutions(layer, timesteps)
+        while isinstance(layer, TimeDistributed):
+            layer = layer.inner[0]
+        kernel = layer.weights.get("kernel")
+        if kernel is not None and layer.class_name.startswith("Conv") and not isinstance(layer, Recurrent):
+            first = layer.config.get("data_format") == "channels_first"
+            positions = specs[0].shape[2:] if first else specs[0].shape[1:-1]
+            work += kernel.size * math.prod(timesteps if size is None else size for size in positions)
+    return work
 
 
 def _build(graph, tensors, dtype):
