@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     AnyTokenizer: TypeAlias = Tokenizer | WordIndex | TextVectorization | TextEncoder | KerasTokenizer
 
 _HEAD = 16
+# In place of the first bytes, where there is no single file.
+_TENSORFLOW = b"TensorFlow"
 
 
 def _read_source(path: Any) -> tuple[str | bytes, bytes, str]:
@@ -70,14 +72,20 @@ def _read_source(path: Any) -> tuple[str | bytes, bytes, str]:
             f"path is of type {type(path).__name__}; expected a path, bytes, a binary file or a Keras model"
         ) from error
     name = os.fsdecode(name)
-    if os.path.exists(os.path.join(name, "saved_model.pb")):
-        raise FileFormatError(
-            f"{name}: a TensorFlow SavedModel folder, which is not supported: it holds a program, not an "
-            "architecture. Load it in Keras and save it as .keras or .h5"
-        )
     if os.path.isfile(os.path.join(name, "model.json")):  # a folder of TensorFlow.js
         name = os.path.join(name, "model.json")
-    return name, read_file(name, _HEAD), name
+    return name, _TENSORFLOW if _is_tensorflow(name) else read_file(name, _HEAD), name
+
+
+def _is_tensorflow(name: str) -> bool:
+    """Whether a path is that of a SavedModel or a checkpoint: several files, of which it names a folder or a prefix."""
+    if os.path.isdir(name):
+        return any(os.path.isfile(os.path.join(name, part)) for part in ("saved_model.pb", "checkpoint"))
+    folder, base = os.path.split(name)
+    if base == "saved_model.pb":
+        return os.path.isdir(os.path.join(folder, "variables"))
+    prefix = name.removesuffix(".index").partition(".data-")[0]
+    return os.path.isfile(f"{prefix}.index") and (prefix != name or not os.path.exists(name))
 
 
 @contextlib.contextmanager
@@ -117,6 +125,14 @@ def _read(
         return fbl_file.read(source, label)
     from .keras import other_files, reader  # reader imports h5py, an optional package
 
+    if head == _TENSORFLOW or head.startswith(reader.ZIP_MAGIC):
+        from .keras.tensorflow import saved_model  # with such files alone
+
+        files = saved_model.saved_model_files(source, head)
+        if files is not None:
+            return (*saved_model.read_saved_model(files, label, config, outputs), None, {})
+        if head == _TENSORFLOW:
+            return (*saved_model.read_checkpoint(source, label, config, outputs), None, {})
     known = None if isinstance(source, bytes) else safe_files.identity(source)
     if head.startswith(reader.ZIP_MAGIC) or reader.is_hdf5(head, source):
         found = reader.read_keras(source, head, label, config, outputs)
@@ -153,7 +169,9 @@ def load(
     path : str, PathLike, bytes, binary file object or Keras model
         A converted file (.fbl), or a Keras file of any version from 1.0 on: .h5 / .hdf5, .keras, .weights.h5, and
         .weights.json with its shards beside it; or a layers model of TensorFlow.js: model.json with its shards beside
-        it, or their folder. The kind is found from the content.
+        it, or their folder; a SavedModel folder of a Keras model (TensorFlow 2.0 to 2.15), its saved_model.pb or a zip
+        of it; a TensorFlow checkpoint by its prefix, one of its files or the folder with the file checkpoint. The kind
+        is found from the content.
 
         A built model of Keras 3, tf_keras or tensorflow.keras saves itself into a temporary file, and that is read:
         later training does not change what was loaded, and stateful layers begin with zeros.

@@ -1,5 +1,9 @@
-""".keras archives: a zip of config.json, metadata.json and model.weights.h5, read with limits. Imports no h5py."""
+"""Archives with limits: .keras, a zip of config.json, metadata.json and model.weights.h5; zips of a SavedModel folder.
 
+Imports no h5py.
+"""
+
+import contextlib
 import io
 import json
 import struct
@@ -14,12 +18,12 @@ _MAX_JSON = 256 << 20
 _ASSETS, _VOCABULARY = "assets/", "/vocabulary.txt"
 
 
-def read_archive(source, label):
-    """Return (config, metadata, weights, vocabularies): two dictionaries, the bytes of the HDF5 file inside, and the
-    vocabularies of lookup layers by their path, such as {"layers/string_lookup": bytes}.
+@contextlib.contextmanager
+def open_archive(source, label, kind):
+    """Give (names of the members, a function that reads one: name, limit in bytes or None -> bytes).
 
-    Raises FileFormatError for damaged archives, members that unpack to far more than is stored, paths that leave the
-    archive, and weights stored as .npz with pickled objects.
+    Raises FileFormatError for damaged archives, members that unpack to far more than is stored, and paths that leave
+    the archive. `kind`: what messages call it.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
@@ -29,32 +33,42 @@ def read_archive(source, label):
                     raise FileFormatError(f"{label}: member {name!r} leaves the archive; refused")
             if len(set(names)) != len(names):
                 raise FileFormatError(f"{label}: the archive holds a member twice")
-            if not {"config.json", "metadata.json", "model.weights.h5"} & set(names):
-                raise FileFormatError(f"{label}: {what_it_is(Seen(b'', members=tuple(names)))}")
             budget = Budget(size_of(source))
-            config = _json(archive, "config.json", budget, label)
-            metadata = _json(archive, "metadata.json", budget, label)
-            if "model.weights.h5" not in names:
-                hint = " (model.weights.npz is not supported)" if "model.weights.npz" in names else ""
-                raise FileFormatError(f"{label}: the archive has no model.weights.h5{hint}")
             members = [info for info in archive.infolist() if not info.is_dir()]
             if sum(info.compress_size for info in members) > budget.stored:
                 raise FileFormatError(f"{label}: its members claim more stored bytes than the archive has; refused")
-            slashed = {name: name.replace("\\", "/") for name in names}  # with backslashes: written on Windows
-            vocabularies = {
-                path[len(_ASSETS) : -len(_VOCABULARY)]: _member(archive, name, _MAX_JSON, budget, label)
-                for name, path in slashed.items()
-                if path.startswith(_ASSETS) and path.endswith(_VOCABULARY)
-            }
-            return config, metadata, _member(archive, "model.weights.h5", None, budget, label), vocabularies
+            yield names, lambda name, limit: _member(archive, name, limit, budget, label)
     except FileFormatError:
         raise
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, struct.error) as error:
         # zipfile says of a file that could not be read that it is no archive.
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise FileFormatError(f"{label}: damaged .keras archive ({cause})") from cause
+        raise FileFormatError(f"{label}: damaged {kind} ({cause})") from cause
     except (OverflowError, LookupError, TypeError) as error:
-        raise FileFormatError(f"{label}: damaged .keras archive ({type(error).__name__})") from error
+        raise FileFormatError(f"{label}: damaged {kind} ({type(error).__name__})") from error
+
+
+def read_archive(source, label):
+    """Return (config, metadata, weights, vocabularies) of a .keras archive: two dictionaries, the bytes of the HDF5
+    file inside, and the vocabularies of lookup layers by their path, such as {"layers/string_lookup": bytes}.
+
+    Raises FileFormatError as `open_archive` does, and for weights stored as .npz with pickled objects.
+    """
+    with open_archive(source, label, ".keras archive") as (names, read):
+        if not {"config.json", "metadata.json", "model.weights.h5"} & set(names):
+            raise FileFormatError(f"{label}: {what_it_is(Seen(b'', members=tuple(names)))}")
+        config = _json(read, "config.json", label)
+        metadata = _json(read, "metadata.json", label)
+        if "model.weights.h5" not in names:
+            hint = " (model.weights.npz is not supported)" if "model.weights.npz" in names else ""
+            raise FileFormatError(f"{label}: the archive has no model.weights.h5{hint}")
+        slashed = {name: name.replace("\\", "/") for name in names}  # with backslashes: written on Windows
+        vocabularies = {
+            path[len(_ASSETS) : -len(_VOCABULARY)]: read(name, _MAX_JSON)
+            for name, path in slashed.items()
+            if path.startswith(_ASSETS) and path.endswith(_VOCABULARY)
+        }
+        return config, metadata, read("model.weights.h5", None), vocabularies
 
 
 def _member(archive, name, limit, budget, label):
@@ -79,9 +93,9 @@ def _member(archive, name, limit, budget, label):
     return content
 
 
-def _json(archive, name, budget, label):
+def _json(read, name, label):
     try:
-        return json.loads(_member(archive, name, _MAX_JSON, budget, label))
+        return json.loads(read(name, _MAX_JSON))
     except FileFormatError:
         raise
     except (ValueError, RecursionError) as error:

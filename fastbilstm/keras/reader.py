@@ -177,7 +177,7 @@ def read_keras(
         with open_file(weights, inside, size_of(source)) as stored, with_slashes(stored, inside) as file:
             read = lambda *a: read_paths(file, *a[:2], inside, a[2])  # noqa: E731
             held = lambda name, names: arrays_in_paths(file, name, names, inside)  # noqa: E731
-            return _assemble(model, version, label, outputs, read, vocabularies, held)
+            return assemble_parts(model, version, label, outputs, read, vocabularies, held)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_file(source, label))
         if "nb_layers" in file.attrs:
@@ -194,7 +194,7 @@ def read_keras(
             model = json_attribute(file, "model_config", label)
             split_config(model, label)
         else:
-            model = _given_config(config, label)
+            model = given_config(config, label)
         version = _find_version(model, file, container, label, uses_config=config is not None, is_paths=not is_groups)
         notes = []
 
@@ -208,7 +208,7 @@ def read_keras(
                 return arrays_in_groups(container, name, label)
             return arrays_in_paths(root, name, names, label)
 
-        graph, tensors = _assemble(model, version, label, outputs, read, held=held)
+        graph, tensors = assemble_parts(model, version, label, outputs, read, held=held)
         return (graph if config is None else _with_notes(graph, notes)), tensors
 
 
@@ -228,10 +228,10 @@ def read_json_index(
     if tfjs.is_tfjs(index):
         return _read_tfjs(index, source, label, config, outputs)
     with open_sharded(index, source, label) as file:
-        model = _given_config(config, label)
+        model = given_config(config, label)
         version = _find_version(model, file, file, label, uses_config=True, is_paths=True)
         notes = []
-        graph, tensors = _assemble(
+        graph, tensors = assemble_parts(
             model, version, label, outputs, lambda g, t, n: read_paths(file, g, t, label, n, notes)
         )
         return _with_notes(graph, notes), tensors
@@ -247,7 +247,7 @@ def _contents(file):
     return f"but {names or 'nothing'}: if it is a checkpoint of training, save the model itself"
 
 
-def _given_config(config, label):
+def given_config(config, label):
     if config is None:
         raise FileFormatError(
             f"{label}: holds weights and no architecture; give the model's JSON or YAML as config= (--config)"
@@ -260,9 +260,9 @@ def _given_config(config, label):
 def _read_tfjs(index, path, label, config, outputs):
     model, version, note = tfjs.read_topology(index, label)
     if config is not None or model is None:
-        model, note = _given_config(config, label), None
-        version = _version_of(model, model.get("keras_version"), model.get("backend"), label, is_paths=True)
-    graph, tensors = _assemble(
+        model, note = given_config(config, label), None
+        version = version_of(model, model.get("keras_version"), model.get("backend"), label, is_paths=True)
+    graph, tensors = assemble_parts(
         model,
         version,
         label,
@@ -294,10 +294,10 @@ def _find_version(model, file, container, label, uses_config, is_paths):
     if not uses_config or text is None:
         text = attribute(file, "keras_version") or text or attribute(container, "keras_version")
         backend = backend or attribute(file, "backend") or attribute(container, "backend")
-    return _version_of(model, text, backend, label, is_paths)
+    return version_of(model, text, backend, label, is_paths)
 
 
-def _version_of(model, text, backend, label, is_paths):
+def version_of(model, text, backend, label, is_paths):
     if text is None and "registered_name" in model:
         return KerasVersion("keras3", _UNKNOWN_KERAS3)
     if text is None and is_paths:
@@ -344,7 +344,7 @@ def _check_numbers(model, label):
             raise FileFormatError(f"{label}: the architecture holds a whole number beyond 64 bits")
 
 
-def _assemble(model, version, label, outputs, read_weights, vocabularies=None, held=None):
+def assemble_parts(model, version, label, outputs, read_weights, vocabularies=None, held=None):
     _check_numbers(model, label)
     reader = ConfigReader(version, label)
     class_name, config = split_config(model, label)

@@ -207,3 +207,27 @@ def test_keras1_twin_of_a_keras2_file(name, backend, shape):
     assert len(recurrent) == len(expected)
     for ours, theirs in zip(recurrent, expected):
         assert np.array_equal(ours, theirs)
+
+
+# ---- SavedModel folders and checkpoints ----------------------------------------------------------------------------
+
+OTHER_FORMS = [
+    *(f"savedmodel/{name}" for name in ("anomaly_lstm", "giaan_lstm", "hidroml_lstm", "hotel_savedmodel")),
+    *(f"savedmodel/{name}" for name in ("humidity_lstm", "iteam1_gru", "jacarpe7_lstm", "jiahui_lstm")),
+    *("savedmodel/osmarluiz_lstm", "savedmodel/sailesh_bilstm", "checkpoint/gru_model", "checkpoint/lstm_model"),
+]
+
+
+@pytest.mark.parametrize("name", OTHER_FORMS)
+def test_saved_models_and_checkpoints(name):
+    """TensorFlow 2.1 to 2.13; `hotel_savedmodel` is given texts."""
+    answers = shared_file(f"models/{name}.npz")
+    path = answers.with_suffix("")
+    model = fastbilstm.load(path, config=f"{path}.json" if name.startswith("checkpoint") else None)
+    with np.load(answers) as npz:
+        cases = {key.rpartition("out0")[0] for key in npz if key.endswith("out0")}
+        assert cases
+        for case in cases:
+            model.reset_states()
+            x = npz["texts"] if "texts" in npz else npz[f"{case}in0"]
+            check(model.predict(x), npz[f"{case}out0"])
