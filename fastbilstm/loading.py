@@ -13,6 +13,7 @@ from . import safe_files
 from .checks import check_not_read, read_file
 from .converted import fbl_file
 from .errors import FastBiLSTMError, FileFormatError, InputError, UnreadableFileError
+from .layers.functional import faults_of, with_any_length
 from .model import Model
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ def load(
     *,
     config: dict[str, Any] | str | os.PathLike[str] | None = None,
     outputs: str | Sequence[str] | None = None,
+    any_length: bool = False,
     dtype: Literal["float32", "float64"] | None = None,
     check: bool = False,
     backend: Literal["auto", "vector", "blas", "numpy"] = "auto",
@@ -186,6 +188,10 @@ def load(
     outputs : list of str, optional
         Names of the layers to cut the graph at, for files that end in a loss or a Lambda ("name:1" for the second call
         of a shared layer).
+    any_length : bool
+        Take sequences of any number of timesteps where the model fixes it (``Input((20, 3))``), as Keras 3 and
+        functional models of tf.keras do. A model that computes with this number (Flatten before Dense) is refused;
+        inputs that only it needs keep theirs.
     dtype : {"float32", "float64"}, optional
         Precision of computation; default the model's own.
     check : bool
@@ -218,6 +224,9 @@ def load(
     """
     graph, tensors, vector, bundle, label = read_model_file(path, config, outputs)
     with _naming(label):
+        if any_length:
+            with faults_of(graph):
+                graph = with_any_length(graph, {name: array.shape for name, array in tensors.items()}, graph.dtype)
         model = Model(
             graph,
             tensors,
@@ -250,6 +259,7 @@ def convert(
     *,
     config: dict[str, Any] | str | os.PathLike[str] | None = None,
     outputs: str | Sequence[str] | None = None,
+    any_length: bool = False,
     overwrite: bool = False,
     keras: bool = False,
     trust: bool = False,
@@ -273,8 +283,8 @@ def convert(
         See `load`.
     target : str or PathLike
         The file to write; the usual suffix is .fbl. Written under a temporary name and renamed.
-    config, outputs
-        See `load`.
+    config, outputs, any_length
+        See `load`. The converted file keeps the timesteps that are free.
     overwrite : bool
         Whether an existing `target` is replaced.
     keras : bool
@@ -317,7 +327,7 @@ def convert(
         raise FastBiLSTMError("trust=True (--trust) goes with keras=True (--keras): only Keras runs code from a file")
     if trust and not isinstance(source, (str, os.PathLike)):
         raise FastBiLSTMError("trust=True hands a file to Keras; give the path of the source")
-    model = load(source, config=config, outputs=outputs)
+    model = load(source, config=config, outputs=outputs, any_length=any_length)
     given = {"tokenizer": tokenizer, "tokenizer_type": tokenizer_type, "num_words": num_words, "labels": labels}
     given |= {"maxlen": maxlen, "padding": padding, "truncating": truncating, "remove": remove}
     if any(value is not None for value in given.values()):

@@ -32,6 +32,14 @@ def _add_source_options(parser, what="model"):
     )
 
 
+def _add_length_option(parser):
+    parser.add_argument(
+        "--any-length",
+        action="store_true",
+        help="take sequences of any number of timesteps where the model fixes it, as Keras 3 does",
+    )
+
+
 def _add_trust_option(parser, what="with --keras: "):
     parser.add_argument(
         "--trust",
@@ -57,6 +65,7 @@ def _outputs(args):
 def add_convert_options(parser):
     """Add the options of `convert`, which tools/convert_keras.py has, too."""
     _add_source_options(parser, "source")
+    _add_length_option(parser)
     parser.add_argument("target", nargs="?", help=f"the file to write (default: source with the suffix {SUFFIX})")
     parser.add_argument("--overwrite", action="store_true", help="replace the target if it exists")
     parser.add_argument(
@@ -99,7 +108,7 @@ def _default_target(source):
 def run_convert(args):
     target = args.target or _default_target(args.source)
     options = {"config": args.config, "outputs": _outputs(args), "overwrite": args.overwrite, "keras": args.keras}
-    options["trust"] = args.trust
+    options |= {"trust": args.trust, "any_length": args.any_length}
     options |= {name: getattr(args, name) for name in ("tokenizer", "tokenizer_type", "num_words", "labels", "maxlen")}
     options |= {"padding": args.pad, "truncating": args.truncating, "remove": args.remove}
     model = convert(args.source, target, **options)
@@ -113,7 +122,7 @@ def run_convert(args):
 
 
 def run_inspect(args):
-    load(args.model, config=args.config, outputs=_outputs(args)).summary()
+    load(args.model, config=args.config, outputs=_outputs(args), any_length=args.any_length).summary()
     return 0
 
 
@@ -149,6 +158,7 @@ def make_parser():
 
     sub = commands.add_parser("inspect", help="print layers, shapes, parameters, masks and what is ignored")
     _add_source_options(sub)
+    _add_length_option(sub)
     sub.set_defaults(run=run_inspect)
 
     sub = commands.add_parser(
@@ -187,6 +197,7 @@ def make_parser():
         "when it is complete; columns of .csv, .jsonl, .txt and .parquet are kept.",
     )
     _add_source_options(sub)
+    _add_length_option(sub)
     cli_predict.add_options(sub)
     add_engine_options(sub)
     sub.set_defaults(run=run_predict)

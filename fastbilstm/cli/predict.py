@@ -149,6 +149,7 @@ def _predictor(args, outputs, columns, text):
         **padding,
         config=args.config,
         outputs=outputs,
+        any_length=args.any_length,
         dtype=args.dtype,
         backend=args.backend,
     )
@@ -219,6 +220,7 @@ class _Job:
             found["file of --config"] = file_identity(args.config, content=True)
         options = ("columns", "text_column", "output_column", "delimiter", "pad", "maxlen", "truncating", "on_error")
         options += ("batch_size", "dtype", "backend", "input_format", "errors", "outputs", "escape_formulas")
+        options += ("any_length",)
         for name in options:
             found[f"option --{name.replace('_', '-')}"] = str(getattr(args, name))
         for path, known in self.known.items():

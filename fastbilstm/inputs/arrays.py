@@ -6,6 +6,12 @@ from ..checks import utf8
 from ..errors import InputError
 from ..layers.core import check_ids
 
+# What to do about rows that have other timesteps than the model fixes.
+OTHER_LENGTHS = (
+    "load(..., any_length=True) (--any-length) takes other timesteps, as Keras 3 does, and stream() takes them in "
+    "pieces"
+)
+
 
 def check_array(values, given, limit):
     """An array of numbers (or `bytes`) that fits an input, or InputError; `limit`: how many token ids there are."""
@@ -25,7 +31,9 @@ def check_array(values, given, limit):
     rank = len(given.shape)
     if array.ndim != rank or any(expected is not None and size != expected for size, expected in sizes):
         expected = ("rows", *("any" if size is None else size for size in given.shape[1:]))
-        raise InputError(f"{what}: has shape {array.shape}; expected ({', '.join(map(str, expected))})")
+        text = f"{what}: has shape {array.shape}; expected ({', '.join(map(str, expected))})"
+        others = array.ndim == rank and all(b in (None, a) for a, b in sizes[1:])
+        raise InputError(f"{text}; {OTHER_LENGTHS}" if others and (rank > 2 or limit is not None) else text)
     if 0 in array.shape[1:]:
         raise InputError(f"{what}: has shape {array.shape}; an axis of size 0 (no timesteps) has no answer")
     if limit is not None and given.dtype == "string":

@@ -9,7 +9,7 @@ import numpy as np
 from ..analysis import padding
 from ..errors import InputError
 from ..layers.core import check_ids
-from .arrays import check_array, expected_row, read_rows, with_last_axis
+from .arrays import OTHER_LENGTHS, check_array, expected_row, read_rows, with_last_axis
 
 # A group of rows is closed where its padded timesteps would be more than this many times those of its rows.
 MOST_PADDING = 3
@@ -161,7 +161,8 @@ def _why_not(plan, verdict, given, rows):
         text += f"{verdict.layer} makes padding matter"
     else:
         text += "rows of a batch depend on each other"
-    return f'{text}; pass pad="pre" or pad="post", and maxlen= (--pad, --maxlen), as the model was trained'
+    text += '; pass pad="pre" or pad="post", and maxlen= (--pad, --maxlen), as the model was trained'
+    return f"{text}; {OTHER_LENGTHS}" if fixed and low == high else text
 
 
 def _is_sequence(given, limit):
@@ -192,7 +193,7 @@ def _check_input(plan, number, values, differ, options):
         row = int(np.argmax(rows.lengths > fixed))
         raise InputError(
             f"{what}: row {row} has {rows.lengths[row]} timesteps; expected {fixed} at most; maxlen={fixed} cuts "
-            'longer rows (at the front; truncating="post": at the end)'
+            f'longer rows (at the front; truncating="post": at the end); {OTHER_LENGTHS}'
         )
     if pad is not None and fixed is not None and maxlen not in (None, fixed) and (single or low != fixed):
         raise InputError(f"{what}: maxlen is {maxlen}; the model has {fixed} timesteps")

@@ -5,6 +5,7 @@ The model itself is a Functional, and so is a model inside it. Imports NumPy; kn
 """
 
 import contextlib
+import itertools
 
 import numpy as np
 
@@ -69,6 +70,41 @@ def sized(graph, shapes, dtype):
     network.set_sizes(shapes)
     network.set_dtype(dtype)
     return network, tuple(network.infer([Spec(given.shape) for given in graph.inputs], {}))
+
+
+# Sets of inputs that are tried; with more than seven inputs not all sets are.
+_MOST_SETS = 128
+
+
+def with_any_length(graph, shapes, dtype):
+    """The graph with inputs that leave the timesteps (their axis 1) free: as many inputs as the layers allow.
+
+    FileFormatError, which names a layer, if the layers need the timesteps of every input.
+    """
+    fixed = [k for k, given in enumerate(graph.inputs) if len(given.shape or ()) > 1 and given.shape[1] is not None]
+    sets = (chosen for size in range(len(fixed), 0, -1) for chosen in itertools.combinations(fixed, size))
+    reason = None
+    for chosen in itertools.islice(sets, _MOST_SETS):
+        try:
+            # With one timestep more: an axis 1 of features is not free, though layers may accept None there.
+            sized(_resized(graph, chosen, lambda size: size + 1), shapes, dtype)
+            free = _resized(graph, chosen, lambda size: None)
+            sized(free, shapes, dtype)
+            return free
+        except FileFormatError as error:
+            reason = reason or error
+    if reason is None:
+        return graph
+    raise FileFormatError(f"any_length=True: the model needs the timesteps that its file fixes: {reason}") from reason
+
+
+def _resized(graph, chosen, new_size):
+    """The graph with another size of axis 1 in the inputs of these numbers."""
+
+    def resized(given):
+        return given.replace(shape=(given.shape[0], new_size(given.shape[1]), *given.shape[2:]))
+
+    return graph.replace(inputs=tuple(resized(i) if k in chosen else i for k, i in enumerate(graph.inputs)))
 
 
 def keeps_masks(part):

@@ -74,7 +74,8 @@ def agreements(
         remark = "recorded when the file was converted"
         found.append(_agreement(model, recorded, f"the recorded vector, by {recorded.computed_by}", remark))
     try:
-        made = _made(model)
+        # Of the source: the Keras file may fix the timesteps that the converted one leaves free.
+        made = _made(source or model)
     except FastBiLSTMError as error:
         missing.append(f"compared on no made-up input, since none fits the model: {error}")
         return found, missing

@@ -98,7 +98,8 @@ def given_to_keras(source, trusted):
 
 
 def _compare_with_keras(source, model, trusted):
-    made = vectors.make(model.graph, model._tensors)
+    # Of the source: the file may fix the timesteps that a converted one leaves free.
+    made = vectors.make(source.graph, source._tensors)
     inputs, roundings = list(made.inputs), made.roundings or (0.0,) * len(made.outputs)
     title, theirs = installed_keras.run(source.graph, source._tensors, inputs, trusted)
     ours = Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend)._plan.run(inputs, {})
