@@ -301,7 +301,8 @@ def _value_from_json(value: Any) -> Any:
 
 def _layer_to_json(layer: Layer) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": layer.name, "class_name": layer.class_name}
-    entry |= {"config": layer.config, "weights": layer.weights}
+    # The function of a Lambda is in no file.
+    entry |= {"config": {k: v for k, v in layer.config.items() if not callable(v)}, "weights": layer.weights}
     if layer.layers:
         entry["layers"] = [_layer_to_json(inner) for inner in layer.layers]
     if layer.graph is not None:

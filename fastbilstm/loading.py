@@ -13,11 +13,12 @@ from . import safe_files
 from .checks import check_not_read, read_file
 from .converted import fbl_file
 from .errors import FastBiLSTMError, FileFormatError, InputError, UnreadableFileError
+from .keras.asked import Asked
 from .layers.functional import faults_of, with_any_length
 from .model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Protocol, TypeAlias
 
     from _typeshed import SupportsRead
@@ -101,29 +102,32 @@ def _naming(label: str) -> Iterator[None]:
 
 
 def read_model_file(
-    path: Any, config: Any = None, outputs: Any = None
+    path: Any, config: Any = None, asked: Asked | None = None
 ) -> tuple[Graph, dict[str, NDArray[Any]], fbl_file.Vector | None, dict[str, Any], str]:
     """Return (graph, tensors, vector or None, dict of text and labels, label) of a converted or a Keras file."""
     source, head, label = _read_source(path)
     with _naming(label):
-        return (*_read(source, head, label, config, outputs), label)
+        return (*_read(source, head, label, config, asked or Asked()), label)
 
 
 def _read(
-    source: str | bytes, head: bytes, label: str, config: Any, outputs: Any
+    source: str | bytes, head: bytes, label: str, config: Any, asked: Asked
 ) -> tuple[Graph, dict[str, NDArray[Any]], fbl_file.Vector | None, dict[str, Any]]:
-    if outputs is not None:
-        outputs = [outputs] if isinstance(outputs, str) else list(outputs)
-        if not outputs:
-            raise FileFormatError(f"{label}: outputs is empty; name at least one layer or leave it out")
+    if asked.outputs is not None and not asked.outputs:
+        raise FileFormatError(f"{label}: outputs is empty; name at least one layer or leave it out")
     if not head:
         raise FileFormatError(f"{label}: is empty")
     if fbl_file.looks_converted(head):
-        if config is not None or outputs is not None:
+        if config is not None or asked.outputs is not None:
             raise FileFormatError(
                 f"{label}: a converted model; config and outputs belong to its conversion from the Keras file"
             )
-        return fbl_file.read(source, label)
+        graph, *others = fbl_file.read(source, label)
+        if asked.lambdas or any(layer.class_name == "Lambda" for _, layer in graph.walk()):
+            from .layers.lambdas import with_functions  # few models hold a Lambda
+
+            graph = with_functions(graph, asked.lambdas)
+        return graph, *others
     from .keras import other_files, reader  # reader imports h5py, an optional package
 
     if head == _TENSORFLOW or head.startswith(reader.ZIP_MAGIC):
@@ -131,14 +135,14 @@ def _read(
 
         files = saved_model.saved_model_files(source, head)
         if files is not None:
-            return (*saved_model.read_saved_model(files, label, config, outputs), None, {})
+            return (*saved_model.read_saved_model(files, label, config, asked), None, {})
         if head == _TENSORFLOW:
-            return (*saved_model.read_checkpoint(source, label, config, outputs), None, {})
+            return (*saved_model.read_checkpoint(source, label, config, asked), None, {})
     known = None if isinstance(source, bytes) else safe_files.identity(source)
     if head.startswith(reader.ZIP_MAGIC) or reader.is_hdf5(head, source):
-        found = reader.read_keras(source, head, label, config, outputs)
+        found = reader.read_keras(source, head, label, config, asked)
     elif head.lstrip().startswith(b"{"):
-        found = reader.read_json_index(source, label, config, outputs)
+        found = reader.read_json_index(source, label, config, asked)
     else:
         words = other_files.what_path_is(source, label)
         raise FileFormatError(
@@ -158,6 +162,7 @@ def load(
     config: dict[str, Any] | str | os.PathLike[str] | None = None,
     outputs: str | Sequence[str] | None = None,
     any_length: bool = False,
+    lambdas: dict[str, Callable[[Any], Any]] | None = None,
     dtype: Literal["float32", "float64"] | None = None,
     check: bool = False,
     backend: Literal["auto", "vector", "blas", "numpy"] = "auto",
@@ -192,6 +197,11 @@ def load(
         Take sequences of any number of timesteps where the model fixes it (``Input((20, 3))``), as Keras 3 and
         functional models of tf.keras do. A model that computes with this number (Flatten before Dense) is refused;
         inputs that only it needs keep theirs.
+    lambdas : dict of str to callable, optional
+        For each Lambda layer by its name ("model/name" inside a model) a NumPy function in place of the code in the
+        file, which is never run: function(x) -> array, or a list of arrays; x: array (batch, ...), read-only, floats in
+        the dtype of computation; a list of arrays where the layer is called with several tensors. Its output shape is
+        found by calling it on zeros. A converted file does not hold it: give it again.
     dtype : {"float32", "float64"}, optional
         Precision of computation; default the model's own.
     check : bool
@@ -222,7 +232,13 @@ def load(
     MissingExtraError
         If an optional package is needed and not installed.
     """
-    graph, tensors, vector, bundle, label = read_model_file(path, config, outputs)
+    outputs = [outputs] if isinstance(outputs, str) else None if outputs is None else list(outputs)
+    functions: dict[str, Any] = {}
+    if lambdas is not None:
+        from .layers.lambdas import check_functions  # few models hold a Lambda
+
+        functions = check_functions(lambdas)
+    graph, tensors, vector, bundle, label = read_model_file(path, config, Asked(outputs, functions))
     with _naming(label):
         if any_length:
             with faults_of(graph):
@@ -260,6 +276,7 @@ def convert(
     config: dict[str, Any] | str | os.PathLike[str] | None = None,
     outputs: str | Sequence[str] | None = None,
     any_length: bool = False,
+    lambdas: dict[str, Callable[[Any], Any]] | None = None,
     overwrite: bool = False,
     keras: bool = False,
     trust: bool = False,
@@ -283,7 +300,7 @@ def convert(
         See `load`.
     target : str or PathLike
         The file to write; the usual suffix is .fbl. Written under a temporary name and renamed.
-    config, outputs, any_length
+    config, outputs, any_length, lambdas
         See `load`. The converted file keeps the timesteps that are free.
     overwrite : bool
         Whether an existing `target` is replaced.
@@ -327,7 +344,7 @@ def convert(
         raise FastBiLSTMError("trust=True (--trust) goes with keras=True (--keras): only Keras runs code from a file")
     if trust and not isinstance(source, (str, os.PathLike)):
         raise FastBiLSTMError("trust=True hands a file to Keras; give the path of the source")
-    model = load(source, config=config, outputs=outputs, any_length=any_length)
+    model = load(source, config=config, outputs=outputs, any_length=any_length, lambdas=lambdas)
     given = {"tokenizer": tokenizer, "tokenizer_type": tokenizer_type, "num_words": num_words, "labels": labels}
     given |= {"maxlen": maxlen, "padding": padding, "truncating": truncating, "remove": remove}
     if any(value is not None for value in given.values()):
@@ -337,7 +354,7 @@ def convert(
     if keras:
         model.vector = _record_with_keras(model, (source, config, outputs) if trust else None)
     model.save(target, overwrite=overwrite)
-    return load(target)
+    return load(target, lambdas=lambdas)
 
 
 def _is_converted(path: Any) -> bool:

@@ -445,7 +445,11 @@ class Model:
         tensors = {name: take(array) for name, array in self._tensors.items()}
         self._check_file()
         held = {"vector": self.vector, "text": _texts().stored_text(self._text), "labels": self._labels}
-        return _restore, (graph_to_json(self.graph), tensors, self._options() | held)
+        state: tuple[Any, ...] = (graph_to_json(self.graph), tensors, self._options() | held)
+        from .layers import lambdas
+
+        functions = lambdas.functions_of(self.graph)
+        return _restore, (*state, functions) if functions else state
 
     def _options(self) -> dict[str, Any]:
         """What another model is made with to run as this one does."""
@@ -552,9 +556,19 @@ def _nested(numbers: list[Any], outputs: list[Any]) -> list[Any]:
     return [_nested(item, outputs) if isinstance(item, list) else outputs[item] for item in numbers]
 
 
-def _restore(graph: dict[str, Any], tensors: dict[str, NDArray[Any]], options: dict[str, Any]) -> Model:
+def _restore(
+    stored: dict[str, Any],
+    tensors: dict[str, NDArray[Any]],
+    options: dict[str, Any],
+    functions: dict[str, Any] | None = None,
+) -> Model:
+    graph = graph_from_json(stored)
+    if functions:
+        from .layers import lambdas  # few models hold a Lambda
+
+        graph = lambdas.with_functions(graph, functions)
     try:
-        return Model(graph_from_json(graph), tensors, **options)
+        return Model(graph, tensors, **options)
     except (ImportError, RuntimeError):
         # Pickled where there was SciPy or a compiler: any backend gives the same numbers up to rounding.
-        return Model(graph_from_json(graph), tensors, **{**options, "backend": "auto"})
+        return Model(graph, tensors, **{**options, "backend": "auto"})

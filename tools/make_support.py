@@ -158,7 +158,8 @@ def page():
     if vector_problem() is not None:
         raise RuntimeError(f"the page tells what the kernels run, and there are none here: {vector_problem()}")
     by_layer, cache = covering(CASES), {}
-    names = sorted(name for name in REGISTRY if "." not in name and name not in ("InputLayer", "ForgetMask"))
+    # A Lambda needs a function of the user.
+    names = sorted(name for name in REGISTRY if "." not in name and name not in ("InputLayer", "ForgetMask", "Lambda"))
     lines = [HEAD, "| layer | options read | ignored | compared with | runs |", "|---|---|---|---|---|"]
     for name in names:
         cls, cases = REGISTRY[name], by_layer.get(name, [])
@@ -188,7 +189,7 @@ def page():
         "Nodes that Keras writes for `keras.ops` and masks: " + ", ".join(operations) + ".",
     ]
     lines += contributed()
-    refused = [name for name in LAYERS if name not in REGISTRY and name not in BASES]
+    refused = [name for name in LAYERS if name not in {*names, "InputLayer", *BASES}]
     lines += ["", "## Refused", "", "Each by its name, with all else that a model holds and that is not supported: "]
     lines[-1] += ", ".join(refused) + "; and classes of their author."
     return "\n".join(lines) + "\n"

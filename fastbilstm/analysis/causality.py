@@ -169,8 +169,8 @@ def _reason_inside(layer):
     for part in _all_inside(layer):
         if isinstance(part, Functional) and not padding.rows_are_independent(part):
             return "holds a model that looks across the rows of a batch"
-        if "CustomLayer" in _names(part):
-            return f"holds the registered layer {part.name!r}, which may look across the rows of a batch"
+        if "FunctionLayer" in _names(part):
+            return f"holds layer {part.name!r}, a function of the user, which may look across the rows of a batch"
     return None
 
 

@@ -2,6 +2,7 @@
 
 hdf5.py     safe access to HDF5: attributes, groups, datasets, links
 archive.py  .keras archives
+asked.py    what `load` was asked for beside the file: outputs, functions of Lambda layers
 config.py   the architecture (JSON or YAML) -> Graph
 legacy.py   names and weights of Keras 1, CuDNN layers, renamed options -> those of today's Keras
 precision.py  dtype policies, quantization

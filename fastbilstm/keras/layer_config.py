@@ -13,6 +13,7 @@ from ..layers.core import Augmentation
 from ..layers.quantized import PREFIX
 from ..layers.recurrent import backward_layer
 from . import legacy, tf_ops, tf_raw
+from .asked import PLAIN
 from .nodes import CONV_LSTM, Pending, asks_for_training, read_calls
 from .precision import POLICIES, policy_name, read_quantization
 
@@ -21,7 +22,10 @@ _KERAS_MODULES = ("keras", "tf_keras", "tensorflow", "builtins")
 RAW = "TensorFlowOpLayer"
 TENSORFLOW = (*tf_ops.CLASSES, RAW, "ClassMethod", "InstanceMethod", "InstanceProperty")
 MODELS = ("Sequential", "Functional", "Model")
-_LAMBDA = "would run Python code from the file; fastbilstm never does. Cut the graph before it with outputs=[...]"
+_LAMBDA = (
+    "would run Python code from the file; fastbilstm never does. Give a NumPy function in its place, "
+    "load(..., lambdas={%r: function}), or cut the graph before it with outputs=[...]"
+)
 # Recurrent layers always store their activations. Defaults changed between versions, so none is assumed.
 _BOTH = ("activation", "recurrent_activation")
 _ALWAYS_STORED = {
@@ -47,10 +51,13 @@ class LayerReader:
         By layer path; Keras 2 orders the weights of nested models by it.
     unknown : dict of tuple to tuple
         {path: (name to register, config, inbound_nodes)} of each class that is none of Keras' own.
+    lambda_names : list of str
+        Those of Lambda layers, as `Asked.lambdas` names them.
     """
 
-    def __init__(self, version, label):
-        self.version, self.label = version, label
+    def __init__(self, version, label, asked=PLAIN):
+        self.version, self.label, self.asked = version, label, asked
+        self.lambda_names = []
         self.problems, self.trainable = {}, {}
         self.dtypes, self.notes, self.stores_bfloat16 = set(), [], False
         self.input_dtypes, self.unknown = set(), {}
@@ -100,7 +107,7 @@ class LayerReader:
             return Layer(name, class_name)
         cls = specification.REGISTRY.get(class_name)
         if class_name == "Lambda":
-            self.problem(path, class_name, None, None, _LAMBDA)
+            self._read_lambda(config, path)
         elif cls is None:
             mode = ("mode", config.get("mode")) if class_name == "Merge" else (None, None)
             self.problem(path, class_name, *mode, "is not supported")
@@ -115,6 +122,16 @@ class LayerReader:
         if inner is None or options is None:
             return layer.replace(config=options or {})
         return layer.replace(weights={role: "/".join((*path, role)) for role in self._roles(layer)})
+
+    def _read_lambda(self, config, path):
+        key = "/".join(path)
+        self.lambda_names.append(key)
+        if key not in self.asked.lambdas:
+            self.problem(path, "Lambda", None, None, _LAMBDA % key)
+        elif config.get("mask") is not None:
+            self.problem(path, "Lambda", "mask", "...", "is Python code from the file, too; it is not supported")
+        else:
+            self._read_dtype("Lambda", config.get("dtype"), path)
 
     def _note_trainable(self, path, config):
         """Note if a layer is trainable: not inside a frozen layer, of which in Keras 3 only the outermost counts."""

@@ -13,9 +13,11 @@ from ..checks import read_file
 from ..errors import FileFormatError, MissingExtraError, UnsupportedLayerError
 from ..graph import KerasVersion
 from ..layers.functional import faults_of, sized
+from ..layers.lambdas import check_names, with_functions
 from ..layers.quantized import PREFIX
 from . import tfjs
 from .archive import read_archive
+from .asked import PLAIN, Asked
 from .assets import with_vocabularies
 from .backslashes import CONTAINERS, with_slashes
 from .config import MODELS, ConfigReader, split_config
@@ -139,7 +141,7 @@ def _check_yaml(node, label):
 
 
 def read_keras(
-    source: str | bytes, head: bytes, label: str, config: Any = None, outputs: list[str] | None = None
+    source: str | bytes, head: bytes, label: str, config: Any = None, asked: Asked = PLAIN
 ) -> tuple[Graph, dict[str, NDArray[Any]]]:
     """Read a Keras file.
 
@@ -153,8 +155,8 @@ def read_keras(
         What errors call the file.
     config : dict, str or path, optional
         The architecture, for files that hold weights only.
-    outputs : list of str, optional
-        Layers to cut the graph at.
+    asked : Asked
+        What else `load` was asked for.
 
     Returns
     -------
@@ -177,7 +179,7 @@ def read_keras(
         with open_file(weights, inside, size_of(source)) as stored, with_slashes(stored, inside) as file:
             read = lambda *a: read_paths(file, *a[:2], inside, a[2])  # noqa: E731
             held = lambda name, names: arrays_in_paths(file, name, names, inside)  # noqa: E731
-            return assemble_parts(model, version, label, outputs, read, vocabularies, held)
+            return assemble_parts(model, version, label, asked, read, vocabularies, held)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_file(source, label))
         if "nb_layers" in file.attrs:
@@ -208,7 +210,7 @@ def read_keras(
                 return arrays_in_groups(container, name, label)
             return arrays_in_paths(root, name, names, label)
 
-        graph, tensors = assemble_parts(model, version, label, outputs, read, held=held)
+        graph, tensors = assemble_parts(model, version, label, asked, read, held=held)
         return (graph if config is None else _with_notes(graph, notes)), tensors
 
 
@@ -217,7 +219,7 @@ def _with_notes(graph, notes):
 
 
 def read_json_index(
-    source: str | bytes, label: str, config: Any = None, outputs: list[str] | None = None
+    source: str | bytes, label: str, config: Any = None, asked: Asked = PLAIN
 ) -> tuple[Graph, dict[str, NDArray[Any]]]:
     """Read JSON that names files beside it: model.json of TensorFlow.js, `.weights.json`; like `read_keras`."""
     index = read_json(source, label)
@@ -226,13 +228,13 @@ def read_json_index(
         words = "JSON that names files beside it: give its path" if names_files else what_json_is(index)
         raise FileFormatError(f"{label}: {words}")
     if tfjs.is_tfjs(index):
-        return _read_tfjs(index, source, label, config, outputs)
+        return _read_tfjs(index, source, label, config, asked)
     with open_sharded(index, source, label) as file:
         model = given_config(config, label)
         version = _find_version(model, file, file, label, uses_config=True, is_paths=True)
         notes = []
         graph, tensors = assemble_parts(
-            model, version, label, outputs, lambda g, t, n: read_paths(file, g, t, label, n, notes)
+            model, version, label, asked, lambda g, t, n: read_paths(file, g, t, label, n, notes)
         )
         return _with_notes(graph, notes), tensors
 
@@ -257,7 +259,7 @@ def given_config(config, label):
     return model
 
 
-def _read_tfjs(index, path, label, config, outputs):
+def _read_tfjs(index, path, label, config, asked):
     model, version, note = tfjs.read_topology(index, label)
     if config is not None or model is None:
         model, note = given_config(config, label), None
@@ -266,7 +268,7 @@ def _read_tfjs(index, path, label, config, outputs):
         model,
         version,
         label,
-        outputs,
+        asked,
         lambda g, t, n: tfjs.read_weights(index, path, g, t, label, lambda file: read_paths(file, g, t, label, n)),
     )
     return _with_notes(graph, [] if note is None else [note]), tensors
@@ -344,9 +346,9 @@ def _check_numbers(model, label):
             raise FileFormatError(f"{label}: the architecture holds a whole number beyond 64 bits")
 
 
-def assemble_parts(model, version, label, outputs, read_weights, vocabularies=None, held=None):
+def assemble_parts(model, version, label, asked, read_weights, vocabularies=None, held=None):
     _check_numbers(model, label)
-    reader = ConfigReader(version, label)
+    reader, outputs = ConfigReader(version, label, asked), asked.outputs
     class_name, config = split_config(model, label)
     try:
         graph = reader.read_model(class_name, config, outputs=outputs)
@@ -354,11 +356,12 @@ def assemble_parts(model, version, label, outputs, read_weights, vocabularies=No
         if isinstance(error, FileFormatError) or isinstance(error, UnsupportedLayerError):
             raise
         raise FileFormatError(f"{label}: the architecture is malformed ({type(error).__name__}: {error})") from error
+    check_names(asked.lambdas, reader.lambda_names)
     problems = [text for name, found in reader.problems.items() if not outputs or name in reader.kept for text in found]
     names = class_names(class_name, config)
     if problems:
         raise UnsupportedLayerError(problems, label, _registrations(reader, names, outputs, held))
-    graph = with_vocabularies(graph, names, vocabularies or {}, label)
+    graph = with_functions(with_vocabularies(graph, names, vocabularies or {}, label), asked.lambdas)
     stored = read_weights(graph, reader.trainable, names)
     # Nodes of operations alone compute in the dtype of the inputs.
     dtype = "float64" if "float64" in (reader.dtypes or reader.input_dtypes) else "float32"

@@ -28,10 +28,45 @@ if hasattr(os, "register_at_fork"):
 _RESERVED = {"Functional", "Sequential", "Model", "Lambda", "InputLayer"}
 
 
-class CustomLayer(BaseLayer):
-    """The base of registered classes; `register_layer` sets their attributes."""
+class FunctionLayer(BaseLayer):
+    """A layer that calls a function of the user. `infer` of a subclass sets `expected` and `is_list`."""
 
     casts_input = rows_independent = False  # its function may do anything
+    owner = "its registered"
+    expected: list[tuple[int | None, ...]]
+    is_list: bool
+
+    def checked(self, result: Any, inputs: list[Tensor]) -> list[Any]:
+        """The arrays that the function gave, if they are those that are expected."""
+        results = list(result) if isinstance(result, (list, tuple)) else [result]
+        if len(results) != len(self.expected) or isinstance(result, (list, tuple)) != self.is_list:
+            what = f"a list of {len(results)}" if isinstance(result, (list, tuple)) else "one array"
+            wanted = f"a list of {len(self.expected)}" if self.is_list else "one array"
+            self._wrong("function", f"gave {what}; by its output_shape it gives {wanted}")
+        return [self._checked(y, shape, inputs) for y, shape in zip(results, self.expected)]
+
+    def _checked(self, y: Any, shape: tuple[int | None, ...], inputs: list[Tensor]) -> Any:
+        y = np.asarray(y)
+        if y.dtype.kind not in "biuf":
+            self._wrong("function", f"gave an array of dtype {y.dtype}; expected numbers")
+        shape = (len(inputs[0].value) if shape[0] is None else shape[0], *shape[1:])
+        if y.ndim != len(shape) or any(e is not None and e != size for e, size in zip(shape, y.shape)):
+            self._wrong("function", f"gave an array of shape {y.shape}; expected {shape}")
+        return y.astype(self.dtype, copy=False) if y.dtype.kind == "f" else y
+
+    def _run(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            self._wrong(what, f"raised {type(error).__name__}: {error}", error)
+
+    def _wrong(self, what: str, text: str, cause: Exception | None = None) -> NoReturn:
+        raise FastBiLSTMError(f"layer {self.name!r} ({self.class_name}): {self.owner} {what} {text}") from cause
+
+
+class CustomLayer(FunctionLayer):
+    """The base of registered classes; `register_layer` sets their attributes."""
+
     ignored = ("autocast",)
     function: Any = None
     shape_rule: Any = None
@@ -71,27 +106,13 @@ class CustomLayer(BaseLayer):
     def call(self, inputs: list[Tensor], kwargs: dict[str, Any], states: Any) -> list[Tensor]:
         arrays: Any
         masks: Any
-        arrays, masks = ([_locked(part) for part in parts] for parts in zip(*inputs))
+        arrays, masks = ([locked(part) for part in parts] for parts in zip(*inputs))
         if self.n_inputs == 1:
             arrays, masks = arrays[0], masks[0]
-        weights = {role: _locked(array) for role, array in self.weights.items()}
+        weights = {role: locked(array) for role, array in self.weights.items()}
         result = self._run("function", self.function, arrays, masks, weights, dict(self.config))
-        results = list(result) if isinstance(result, (list, tuple)) else [result]
-        if len(results) != len(self.expected) or isinstance(result, (list, tuple)) != self.is_list:
-            what = f"a list of {len(results)}" if isinstance(result, (list, tuple)) else "one array"
-            wanted = f"a list of {len(self.expected)}" if self.is_list else "one array"
-            self._wrong("function", f"gave {what}; by its output_shape it gives {wanted}")
-        results = [self._checked(y, shape, inputs) for y, shape in zip(results, self.expected)]
+        results = self.checked(result, inputs)
         return [Tensor(y, mask) for y, mask in zip(results, self._masks(masks, len(results)))]
-
-    def _checked(self, y: Any, shape: tuple[int | None, ...], inputs: list[Tensor]) -> Any:
-        y = np.asarray(y)
-        if y.dtype.kind not in "biuf":
-            self._wrong("function", f"gave an array of dtype {y.dtype}; expected numbers")
-        shape = (len(inputs[0].value) if shape[0] is None else shape[0], *shape[1:])
-        if y.ndim != len(shape) or any(e is not None and e != size for e, size in zip(shape, y.shape)):
-            self._wrong("function", f"gave an array of shape {y.shape}; expected {shape}")
-        return y.astype(self.dtype, copy=False) if y.dtype.kind == "f" else y
 
     def _masks(self, given: Any, count: int) -> list[Any]:
         if self.mask_rule == "drop":
@@ -111,17 +132,8 @@ class CustomLayer(BaseLayer):
         except Exception as error:
             self.fail(f"its registered {what} raised {type(error).__name__}: {error}")
 
-    def _run(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except Exception as error:
-            self._wrong(what, f"raised {type(error).__name__}: {error}", error)
 
-    def _wrong(self, what: str, text: str, cause: Exception | None = None) -> NoReturn:
-        raise FastBiLSTMError(f"layer {self.name!r} ({self.class_name}): its registered {what} {text}") from cause
-
-
-def _locked(array: Any) -> NDArray[Any] | None:
+def locked(array: Any) -> NDArray[Any] | None:
     """The array, read-only, because other layers and threads read it, too."""
     if array is None:
         return None

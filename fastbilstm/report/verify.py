@@ -26,7 +26,7 @@ class Report:
     text: str
 
 
-def verify(path, against=None, config=None, outputs=None, dtype=None, trust=False):
+def verify(path, against=None, config=None, outputs=None, dtype=None, trust=False, lambdas=None):
     """Verify a model; see the module's description.
 
     Parameters
@@ -35,7 +35,7 @@ def verify(path, against=None, config=None, outputs=None, dtype=None, trust=Fals
         A converted or a Keras file.
     against : str, optional
         For a converted file: the Keras file it came from.
-    config, outputs, dtype
+    config, outputs, dtype, lambdas
         See `fastbilstm.load`; config and outputs belong to the Keras file.
     trust : bool
         Hand the Keras file itself to Keras, instead of a model built from the layers and weights read from it. This
@@ -48,7 +48,7 @@ def verify(path, against=None, config=None, outputs=None, dtype=None, trust=Fals
     label = os.fspath(path)
     lines, ok = [], True
     keras_options = {"config": config, "outputs": outputs}
-    model = load(path, dtype=dtype, **(keras_options if against is None else {}))
+    model = load(path, dtype=dtype, lambdas=lambdas, **(keras_options if against is None else {}))
     is_converted = model.vector is not None
     if is_converted:
         lines.append(f"{label}: SHA-256 matches")
@@ -64,7 +64,7 @@ def verify(path, against=None, config=None, outputs=None, dtype=None, trust=Fals
         lines.append("not compared with Keras: give the Keras file it came from with --against")
         return Report(ok, "\n".join(lines))
     if against is not None:
-        source = load(against, **keras_options)
+        source = load(against, lambdas=lambdas, **keras_options)
         same = same_model(source, model)
         ok = ok and same
         lines.append(f"{against}: {'holds the same weights' if same else 'MISMATCH: holds other weights or layers'}")

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ...errors import FileFormatError, UnsupportedLayerError
+from ..asked import PLAIN, Asked
 from ..config import MODELS
 from ..reader import assemble_parts, class_names, given_config, version_of
 from .bundle import OBJECT_GRAPH, Bundle
@@ -69,7 +70,7 @@ def checkpoint_of(path):
 
 
 def read_saved_model(
-    files: Folder | Members, label: str, config: Any = None, outputs: list[str] | None = None
+    files: Folder | Members, label: str, config: Any = None, asked: Asked = PLAIN
 ) -> tuple[Graph, dict[str, NDArray[Any]]]:
     """Read a SavedModel; like `reader.read_keras`. With `config`, the weights alone are taken from it."""
     program = files.read(PROGRAM)
@@ -77,7 +78,7 @@ def read_saved_model(
     root = described.get(0)
     bundle = Bundle(files, VARIABLES)
     if config is not None:
-        found = _read_with_config(bundle, label, config, outputs)
+        found = _read_with_config(bundle, label, config, asked)
         files.check_unchanged()
         return found
     if root is None or root[0] not in _ROOT:
@@ -104,7 +105,7 @@ def read_saved_model(
         model,
         version,
         label,
-        outputs,
+        asked,
         lambda graph, trainable, _: read_layers(bundle, nodes, objects, graph, trainable, label),
         vocabularies,
     )
@@ -167,7 +168,7 @@ def _layers_by_name(objects, described, root, label):
 
 
 def read_checkpoint(
-    path: str | bytes, label: str, config: Any = None, outputs: list[str] | None = None
+    path: str | bytes, label: str, config: Any = None, asked: Asked = PLAIN
 ) -> tuple[Graph, dict[str, NDArray[Any]]]:
     """Read the weights of a checkpoint into the architecture that `config` gives; like `reader.read_keras`."""
     folder, name = checkpoint_of(path) or ("", "")
@@ -182,12 +183,12 @@ def read_checkpoint(
             "(model.to_json()) as config= (--config)"
         )
     files = Folder(folder)
-    found = _read_with_config(Bundle(files, name), label, config, outputs)
+    found = _read_with_config(Bundle(files, name), label, config, asked)
     files.check_unchanged()
     return found
 
 
-def _read_with_config(bundle, label, config, outputs):
+def _read_with_config(bundle, label, config, asked):
     model = given_config(config, label)
     notes, text = [], model.get("keras_version")
     if text is None:  # only tf.keras writes checkpoints
@@ -196,6 +197,6 @@ def _read_with_config(bundle, label, config, outputs):
     version = version_of(model, text, model.get("backend"), label, is_paths=True)
     read = read_in_order if OBJECT_GRAPH in bundle.keys else read_named
     graph, tensors = assemble_parts(
-        model, version, label, outputs, lambda graph, trainable, _: read(bundle, graph, trainable, label, notes)
+        model, version, label, asked, lambda graph, trainable, _: read(bundle, graph, trainable, label, notes)
     )
     return graph.replace(notes=(*graph.notes, *notes)), tensors
