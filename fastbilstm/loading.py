@@ -118,9 +118,10 @@ def _read(
     if not head:
         raise FileFormatError(f"{label}: is empty")
     if fbl_file.looks_converted(head):
-        if config is not None or asked.outputs is not None:
+        if config is not None or asked.outputs is not None or asked.inference:
             raise FileFormatError(
-                f"{label}: a converted model; config and outputs belong to its conversion from the Keras file"
+                f"{label}: a converted model; config, outputs and inference belong to its conversion from the Keras "
+                "file"
             )
         graph, *others = fbl_file.read(source, label)
         if asked.lambdas or any(layer.class_name == "Lambda" for _, layer in graph.walk()):
@@ -162,6 +163,7 @@ def load(
     config: dict[str, Any] | str | os.PathLike[str] | None = None,
     outputs: str | Sequence[str] | None = None,
     any_length: bool = False,
+    inference: bool = False,
     lambdas: dict[str, Callable[[Any], Any]] | None = None,
     dtype: Literal["float32", "float64"] | None = None,
     check: bool = False,
@@ -197,6 +199,9 @@ def load(
         Take sequences of any number of timesteps where the model fixes it (``Input((20, 3))``), as Keras 3 and
         functional models of tf.keras do. A model that computes with this number (Flatten before Dense) is refused;
         inputs that only it needs keep theirs.
+    inference : bool
+        Switch off training=True in the calls of a Keras 1, Keras 2 or tf.keras file (dropout at prediction, as for
+        Monte Carlo estimates); else such a file is refused. Keras 3 itself does so when it predicts.
     lambdas : dict of str to callable, optional
         For each Lambda layer by its name ("model/name" inside a model) a NumPy function in place of the code in the
         file, which is never run: function(x) -> array, or a list of arrays; x: array (batch, ...), read-only, floats in
@@ -238,7 +243,7 @@ def load(
         from .layers.lambdas import check_functions  # few models hold a Lambda
 
         functions = check_functions(lambdas)
-    graph, tensors, vector, bundle, label = read_model_file(path, config, Asked(outputs, functions))
+    graph, tensors, vector, bundle, label = read_model_file(path, config, Asked(outputs, functions, inference))
     with _naming(label):
         if any_length:
             with faults_of(graph):
@@ -276,6 +281,7 @@ def convert(
     config: dict[str, Any] | str | os.PathLike[str] | None = None,
     outputs: str | Sequence[str] | None = None,
     any_length: bool = False,
+    inference: bool = False,
     lambdas: dict[str, Callable[[Any], Any]] | None = None,
     overwrite: bool = False,
     keras: bool = False,
@@ -300,7 +306,7 @@ def convert(
         See `load`.
     target : str or PathLike
         The file to write; the usual suffix is .fbl. Written under a temporary name and renamed.
-    config, outputs, any_length, lambdas
+    config, outputs, any_length, inference, lambdas
         See `load`. The converted file keeps the timesteps that are free.
     overwrite : bool
         Whether an existing `target` is replaced.
@@ -344,7 +350,7 @@ def convert(
         raise FastBiLSTMError("trust=True (--trust) goes with keras=True (--keras): only Keras runs code from a file")
     if trust and not isinstance(source, (str, os.PathLike)):
         raise FastBiLSTMError("trust=True hands a file to Keras; give the path of the source")
-    model = load(source, config=config, outputs=outputs, any_length=any_length, lambdas=lambdas)
+    model = load(source, config=config, outputs=outputs, any_length=any_length, inference=inference, lambdas=lambdas)
     given = {"tokenizer": tokenizer, "tokenizer_type": tokenizer_type, "num_words": num_words, "labels": labels}
     given |= {"maxlen": maxlen, "padding": padding, "truncating": truncating, "remove": remove}
     if any(value is not None for value in given.values()):

@@ -30,6 +30,11 @@ def _add_source_options(parser, what="model"):
         metavar="LAYER[,LAYER]",
         help="cut the graph at these layers (for files that end in a loss or a Lambda); 'name:1' is the second call",
     )
+    parser.add_argument(
+        "--inference",
+        action="store_true",
+        help="switch off training=True in the calls of a file of Keras 1, Keras 2 or tf.keras",
+    )
 
 
 def _add_length_option(parser):
@@ -108,7 +113,7 @@ def _default_target(source):
 def run_convert(args):
     target = args.target or _default_target(args.source)
     options = {"config": args.config, "outputs": _outputs(args), "overwrite": args.overwrite, "keras": args.keras}
-    options |= {"trust": args.trust, "any_length": args.any_length}
+    options |= {"trust": args.trust, "any_length": args.any_length, "inference": args.inference}
     options |= {name: getattr(args, name) for name in ("tokenizer", "tokenizer_type", "num_words", "labels", "maxlen")}
     options |= {"padding": args.pad, "truncating": args.truncating, "remove": args.remove}
     model = convert(args.source, target, **options)
@@ -122,14 +127,15 @@ def run_convert(args):
 
 
 def run_inspect(args):
-    load(args.model, config=args.config, outputs=_outputs(args), any_length=args.any_length).summary()
+    names = ("config", "any_length", "inference")
+    load(args.model, outputs=_outputs(args), **{name: getattr(args, name) for name in names}).summary()
     return 0
 
 
 def run_verify(args):
     from ..report.verify import verify  # saves time where it is not needed
 
-    options = {name: getattr(args, name) for name in ("against", "config", "dtype", "trust")}
+    options = {name: getattr(args, name) for name in ("against", "config", "dtype", "trust", "inference")}
     report = verify(args.model, outputs=_outputs(args), **options)
     print(report.text)
     return 0 if report.ok else 1

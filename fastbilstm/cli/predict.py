@@ -150,6 +150,7 @@ def _predictor(args, outputs, columns, text):
         config=args.config,
         outputs=outputs,
         any_length=args.any_length,
+        inference=args.inference,
         dtype=args.dtype,
         backend=args.backend,
     )
@@ -220,7 +221,7 @@ class _Job:
             found["file of --config"] = file_identity(args.config, content=True)
         options = ("columns", "text_column", "output_column", "delimiter", "pad", "maxlen", "truncating", "on_error")
         options += ("batch_size", "dtype", "backend", "input_format", "errors", "outputs", "escape_formulas")
-        options += ("any_length",)
+        options += ("any_length", "inference")
         for name in options:
             found[f"option --{name.replace('_', '-')}"] = str(getattr(args, name))
         for path, known in self.known.items():

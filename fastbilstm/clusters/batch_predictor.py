@@ -28,13 +28,14 @@ if TYPE_CHECKING:
         config: dict[str, Any] | str | os.PathLike[str] | None
         outputs: str | Sequence[str] | None
         any_length: bool
+        inference: bool
         dtype: Literal["float32", "float64"] | None
         backend: Literal["auto", "vector", "blas", "numpy"]
         memory_budget: int | None
         check: bool
 
 
-_LOAD_OPTIONS = {"config", "outputs", "any_length", "dtype", "backend", "memory_budget", "check"}
+_LOAD_OPTIONS = {"config", "outputs", "any_length", "inference", "dtype", "backend", "memory_budget", "check"}
 
 
 class BatchPredictor(ColumnScorer):
@@ -48,7 +49,8 @@ class BatchPredictor(ColumnScorer):
     columns, text, output, batch_size, n_threads, on_error, pad, maxlen, truncating
         See `ColumnScorer`.
     **load_options
-        `config`, `outputs`, `any_length`, `dtype`, `backend`, `memory_budget`, `check` of `fastbilstm.load`.
+        `config`, `outputs`, `any_length`, `inference`, `dtype`, `backend`, `memory_budget`, `check` of
+        `fastbilstm.load`.
 
     Attributes
     ----------

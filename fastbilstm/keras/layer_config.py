@@ -194,14 +194,13 @@ class LayerReader:
             custom = specification.find_custom(layer.class_name) is not None
             trains = custom or _trains(entry)
             # In Keras 3 `predict` says training=False to all layers, whatever stands in the call.
-            counts = trains and not self.version.is_keras3
+            counts = trains and not self.version.is_keras3 and not self.asked.inference
             found, problems = read_calls(layer.name, layer.class_name, nodes, known, where, custom, counts)
             cls = specification.REGISTRY.get(layer.class_name)
             # Layers that change images are called so by default.
             if trains and not counts and asks_for_training(nodes) and not (cls and issubclass(cls, Augmentation)):
-                self.notes.append(
-                    f"layer {layer.name!r} is called with training=True, which predict of Keras 3 ignores"
-                )
+                reason = "predict of Keras 3 ignores" if self.version.is_keras3 else "inference=True switches off"
+                self.notes.append(f"layer {layer.name!r} is called with training=True, which {reason}")
         cls = specification.REGISTRY.get(layer.class_name)
         if cls is not None and layer.class_name.startswith("ops."):
             for call in found:

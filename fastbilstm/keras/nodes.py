@@ -188,8 +188,9 @@ def read_calls(layer, class_name, nodes, names, where, custom=False, trains=True
 
 
 def asks_for_training(nodes):
-    """Whether a call of Keras 3 says training=True."""
+    """Whether a call says training=True."""
     kwargs = [node.get("kwargs") for node in nodes or () if isinstance(node, dict)]
+    kwargs += [entry[3] for node in nodes or () if isinstance(node, list) for entry in node if len(entry or ()) == 4]
     return any(isinstance(found, dict) and found.get("training") in (True, 1) for found in kwargs)
 
 
@@ -235,7 +236,7 @@ def _normalize(call, class_name, problems, custom, trains):
             (
                 "training",
                 training if training in (True, 1) else _shown(training),
-                "asks for training behaviour at inference",
+                "asks for training behaviour at inference; load(..., inference=True) (--inference) switches it off",
             )
         )
     allowed = _KEYWORDS.get(class_name, {"mask"})

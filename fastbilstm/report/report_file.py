@@ -59,6 +59,7 @@ def report(
     n_threads: int | None = None,
     overwrite: bool = False,
     seconds: float = SECONDS,
+    inference: bool = False,
     tell: Callable[[str], Any] = lambda text: None,
 ) -> Report:
     """Measure a model and write one self-contained HTML page about it.
@@ -75,8 +76,8 @@ def report(
         The page; written under a temporary name and renamed.
     against : str or PathLike, optional
         For a converted file: the Keras file it came from.
-    config, outputs, dtype, backend, n_threads
-        See `fastbilstm.load`; with `against`, config and outputs belong to the Keras file.
+    config, outputs, dtype, backend, n_threads, inference
+        See `fastbilstm.load`; with `against`, config, outputs and inference belong to the Keras file.
     trust : bool
         Hand the Keras file itself to Keras, instead of a model built from the layers and weights read from it. This
         runs code from the file, a Lambda's for one, even behind `outputs`: for files that you trust.
@@ -106,7 +107,7 @@ def report(
         raise FastBiLSTMError(f"seconds is {seconds!r}; expected a number above 0")
     _check_target(target, overwrite, [path, against, config])
     tell("reading the model")
-    of_keras: dict[str, Any] = {"config": config, "outputs": outputs}
+    of_keras: dict[str, Any] = {"config": config, "outputs": outputs, "inference": inference}
     model = load(path, dtype=dtype, backend=backend, n_threads=n_threads, **({} if against else of_keras))
     source = model if model.vector is None else None
     if against is not None:
@@ -117,7 +118,7 @@ def report(
         model, source, TrustedFile(against or path, config, outputs) if trust else None
     )
     found = Report(all(one.ok for one in compared), tuple(compared), tuple(missing), speed)
-    command = _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds)
+    command = _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds, inference)
     text = page(model, path, found, command)
     # Messages of Keras and the system may contain folders of this machine.
     for name in filter(None, (path, against, config)):
@@ -153,6 +154,7 @@ def _command(
     backend: str,
     n_threads: int | None,
     seconds: float,
+    inference: bool,
 ) -> str:
     """The command that makes this page, with the names of files alone."""
     parts = ["fastbilstm report", os.path.basename(path), "-o", os.path.basename(target)]
@@ -164,6 +166,7 @@ def _command(
         "--dtype": dtype,
         "--backend": None if backend == "auto" else backend,
         "--threads": n_threads,
+        "--inference": inference,
         "--seconds": None if seconds == SECONDS else f"{seconds:g}",
     }
     return " ".join([*parts, *(name if value is True else f"{name} {value}" for name, value in given.items() if value)])
@@ -180,7 +183,7 @@ def run(args: argparse.Namespace, outputs: list[str] | None) -> int:
         if live:
             print(f"\r\x1b[K{text}", end=" " if text else "", file=sys.stderr, flush=True)
 
-    names = ("against", "config", "trust", "dtype", "backend", "overwrite", "seconds")
+    names = ("against", "config", "trust", "dtype", "backend", "overwrite", "seconds", "inference")
     options = {name: getattr(args, name) for name in names}
     try:
         found = report(args.model, args.output, outputs=outputs, n_threads=args.threads, tell=tell, **options)

@@ -26,7 +26,7 @@ class Report:
     text: str
 
 
-def verify(path, against=None, config=None, outputs=None, dtype=None, trust=False, lambdas=None):
+def verify(path, against=None, config=None, outputs=None, dtype=None, trust=False, lambdas=None, inference=False):
     """Verify a model; see the module's description.
 
     Parameters
@@ -35,8 +35,8 @@ def verify(path, against=None, config=None, outputs=None, dtype=None, trust=Fals
         A converted or a Keras file.
     against : str, optional
         For a converted file: the Keras file it came from.
-    config, outputs, dtype, lambdas
-        See `fastbilstm.load`; config and outputs belong to the Keras file.
+    config, outputs, dtype, lambdas, inference
+        See `fastbilstm.load`; config, outputs and inference belong to the Keras file.
     trust : bool
         Hand the Keras file itself to Keras, instead of a model built from the layers and weights read from it. This
         runs code from the file, a Lambda's for one, even behind `outputs`: for files that you trust.
@@ -47,7 +47,7 @@ def verify(path, against=None, config=None, outputs=None, dtype=None, trust=Fals
     """
     label = os.fspath(path)
     lines, ok = [], True
-    keras_options = {"config": config, "outputs": outputs}
+    keras_options = {"config": config, "outputs": outputs, "inference": inference}
     model = load(path, dtype=dtype, lambdas=lambdas, **(keras_options if against is None else {}))
     is_converted = model.vector is not None
     if is_converted:

@@ -6,6 +6,7 @@ import pytest
 
 import fastbilstm
 from fastbilstm import FileFormatError, UnsupportedLayerError
+from fastbilstm.cli.commands import main
 from fastbilstm.layers import REGISTRY, CustomLayer
 
 RNG = np.random.default_rng(5)
@@ -144,6 +145,32 @@ def test_training_true_where_it_counts(layer):
         model, x = fastbilstm.load(trained(layer)), RNG.standard_normal((2, 4, 4)).astype(np.float32)
         np.testing.assert_array_equal(model.predict(x), x)
         assert "training=True, which predict of Keras 3 ignores" in model.graph.notes[0]
+
+
+DROPPED = mf.layer("Dropout", "drop", rate=0.3)
+
+
+@pytest.mark.parametrize("layer", [DROPPED, mf.lstm(dropout=0.2)], ids=["Dropout", "LSTM"])
+def test_inference_switches_training_off(layer, tmp_path):
+    """Monte Carlo dropout of tf.keras: the numbers of inference, and a note."""
+    x = RNG.standard_normal((2, 4, 4)).astype(np.float32)
+    content = trained(layer, "keras2")
+    with pytest.raises(UnsupportedLayerError, match=r"inference=True\) \(--inference\) switches it off"):
+        fastbilstm.load(content)
+    model = fastbilstm.load(content, inference=True)
+    expected = x if layer is DROPPED else mf.floats(timesteps=4).predict(x)
+    np.testing.assert_array_equal(model.predict(x), expected)
+    assert (
+        f"layer {layer['config']['name']!r} is called with training=True, which inference=True" in model.graph.notes[0]
+    )
+    path = tmp_path / "net.h5"
+    path.write_bytes(content)
+    assert main(["convert", str(path)]) == 2
+    assert main(["convert", str(path), "--inference"]) == 0
+    assert main(["inspect", str(path), "--inference"]) == 0
+    np.testing.assert_array_equal(fastbilstm.load(tmp_path / "net.fbl").predict(x), expected)
+    with pytest.raises(FileFormatError, match="config, outputs and inference belong to its conversion"):
+        fastbilstm.load(tmp_path / "net.fbl", inference=True)
 
 
 def test_keras_computes_so(tmp_path):
