@@ -51,6 +51,7 @@ def listed_layers(layers: Iterable[Layer], tensors: Mapping[str, NDArray[Any]]) 
 def _info(layer: Layer, tensors: Mapping[str, NDArray[Any]]) -> LayerInfo:
     inner = layer.layers if layer.graph is None else layer.graph.layers
     parts = tuple(listed_layers(inner, tensors))
-    own = [tensors[name] for name in layer.weights.values()]
-    weights = (*own, *(array for part in parts for array in part._weights))
+    # Once each, though a cell that stands twice in a stack names them twice.
+    names = dict.fromkeys(name for _, part in layer.walk() for name in part.weights.values())
+    weights = tuple(tensors[name] for name in names)
     return LayerInfo(layer.name, layer.class_name, dict(layer.config), parts, weights)

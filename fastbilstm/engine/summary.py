@@ -47,7 +47,7 @@ def _rows(network, tensors, runner=None, depth=0):
             yield LayerRow(given.name, 0, "InputLayer", shape_text(given.shape), 0, False, "", given.dtype, None)
     for index, layer in enumerate(graph.layers):
         specs = network.node_specs[count[index]]
-        parameters = sum(tensors[name].size for _, item in layer.walk() for name in item.weights.values())
+        parameters = sum(tensors[name].size for name in {n for _, item in layer.walk() for n in item.weights.values()})
         ignored = [text for _, item in layer.walk() for text in item.ignored]
         masked = any(spec.masked for spec in specs)
         shapes = ", ".join(dict.fromkeys(shape_text(spec.shape) for spec in specs))

@@ -294,7 +294,16 @@ class LayerReader:
         # Versions that did not name cells: two of a class above each other.
         unique = len(set(names)) == len(names)
         names = names if unique else [f"{name}_{number}" for number, name in enumerate(names)]
-        return tuple(self.read_layer(cell, path, name) for cell, name in zip(cells, names))
+        read, first = [], {}
+        for cell, name in zip(cells, names):
+            shared = cell.get("shared_object_id")
+            if shared is not None and shared in first:  # one cell object again: it has the weights of the first
+                read.append(first[shared].replace(name=name))
+                self.trainable[(*path, name)] = self.trainable[(*path, first[shared].name)]
+                continue
+            read.append(self.read_layer(cell, path, name))
+            first[shared] = read[-1]
+        return tuple(read)
 
     def _read_dtype(self, class_name, dtype, path):
         if dtype is None:

@@ -331,7 +331,9 @@ def _read_object(group, layer, class_name, trainable, label, tensors):
     if layer.layers:
         inner = class_name[1] if isinstance(class_name, tuple) else {}
         for part, attribute_name in zip(layer.layers, _inner_groups(layer)):
-            if slots(part, trainable):
+            # A cell object that stands twice in a stack is stored once.
+            stored = bool(part.weights) and all(name in tensors for name in part.weights.values())
+            if slots(part, trainable) and not stored:
                 _read_object(
                     child(group, attribute_name, "group", label), part, inner.get(part.name), trainable, label, tensors
                 )
