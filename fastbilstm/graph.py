@@ -164,7 +164,8 @@ class Input(Record):
 class Graph(Record):
     """A model. Node numbers below len(inputs) are the inputs, the others are `nodes` in the order of execution.
 
-    `output_structure`: "single", "list", "dict:" with the keys, or "nested:" with lists of output numbers as JSON.
+    `output_structure`: "single", "list", "dict:" with the keys, or "nested:" with lists and dicts of output numbers as
+    JSON; `input_structure` likewise.
 
     Attributes
     ----------
@@ -214,10 +215,12 @@ class Graph(Record):
                 raise FileFormatError(f"model {self.name!r}: an output refers to node {ref.node}, which is missing")
         if len(self.outputs) != len(self.output_names):
             raise FileFormatError(f"model {self.name!r}: {len(self.outputs)} outputs, {len(self.output_names)} names")
-        if (nesting := self.output_nesting) is not None:
-            numbers = flatten_refs(nesting, int)
-            if numbers != list(range(len(self.outputs))):
-                raise FileFormatError(f"model {self.name!r}: {len(self.outputs)} outputs in lists of {numbers}")
+        for nesting, length, what in (
+            (self.output_nesting, len(self.outputs), "outputs"),
+            (self.input_nesting, count, "inputs"),
+        ):
+            if nesting is not None and (numbers := flatten_refs(nesting, int)) != list(range(length)):
+                raise FileFormatError(f"model {self.name!r}: {length} {what} in lists of {numbers}")
 
     @property
     def input_keys(self) -> list[str] | None:
@@ -230,13 +233,14 @@ class Graph(Record):
         return _keys(self.output_structure)
 
     @property
-    def output_nesting(self) -> list[Any] | None:
-        """The numbers of the outputs in the lists of lists that Keras returns; None where they are none."""
-        kind, _, text = self.output_structure.partition(":")
-        if kind != "nested":
-            return None
-        numbers: list[Any] = json.loads(text)
-        return numbers
+    def output_nesting(self) -> Any:
+        """The numbers of the outputs in the lists of lists that Keras returns (or dicts); None where they are none."""
+        return _nesting(self.output_structure)
+
+    @property
+    def input_nesting(self) -> Any:
+        """The numbers of the inputs in the lists of lists that Keras takes (or dicts); None where they are none."""
+        return _nesting(self.input_structure)
 
     def walk(self) -> Iterator[tuple[tuple[str, ...], Layer]]:
         """Yield (path, layer) for all layers at every depth."""
@@ -247,6 +251,11 @@ class Graph(Record):
 def _keys(structure: str) -> list[str] | None:
     kind, _, keys = structure.partition(":")
     return keys.split("\0") if kind == "dict" else None
+
+
+def _nesting(structure: str) -> Any:
+    kind, _, text = structure.partition(":")
+    return json.loads(text) if kind == "nested" else None
 
 
 def map_refs(function: Callable[[Any], Any], value: Any, kind: type = Ref) -> Any:

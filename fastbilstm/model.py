@@ -551,9 +551,11 @@ def _is_size(value: object) -> bool:
     return type(value) is int and value > 0
 
 
-def _nested(numbers: list[Any], outputs: list[Any]) -> list[Any]:
-    """The outputs in the lists of lists of their numbers."""
-    return [_nested(item, outputs) if isinstance(item, list) else outputs[item] for item in numbers]
+def _nested(numbers: Any, outputs: list[Any]) -> Any:
+    """The outputs in the lists or dicts of their numbers."""
+    if isinstance(numbers, dict):
+        return {key: _nested(item, outputs) for key, item in numbers.items()}
+    return [_nested(item, outputs) for item in numbers] if isinstance(numbers, list) else outputs[numbers]
 
 
 def _restore(

@@ -121,6 +121,13 @@ def by_input(graph: Graph, x: Any) -> list[Any]:
     """What was given for each input, in the order of the inputs."""
     inputs = graph.inputs
     names = [given.name for given in inputs]
+    if (nesting := graph.input_nesting) is not None and not (isinstance(x, dict) and set(x) >= set(names)):
+        arrays: list[Any] = [None] * len(inputs)
+        if _place(nesting, x, arrays):
+            return arrays
+        if not isinstance(x, (list, tuple)) or len(x) != len(inputs) or not all(hasattr(a, "ndim") for a in x):
+            shown = _shown(nesting, names)
+            raise InputError(f"the inputs are {shown}, in these lists and dicts, or a dict by name; got {_shape_of(x)}")
     if isinstance(x, dict):
         keys = graph.input_keys or names
         wrong = set(x) ^ set(keys) if not set(x) >= set(names) else set()
@@ -135,6 +142,33 @@ def by_input(graph: Graph, x: Any) -> list[Any]:
         got = f"{len(x)} of them" if isinstance(x, (list, tuple)) else type(x).__name__
         raise InputError(f"the model has {len(inputs)} inputs ({', '.join(map(repr, names))}); got {got}")
     return list(x)
+
+
+def _place(nesting: Any, x: Any, arrays: list[Any]) -> bool:
+    """Put the arrays of lists and dicts inside each other where their numbers are; False if the structure differs."""
+    if isinstance(nesting, dict):
+        fits = isinstance(x, dict) and set(x) == set(nesting)
+        return fits and all([_place(part, x[key], arrays) for key, part in nesting.items()])
+    if isinstance(nesting, list):
+        fits = isinstance(x, (list, tuple)) and len(x) == len(nesting)
+        return fits and all([_place(part, item, arrays) for part, item in zip(nesting, x)])
+    arrays[nesting] = x
+    return not isinstance(x, dict)
+
+
+def _shown(nesting: Any, names: list[str]) -> str:
+    """The names of the inputs in their lists and dicts."""
+    if isinstance(nesting, dict):
+        return f"{{{', '.join(f'{key!r}: {_shown(part, names)}' for key, part in nesting.items())}}}"
+    if isinstance(nesting, list):
+        return f"[{', '.join(_shown(part, names) for part in nesting)}]"
+    return names[nesting]
+
+
+def _shape_of(x: Any) -> str:
+    if isinstance(x, dict):
+        return f"a dict of {', '.join(map(repr, x))}"
+    return f"a {type(x).__name__} of {len(x)}" if isinstance(x, (list, tuple)) else type(x).__name__
 
 
 def _depth(x):

@@ -59,7 +59,13 @@ def fill(graph: Graph, outs: Sequence[NDArray[Any]], outputs: Sequence[Any]) -> 
 
 
 def _place(nesting: Any, out: Any, arrays: list[Any]) -> None:
-    """Put the arrays of lists of lists where their numbers are."""
+    """Put the arrays of lists and dicts inside each other where their numbers are."""
+    if isinstance(nesting, dict):
+        if not isinstance(out, dict) or set(out) != set(nesting):
+            raise InputError(f"out: in it is {_described(out)}; expected a dict with the keys {list(nesting)}")
+        for key, part in nesting.items():
+            _place(part, out[key], arrays)
+        return
     if not isinstance(nesting, list):
         arrays[nesting] = out
         return

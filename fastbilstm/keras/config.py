@@ -149,7 +149,9 @@ class ConfigReader(LayerReader):
         ends, structure = nested_ends(config.get("output_layers"), known, where) or self._ends(
             config.get("output_layers"), known, where
         )
-        starts, input_structure = self._ends(config.get("input_layers"), known, where)
+        starts, input_structure = nested_ends(config.get("input_layers"), known, where) or self._ends(
+            config.get("input_layers"), known, where
+        )
         for start in starts:
             if start.layer not in sources:
                 self.malformed(f"model {name!r}: input layer {start.layer!r} is no InputLayer")

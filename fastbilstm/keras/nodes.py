@@ -72,25 +72,28 @@ def reference(value, names, where):
 
 
 def nested_ends(entry, names, where):
-    """output_layers with nested lists, as for the states of StackedRNNCells; None if no list is nested.
+    """input_layers or output_layers with lists or dicts inside a list or a dict; None if there are none.
 
-    Returns the tensors, flat, and "nested:" with the lists of their numbers as JSON.
+    Returns the tensors, flat in the order of Keras, and "nested:" with the lists and dicts of their numbers as JSON.
     """
 
     def is_nested(part):
-        return isinstance(part, list) and bool(part) and isinstance(part[0], list)
+        return isinstance(part, dict) or (isinstance(part, list) and bool(part) and isinstance(part[0], (list, dict)))
 
-    if not isinstance(entry, list) or not any(map(is_nested, entry)):
+    parts = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else ()
+    if not any(map(is_nested, parts)):
         return None
     ends = []
 
     def number(part):
+        if isinstance(part, dict):  # Keras orders a dict by its keys
+            return {key: number(part[key]) for key in sorted(part)}
         if is_nested(part):
             return [number(item) for item in part]
         ends.append(reference(part, names, where))
         return len(ends) - 1
 
-    return ends, "nested:" + json.dumps([number(part) for part in entry])
+    return ends, "nested:" + json.dumps(number(entry))
 
 
 def _keras2_value(value, names):

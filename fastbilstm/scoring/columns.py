@@ -267,11 +267,14 @@ def output_list(model: Any, result: Any) -> list[Any]:
 
 
 def _unnest(numbers, result, found):
-    for number, part in zip(numbers, result):
-        if isinstance(number, list):
+    if isinstance(numbers, dict):
+        for key, part in numbers.items():
+            _unnest(part, result[key], found)
+    elif isinstance(numbers, list):
+        for number, part in zip(numbers, result):
             _unnest(number, part, found)
-        else:
-            found[number] = part
+    else:
+        found[numbers] = result
 
 
 def shape_of(model: Any, number: int) -> tuple[int | None, ...]:
