@@ -74,20 +74,27 @@ class ConfigReader(LayerReader):
                     previous.append(self._read_chain(chain, path, sources, built, calls))
                 entry = {**entry, "config": {k: v for k, v in entry["config"].items() if k != "layers"}}
             elif number == 0:
-                sources.append(self._sequential_input(entry, config, is_input, path))
-                previous = Pending(sources[-1].name, 0, 0)
+                source = self._sequential_input(entry, config, is_input, path)
+                if source not in sources:  # branches may begin with one layer
+                    sources.append(source)
+                previous = Pending(source.name, 0, 0)
             if is_input:
                 continue
             layer = self.read_layer(entry, path)
-            if layer.name in calls:
+            # In Keras 1 branches may share a layer; its entry stands in each of them.
+            shared = self.version.framework == "keras1" and layer in built
+            if layer.name in calls and not shared:
                 self.malformed(f"Sequential model: two layers share the name {layer.name!r}")
             if isinstance(previous, list) and layer.class_name in RECURRENT:
                 self.malformed(f"Sequential model: layer {layer.name!r} is called with {len(previous)} tensors")
-            built.append(layer)
-            calls[layer.name] = [Call(layer.name, (previous,), {})]
-            count, _ = outputs_of(layer)
+            if not shared:
+                built.append(layer)
+            call, made = Call(layer.name, (previous,), {}), calls.setdefault(layer.name, [])
+            if call not in made:
+                made.append(call)
+            count, n = outputs_of(layer)[0], made.index(call)
             # Keras 3 passes on all tensors that a layer gives.
-            previous = [Pending(layer.name, 0, k) for k in range(count)] if count > 1 else Pending(layer.name, 0, 0)
+            previous = [Pending(layer.name, n, k) for k in range(count)] if count > 1 else Pending(layer.name, n, 0)
         return previous
 
     def _sequential_input(self, entry, config, is_input, path):
