@@ -101,6 +101,9 @@ def saved_model_in(names):
 
 
 def is_zipped_saved_model(source, label):
-    """Whether a zip holds a SavedModel."""
-    with open_archive(source, label, "zip") as (names, _):
-        return saved_model_in(names) is not None
+    """Whether a zip holds a SavedModel; of a damaged one the reader of .keras archives tells what is wrong."""
+    try:
+        with open_archive(source, label, "zip") as (names, _):
+            return saved_model_in(names) is not None
+    except FileFormatError:
+        return False
