@@ -123,12 +123,12 @@ def _read(
                 f"{label}: a converted model; config, outputs and inference belong to its conversion from the Keras "
                 "file"
             )
-        graph, *others = fbl_file.read(source, label)
+        graph, tensors, vector, bundle = fbl_file.read(source, label)
         if asked.lambdas or any(layer.class_name == "Lambda" for _, layer in graph.walk()):
             from .layers.lambdas import with_functions  # few models hold a Lambda
 
             graph = with_functions(graph, asked.lambdas)
-        return graph, *others
+        return graph, tensors, vector, bundle
     from .keras import other_files, reader  # reader imports h5py, an optional package
 
     if head == _TENSORFLOW or head.startswith(reader.ZIP_MAGIC):

@@ -4,8 +4,11 @@
 The model itself is a Functional, and so is a model inside it. Imports NumPy; knows nothing of files.
 """
 
+from __future__ import annotations
+
 import contextlib
 import itertools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +16,11 @@ from ..errors import FastBiLSTMError, FileFormatError, InputError
 from ..graph import Layer, flatten_refs, map_refs
 from .base import REGISTRY, BaseLayer, Spec, Tensor, register
 from .operation import Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..graph import Graph
 
 
 def build(layer, version):
@@ -76,7 +84,7 @@ def sized(graph, shapes, dtype):
 _MOST_SETS = 128
 
 
-def with_any_length(graph, shapes, dtype):
+def with_any_length(graph: Graph, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Graph:
     """The graph with inputs that leave the timesteps (their axis 1) free: as many inputs as the layers allow.
 
     FileFormatError, which names a layer, if the layers need the timesteps of every input.
