@@ -145,8 +145,13 @@ class Model:
 
     # ---- what it does -----------------------------------------------------------------------------------------------
 
-    def __call__(self, x: ModelInput) -> Predictions:
-        """Compute the outputs for one batch; see `predict`."""
+    def __call__(self, x: ModelInput, training: bool | None = False) -> Predictions:
+        """Compute the outputs for one batch; see `predict`. `training` may only be False or None, as at inference."""
+        if training:
+            raise InputError(
+                f"training is {training!r}: fastbilstm computes inference alone (no dropout, no statistics of the "
+                "batch); call the Keras model"
+            )
         self._check_file()
         if self._replay is not None and (outputs := self._replay(x, self._n_threads)) is not None:
             return self._pack(outputs)

@@ -137,6 +137,11 @@ def by_input(graph: Graph, x: Any) -> list[Any]:
     if len(inputs) == 1:
         if isinstance(x, (list, tuple)) and len(x) == 1 and _depth(x[0]) >= len(inputs[0].shape):
             return [x[0]]
+        if isinstance(x, (list, tuple)) and len(x) > 1 and all(_is_whole(part, inputs[0].shape) for part in x):
+            raise InputError(
+                f"the model has one input ({names[0]!r}); got {len(x)} arrays, each with all axes of an input: give "
+                "one array; np.concatenate joins the rows of several"
+            )
         return [x]
     if not isinstance(x, (list, tuple)) or len(x) != len(inputs):
         got = f"{len(x)} of them" if isinstance(x, (list, tuple)) else type(x).__name__
@@ -169,6 +174,13 @@ def _shape_of(x: Any) -> str:
     if isinstance(x, dict):
         return f"a dict of {', '.join(map(repr, x))}"
     return f"a {type(x).__name__} of {len(x)}" if isinstance(x, (list, tuple)) else type(x).__name__
+
+
+def _is_whole(part: Any, shape: Any) -> bool:
+    """Whether this is an array with all axes of an input, and not a row with a last axis of size 1 more."""
+    if not hasattr(part, "ndim") or part.ndim != len(shape):
+        return False
+    return part.shape[-1] != 1 or shape[-1] == 1
 
 
 def _depth(x):

@@ -296,6 +296,26 @@ def test_wrong_number_of_inputs():
             model.predict(x)
 
 
+def test_two_arrays_for_one_input(sequences, tokens):
+    x = RNG.standard_normal((3, 6, 4)).astype(np.float32)
+    for given, count in (([x, x], 2), ((x, x[:2], x[:, :4]), 3)):
+        with pytest.raises(InputError, match=f"the model has one input \\('x'\\); got {count} arrays.*np.concatenate"):
+            sequences.predict(given)
+    with pytest.raises(InputError, match="the model has one input"):
+        tokens(list(np.ones((2, 3, 4), int)))
+    # Rows of a list are no inputs: frames, token ids, token ids with a last axis of size 1.
+    np.testing.assert_array_equal(sequences.predict(list(x)), sequences.predict(x))
+    np.testing.assert_array_equal(tokens.predict(list(mf.IDS)), tokens.predict(mf.IDS))
+    np.testing.assert_array_equal(tokens.predict([row[:, None] for row in mf.IDS]), tokens.predict(mf.IDS))
+
+
+def test_training_may_be_said_as_to_keras(tokens):
+    for training in (False, None):
+        np.testing.assert_array_equal(tokens(mf.IDS, training=training), tokens(mf.IDS))
+    with pytest.raises(InputError, match="training is True: fastbilstm computes inference alone"):
+        tokens(mf.IDS, training=True)
+
+
 def test_swapped_inputs_are_named():
     with pytest.raises(InputError, match="input 'x': has shape"):
         two_inputs().predict([EXTRA, X])
