@@ -219,7 +219,8 @@ class Graph(Record):
             (self.output_nesting, len(self.outputs), "outputs"),
             (self.input_nesting, count, "inputs"),
         ):
-            if nesting is not None and (numbers := flatten_refs(nesting, int)) != list(range(length)):
+            numbers = [] if nesting is None else _leaves(nesting)
+            if nesting is not None and (numbers != list(range(length)) or not all(type(n) is int for n in numbers)):
                 raise FileFormatError(f"model {self.name!r}: {length} {what} in lists of {numbers}")
 
     @property
@@ -256,6 +257,13 @@ def _keys(structure: str) -> list[str] | None:
 def _nesting(structure: str) -> Any:
     kind, _, text = structure.partition(":")
     return json.loads(text) if kind == "nested" else None
+
+
+def _leaves(nesting: Any) -> list[Any]:
+    if not isinstance(nesting, (list, dict)):
+        return [nesting]
+    parts = nesting.values() if isinstance(nesting, dict) else nesting
+    return [leaf for part in parts for leaf in _leaves(part)]
 
 
 def map_refs(function: Callable[[Any], Any], value: Any, kind: type = Ref) -> Any:

@@ -272,10 +272,24 @@ def test_nested_states(tmp_path):
     np.testing.assert_array_equal(zeros[0], model.predict([X, 0 * h])[0])
 
 
-@pytest.mark.parametrize("structure", ["nested:[0,[1,2]]", "nested:[0,[1,2],2]", "nested:{", "nested:" + "[" * 9000])
-def test_converted_file_with_wrong_nesting(structure):
+WRONG_NESTING = [
+    *(
+        "nested:[0,[1,2]]",
+        "nested:[0,[1,2],2]",
+        "nested:[0,[true,2,3]]",
+        'nested:[0,["1",1]]',
+        "nested:0.5",
+        "nested:{",
+    ),
+    "nested:" + "[" * 9000,
+]
+
+
+@pytest.mark.parametrize("structure", WRONG_NESTING)
+@pytest.mark.parametrize("side", ["input_structure", "output_structure"])
+def test_converted_file_with_wrong_nesting(structure, side):
     def edit(graph):
-        graph["output_structure"] = structure
+        graph[side] = structure
 
     with pytest.raises(FileFormatError):
         fastbilstm.load(mf.edit_fbl(mf.converted(stack_model(False)), edit_graph=edit))
