@@ -10,6 +10,8 @@ from .. import activations
 from ..graph import map_refs
 from ..layers.base import REGISTRY
 from ..layers.base import activation as check_activation
+from ..layers.core import Augmentation
+from ..layers.einsum_dense import EinsumDense
 from ..layers.quantized import PREFIX
 from .nodes import MULTIHEAD
 from .rebuilt_operations import call_operation
@@ -17,19 +19,21 @@ from .rebuilt_operations import call_operation
 # The layers that are built, each from the attribute of that name of the framework's module `layers`.
 CLASSES = frozenset(
     """
-    Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D
-    AveragePooling2D AveragePooling3D BatchNormalization Bidirectional CategoryEncoding Concatenate Conv1D
-    Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D Cropping1D Cropping2D
-    Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Discretization Dot Dropout ELU Embedding Flatten GRU GRUCell
-    GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D
-    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization GroupQueryAttention Identity
-    IntegerLookup LSTM LSTMCell LayerNormalization LeakyReLU Masking MaxPooling1D MaxPooling2D MaxPooling3D Maximum
-    Minimum MultiHeadAttention Multiply Normalization PReLU Permute RMSNormalization RNN ReLU RepeatVector Rescaling
-    Reshape SeparableConv1D SeparableConv2D SimpleRNN SimpleRNNCell Softmax SpatialDropout1D SpatialDropout2D
+    Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D
+    AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add AdditiveAttention AlphaDropout Attention
+    Average AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization Bidirectional CategoryEncoding
+    Concatenate Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D
+    ConvLSTM3D Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Discretization Dot Dropout ELU
+    EinsumDense Embedding Flatten GRU GRUCell GaussianDropout GaussianNoise GlobalAveragePooling1D
+    GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D
+    GroupNormalization GroupQueryAttention Identity IntegerLookup LSTM LSTMCell LayerNormalization LeakyReLU
+    LocallyConnected1D LocallyConnected2D Masking MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum
+    MultiHeadAttention Multiply Normalization PReLU Permute RMSNormalization RNN ReLU RepeatVector Rescaling Reshape
+    SeparableConv1D SeparableConv2D SimpleRNN SimpleRNNCell Softmax SpatialDropout1D SpatialDropout2D
     SpatialDropout3D StackedRNNCells StringLookup Subtract TextVectorization ThresholdedReLU TimeDistributed
     UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
     """.split()
-)
+) | {name for name, cls in REGISTRY.items() if issubclass(cls, Augmentation)}
 # Layers that look up or encode: their dtype is that of the result and follows from their options, and what they learned
 # in adapt() is an option, too.
 _LOOKUPS = ("CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup", "TextVectorization")
@@ -102,6 +106,8 @@ class _Builder:
             name, quantized = self.quantization(layer)
         if name not in CLASSES:
             raise CannotRebuild(_naming(layer, "is not among the layers of Keras that are built here"))
+        if issubclass(REGISTRY[name], Augmentation):
+            return self.framework.layers.Activation("linear", dtype=self.dtype)
         if not hasattr(self.framework.layers, name):
             raise CannotRebuild(_naming(layer, f"{self.framework.__name__} has no such layer"))
         cls = getattr(self.framework.layers, name)
@@ -115,7 +121,15 @@ class _Builder:
             return cls(self.layer(layer.layers[0]), **options)
         if name == "StackedRNNCells":
             return cls([self.layer(cell) for cell in layer.layers], **options)
+        if name == "EinsumDense":
+            options["output_shape"] = self.output_shape_of(layer)
         return cls(**options)
+
+    def output_shape_of(self, layer):
+        """What EinsumDense is told of its output: the sizes of the axes behind the batch that its kernel has."""
+        *_, kernel, output = EinsumDense(layer, self.version).parts
+        sizes = dict(zip(kernel, self.tensors[layer.weights["kernel"]].shape))
+        return [sizes.get(letter) for letter in (output if "..." in layer.config["equation"] else output[1:])]
 
     def options(self, layer, name, cls):
         """The keyword arguments of a class from our options; CannotRebuild if one that counts has no place there."""
