@@ -26,17 +26,21 @@ CLASSES = frozenset(
     ConvLSTM3D Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Discretization Dot Dropout ELU
     EinsumDense Embedding Flatten GRU GRUCell GaussianDropout GaussianNoise GlobalAveragePooling1D
     GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D
-    GroupNormalization GroupQueryAttention Identity IntegerLookup LSTM LSTMCell LayerNormalization LeakyReLU
-    LocallyConnected1D LocallyConnected2D Masking MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum
-    MultiHeadAttention Multiply Normalization PReLU Permute RMSNormalization RNN ReLU RepeatVector Rescaling Reshape
-    SeparableConv1D SeparableConv2D SimpleRNN SimpleRNNCell Softmax SpatialDropout1D SpatialDropout2D
-    SpatialDropout3D StackedRNNCells StringLookup Subtract TextVectorization ThresholdedReLU TimeDistributed
-    UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
+    GroupNormalization GroupQueryAttention HashedCrossing Hashing Identity IntegerLookup LSTM LSTMCell
+    LayerNormalization LeakyReLU LocallyConnected1D LocallyConnected2D Masking MaxPooling1D MaxPooling2D
+    MaxPooling3D Maximum Minimum MultiHeadAttention Multiply Normalization PReLU Permute RMSNormalization RNN ReLU
+    RepeatVector Rescaling Reshape SeparableConv1D SeparableConv2D SimpleRNN SimpleRNNCell Softmax SpatialDropout1D
+    SpatialDropout2D SpatialDropout3D StackedRNNCells StringLookup Subtract TextVectorization ThresholdedReLU
+    TimeDistributed UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D
+    ZeroPadding3D
     """.split()
 ) | {name for name, cls in REGISTRY.items() if issubclass(cls, Augmentation)}
 # Layers that look up or encode: their dtype is that of the result and follows from their options, and what they learned
 # in adapt() is an option, too.
-_LOOKUPS = ("CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup", "TextVectorization")
+_LOOKUPS = (
+    *("CategoryEncoding", "Discretization", "HashedCrossing", "Hashing", "IntegerLookup", "StringLookup"),
+    "TextVectorization",
+)
 # Options that Keras asks for and that count in training alone.
 _TRAINING = {"rate": 0.5, "stddev": 0.5}
 # Names of options in tf_keras, where they differ.
