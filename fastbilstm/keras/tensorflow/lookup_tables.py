@@ -28,19 +28,17 @@ def vocabularies_of(tables, nodes, names):
         if class_name in LOOKUPS and name in nodes:
             found = tables.below(nodes[name])
             if found is not None:
-                tokens = _with_special(*found, class_name == "IntegerLookup", tables.where)
+                tokens = _in_order(*found, class_name == "IntegerLookup", tables.where)
                 contents[f"layers/{snake}" + (f"_{number}" if number else "")] = b"\n".join(tokens)
     return contents
 
 
-def _with_special(keys, values, whole, where):
-    """The tokens in the order of their numbers, with those that stand before the first learned one."""
+def _in_order(keys, values, whole, where):
+    """The learned tokens in the order of their numbers; those for padding and unknown words stand before them."""
     first = min(values)
-    if len(keys) != len(values) or sorted(values) != list(range(first, first + len(values))) or not 0 <= first <= 2:
+    if len(keys) != len(values) or sorted(values) != list(range(first, first + len(values))):
         raise FileFormatError(f"{where}: a table of a lookup layer does not number its tokens in turn")
-    special = [b"0", b"-1"] if whole else [b"", b"[UNK]"]
-    ordered = [token for _, token in sorted(zip(values, keys))]
-    return [*special[2 - first :], *(b"%d" % token if whole else token for token in ordered)]
+    return [b"%d" % token if whole else token for _, token in sorted(zip(values, keys))]
 
 
 class Tables:
