@@ -153,6 +153,7 @@ def page():
     from cases import CASES
 
     from fastbilstm.engine.plan import vector_problem
+    from fastbilstm.keras.legacy import ALIASES
     from fastbilstm.layers import REGISTRY
 
     if vector_problem() is not None:
@@ -189,7 +190,8 @@ def page():
         "Nodes that Keras writes for `keras.ops` and masks: " + ", ".join(operations) + ".",
     ]
     lines += contributed()
-    refused = [name for name in LAYERS if name not in {*names, "InputLayer", *BASES}]
+    read = {"InputLayer", *BASES, *(alias for alias, name in ALIASES.items() if name in names)}
+    refused = [name for name in LAYERS if name not in {*names, *read}]
     lines += ["", "## Refused", "", "Each by its name, with all else that a model holds and that is not supported: "]
     lines[-1] += ", ".join(refused) + "; and classes of their author."
     return "\n".join(lines) + "\n"

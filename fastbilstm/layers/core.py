@@ -214,7 +214,7 @@ class Augmentation(Unchanged):
         *("factor", "height_factor", "width_factor", "x_factor", "y_factor", "brightness_factor", "contrast_factor"),
         *("saturation_factor", "hue_factor", "value_range", "mode", "seed", "rng_type", "interpolation", "fill_mode"),
         *("fill_value", "data_format", "scale", "sigma", "kernel_size", "alpha", "num_ops", "num_chains"),
-        *("chain_depth", "all_ops", "bounding_box_format"),
+        *("chain_depth", "all_ops", "bounding_box_format", "addition_factor", "threshold_factor"),
     )
 
 
@@ -223,6 +223,6 @@ for _name in (
     *("RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur"),
     *("RandomGrayscale", "RandomHeight", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization"),
     *("RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomWidth"),
-    "RandomZoom",
+    *("RandomZoom", "Solarization"),
 ):
     register(type(_name, (Augmentation,), {"__module__": __name__, "__doc__": Augmentation.__doc__}))
