@@ -1,6 +1,6 @@
 """SavedModel folders and TensorFlow checkpoints, as live tf_keras writes them: the answers of their .h5 twins.
 
-FASTBILSTM_SAVED_MODELS=200 writes so many models of the golden cases of tf_keras, by default 25; FASTBILSTM_FUZZ=5000
+FASTBILSTM_SAVED_MODELS=200 writes so many models of the golden cases of tf_keras, by default 12; FASTBILSTM_FUZZ=5000
 so many mutations of each file.
 """
 
@@ -17,7 +17,7 @@ from fastbilstm import FastBiLSTMError, FileFormatError, UnsupportedLayerError
 
 WHOLE = (".h5", ".keras")
 OF_TF_KERAS = [case for case in CASES if case.writer.startswith("tf_keras 2.21") and case.file.endswith(WHOLE)]
-SAMPLE = OF_TF_KERAS[5 :: max(1, len(OF_TF_KERAS) // int(os.environ.get("FASTBILSTM_SAVED_MODELS", 25)))]
+SAMPLE = OF_TF_KERAS[5 :: max(1, len(OF_TF_KERAS) // int(os.environ.get("FASTBILSTM_SAVED_MODELS", 12)))]
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_mutations(k, tmp_path):
         path = tmp_path / "m" / name
         content = path.read_bytes()
         blocks = blocks_of(content) if name.endswith(".index") else []
-        for number in range(int(os.environ.get("FASTBILSTM_FUZZ", 150))):
+        for number in range(int(os.environ.get("FASTBILSTM_FUZZ", 60))):
             spoiled = bytearray(content)
             edge = len(spoiled) if number % 2 else min(4096, len(spoiled))
             for _ in range(rng.integers(1, 5)):
