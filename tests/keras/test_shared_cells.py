@@ -16,7 +16,7 @@ WEIGHTS = [np.array([[0.5, 0.5, 1, 0.5]]), np.array([[0.1, 0.2, 0.3, 0.4]]), np.
 def stack_of_one(framework):
     cell = framework.layers.LSTMCell(1)
     stack = framework.layers.StackedRNNCells([cell, cell])
-    model = framework.Sequential([framework.layers.Input((2, 1)), framework.layers.RNN(stack)])
+    model = framework.Sequential([framework.layers.Input((2, 1)), framework.layers.RNN(stack, name="rnn")])
     model.set_weights(WEIGHTS)
     return model
 

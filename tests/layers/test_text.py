@@ -112,7 +112,6 @@ def test_a_token_without_an_index_is_refused(k, tmp_path):
         (lambda L: L.StringLookup(vocabulary=["a"], encoding="latin-1"), "encoding='latin-1'"),
         (lambda L: L.TextVectorization(vocabulary=["a"], ragged=True), "ragged=True"),
         (lambda L: L.TextVectorization(vocabulary=["a"], output_mode="one_hot"), "one_hot"),
-        (lambda L: L.Hashing(5), "Hashing"),
     ],
 )
 def test_what_is_refused_is_named(k, tmp_path, make, message):
