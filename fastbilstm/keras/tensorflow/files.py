@@ -105,5 +105,7 @@ def is_zipped_saved_model(source, label):
     try:
         with open_archive(source, label, "zip") as (names, _):
             return saved_model_in(names) is not None
-    except FileFormatError:
+    except FileFormatError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
         return False
