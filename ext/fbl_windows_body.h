@@ -8,7 +8,7 @@
                          const float *w, ptrdiff_t span, vf (*acc)[(V) * (S)])                                         \
     {                                                                                                                  \
         vf sum[R][(V) * (S)];                                                                                          \
-        FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) sum[r][v] = acc[r][v]; \
+        FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) sum[r][v] = vset(0.0f); \
         for (ptrdiff_t p = 0; p < pieces; p++) {                                                                       \
             const float *from[R];                                                                                      \
             FBL_UNROLL for (int r = 0; r < (R); r++) from[r] = a[r] + offset[p];                                       \
@@ -22,7 +22,7 @@
                 }                                                                                                      \
             }                                                                                                          \
         }                                                                                                              \
-        FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) acc[r][v] = sum[r][v]; \
+        FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) acc[r][v] += sum[r][v]; \
     }
 
 DEFINE_PIECES(pieces_1x4, 1, 4, 1)
