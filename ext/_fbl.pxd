@@ -87,6 +87,7 @@ cdef extern from "fbl_windows.h":
         const float* const* packed
         const float* const* bias
         const float* parameters
+        const float* const* winograd
 
     void fbl_plan_convolution(fbl_convolution* s) noexcept nogil
     Py_ssize_t fbl_convolution_scratch(const fbl_convolution* s) noexcept nogil

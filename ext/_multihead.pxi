@@ -38,12 +38,13 @@ cdef void _pack_head_keys(const Heads* at, const float* x, float* packed) noexce
 cdef void _pack_head_values(const Heads* at, const float* x, float* packed) noexcept nogil:
     """The values of a head, rows (Tk, E) with a stride, packed for gemm."""
     cdef Py_ssize_t lanes = at.table.lanes, width = 4 * lanes, n = at.width, wide = n // width * width
-    cdef Py_ssize_t column = 0, k, size, there, stride = at.heads // at.repeats * n
+    cdef Py_ssize_t column = 0, k, j, size, there, stride = at.heads // at.repeats * n
     while column < n:
         size = width if column < wide else lanes
         there = min(size, n - column)
         for k in range(at.values):
-            memcpy(packed + column * at.values + k * size, x + k * stride + column, there * sizeof(float))
+            for j in range(there):  # a call of memcpy costs more
+                packed[column * at.values + k * size + j] = x[k * stride + column + j]
             if there < size:
                 memset(packed + column * at.values + k * size + there, 0, (size - there) * sizeof(float))
         column += size
@@ -111,16 +112,15 @@ cdef int _attend_head(void* argument, Py_ssize_t pair, Py_ssize_t thread, const 
                     if not kept[t]:
                         block[r * at.stride + t] = 0
         y = at.out + (b * at.queries + start) * out_stride + h * at.width
+        table.gemm(rows, at.values, at.width, block, at.stride, NULL, values, NULL, y, out_stride)
         for r in range(rows):
-            row = block + r * at.stride
-            for t in range(at.values):
+            row = y + r * out_stride
+            for t in range(at.width):
                 row[t] *= share[r]
             if at.weights != NULL:
-                memcpy(
-                    at.weights + ((b * at.heads + h) * at.queries + start + r) * at.values, row,
-                    at.values * sizeof(float),
-                )
-        table.gemm(rows, at.values, at.width, block, at.stride, NULL, values, NULL, y, out_stride)
+                row = at.weights + ((b * at.heads + h) * at.queries + start + r) * at.values
+                for t in range(at.values):
+                    row[t] = block[r * at.stride + t] * share[r]
         start += BLOCK
     return 0
 

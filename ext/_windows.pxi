@@ -63,6 +63,7 @@ cdef int _slide_again(void* record) except -1 nogil:
 def convolve(
     x, list kernels not None, out, windows, Scratch scratch not None, name, Activation activation=None,
     Py_ssize_t n_threads=1, pooling=None, bint mean=False, tokens=None,
+    list winograd=None,
 ):
     """out = activation(windows of x . kernel + bias): Conv of one to three axes, channels last, perhaps pooled.
 
@@ -83,6 +84,9 @@ def convolve(
     tokens : (rows, bias), optional
         rows (V, taps * F): what each token adds to the window of each tap; or embeddings (V, E), and `kernels` is one
         Matrix (E, taps * F) without bias, whose products are such rows: the bits are the same. bias (F,) or None.
+    winograd : list of 16 Matrix (C, F), optional
+        The kernel as `winograd_kernels` makes it, for 3 x 3 taps, strides and dilation 1 and one group. Fewer products; other
+        bits.
     """
     cdef Slide s
     cdef Matrix kernel
@@ -90,6 +94,7 @@ def convolve(
     memset(&s, 0, sizeof(Slide))
     windows = tuple(windows)
     places = np.zeros((2, max(1, len(kernels))), np.intp)
+    tiles = np.zeros(16, np.intp)
     s.c.packed = <const float* const*> <void*> floats(places)
     s.c.bias = s.c.packed + max(1, len(kernels))
     for g in range(len(kernels)):
@@ -109,6 +114,15 @@ def convolve(
             raise ValueError(f"kernels have depth {s.c.depth}, not that of windows {windows} of x {x.shape}")
     else:
         _read_tokens(&s, x, windows, tokens, len(kernels), places)
+    if winograd is not None:
+        if tokens is not None or len(kernels) != 1 or len(winograd) != 16 or len(windows) != 2 or any([window[1:4] != (3, 1, 1) for window in windows]):
+            raise ValueError(f"winograd: {len(winograd)} kernels for windows {windows}, {len(kernels)} groups")
+        for g in range(16):
+            kernel = <Matrix?> winograd[g]
+            if kernel.depth != s.c.at.channels or kernel.columns != s.c.filters or kernel.table != s.c.table:
+                raise ValueError(f"winograd kernel {g} is ({kernel.depth}, {kernel.columns}); expected ({s.c.at.channels}, {s.c.filters})")
+            tiles[g] = <size_t> kernel.packed_at
+        s.c.winograd = <const float* const*> <void*> floats(tiles)
     if activation is not None:
         s.c.code, s.c.parameters = activation.code, activation.parameters
         s.c.by_row = s.c.code in (FBL_SOFTMAX, FBL_LOG_SOFTMAX, FBL_SPARSEMAX)
@@ -134,7 +148,7 @@ def convolve(
     n_threads = max(1, n_threads)
     s.scratch_size = rounded_up(fbl_convolution_scratch(&s.c), 16)
     s.scratch = scratch.place((name, "windows"), (n_threads, s.scratch_size))
-    return _run_slide(&s, x, out, n_threads, (kernels, places, scratch, activation, tokens))
+    return _run_slide(&s, x, out, n_threads, (kernels, places, scratch, activation, tokens, winograd, tiles))
 
 
 cdef _read_tokens(Slide* s, ids, tuple windows, tuple tokens, Py_ssize_t n_kernels, places):

@@ -49,7 +49,8 @@ typedef struct {
 
     /* C = A.B + bias. A row r at a + index[r] * lda (r without index), `depth` floats; B packed; bias padded to whole
        panels or NULL; C (rows, columns), row r at c + r * ldc.
-       Each element is a sum in the order of k, rounded once a step where there is FMA. */
+       Each element is the bias, to which the sums over FBL_DEPTH values of k are added, one after the other; a sum begins
+       at zero, goes in the order of k and is rounded once a step where there is FMA. */
     void (*gemm)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
                  const ptrdiff_t *index, const float *packed, const float *bias, float *c, ptrdiff_t ldc);
 
@@ -117,6 +118,15 @@ typedef struct {
        b < taps[1], c < taps[2], for j < n and each of `windows` windows w; -FLT_MAX if none is larger, as NaN never is. */
     void (*max_windows)(ptrdiff_t windows, ptrdiff_t window_step, const ptrdiff_t *taps, const ptrdiff_t *steps,
                         ptrdiff_t n, const float *x, float *y);
+
+    /* Winograd's F(2x2, 3x3) (Lavin and Gray, arXiv:1509.09308): a tile of 2 x 2 results of a 3 x 3 convolution sees 4 x 4
+       positions of x. Tile t of `tiles` begins at x + 2 t n; lines of x lie `line` floats apart, positions n.
+       winograd_in: element p of B'dB, 16 of n channels, at v + p * spread + t * n. winograd_out: A'mA + bias of n filters,
+       m placed as v, at y + i * line + (2 t + j) * n for i < lines (1 or 2) and 2 t + j < columns; finite[t] = 0 if one of
+       them is not. */
+    void (*winograd_in)(ptrdiff_t tiles, ptrdiff_t n, const float *x, ptrdiff_t line, float *v, ptrdiff_t spread);
+    void (*winograd_out)(ptrdiff_t tiles, ptrdiff_t n, const float *m, ptrdiff_t spread, const float *bias,
+                         ptrdiff_t lines, ptrdiff_t columns, float *y, ptrdiff_t line, unsigned char *finite);
 } fbl_kernels;
 
 /* Ask for n floats to be brought into the L2 cache. */

@@ -15,10 +15,12 @@
 
 /* acc[r][v] += the sum of a[r][k] * w[k][v] over k; R rows, V vectors wide, S panels of V vectors `span` floats apart. The
    sum begins at zero and is added at the end: it rounds less than one that begins at a bias, a projection or the sum of
-   256 others (test_accuracy.py). Without the forced unrolling GCC keeps the accumulators in memory. */
+   256 others (test_accuracy.py). Without the forced unrolling GCC keeps the accumulators in memory; inlined, they would
+   share the registers with constants of the caller. */
 #define FBL_UNROLL _Pragma("GCC unroll 8")
 #define DEFINE_TILE(NAME, R, V, S)                                                                                     \
-    FBL_INLINE void NAME(ptrdiff_t depth, const float *const *a, const float *w, ptrdiff_t span, vf (*acc)[(V) * (S)]) \
+    static __attribute__((noinline)) void NAME(ptrdiff_t depth, const float *const *a, const float *w,                 \
+                                               ptrdiff_t span, vf (*acc)[(V) * (S)])                                   \
     {                                                                                                                  \
         vf sum[R][(V) * (S)];                                                                                          \
         FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) sum[r][v] = vset(0.0f); \
@@ -42,9 +44,6 @@ DEFINE_TILE(tile_1x3x2, 1, 3, 2)
 DEFINE_TILE(tile_1x3, 1, 3, 1)
 DEFINE_TILE(tile_2x3, 2, 3, 1)
 DEFINE_TILE(tile_3x3, 3, 3, 1)
-DEFINE_TILE(tile_1x1, 1, 1, 1)
-DEFINE_TILE(tile_2x1, 2, 1, 1)
-DEFINE_TILE(tile_3x1, 3, 1, 1)
 #if FBL_ROWS > 3
 DEFINE_TILE(tile_4x4, 4, 4, 1)
 DEFINE_TILE(tile_5x4, 5, 4, 1)
@@ -52,9 +51,6 @@ DEFINE_TILE(tile_6x4, 6, 4, 1)
 DEFINE_TILE(tile_4x3, 4, 3, 1)
 DEFINE_TILE(tile_5x3, 5, 3, 1)
 DEFINE_TILE(tile_6x3, 6, 3, 1)
-DEFINE_TILE(tile_4x1, 4, 1, 1)
-DEFINE_TILE(tile_5x1, 5, 1, 1)
-DEFINE_TILE(tile_6x1, 6, 1, 1)
 #define TILE_CASES(V, ...)                                                                                             \
     case 4: tile_4x##V(__VA_ARGS__); break;                                                                            \
     case 5: tile_5x##V(__VA_ARGS__); break;                                                                            \
@@ -89,62 +85,7 @@ FBL_INLINE tiles cut(ptrdiff_t rows)
     for (ptrdiff_t row = FIRST, left = (CUT).taller, count = (CUT).height + (left > 0); row < (STOP);                  \
          row += count, left--, count = (CUT).height + (left > 0))
 
-/* ---- matrix product ---- */
-
-/* Columns [column, column + n) of R rows, over [k, k + depth). The first block of k starts from the bias. */
-static void gemm_wide(int rows, ptrdiff_t depth, const float *const *a, const float *w, const float *bias, int first,
-                      float *c, ptrdiff_t ldc)
-{
-    vf acc[FBL_ROWS][4];
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < 4; v++)
-            acc[r][v] = !first ? vload(c + r * ldc + v * L) : bias ? vload(bias + v * L) : vset(0.0f);
-    TILE(rows, 4, depth, a, w, 0, acc)
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < 4; v++)
-            vstore(c + r * ldc + v * L, acc[r][v]);
-}
-
-static void gemm_narrow(int rows, ptrdiff_t depth, const float *const *a, const float *w, const float *bias, int first,
-                        float *c, ptrdiff_t ldc, ptrdiff_t n)
-{
-    vf acc[FBL_ROWS][1];
-    for (int r = 0; r < rows; r++)
-        acc[r][0] = !first ? vload_n(c + r * ldc, n) : bias ? vload(bias) : vset(0.0f);
-    TILE(rows, 1, depth, a, w, 0, acc)
-    for (int r = 0; r < rows; r++)
-        vstore_n(c + r * ldc, acc[r][0], n);
-}
-
-static void gemm(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
-                 const ptrdiff_t *index, const float *packed, const float *bias, float *c, ptrdiff_t ldc)
-{
-    const ptrdiff_t wide = columns / W * W;
-    ptrdiff_t k = 0;
-    do {
-        const ptrdiff_t part = least(FBL_DEPTH, depth - k);
-        for (ptrdiff_t start = 0; start < rows; start += ROW_BLOCK) {
-            const ptrdiff_t stop = least(rows, start + ROW_BLOCK);
-            const tiles parts = cut(stop - start);
-            for (ptrdiff_t column = 0; column < columns; column += column < wide ? W : L) {
-                const float *w = packed + column * depth + k * (column < wide ? W : L);
-                FOR_TILES(parts, start, stop, row, count) {
-                    const float *from[FBL_ROWS];
-                    for (int r = 0; r < count; r++)
-                        from[r] = a + (index ? index[row + r] : row + r) * lda + k;
-                    float *to = c + row * ldc + column;
-                    const float *start_from = bias ? bias + column : NULL;
-                    if (column < wide)
-                        gemm_wide((int)count, part, from, w, start_from, k == 0, to, ldc);
-                    else
-                        gemm_narrow((int)count, part, from, w, start_from, k == 0, to, ldc, least(L, columns - column));
-                }
-            }
-        }
-        k += FBL_DEPTH;
-    } while (k < depth);
-}
-
+#include "fbl_products_body.h"
 #include "fbl_windows_body.h"
 
 /* ---- LSTM ---- */
@@ -319,32 +260,35 @@ static void transpose(ptrdiff_t rows, ptrdiff_t columns, const float *x, ptrdiff
 
 static void softmax(float *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride, float scale, float *inverse)
 {
-    const ptrdiff_t whole = n / L * L;
-    for (ptrdiff_t r = 0; r < rows; r++, x += stride) {
-        float lanes[L], top = -__builtin_inff();
-        vf most = vset(top), sum = vset(0.0f);
+    const ptrdiff_t whole = n / L * L, rest = n - whole;
+    const vf none = vset(-__builtin_inff());
+    vi in_rest;
+    for (int k = 0; k < L; k++)
+        in_rest[k] = k < rest ? -1 : 0;
+    /* In two passes: rows do not wait for each other in either. */
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        const float *row = x + r * stride;
+        vf most = none;
         for (ptrdiff_t k = 0; k < whole; k += L)
-            most = vmax(most, vload(x + k) * scale);
-        vstore(lanes, most);
-        for (int k = 0; k < L; k++)
-            top = lanes[k] > top ? lanes[k] : top;
-        for (ptrdiff_t k = whole; k < n; k++)
-            top = x[k] * scale > top ? x[k] * scale : top;
+            most = vmax(most, vload(row + k) * scale);
+        if (rest)
+            most = vmax(most, vselect(in_rest, vload_n(row + whole, rest) * scale, none));
+        inverse[r] = vtop_lane(most);
+    }
+    for (ptrdiff_t r = 0; r < rows; r++, x += stride) {
+        const float top = inverse[r];
+        vf sum = vset(0.0f);
         for (ptrdiff_t k = 0; k < whole; k += L) {
             vf e = vexp(vload(x + k) * scale - top);
             vstore(x + k, e);
             sum += e;
         }
-        vstore(lanes, sum);
-        double total = 0;
-        for (int k = 0; k < L; k++)
-            total += lanes[k];
-        if (whole < n) {
-            vstore_n(x + whole, vexp(vload_n(x + whole, n - whole) * scale - top), n - whole);
-            for (ptrdiff_t k = whole; k < n; k++)
-                total += x[k];
+        if (rest) {
+            vf e = vexp(vload_n(x + whole, rest) * scale - top);
+            vstore_n(x + whole, e, rest);
+            sum += vselect(in_rest, e, vset(0.0f));
         }
-        inverse[r] = (float)(1 / total);
+        inverse[r] = (float)(1 / vsum_lanes(sum));
     }
 }
 
@@ -450,4 +394,6 @@ const fbl_kernels FBL_SYMBOL(table) = {
     .weigh_rows = weigh_rows,
     .normalize = normalize,
     .max_windows = max_windows,
+    .winograd_in = winograd_in,
+    .winograd_out = winograd_out,
 };

@@ -25,23 +25,53 @@ typedef float vf_unaligned __attribute__((vector_size(4 * FBL_LANES), aligned(4)
 FBL_INLINE vf vload(const float *p) { return *(const vf_unaligned *)p; }
 FBL_INLINE void vstore(float *p, vf x) { *(vf_unaligned *)p = x; }
 
-/* The first n (1 to L) floats; the other lanes are zero, and not written. */
+/* The first n (1 to L) floats; the other lanes are zero, and not written. A call of memcpy for a few floats costs more than
+   a masked load. */
+#if defined(FBL_ISA_AVX512)
+FBL_INLINE __mmask16 vfirst(ptrdiff_t n) { return (__mmask16)((1u << n) - 1); }
 FBL_INLINE vf vload_n(const float *p, ptrdiff_t n)
 {
-    vf x = {0};
-    if (n >= FBL_LANES)
-        return vload(p);
-    memcpy(&x, p, (size_t)n * sizeof(float));
-    return x;
+    return n >= FBL_LANES ? vload(p) : (vf)_mm512_maskz_loadu_ps(vfirst(n), p);
 }
-
 FBL_INLINE void vstore_n(float *p, vf x, ptrdiff_t n)
 {
     if (n >= FBL_LANES)
         vstore(p, x);
     else
-        memcpy(p, &x, (size_t)n * sizeof(float));
+        _mm512_mask_storeu_ps(p, vfirst(n), (__m512)x);
 }
+#elif defined(FBL_ISA_AVX2)
+FBL_INLINE __m256i vfirst(ptrdiff_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+FBL_INLINE vf vload_n(const float *p, ptrdiff_t n)
+{
+    return n >= FBL_LANES ? vload(p) : (vf)_mm256_maskload_ps(p, vfirst(n));
+}
+FBL_INLINE void vstore_n(float *p, vf x, ptrdiff_t n)
+{
+    if (n >= FBL_LANES)
+        vstore(p, x);
+    else
+        _mm256_maskstore_ps(p, vfirst(n), (__m256)x);
+}
+#else
+FBL_INLINE vf vload_n(const float *p, ptrdiff_t n)
+{
+    if (n >= FBL_LANES)
+        return vload(p);
+    return (vf){p[0], n > 1 ? p[1] : 0, n > 2 ? p[2] : 0, 0};
+}
+FBL_INLINE void vstore_n(float *p, vf x, ptrdiff_t n)
+{
+    if (n >= FBL_LANES)
+        vstore(p, x);
+    else
+        for (int k = 0; k < n; k++)
+            p[k] = x[k];
+}
+#endif
 
 /* mask lanes are 0 or -1 */
 FBL_INLINE vf vselect(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
@@ -65,6 +95,33 @@ FBL_INLINE vf vfma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (flo
 #else
 FBL_INLINE vf vfma(vf a, vf b, vf c) { return a * b + c; } /* two roundings: the baseline has no FMA */
 #endif
+#endif
+
+/* The largest lane, and the sum of the lanes in double. */
+#if defined(FBL_ISA_AVX512)
+FBL_INLINE float vtop_lane(vf x) { return _mm512_reduce_max_ps((__m512)x); }
+FBL_INLINE double vsum_lanes(vf x)
+{
+    const __m256 low = _mm512_castps512_ps256((__m512)x), high = _mm512_extractf32x8_ps((__m512)x, 1);
+    return _mm512_reduce_add_pd(_mm512_add_pd(_mm512_cvtps_pd(low), _mm512_cvtps_pd(high)));
+}
+#else
+FBL_INLINE float vtop_lane(vf x)
+{
+    float top = x[0];
+    for (int k = 1; k < FBL_LANES; k++)
+        top = x[k] > top ? x[k] : top;
+    return top;
+}
+FBL_INLINE double vsum_lanes(vf x)
+{
+    double even = 0, odd = 0; /* two sums: each waits for its last step */
+    for (int k = 0; k < FBL_LANES; k += 2) {
+        even += x[k];
+        odd += x[k + 1];
+    }
+    return even + odd;
+}
 #endif
 
 /* Lane c of the result is lane PICK(c, S) of a, b one behind the other. */

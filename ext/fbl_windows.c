@@ -1,4 +1,5 @@
 /* Windows that slide over a sequence or an image; contract: fbl_windows.h. */
+#include <stdint.h>
 #include <string.h>
 
 #include "fbl_activations.h"
@@ -68,14 +69,23 @@ void fbl_plan_convolution(fbl_convolution *s)
         s->axis++;
     const ptrdiff_t windows = lines_of(s, 1) * line_size(s) / (s->groups * s->filters);
     s->lines = windows < WINDOWS ? WINDOWS / windows : 1;
+    if (s->winograd) /* blocks begin where tiles do */
+        s->lines += lines_of(s, s->lines) % 2;
+}
+
+/* Places along an axis, n of the outermost one, of the convolution: whole tiles where it is Winograd's. */
+static ptrdiff_t places_of(const fbl_convolution *s, int axis, ptrdiff_t n)
+{
+    n = axis == s->axis ? n : s->at.count[axis];
+    return s->winograd ? n + n % 2 : n;
 }
 
 /* Floats of the part of x, with its margins, that n lines of the convolution see. */
 static ptrdiff_t seen(const fbl_convolution *s, ptrdiff_t n)
 {
-    ptrdiff_t size = s->at.channels * extent(&s->at, s->axis, n);
-    for (int axis = s->axis + 1; axis < 3; axis++)
-        size *= extent(&s->at, axis, s->at.count[axis]);
+    ptrdiff_t size = s->at.channels;
+    for (int axis = s->axis; axis < 3; axis++)
+        size *= extent(&s->at, axis, places_of(s, axis, n));
     return size;
 }
 
@@ -90,6 +100,18 @@ static ptrdiff_t pieces_of(const fbl_windows *at, ptrdiff_t *length)
 /* Floats that n indices take. */
 static ptrdiff_t indices(ptrdiff_t n) { return n * (ptrdiff_t)(sizeof(ptrdiff_t) / sizeof(float)); }
 
+/* Tiles of n lines. */
+static ptrdiff_t tiles_of(const fbl_convolution *s, ptrdiff_t n)
+{
+    return places_of(s, 1, n) / 2 * (places_of(s, 2, n) / 2);
+}
+
+/* Floats for the transforms of n lines, their products, a byte for each tile, and a place that begins at a multiple of 64. */
+static ptrdiff_t winograd_scratch(const fbl_convolution *s, ptrdiff_t n)
+{
+    return tiles_of(s, n) * (16 * (s->at.channels + s->filters) + 1) + 16;
+}
+
 ptrdiff_t fbl_convolution_scratch(const fbl_convolution *s)
 {
     const ptrdiff_t n = lines_of(s, s->lines), windows = n * line_size(s) / (s->groups * s->filters);
@@ -99,7 +121,7 @@ ptrdiff_t fbl_convolution_scratch(const fbl_convolution *s)
         const ptrdiff_t tokens = s->embedded ? extent(&s->at, 2, n) : 0;
         return indices(s->at.taps[2] + tokens) + tokens * s->at.taps[2] * s->filters + result;
     }
-    return indices(windows + 2 * pieces) + seen(s, n) + result;
+    return indices(windows + 2 * pieces) + seen(s, n) + result + (s->winograd ? winograd_scratch(s, n) : 0);
 }
 
 /* to (size[0], size[1], size[2], channels): the part of x that begins at from[], zeros outside of x. */
@@ -121,22 +143,16 @@ static void copy_part(const fbl_windows *at, const float *x, const ptrdiff_t *fr
         }
 }
 
-/* Lines `begun` to `begun + n` of the convolution: products of windows of floats. */
-static void convolve(const fbl_convolution *s, const float *x, ptrdiff_t begun, ptrdiff_t n, float *result,
-                     float *scratch)
+/* What the windows of n lines from `begun` on see, x itself or a copy with margins of zeros in `part`; the floats between
+   positions along each axis. */
+static const float *see(const fbl_convolution *s, const float *x, ptrdiff_t begun, ptrdiff_t n, float *part, ptrdiff_t *step)
 {
     const fbl_windows *at = &s->at;
-    const ptrdiff_t channels = s->groups * s->filters, windows = n * line_size(s) / channels;
-    ptrdiff_t longest, pieces = pieces_of(at, &longest);
-    ptrdiff_t *start = (ptrdiff_t *)(void *)scratch, *offset = start + windows, *length = offset + pieces;
-    float *part = (float *)(length + pieces);
-
-    /* What the windows see: x itself, or a copy with margins of zeros. */
     ptrdiff_t from[3] = {0, 0, 0}, size[3] = {1, 1, 1};
     int inside_x = 1;
     for (int axis = s->axis; axis < 3; axis++) {
         from[axis] = (axis == s->axis ? begun * at->stride[axis] : 0) - at->before[axis];
-        size[axis] = extent(at, axis, axis == s->axis ? n : at->count[axis]);
+        size[axis] = extent(at, axis, places_of(s, axis, n));
         inside_x &= from[axis] >= 0 && from[axis] + size[axis] <= at->size[axis];
     }
     if (inside_x) {
@@ -147,14 +163,49 @@ static void convolve(const fbl_convolution *s, const float *x, ptrdiff_t begun, 
         copy_part(at, x, from, size, part);
         x = part;
     }
-    const ptrdiff_t step[3] = {size[1] * size[2] * at->channels, size[2] * at->channels, at->channels};
-    ptrdiff_t places[3] = {1, 1, 1}, *next = start;
-    for (int axis = s->axis; axis < 3; axis++)
-        places[axis] = axis == s->axis ? n : at->count[axis];
-    for (ptrdiff_t a = 0; a < places[0]; a++)
-        for (ptrdiff_t b = 0; b < places[1]; b++)
-            for (ptrdiff_t c = 0; c < places[2]; c++)
-                *next++ = a * at->stride[0] * step[0] + b * at->stride[1] * step[1] + c * at->stride[2] * step[2];
+    step[0] = size[1] * size[2] * at->channels;
+    step[1] = size[2] * at->channels;
+    step[2] = at->channels;
+    return x;
+}
+
+/* 16 products over the tiles of n lines, x as `see` gives it. A tile with a result that is not finite is computed again
+   from `pieces`: here a window has part in more than what it sees. */
+static void convolve_tiles(const fbl_convolution *s, const float *x, const ptrdiff_t *step, ptrdiff_t n, ptrdiff_t pieces,
+                           const ptrdiff_t *offset, const ptrdiff_t *length, float *result, float *scratch)
+{
+    const ptrdiff_t across = places_of(s, 2, n) / 2, tiles = tiles_of(s, n), columns = s->at.count[2];
+    const ptrdiff_t line = columns * s->filters;
+    float *v = scratch, *m = v + 16 * tiles * s->at.channels;
+    unsigned char *finite = (unsigned char *)(m + 16 * tiles * s->filters);
+    for (ptrdiff_t a = 0; a < n; a += 2)
+        s->table->winograd_in(across, s->at.channels, x + a * step[1], step[1], v + a / 2 * across * s->at.channels,
+                              tiles * s->at.channels);
+    for (int p = 0; p < 16; p++)
+        s->table->gemm(tiles, s->at.channels, s->filters, v + p * tiles * s->at.channels, s->at.channels, NULL,
+                       s->winograd[p], NULL, m + p * tiles * s->filters, s->filters);
+    for (ptrdiff_t a = 0; a < n; a += 2) {
+        s->table->winograd_out(across, s->filters, m + a / 2 * across * s->filters, tiles * s->filters, s->bias[0],
+                               smaller(2, n - a), columns, result + a * line, line, finite);
+        for (ptrdiff_t t = 0; t < across; t++)
+            for (ptrdiff_t i = a; !finite[t] && i < smaller(a + 2, n); i++) {
+                const ptrdiff_t start[2] = {i * step[1] + 2 * t * step[2], i * step[1] + (2 * t + 1) * step[2]};
+                s->table->gemm_pieces(smaller(2, columns - 2 * t), s->depth, s->filters, x, start, pieces, offset, length,
+                                      s->packed[0], s->bias[0], result + i * line + 2 * t * s->filters, s->filters);
+            }
+    }
+}
+
+/* Lines `begun` to `begun + n` of the convolution: products of windows of floats. */
+static void convolve(const fbl_convolution *s, const float *x, ptrdiff_t begun, ptrdiff_t n, float *result,
+                     float *scratch)
+{
+    const fbl_windows *at = &s->at;
+    const ptrdiff_t channels = s->groups * s->filters, windows = n * line_size(s) / channels;
+    ptrdiff_t longest, pieces = pieces_of(at, &longest), step[3];
+    ptrdiff_t *start = (ptrdiff_t *)(void *)scratch, *offset = start + windows, *length = offset + pieces;
+    float *part = (float *)(length + pieces);
+    x = see(s, x, begun, n, part, step);
     const ptrdiff_t inner = pieces / (at->taps[0] * at->taps[1] * ((longest + FBL_DEPTH - 1) / FBL_DEPTH));
     ptrdiff_t p = 0;
     for (ptrdiff_t a = 0; a < at->taps[0]; a++)
@@ -165,6 +216,19 @@ static void convolve(const fbl_convolution *s, const float *x, ptrdiff_t begun, 
                                 c * at->dilation[2] * step[2] + k;
                     length[p] = smaller(longest - k, FBL_DEPTH);
                 }
+    if (s->winograd) {
+        float *room = part + seen(s, n);
+        room += (16 - (ptrdiff_t)((uintptr_t)room / sizeof(float) % 16)) % 16;
+        convolve_tiles(s, x, step, n, pieces, offset, length, result, room);
+        return;
+    }
+    ptrdiff_t places[3] = {1, 1, 1}, *next = start;
+    for (int axis = s->axis; axis < 3; axis++)
+        places[axis] = places_of(s, axis, n);
+    for (ptrdiff_t a = 0; a < places[0]; a++)
+        for (ptrdiff_t b = 0; b < places[1]; b++)
+            for (ptrdiff_t c = 0; c < places[2]; c++)
+                *next++ = a * at->stride[0] * step[0] + b * at->stride[1] * step[1] + c * at->stride[2] * step[2];
     for (ptrdiff_t g = 0; g < s->groups; g++)
         s->table->gemm_pieces(windows, s->depth, s->filters, x + g * at->used_channels, start, pieces, offset, length,
                               s->packed[g], s->bias[g], result + g * s->filters, channels);

@@ -25,6 +25,10 @@ typedef struct {
     const float *const *packed, *const *bias; /* of each group, as gemm reads them */
     const float *parameters;              /* of the activation */
 
+    /* NULL, or 16 packed matrices (C, F), for 3 x 3 taps, strides and dilation 1, one group: element p = 4 i + j of GgG',
+       g the taps of a channel and a filter; see winograd_in. */
+    const float *const *winograd;
+
     /* Of token ids (one axis, one group), where `rows` is not NULL: what a token adds to each tap, (V, taps * filters), or,
        with embedded = E > 0, its embedding (V, E), of which packed[0] (E, taps * filters) makes that. */
     const float *rows;

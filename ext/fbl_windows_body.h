@@ -1,115 +1,5 @@
-/* What the kernels do with windows over a sequence or an image, included in fbl_kernels_body.h: a matrix product whose rows
-   lie in pieces, and the largest number of each window. */
-
-/* acc[r][v] += a[r][offset[p] + k] * w[k][v], k < length[p], over all pieces p, whose weights follow each other; the
-   weights of S panels lie `span` floats apart. */
-#define DEFINE_PIECES(NAME, R, V, S)                                                                                   \
-    FBL_INLINE void NAME(ptrdiff_t pieces, const ptrdiff_t *offset, const ptrdiff_t *length, const float *const *a,    \
-                         const float *w, ptrdiff_t span, vf (*acc)[(V) * (S)])                                         \
-    {                                                                                                                  \
-        vf sum[R][(V) * (S)];                                                                                          \
-        FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) sum[r][v] = vset(0.0f); \
-        for (ptrdiff_t p = 0; p < pieces; p++) {                                                                       \
-            const float *from[R];                                                                                      \
-            FBL_UNROLL for (int r = 0; r < (R); r++) from[r] = a[r] + offset[p];                                       \
-            for (ptrdiff_t k = 0; k < length[p]; k++, w += (V) * L) {                                                  \
-                vf row[(V) * (S)];                                                                                     \
-                FBL_UNROLL for (int s = 0; s < (S); s++) FBL_UNROLL for (int v = 0; v < (V); v++)                      \
-                    row[s * (V) + v] = vload(w + s * span + v * L);                                                    \
-                FBL_UNROLL for (int r = 0; r < (R); r++) {                                                             \
-                    vf x = vset(from[r][k]);                                                                           \
-                    FBL_UNROLL for (int v = 0; v < (V) * (S); v++) sum[r][v] = vfma(x, row[v], sum[r][v]);             \
-                }                                                                                                      \
-            }                                                                                                          \
-        }                                                                                                              \
-        FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) acc[r][v] += sum[r][v]; \
-    }
-
-DEFINE_PIECES(pieces_1x4, 1, 4, 1)
-DEFINE_PIECES(pieces_2x4, 2, 4, 1)
-DEFINE_PIECES(pieces_3x4, 3, 4, 1)
-DEFINE_PIECES(pieces_1x1, 1, 1, 1)
-DEFINE_PIECES(pieces_2x1, 2, 1, 1)
-DEFINE_PIECES(pieces_3x1, 3, 1, 1)
-DEFINE_PIECES(pieces_1x2, 1, 1, 2)
-DEFINE_PIECES(pieces_2x2, 2, 1, 2)
-DEFINE_PIECES(pieces_3x2, 3, 1, 2)
-#if FBL_ROWS > 3
-DEFINE_PIECES(pieces_4x4, 4, 4, 1)
-DEFINE_PIECES(pieces_5x4, 5, 4, 1)
-DEFINE_PIECES(pieces_6x4, 6, 4, 1)
-DEFINE_PIECES(pieces_4x1, 4, 1, 1)
-DEFINE_PIECES(pieces_5x1, 5, 1, 1)
-DEFINE_PIECES(pieces_6x1, 6, 1, 1)
-DEFINE_PIECES(pieces_4x2, 4, 1, 2)
-DEFINE_PIECES(pieces_5x2, 5, 1, 2)
-DEFINE_PIECES(pieces_6x2, 6, 1, 2)
-#define PIECES_CASES(V, ...)                                                                                           \
-    case 4: pieces_4x##V(__VA_ARGS__); break;                                                                          \
-    case 5: pieces_5x##V(__VA_ARGS__); break;                                                                          \
-    case 6: pieces_6x##V(__VA_ARGS__); break;
-#else
-#define PIECES_CASES(V, ...)
-#endif
-#define PIECES(ROWS, V, ...)                                                                                           \
-    switch (ROWS) {                                                                                                    \
-    case 1: pieces_1x##V(__VA_ARGS__); break;                                                                          \
-    case 2: pieces_2x##V(__VA_ARGS__); break;                                                                          \
-    case 3: pieces_3x##V(__VA_ARGS__); break;                                                                          \
-    PIECES_CASES(V, __VA_ARGS__)                                                                                       \
-    }
-
-/* One tile of gemm_pieces, `n` columns of up to V vectors, which are S panels of V / S. */
-#define DEFINE_PIECES_OF(NAME, V)                                                                                      \
-    static void NAME(int rows, ptrdiff_t pieces, const ptrdiff_t *offset, const ptrdiff_t *length,                     \
-                     const float *const *a, const float *w, ptrdiff_t span, const float *bias, int first, float *c,    \
-                     ptrdiff_t ldc, ptrdiff_t n)                                                                       \
-    {                                                                                                                  \
-        vf acc[FBL_ROWS][V];                                                                                           \
-        for (int r = 0; r < rows; r++)                                                                                 \
-            for (int v = 0; v < (V); v++)                                                                              \
-                acc[r][v] = !first ? vload_n(c + r * ldc + v * L, n - v * L)                                           \
-                                   : bias ? vload(bias + v * L) : vset(0.0f);                                          \
-        PIECES(rows, V, pieces, offset, length, a, w, span, acc)                                                       \
-        for (int r = 0; r < rows; r++)                                                                                 \
-            for (int v = 0; v < (V); v++)                                                                              \
-                vstore_n(c + r * ldc + v * L, acc[r][v], n - v * L);                                                   \
-    }
-
-DEFINE_PIECES_OF(pieces_wide, 4)
-DEFINE_PIECES_OF(pieces_two, 2)
-DEFINE_PIECES_OF(pieces_one, 1)
-
-static void gemm_pieces(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, const ptrdiff_t *start,
-                        ptrdiff_t pieces, const ptrdiff_t *offset, const ptrdiff_t *length, const float *packed,
-                        const float *bias, float *c, ptrdiff_t ldc)
-{
-    const ptrdiff_t wide = columns / W * W, two = wide + (columns - wide + L - 1) / (2 * L) * (2 * L);
-    ptrdiff_t k = 0, p = 0;
-    do {
-        ptrdiff_t part = 0, n = 0; /* pieces p to p + n - 1 */
-        while (p + n < pieces && (n == 0 || part + length[p + n] <= FBL_DEPTH))
-            part += length[p + n++];
-        for (ptrdiff_t first = 0; first < rows; first += ROW_BLOCK) {
-            const ptrdiff_t stop = least(rows, first + ROW_BLOCK);
-            const tiles parts = cut(stop - first);
-            for (ptrdiff_t column = 0, width; column < columns; column += width) {
-                width = column < wide ? W : column < two ? 2 * L : L;
-                const float *w = packed + column * depth + k * (column < wide ? W : L);
-                FOR_TILES(parts, first, stop, row, count) {
-                    const float *from[FBL_ROWS], *b = bias ? bias + column : NULL;
-                    for (int r = 0; r < count; r++)
-                        from[r] = a + start[row + r];
-                    (column < wide ? pieces_wide : column < two ? pieces_two : pieces_one)(
-                        (int)count, n, offset + p, length + p, from, w, depth * L, b, k == 0, c + row * ldc + column, ldc,
-                        columns - column);
-                }
-            }
-        }
-        k += part;
-        p += n;
-    } while (p < pieces);
-}
+/* What the kernels do with windows over a sequence or an image, included in fbl_kernels_body.h: the largest number of each
+   window, and the transforms of Winograd's convolution. */
 
 static void max_windows(ptrdiff_t windows, ptrdiff_t window_step, const ptrdiff_t *taps, const ptrdiff_t *steps,
                         ptrdiff_t n, const float *x, float *y)
@@ -123,4 +13,63 @@ static void max_windows(ptrdiff_t windows, ptrdiff_t window_step, const ptrdiff_
                         most = vmax(vload_n(x + a * steps[0] + b * steps[1] + c * steps[2] + k, n - k), most);
             vstore_n(y + k, most, n - k);
         }
+}
+
+/* ---- Winograd's F(2x2, 3x3) ---- */
+
+static void winograd_in(ptrdiff_t tiles, ptrdiff_t n, const float *x, ptrdiff_t line, float *v, ptrdiff_t spread)
+{
+    for (ptrdiff_t t = 0; t < tiles; t++, x += 2 * n, v += n)
+        for (ptrdiff_t k = 0; k < n; k += L) {
+            vf half[4][4];
+            FBL_UNROLL for (int j = 0; j < 4; j++) {
+                vf d[4];
+                FBL_UNROLL for (int i = 0; i < 4; i++) d[i] = vload_n(x + i * line + j * n + k, n - k);
+                half[0][j] = d[0] - d[2];
+                half[1][j] = d[1] + d[2];
+                half[2][j] = d[2] - d[1];
+                half[3][j] = d[1] - d[3];
+            }
+            FBL_UNROLL for (int i = 0; i < 4; i++) {
+                float *to = v + 4 * i * spread + k;
+                vstore_n(to, half[i][0] - half[i][2], n - k);
+                vstore_n(to + spread, half[i][1] + half[i][2], n - k);
+                vstore_n(to + 2 * spread, half[i][2] - half[i][1], n - k);
+                vstore_n(to + 3 * spread, half[i][1] - half[i][3], n - k);
+            }
+        }
+}
+
+static void winograd_out(ptrdiff_t tiles, ptrdiff_t n, const float *m, ptrdiff_t spread, const float *bias,
+                         ptrdiff_t lines, ptrdiff_t columns, float *y, ptrdiff_t line, unsigned char *finite)
+{
+    for (ptrdiff_t t = 0; t < tiles; t++, m += n, y += 2 * n) {
+        vf none = vset(0.0f); /* 0 times each result: NaN if one is not finite */
+        for (ptrdiff_t k = 0; k < n; k += L) {
+            vf half[2][4], start = bias ? vload_n(bias + k, n - k) : vset(0.0f);
+            FBL_UNROLL for (int j = 0; j < 4; j++) {
+                vf d[4];
+                FBL_UNROLL for (int i = 0; i < 4; i++) d[i] = vload_n(m + (4 * i + j) * spread + k, n - k);
+                half[0][j] = d[0] + (d[1] + d[2]);
+                half[1][j] = (d[1] - d[2]) - d[3];
+            }
+            FBL_UNROLL for (int i = 0; i < 2; i++) {
+                const vf even = half[i][0] + (half[i][1] + half[i][2]) + start;
+                const vf odd = (half[i][1] - half[i][2]) - half[i][3] + start;
+                if (i < lines) {
+                    vstore_n(y + i * line + k, even, n - k);
+                    none += even * 0.0f;
+                    if (2 * t + 1 < columns) {
+                        vstore_n(y + i * line + n + k, odd, n - k);
+                        none += odd * 0.0f;
+                    }
+                }
+            }
+        }
+        float lanes[L];
+        vstore(lanes, none);
+        finite[t] = 1;
+        for (int j = 0; j < L; j++)
+            finite[t] &= lanes[j] == 0;
+    }
 }

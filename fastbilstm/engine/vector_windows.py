@@ -42,6 +42,18 @@ def channels_back(layer, y, states):
     return moved(states, y, view.shape, view)
 
 
+# Channels and filters of a 3 x 3 convolution from which on Winograd's is faster.
+FEWEST_CHANNELS = 32
+# G of Winograd's F(2x2, 3x3): Lavin and Gray, "Fast algorithms for convolutional neural networks", arXiv:1509.09308.
+WINOGRAD = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+
+
+def winograd_kernels(kernel):
+    """The 16 matrices (C, F) of a kernel (3, 3, C, F) float32 for `_kernels.convolve`: GgG', computed in float64."""
+    tiles = np.einsum("ia,jb,abcf->ijcf", WINOGRAD, WINOGRAD, kernel.astype(np.float64))
+    return [_kernels.Matrix(contiguous(matrix)) for matrix in tiles.reshape(16, *kernel.shape[2:])]
+
+
 class VectorConv(Conv):
     """Conv1D, Conv2D and Conv3D: windows times the packed kernel.
 
@@ -66,6 +78,9 @@ class VectorConv(Conv):
         kernels = np.split(kernel, self.groups, axis=1)
         biases = [None] * self.groups if bias is None else np.split(bias, self.groups)
         packed = list(map(_kernels.Matrix, kernels, biases))
+        self.winograd = None
+        if tokens is None and self.suits_winograd():
+            self.winograd = winograd_kernels(kernel.reshape(3, 3, -1, self.filters))
         self.depth = packed[0].depth * packed[0].columns * self.groups // self.filters
         # What a call reads at once, so that another thread may project meanwhile.
         self.source = packed, tokens
@@ -73,6 +88,13 @@ class VectorConv(Conv):
         function = activation or row_activation(self)
         self.row_activation, self.late_activation = (None, function) if self.channels_first else (function, None)
         self.pooling = None if pooling is None else WINDOWS[type(pooling).__mro__[1]](pooling)
+
+    def suits_winograd(self):
+        """Whether fewer products outweigh the transforms."""
+        ones = [1, 1]
+        shape = self.rank == 2 and list(self.kernel_size) == [3, 3] and self.groups == 1
+        shape = shape and list(self.strides) == ones and list(self.dilation_rate) == ones
+        return shape and min(self.filters, self.weights["kernel"].shape[2]) >= FEWEST_CHANNELS
 
     def project(self):
         kernels, (rows, bias) = self.source
@@ -104,7 +126,18 @@ class VectorConv(Conv):
             return super().call(inputs, kwargs, states)
         n_threads = states.n_threads if worth_a_thread(self.depth, size) else 1
         _kernels.convolve(
-            x, kernels, y, windows, states.scratch, states.name(), self.row_activation, n_threads, pooling, mean, tokens
+            x,
+            kernels,
+            y,
+            windows,
+            states.scratch,
+            states.name(),
+            self.row_activation,
+            n_threads,
+            pooling,
+            mean,
+            tokens,
+            self.winograd,
         )
         y = channels_back(self, y, states)
         if self.late_activation is not None:

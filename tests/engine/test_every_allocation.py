@@ -277,6 +277,15 @@ def functions():
             2,
             ((2, 2, 2, 1, 0),),
         ),
+        "convolve, winograd": lambda: _kernels.convolve(
+            np.ones((2, 6, 6, 4), np.float32),
+            [_kernels.Matrix(np.ones((36, 8)))],
+            empty((2, 4, 4, 8), "f4"),
+            ((4, 3, 1, 1, 0),) * 2,
+            scratch(),
+            0,
+            winograd=[_kernels.Matrix(np.ones((4, 8)))] * 16,
+        ),
         "convolve_depthwise": lambda: _kernels.convolve_depthwise(
             x, kernel[:3, :6].copy(), bias[:6], empty((2, 5, 6), "f4"), windows
         ),

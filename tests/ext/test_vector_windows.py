@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fastbilstm.activations import softmax
+from fastbilstm.engine.vector_windows import winograd_kernels
 from fastbilstm.layers.convolution import convolve
 from fastbilstm.layers.multihead import multihead_attention
 from fastbilstm.layers.windows import count, margins, padded, reach, taps
@@ -140,6 +141,59 @@ def test_convolve_and_pool_together(sizes, kernel, strides, dilation, padding, w
             _kernels.convolve(x, matrices, guarded.array, windows, scratch, "p", function, n_threads, pooling, mean)
             guarded.check()
             same_bits(guarded.array, expected)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (2, 3), (4, 4), (5, 8), (13, 13), (3, 101), (101, 3)], ids=str)
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("batch, channels, filters", [(1, 1, 1), (3, 17, 33), (2, 65, 8), (1, 32, 64)])
+def test_winograd(sizes, padding, batch, channels, filters):
+    """Near float64; the same bits in parts, alone and pooled at once; what is not finite is as it is without."""
+    if padding == "valid" and min(sizes) < 3:
+        pytest.skip("no window fits")
+    spans, windows = windows_of(sizes, (3, 3), (1, 1), (1, 1), padding)
+    counts = tuple(window[0] for window in windows)
+    rng, scratch = np.random.default_rng(0), _kernels.Scratch()
+    x = normal(rng, batch, *sizes, channels)
+    kernel, bias = normal(rng, 3, 3, channels, filters), normal(rng, filters)
+    exact = convolve(padded(x.astype(np.float64), spans, (1, 1), padding), kernel.astype(np.float64), (1, 1), (1, 1), 1)
+    direct, tiles = [_kernels.Matrix(kernel.reshape(-1, filters), bias)], winograd_kernels(kernel)
+
+    def run(x, n_threads=1, winograd=tiles, **pooled):
+        shape = tuple(window[0] for window in pooled.get("pooling", windows))
+        guarded = Guarded(len(x), *shape, filters)
+        relu = compiled(FUNCTIONS["relu"])
+        _kernels.convolve(x, direct, guarded.array, windows, scratch, "w", relu, n_threads, winograd=winograd, **pooled)
+        guarded.check()
+        return guarded.array
+
+    y = run(x)
+    close(y, np.maximum(exact + bias, 0))
+    same_bits(run(x, 3), y)
+    same_bits(run(np.ascontiguousarray(x[-1:])), y[-1:])
+    taps_of = [min(3 - axis, size) for axis, size in enumerate(counts)]
+    pooling = tuple((-(-size // n), n, n, 1, 0) for size, n in zip(counts, taps_of))
+    pooled = np.empty((batch, *(window[0] for window in pooling), filters), np.float32)
+    _kernels.pool(y, pooled, pooling, False)
+    same_bits(run(x, pooling=pooling), pooled)
+    for value in (np.inf, -np.inf, np.nan, 3e38):
+        x[rng.integers(batch), rng.integers(sizes[0]), rng.integers(sizes[1]), rng.integers(channels)] = value
+    y, expected = run(x), run(x, winograd=None)
+    finite = np.isfinite(expected)
+    same_bits(y[~finite], expected[~finite])
+    assert np.isfinite(y[finite]).all()
+
+
+def test_winograd_checks_its_kernels():
+    kernel, y, scratch = np.ones((3, 3, 4, 8), np.float32), np.empty((1, 5, 5, 8), np.float32), _kernels.Scratch()
+    direct, tiles = [_kernels.Matrix(kernel.reshape(-1, 8), None)], winograd_kernels(kernel)
+    x, windows = np.ones((1, 7, 7, 4), np.float32), ((5, 3, 1, 1, 0),) * 2
+    with pytest.raises(ValueError, match="winograd"):
+        _kernels.convolve(x, direct, y, windows, scratch, "w", winograd=tiles[:15])
+    with pytest.raises(ValueError, match="winograd kernel 3"):
+        wrong = [*tiles[:3], _kernels.Matrix(np.ones((5, 8), np.float32), None), *tiles[4:]]
+        _kernels.convolve(x, direct, y, windows, scratch, "w", winograd=wrong)
+    with pytest.raises(ValueError, match="winograd"):
+        _kernels.convolve(x, direct, y[:, ::2, ::2].copy(), ((3, 3, 2, 1, 0),) * 2, scratch, "w", winograd=tiles)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same", "causal"])

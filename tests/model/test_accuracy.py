@@ -125,6 +125,12 @@ NETS = {
     ],
     "GRU(64)": lambda of: [of.GRU(64), of.Dense(5)],
     "Flatten, Dense x 3": lambda of: [of.Flatten(), of.Dense(64, "relu"), of.Dense(64, "tanh"), of.Dense(5)],
+    "Conv2D x 2": lambda of: [
+        of.Reshape((20, 20, 4)),
+        of.Conv2D(32, 3, activation="relu"),
+        of.Conv2D(64, 3, activation="relu"),
+        of.GlobalMaxPooling2D(),
+    ],
     "Conv1D x 2": lambda of: [of.Conv1D(32, 5, activation="relu"), of.Conv1D(32, 3), of.GlobalMaxPooling1D()],
 }
 SEEDS = range(3)
