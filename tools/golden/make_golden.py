@@ -90,8 +90,8 @@ def pack(stage, rows, out, known):
         with zipfile.ZipFile(out / name, "w") as archive:
             for member in sorted(members):
                 info = zipfile.ZipInfo(member, (1980, 1, 1, 0, 0, 0))
-                info.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(info, members[member], compresslevel=9)
+                info.compress_type = zipfile.ZIP_LZMA
+                archive.writestr(info, members[member])
     lines = [json.dumps(index[name]) for name in sorted(index)]
     index_file.write_text("[\n" + ",\n".join(lines) + "\n]\n")
 
