@@ -14,6 +14,7 @@ from ..layers.quantized import PREFIX
 from ..layers.recurrent import backward_layer
 from . import legacy, tf_ops, tf_raw
 from .asked import PLAIN
+from .defaults import default_of
 from .nodes import CONV_LSTM, Pending, asks_for_training, read_calls
 from .precision import POLICIES, policy_name, read_quantization
 
@@ -26,12 +27,6 @@ _LAMBDA = (
     "would run Python code from the file; fastbilstm never does. Give a NumPy function in its place, "
     "load(..., lambdas={%r: function}), or cut the graph before it with outputs=[...]"
 )
-# Recurrent layers always store their activations. Defaults changed between versions, so none is assumed.
-_BOTH = ("activation", "recurrent_activation")
-_ALWAYS_STORED = {
-    **dict.fromkeys(("LSTM", "LSTMCell", "GRU", "GRUCell", *CONV_LSTM), _BOTH),
-    **dict.fromkeys(("SimpleRNN", "SimpleRNNCell"), ("activation",)),
-}
 # The layers that Bidirectional can wrap.
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", *CONV_LSTM)
 # Options that hold layers.
@@ -145,12 +140,13 @@ class LayerReader:
         return list(specification.REGISTRY[layer.class_name](layer, self.version).weight_shapes(()))
 
     def _is_operation(self, entry, class_name, config):
-        """Whether this is a `keras.ops` node. In .h5 there is no "module", but layers store "trainable"."""
+        """Whether this is a `keras.ops` node. In .h5 there is no "module", but Keras' layers store "trainable"."""
         module = entry.get("module")
         if module is not None:
             return str(module).startswith(("keras.src.ops", "keras.ops"))
         # The layers that do not store it:
         without = class_name.startswith(("InputLayer", "SpatialDropout", "Discretization"))
+        without |= class_name in specification.REGISTRY and f"ops.{class_name}" not in specification.REGISTRY
         return self.version.is_keras3 and "trainable" not in config and not without
 
     def _read_operation(self, class_name, config, path):
@@ -212,11 +208,14 @@ class LayerReader:
     def _read_options(self, class_name, cls, config, path):
         options, ignored, good = {}, [], True
         for name, option in cls.options.items():
-            missing = option.default is REQUIRED or name in _ALWAYS_STORED.get(class_name, ())
-            if name not in config and missing:
+            try:
+                value = config[name] if name in config else default_of(class_name, cls, name, self.version)
+            except ValueError as error:
+                self.malformed(f"layer {'/'.join(path)!r} ({class_name}): option {name!r} is missing: {error}")
+            if value is REQUIRED:
                 self.malformed(f"layer {'/'.join(path)!r} ({class_name}): option {name!r} is missing")
             try:
-                options[name] = option.check(config.get(name, option.default))
+                options[name] = option.check(value)
             except (ValueError, TypeError) as error:
                 self.problem(path, class_name, name, config.get(name), f"is not supported: {error}")
                 good = False

@@ -92,9 +92,7 @@ class LSTMCell(Cell):
 
 @register
 class GRUCell(Cell):
-    """If a config has no `reset_after`, its version of Keras did not have it."""
-
-    options = {**LSTMCell.options, "reset_after": Option(boolean, False)}
+    options = {**LSTMCell.options, "reset_after": Option(boolean, True)}
     n_gates = 3
     gate_names = "zrh"
 
