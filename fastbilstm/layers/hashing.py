@@ -107,8 +107,9 @@ def _long(n, at):
 def siphash(text, key):
     """SipHash-2-4 of bytes with a key of two numbers."""
     left = lambda value, by: (value << by | value >> (64 - by)) & _ALL  # noqa: E731
-    a, b = key[0] ^ 0x736F6D6570736575, key[1] ^ 0x646F72616E646F6D
-    c, d = key[0] ^ 0x6C7967656E657261, key[1] ^ 0x7465646279746573
+    first, second = key[0] & _ALL, key[1] & _ALL
+    a, b = first ^ 0x736F6D6570736575, second ^ 0x646F72616E646F6D
+    c, d = first ^ 0x6C7967656E657261, second ^ 0x7465646279746573
     last = len(text) % 8
     words = [text[k : k + 8] for k in range(0, len(text) - last, 8)]
     words.append(text[len(text) - last :].ljust(7, b"\0") + bytes([len(text) & 0xFF]))
@@ -125,6 +126,12 @@ def siphash(text, key):
             c = left(c, 32)
         a ^= m
     return a ^ b ^ c ^ d
+
+
+def bucket(value, n_buckets, salt):
+    """The hash of a text (bytes) or of a whole number's decimal digits, modulo `n_buckets`."""
+    text = value if isinstance(value, bytes) else b"%d" % value
+    return (fingerprint64(text) if salt is None else siphash(text, salt)) % n_buckets
 
 
 def each(function, values):
@@ -184,9 +191,7 @@ class Hashing(Encoded):
         def bin_of(value):
             if kept and value == mask:
                 return 0
-            text = value if isinstance(value, bytes) else b"%d" % value
-            hashed = fingerprint64(text) if self.salt is None else siphash(text, self.salt)
-            return hashed % bins + kept
+            return bucket(value, bins, self.salt) + kept
 
         indices = each(bin_of, x)
         if self.output_mode != "int":

@@ -1,7 +1,7 @@
 """StringLookup and IntegerLookup: tokens (words or whole numbers) -> indices in a vocabulary, and back.
 
 The specification. Strings are NumPy arrays of `bytes` objects in UTF-8, as in TensorFlow. A token that is not in the
-vocabulary is out of vocabulary (OOV). Imports NumPy; knows nothing of files.
+vocabulary is out of vocabulary (OOV); of several OOV indices its hash chooses one. Imports NumPy; knows no files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError
 from .base import BaseLayer, Option, Spec, Tensor, boolean, choice, dtype_of, integer, optional, register
 from .encoding import MODES, encode, encoded_shape
+from .hashing import bucket, salt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +104,7 @@ class Lookup(BaseLayer):
         "pad_to_max_tokens": Option(boolean, False),
         "idf_weights": Option(optional(weights_list), None),
         "oov_method": Option(choice("floormod", "farmhash"), "floormod"),
-        "salt": Option(choice(None), None),
+        "salt": Option(salt, None),
     }
     ignored = ("vocabulary_size", "has_input_vocabulary", "max_values")
     passes_mask = False
@@ -112,8 +113,6 @@ class Lookup(BaseLayer):
 
     @classmethod
     def check_config(cls, config, version):
-        if config.get("oov_method") == "farmhash" and config["num_oov_indices"] > 1:
-            yield "oov_method", "farmhash", "is not supported: it needs TensorFlow's hash function"
         if config["pad_to_max_tokens"] and not config["max_tokens"]:
             yield "pad_to_max_tokens", True, "needs max_tokens"
 
@@ -186,11 +185,14 @@ class Lookup(BaseLayer):
                 f"layer {self.name!r} ({self.class_name}): {keys[0]!r} is not in its vocabulary, and it has no index "
                 "for such tokens (num_oov_indices is 0)"
             )
-        return self.table().first_oov + np.mod(self.hashes(keys), self.num_oov_indices)
+        if self.num_oov_indices == 1:
+            return self.table().first_oov
+        return self.table().first_oov + self.buckets(keys)
 
-    def hashes(self, keys):
-        """A number for each OOV token, which chooses its OOV index; not needed if there is only one such index."""
-        return np.zeros(len(keys), np.int64)
+    def buckets(self, keys):
+        """Which of several OOV indices each OOV token takes: that of its hash."""
+        found = {key: bucket(key, self.num_oov_indices, self.salt) for key in set(keys)}
+        return np.fromiter(map(found.get, keys), np.int64, len(keys))
 
     def encoded(self, indices):
         """Indices in the form of the output mode."""
@@ -236,13 +238,6 @@ class StringLookup(Lookup):
     key = staticmethod(as_bytes)
     inverse_dtype = "string"
 
-    @classmethod
-    def check_config(cls, config, version):
-        yield from super().check_config(config, version)
-        if config["num_oov_indices"] > 1:
-            value = config["num_oov_indices"]
-            yield "num_oov_indices", value, "is not supported: more than one needs TensorFlow's hash of strings"
-
     def keys(self, x):
         if x.dtype != object:
             raise InputError(
@@ -262,6 +257,12 @@ class IntegerLookup(Lookup):
     }
     inverse_dtype = "int64"
 
+    @classmethod
+    def check_config(cls, config, version):
+        yield from super().check_config(config, version)
+        if config["salt"] is not None and config["oov_method"] != "farmhash":
+            yield "salt", config["salt"], "is for oov_method='farmhash' alone"
+
     def keys(self, x):
         if x.dtype == object:
             raise InputError(
@@ -269,5 +270,7 @@ class IntegerLookup(Lookup):
             )
         return x.astype(np.int64).ravel().tolist()
 
-    def hashes(self, keys):
-        return np.asarray(keys, np.int64)
+    def buckets(self, keys):
+        if self.oov_method == "farmhash":
+            return super().buckets(keys)
+        return np.mod(np.asarray(keys, np.int64), self.num_oov_indices)

@@ -105,10 +105,42 @@ def test_a_token_without_an_index_is_refused(k, tmp_path):
         fast.predict(np.array([["b", "c"]]))
 
 
+FARMHASH = {"oov_method": "farmhash"}
+SEVERAL_OOV = [
+    *[("StringLookup", "keras", given) for given in ({}, {"mask_token": ""}, {"salt": 133}, {"salt": [-3, 2**62]})],
+    *[("IntegerLookup", "keras", given) for given in ({}, FARMHASH, {**FARMHASH, "mask_token": 0})],
+    ("IntegerLookup", "keras", {**FARMHASH, "salt": [4, -5]}),
+    *[("StringLookup", "tf_keras", given) for given in ({}, {"mask_token": ""})],
+    *[("IntegerLookup", "tf_keras", given) for given in ({}, {"mask_token": 0})],
+]
+
+
+@pytest.mark.parametrize(("name", "framework", "options"), SEVERAL_OOV)
+def test_several_oov_indices(name, framework, options, tmp_path):
+    """The OOV index of each of 300 tokens that are not in the vocabulary, in each form of the output."""
+    tf = pytest.importorskip("tensorflow", reason="is compared with TensorFlow")
+    k = pytest.importorskip(framework)
+    dtype = "string" if name == "StringLookup" else "int64"
+    tokens = [f"word {n}" * (n % 20) for n in range(300)] if dtype == "string" else list(range(-150, 150))
+    known = ["a", tokens[7], tokens[207]] if dtype == "string" else [1, 7, -20]
+    x = np.array(tokens).reshape(30, 10)
+    for mode in ("int", "multi_hot", "count"):
+        i = k.Input((10,), dtype=dtype)
+        layer = getattr(k.layers, name)(vocabulary=known, num_oov_indices=5, output_mode=mode, **options)
+        model = k.Model(i, layer(i))
+        model.save(tmp_path / "m.keras")
+        fast = fastbilstm.load(tmp_path / "m.keras")
+        y = fast.predict(x)
+        np.testing.assert_array_equal(y, np.asarray(model(tf.constant(x))))
+        fast.save(tmp_path / f"{mode}.fbl")
+        np.testing.assert_array_equal(fastbilstm.load(tmp_path / f"{mode}.fbl", check=True).predict(x), y)
+        if mode == "int":
+            assert {1, 2, 3, 4} < set(y.ravel().tolist())
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda L: L.StringLookup(vocabulary=["a"], num_oov_indices=2), "num_oov_indices=2"),
         (lambda L: L.StringLookup(vocabulary=["a"], encoding="latin-1"), "encoding='latin-1'"),
         (lambda L: L.TextVectorization(vocabulary=["a"], ragged=True), "ragged=True"),
         (lambda L: L.TextVectorization(vocabulary=["a"], output_mode="one_hot"), "one_hot"),
