@@ -32,15 +32,17 @@ from pathlib import Path
 
 import cells
 import handmade
+import numpy as np
 import report
 import tails
 from cells import CELLS, REVIEWS_CELL, START_CELL
 from engines import ENGINES, reason
 from interleave import HERE, Interleaved, child, say
 from nets import AROUND, NETS, keras_file, load_weights, named_weights, random_weights, save_weights
-from timing import summary
+from timing import seconds, summary
 
 import fastbilstm
+from fastbilstm import _kernels
 
 PACKAGES = ("numpy", "scipy", "onnxruntime", "openvino", "torch", "tensorflow-cpu", "tensorflow", "keras", "tf2onnx")
 SWEEPS, MEMORY, TAILS = "sweeps", "memory", "tails"
@@ -219,6 +221,13 @@ def header():
     }
 
 
+def product_rate(size=256, rows=192, rounds=200):
+    """Multiplications a second of our kernel on one thread, of two matrices in the cache: the best of the rounds."""
+    x, y = np.ones((rows, size), np.float32), np.empty((rows, size), np.float32)
+    kernel = _kernels.Matrix(np.ones((size, size), np.float32))
+    return rows * size * size / min(seconds(lambda: kernel.product(x, y)) for _ in range(rounds))
+
+
 def engine_names(text):
     names = text.split(",")
     if unknown := set(names) - set(ENGINES):
@@ -298,10 +307,12 @@ def main(argv=None):
     with tempfile.TemporaryDirectory(prefix="fastbilstm-") as folder:
         folder = given.nets or Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        results = {"header": header(), **measure(given, folder)}
+        rate = product_rate()
+        about = header() | {"products a second": f"{rate / 1e9:.0f} billion, float32, one thread"}
+        results = {"header": about, "rate": rate, **measure(given, folder)}
     rows = results["rows"]
-    results["ratios"] = report.ratios(rows)
-    print(report.small_table(rows) if given.engines else report.ratio_table(rows))
+    results["ratios"] = report.ratios(rows, results["rate"])
+    print(report.small_table(rows) if given.engines else report.ratio_table(rows, results["rate"]))
     print(report.absent([*rows, *results["tails"]]))
     if results["tails"]:
         print(report.tail_tables(results["tails"]))

@@ -21,13 +21,14 @@ AS_CONVERTED, HAND_MADE, ANY = "as converted", "hand-made", "any"
 
 @dataclass(frozen=True)
 class Cell:
-    """`floor`: ms on one thread at each batch of the family, where known. `ratio`: form of the rival -> threads -> what
-    to reach at each batch, where an aim is set.
+    """`products`: multiplications that a row needs: of kernels, scores and weighted sums. A product with an embedding is in
+    a table, and a tile of 3 x 3 taps with many channels takes 16 for 36. `ratio`: form of the rival -> threads -> what to
+    reach at each batch, where an aim is set.
     """
 
     name: str
     title: str
-    floor: tuple | None = None
+    products: int | None = None
     ratio: dict | None = None
     timesteps: int = 400
     real: bool = False
@@ -38,38 +39,74 @@ def _ratio(one, two):
     return {ANY: {1: one, 2: two}}
 
 
+def _lstm(units, features=0, timesteps=400, gates=4):
+    """Products of a row in an LSTM, or with three gates in a GRU."""
+    return timesteps * (features + units) * gates * units
+
+
 def _short(kind, units, timesteps, features):
     title = f"{kind.upper()}({units}) on {timesteps} x {features}, Dense"
-    return Cell(f"{kind}{units}_{timesteps}x{features}", title, timesteps=timesteps, family="short")
+    products = _lstm(units, features, timesteps, 4 if kind == "lstm" else 3)
+    name = f"{kind}{units}_{timesteps}x{features}"
+    return Cell(name, title, products, _ratio((2, 2), (2, 2)), timesteps=timesteps, family="short")
 
 
-_AROUND_TITLES = {
-    "captcha": "captcha 200 x 50: two Conv2D and MaxPooling2D, Dense, BiLSTM(128), BiLSTM(64), Dense",
-    "conv_lstm": "400 tokens: Embedding, Conv1D(64, 5), MaxPooling1D(4), LSTM(70), Dense",
-    "activity": "128 x 9: two Conv1D(64), MaxPooling1D, BatchNormalization, LSTM(100), two Dense",
-    "transformer": "100 tokens: MultiHeadAttention(4, 16), Dense(128), LayerNormalization, BiLSTM(64), Dense",
-    "stacked_cells": "100 x 16: RNN of two LSTMCell(64), Dense",
-    "lstm_norm": "100 x 16: LSTM(64) and LayerNormalization twice, Dense",
-    "pictures": "32 x 32 x 3: Conv2D(32), Conv2D(64), Conv2D(64), MaxPooling2D, two Dense",
-    "entities": "50 words of 12 characters: TimeDistributed Conv1D(30), BiLSTM(100), Dense",
-    "autoencoder": "60 x 8: LSTM(64), RepeatVector, LSTM(64), Dense",
-    "translation": "16 x 71 and 59 x 93: LSTM(256), its states to another LSTM(256), Dense",
+_AROUND = {
+    "captcha": (
+        "captcha 200 x 50: two Conv2D and MaxPooling2D, Dense, BiLSTM(128), BiLSTM(64), Dense",
+        200 * 50 * 9 * 32
+        + 100 * 25 * 16 * 32 * 64 // 4
+        + 50 * (768 * 64 + 128 * 21)
+        + 2 * _lstm(128, 64, 50)
+        + 2 * _lstm(64, 256, 50),
+    ),
+    "conv_lstm": ("400 tokens: Embedding, Conv1D(64, 5), MaxPooling1D(4), LSTM(70), Dense", _lstm(70, 64, 99)),
+    "activity": (
+        "128 x 9: two Conv1D(64), MaxPooling1D, BatchNormalization, LSTM(100), two Dense",
+        126 * 27 * 64 + 124 * 192 * 64 + _lstm(100, 64, 62) + 100 * 106,
+    ),
+    "transformer": (
+        "100 tokens: MultiHeadAttention(4, 16), Dense(128), LayerNormalization, BiLSTM(64), Dense",
+        100 * (4 * 64 * 64 + 2 * 64 * 128) + 2 * 100 * 100 * 64 + 2 * _lstm(64, 64, 100),
+    ),
+    "stacked_cells": ("100 x 16: RNN of two LSTMCell(64), Dense", _lstm(64, 16, 100) + _lstm(64, 64, 100)),
+    "lstm_norm": ("100 x 16: LSTM(64) and LayerNormalization twice, Dense", _lstm(64, 16, 100) + _lstm(64, 64, 100)),
+    "pictures": (
+        "32 x 32 x 3: Conv2D(32), Conv2D(64), Conv2D(64), MaxPooling2D, two Dense",
+        30 * 30 * 27 * 32 + (13 * 13 * 32 * 64 + 4 * 4 * 64 * 64) * 16 // 4 + 1024 * 64 + 640,
+    ),
+    "entities": (
+        "50 words of 12 characters: TimeDistributed Conv1D(30), BiLSTM(100), Dense",
+        2 * _lstm(100, 30, 50) + 50 * 200 * 9,
+    ),
+    "autoencoder": (
+        "60 x 8: LSTM(64), RepeatVector, LSTM(64), Dense",
+        _lstm(64, 8, 60) + 64 * 256 + _lstm(64, 0, 60) + 60 * 64 * 8,
+    ),
+    "translation": (
+        "16 x 71 and 59 x 93: LSTM(256), its states to another LSTM(256), Dense",
+        _lstm(256, 71, 16) + _lstm(256, 93, 59) + 59 * 256 * 93,
+    ),
 }
 _MASKED = {AS_CONVERTED: {1: (25, 6), 2: (25, 6)}, HAND_MADE: {1: (2, 2), 2: (2, 2)}}
+_ATTENTION = 2 * _lstm(64) + 400 * 400 * 128
+_TAGGER = 2 * _lstm(256, 300, 100) + 2 * _lstm(256, 512, 100) + 100 * 512 * 17
 CELLS = {
     cell.name: cell
     for cell in (
-        Cell("lstm64", "Embedding(5000, 128), LSTM(64), Dense", (0.35, 6.5), _ratio((2, 2.5), (1.8, 2.5))),
-        Cell("bilstm64", "BiLSTM(64)", (0.67, 12.5), _ratio((2, 2.5), (3, 3.5))),
-        Cell("stack", "BiLSTM(64) + BiLSTM(32)", (1.1, 25), _ratio((1.8, 2), (2.5, 2.5))),
-        Cell("attention", "BiLSTM(64) + Attention + mean", (1.3, 27), _ratio((1.7, 2.2), (2, 2.5))),
-        Cell("two_lstms", "two LSTM(64), one go_backwards, Concatenate", (0.67, 12.5), _ratio((2, 2.5), (3, 3.5))),
-        Cell("gru64", "Embedding(5000, 128), GRU(64), Dense", None, _ratio((2, 2), (2, 2))),
-        Cell("bigru64", "BiGRU(64)", None, _ratio((2, 2), (2, 2))),
-        Cell("masked_stack", "mask_zero stack, real lengths, pre-padded", (0.6, 14), _MASKED, real=True),
-        Cell("tagger", "300 floats, BiLSTM(256) x 2, Dense(17)", (10, 185), _ratio((1, 1), (1.3, 1)), timesteps=100),
+        Cell("lstm64", "Embedding(5000, 128), LSTM(64), Dense", _lstm(64), _ratio((2, 2.5), (1.8, 2.5))),
+        Cell("bilstm64", "BiLSTM(64)", 2 * _lstm(64), _ratio((2, 2.5), (3, 3.5))),
+        Cell("stack", "BiLSTM(64) + BiLSTM(32)", 2 * _lstm(64) + 2 * _lstm(32, 128), _ratio((1.8, 2), (2.5, 2.5))),
+        Cell(
+            "attention", "BiLSTM(64) + Attention + mean", 2 * _lstm(64) + 400 * 400 * 128, _ratio((1.7, 2.2), (2, 2.5))
+        ),
+        Cell("two_lstms", "two LSTM(64), one go_backwards, Concatenate", 2 * _lstm(64), _ratio((2, 2.5), (3, 3.5))),
+        Cell("gru64", "Embedding(5000, 128), GRU(64), Dense", _lstm(64, gates=3), _ratio((2, 2), (2, 2))),
+        Cell("bigru64", "BiGRU(64)", 2 * _lstm(64, gates=3), _ratio((2, 2), (2, 2))),
+        Cell("masked_stack", "mask_zero stack, real lengths, pre-padded", None, _MASKED, real=True),
+        Cell("tagger", "300 floats, BiLSTM(256) x 2, Dense(17)", _TAGGER, _ratio((1, 1), (1.3, 1)), timesteps=100),
         *(_short(kind, *sizes) for kind in ("lstm", "gru") for sizes in SHORT),
-        *(Cell(name, title, family="around") for name, title in _AROUND_TITLES.items()),
+        *(Cell(name, *about, _ratio((1.2,) * 3, (1.2,) * 3), family="around") for name, about in _AROUND.items()),
     )
 }
 REVIEWS_CELL, START_CELL, REAL_REVIEWS = "reviews", "start", 200

@@ -40,8 +40,9 @@ take turns, in an order that rotates; a turn begins with calls that do not count
   made ones: each has the length of one of the 200, cut at 400, and ids drawn from all of theirs. It runs the demo's
   trained net; the weights of the other nets are random, by a seed.
 - **Ratio**: the best rival's median over fastbilstm's.
-- **Floor**: the least time that the arithmetic needs on one thread of a Zen 3 server core with AVX2, from FLOPs at that
-  core's FMA peak, weights read from cache and vectorised transcendentals. It is no floor of other CPUs."""
+- **Floor**: the least time that the products of a net need on one thread at the rate at which this run multiplied two
+  matrices that lie in the cache (above: products a second); activations and all else not counted. No cell can be faster
+  in float32, so where the floor is near, no more can be gained."""
 
 TAILS_INTRODUCTION = """\
 Percentiles of the time of one call, one after the other, in ms; every engine with its default threads, as many as there
@@ -98,14 +99,18 @@ def _ratio_line(title, batch, threads, rows, required, floor=None, form=None):
     return line
 
 
-def ratios(rows):
-    """The lines of the table of ratios, one for each cell, batch, number of threads and requirement."""
+def ratios(rows, rate=None):
+    """The lines of the table of ratios, one for each cell, batch, number of threads and requirement.
+
+    rate: products a second on one thread.
+    """
     lines = []
     for cell in CELLS.values():
         for threads in sorted({row["threads"] for row in rows}):
             for at, batch in enumerate(BATCHES[cell.family]):
                 mine = of(rows, cell=cell.name, batch=batch, threads=threads)
-                floor = cell.floor[at] if cell.floor and threads == 1 else None
+                known = rate and cell.products and threads == 1
+                floor = batch * cell.products / rate * 1e3 if known else None
                 for form, required in (cell.ratio or {"any": None}).items() if mine else ():
                     wanted = required and required.get(threads, required[1])[at]
                     form = None if form == "any" else form
@@ -125,10 +130,10 @@ def ratios(rows):
     return lines
 
 
-def ratio_table(rows):
+def ratio_table(rows, rate=None):
     head = ["cell", "batch", "threads", "fastbilstm", "best rival", "its median", "ratio", "must be", "reached"]
     lines = []
-    for line in ratios(rows):
+    for line in ratios(rows, rate):
         form = "" if line["form"] == "any" else f", {line['form']}"
         rival, reached = line["rival"] or f"none: {line['why']}", {True: "yes", False: "no", None: "-"}
         lines.append(
@@ -303,7 +308,7 @@ def markdown(results, notes=""):
     if results["rows"]:
         parts += [
             "## Ratios",
-            ratio_table(results["rows"]),
+            ratio_table(results["rows"], results.get("rate")),
             absent(results["rows"]),
             "## Every engine",
             detail_tables(results["rows"]),
