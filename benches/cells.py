@@ -21,9 +21,9 @@ AS_CONVERTED, HAND_MADE, ANY = "as converted", "hand-made", "any"
 
 @dataclass(frozen=True)
 class Cell:
-    """`products`: multiplications that a row needs: of kernels, scores and weighted sums. A product with an embedding is in
-    a table, and a tile of 3 x 3 taps with many channels takes 16 for 36. `ratio`: form of the rival -> threads -> what to
-    reach at each batch, where an aim is set.
+    """`products`: multiplications that a row needs: of kernels, scores and weighted sums. A product with an embedding
+    is in a table, and a tile of 3 x 3 taps with many channels takes 16 for 36. `ratio`: form of the rival -> threads ->
+    what to reach at each batch, where an aim is set.
     """
 
     name: str
