@@ -132,7 +132,8 @@ class Model:
 
     def get_weights(self) -> list[NDArray[Any]]:
         """All arrays of the model, in the order of the layers, as `keras.Model.get_weights` gives them."""
-        return [array for layer in self.layers for array in layer.get_weights()]
+        once = {id(array): array for layer in self.layers for array in layer.get_weights()}
+        return list(once.values())
 
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
         """Print a table of the layers (shapes, parameters, masks, what runs them, what was ignored) and of the plan."""

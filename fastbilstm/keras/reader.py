@@ -26,6 +26,7 @@ from .nodes import RECURRENT
 from .other_files import what_json_is
 from .registration import count_inputs, skeleton
 from .sharded import open_sharded, read_json
+from .shared_objects import merged
 from .weights import arrays_in_groups, arrays_in_paths, read_groups, read_paths
 
 if TYPE_CHECKING:
@@ -362,7 +363,7 @@ def assemble_parts(model, version, label, asked, read_weights, vocabularies=None
     if problems:
         raise UnsupportedLayerError(problems, label, _registrations(reader, names, outputs, held))
     graph = with_functions(with_vocabularies(graph, names, vocabularies or {}, label), asked.lambdas)
-    stored = read_weights(graph, reader.trainable, names)
+    graph, stored = merged(graph, read_weights(graph, reader.trainable, names))
     # Nodes of operations alone compute in the dtype of the inputs.
     dtype = "float64" if "float64" in (reader.dtypes or reader.input_dtypes) else "float32"
     notes = tuple(reader.notes)

@@ -14,6 +14,7 @@ from . import legacy
 from .backslashes import CONTAINERS
 from .hdf5 import Stored, attribute, child, find_array, is_group, name_list
 from .nodes import CONV_LSTM
+from .shared_objects import take_shared
 
 _NON_TRAINABLE = {"moving_mean", "moving_variance", "mean", "variance", "count"}
 # So many layers inside each other are looked through for arrays.
@@ -269,7 +270,7 @@ def read_paths(root, graph, trainable, label, class_names, notes=None):
     over the layers of one class. A nested model is given as (class name, {its layers}). `notes`, a list, takes how
     weights were paired with layers.
     """
-    tensors = {}
+    tensors, left_out = {}, []
     by_layer = _layer_groups(root, class_names, label, notes)
     for layer in graph.layers:
         places = slots(layer, trainable)
@@ -277,7 +278,9 @@ def read_paths(root, graph, trainable, label, class_names, notes=None):
             continue
         if layer.name not in by_layer:
             raise FileFormatError(f"{label}: no weights for layer {layer.name!r} ({layer.class_name})")
-        _read_object(by_layer[layer.name], layer, class_names.get(layer.name), trainable, label, tensors)
+        inner = class_names.get(layer.name)
+        _read_object(by_layer[layer.name], layer, inner, trainable, label, tensors, left_out)
+    take_shared(left_out, graph, tensors, label)
     return tensors
 
 
@@ -319,24 +322,27 @@ def _layer_groups(root, class_names, label, notes=None):
     return result
 
 
-def _read_object(group, layer, class_name, trainable, label, tensors):
+def _read_object(group, layer, class_name, trainable, label, tensors, left_out):
     where = f"{label}: layer {layer.name!r} ({layer.class_name})"
     if layer.graph is not None:
         inner = class_name[1] if isinstance(class_name, tuple) else {}
         for part, part_group in _layer_groups(group, inner, label).items():
             target = next((item for item in layer.graph.layers if item.name == part), None)
             if target is not None and slots(target, trainable):
-                _read_object(part_group, target, inner.get(part), trainable, label, tensors)
+                _read_object(part_group, target, inner.get(part), trainable, label, tensors, left_out)
         return
     if layer.layers:
         inner = class_name[1] if isinstance(class_name, tuple) else {}
         for part, attribute_name in zip(layer.layers, _inner_groups(layer)):
             # A cell object that stands twice in a stack is stored once.
             stored = bool(part.weights) and all(name in tensors for name in part.weights.values())
-            if slots(part, trainable) and not stored:
-                _read_object(
-                    child(group, attribute_name, "group", label), part, inner.get(part.name), trainable, label, tensors
-                )
+            if not slots(part, trainable) or stored:
+                continue
+            if attribute_name.partition("/")[0] not in group:
+                left_out.append(part)
+                continue
+            part_group = child(group, attribute_name, "group", label)
+            _read_object(part_group, part, inner.get(part.name), trainable, label, tensors, left_out)
         return
     if any("/" in role for role in layer.weights):
         if all(role.rpartition("/")[2].isdigit() for role in layer.weights if "/" in role):
