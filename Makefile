@@ -84,9 +84,9 @@ test-random: tensorflow
 	FASTBILSTM_RANDOM=$(N) $(BIN)/python -m pytest tests/model/test_random_models.py
 
 # Mutations of each kind of file, the same seed in every run; `make test` runs a sample of them, and what they found.
-fuzz: $(VENV)/.stamp-test
+fuzz: tensorflow
 	FASTBILSTM_FUZZ=$(N) $(BIN)/python -m pytest -s tests/model/test_fuzz.py tests/model/test_corpus.py \
-	  tests/scoring/test_damaged_readers.py
+	  tests/keras/test_saved_model.py tests/scoring/test_damaged_readers.py
 
 # What `make test` does for a moment, for longer: many threads, forks, ends of processes, writing threads, failing disks
 # and memory.
