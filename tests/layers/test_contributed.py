@@ -23,7 +23,7 @@ from fastbilstm.layers.contributed.base import Contributed
 from fastbilstm.tolerances import compare
 
 ARCHIVE = ROOT / "tests" / "golden" / "contributed.zip"
-FILES = ("crf.h5", "addons.h5", "attention.h5", "tcn.h5", "tcn3.keras")
+FILES = ("crf.h5", "addons.h5", "attention.h5", "tcn.h5", "tcn344.h5", "tcn3.keras")
 # Masked pairs lose 10000 from their scores: float32 keeps three digits of the rest, float64 keeps all.
 SHORT_IN_FLOAT32 = ("window_masked.0",)
 
@@ -267,7 +267,7 @@ def test_other_arrays_are_refused():
 @pytest.mark.parametrize(
     "file, layer, options, text",
     [
-        ("tcn.h5", "causal", {"use_weight_norm": True}, "use_weight_norm"),
+        ("tcn.h5", "batch_norm", {"use_weight_norm": True}, "use_weight_norm=True is not possible with use_batch_norm"),
         ("tcn.h5", "causal", {"return_state": True}, "return_state"),
         ("tcn.h5", "causal", {"activation": "tanh", "go_backwards": None}, "before 3.5"),
         ("tcn.h5", "filters", {"use_skip_connections": True}, "added up"),
@@ -284,6 +284,14 @@ def test_options_are_refused_by_name(file, layer, options, text):
     content = changed(file, lambda config: layer_config(config, layer).update(options))
     with pytest.raises(UnsupportedLayerError, match=text):
         fastbilstm.load(content, outputs=[layer])
+
+
+def test_a_weight_normalization_that_was_never_called_is_refused():
+    def unset(groups):
+        groups["weight_norm/weight_norm/residual_block_1/conv1D_0/initialized:0"][...] = False
+
+    with pytest.raises(FileFormatError, match=r"'weight_norm' .*saved before its first call"):
+        fastbilstm.load(changed("tcn344.h5", lambda config: None, unset))
 
 
 def test_masks_of_old_self_attention_are_refused():

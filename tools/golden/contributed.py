@@ -5,9 +5,10 @@
 SOURCES is a folder with the sources, unpacked side by side: keras_contrib/ (3fc5ef7), tensorflow_addons/ (0.23.0),
 tf2crf.py (tf2crf/crf.py of 0.1.33), chaincrf.py (keras/layers/crf.py of phipleg/keras, branch crf), textgenrnn/
 (2.0.0), keras_self_attention/ (0.51.0), attention/ (5.0.0), attention4.py (attention/attention.py of the same
-repository at 08095bf) and tcn/ (keras-tcn 3.5.7). They are run by tf_keras and, where they can be, by Keras 3, each in
-a process of its own; what old ones import from an older Keras is put in its place here. Each model has an output for
-each variant of a class; the rows have padding in front, at the end, in the middle, everywhere and nowhere.
+repository at 08095bf), tcn/ (keras-tcn 3.5.7) and tcn344/tcn/ (keras-tcn 3.4.4). They are run by tf_keras and, where
+they can be, by Keras 3, each in a process of its own; what old ones import from an older Keras is put in its place
+here. Each model has an output for each variant of a class; the rows have padding in front, at the end, in the middle,
+everywhere and nowhere.
 """
 
 import importlib
@@ -24,7 +25,7 @@ import numpy as np
 
 OUT = Path(__file__).resolve().parents[2] / "tests" / "golden" / "contributed.zip"
 MASKS = np.array([[1, 1, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]], bool)
-STORIES = {"legacy": ("crf", "addons", "attention", "tcn"), "keras3": ("tcn3",)}
+STORIES = {"legacy": ("crf", "addons", "attention", "tcn", "tcn344"), "keras3": ("tcn3",)}
 
 
 def stub(name, **members):
@@ -169,13 +170,36 @@ def tcn_layers(k, sources, legacy=True):
     return [TCN(name=name, **{"nb_filters": 3, "kernel_size": 3, **options}) for name, options in variants]
 
 
+def weight_norm_layers(k, sources):
+    """TCN with the WeightNormalization of TensorFlow Addons, which keras-tcn had up to 3.4."""
+    sys.path.insert(0, str(sources / "tcn344"))
+    stub("typeguard", typechecked=lambda function: function)
+    stub("tensorflow_addons")
+    wrappers = load_file(sources / "tensorflow_addons" / "layers" / "wrappers.py", "tensorflow_addons.wrappers")
+    stub("tensorflow_addons.layers", WeightNormalization=wrappers.WeightNormalization)
+    from tcn import TCN
+
+    options = {"nb_filters": 2, "kernel_size": 2, "use_weight_norm": True, "dilations": (1, 2)}
+    return [TCN(name="weight_norm", return_sequences=True, **options),
+            TCN(name="weight_norm_masked", padding="same", use_skip_connections=False, **options)]  # fmt: skip
+
+
 LAYERS = {
     "crf": crf_layers,
     "addons": addons_layers,
     "attention": attention_layers,
     "tcn": tcn_layers,
+    "tcn344": weight_norm_layers,
     "tcn3": lambda k, sources: tcn_layers(k, sources, legacy=False),
 }
+
+
+def drawn(rng, variable, array):
+    """Other values for a weight; a flag stays."""
+    if array.dtype == bool:
+        return array
+    variance = "variance" in getattr(variable, "path", variable.name)
+    return (rng.uniform(0.5, 2, array.shape) if variance else rng.normal(0, 1, array.shape)).astype(array.dtype)
 
 
 def record(story, sources, folder):
@@ -195,9 +219,8 @@ def record(story, sources, folder):
         names += [f"{layer.name}/{number}" for number in range(len(parts))]
         outputs += parts
     model = k.Model(given, outputs)
-    model.set_weights([rng.normal(0, 1, w.shape).astype(w.dtype) if "variance" not in getattr(v, "path", v.name) else
-                       rng.uniform(0.5, 2, w.shape).astype(w.dtype)
-                       for v, w in zip(model.weights, model.get_weights())])  # fmt: skip
+    model.predict(x, verbose=0)  # WeightNormalization sets its arrays from the first input
+    model.set_weights([drawn(rng, v, w) for v, w in zip(model.weights, model.get_weights())])
     model.save(folder / f"{story}{'.keras' if story.endswith('3') else '.h5'}")
     answers = model.predict(x, verbose=0)
     answers = answers if isinstance(answers, list) else [answers]

@@ -11,6 +11,7 @@ from ..convolution import convolve
 from .base import Contributed, contributed
 
 EPSILON = 1e-3  # of Keras' BatchNormalization and LayerNormalization
+SHORTEST = 1e-12  # of the squared length of a filter in tf.nn.l2_normalize
 # So many stacks, and so many dilations, are read.
 _MOST = 100
 
@@ -42,6 +43,11 @@ class TCN(Contributed):
 
     Versions 3.1 to 3.4 compute the same where the activation is relu. Versions before have a convolution in front:
     their arrays have other names, by which they are refused. A mask does not count.
+
+    use_weight_norm (3.1 to 3.4): each filter of the dilated convolutions is v / |v| * g, as WeightNormalization of
+    TensorFlow Addons 0.23.0 (layers/wrappers.py, Apache-2.0) computes it. Its arrays are behind kernel v and bias of a
+    convolution: g, whether g was set, kernel and bias of a copy that only set g. A model that was never called sets g
+    from its first input; it is refused.
     """
 
     source = "keras-tcn 3.5.7 (3.1 to 3.4 with relu), MIT, https://github.com/philipperemy/keras-tcn"
@@ -57,6 +63,7 @@ class TCN(Contributed):
         "activation": Option(activation),
         "use_batch_norm": Option(boolean),
         "use_layer_norm": Option(boolean),
+        "use_weight_norm": Option(boolean, False),
         "go_backwards": Option(optional(boolean), None),
     }
     ignored = ("dropout_rate", "activity_regularizer")
@@ -72,8 +79,9 @@ class TCN(Contributed):
         if config["activation"] != "relu" and config["go_backwards"] is None:
             text = "is computed in different ways by versions of keras-tcn before 3.5, and one of them wrote the file"
             yield "activation", config["activation"], text
-        if config["use_batch_norm"] and config["use_layer_norm"]:
-            yield "use_layer_norm", True, "is not possible with use_batch_norm"
+        norms = [name for name in ("use_batch_norm", "use_layer_norm", "use_weight_norm") if config[name]]
+        if len(norms) > 1:
+            yield norms[1], True, f"is not possible with {norms[0]}"
 
     @classmethod
     def blocks(cls, config):
@@ -98,6 +106,9 @@ class TCN(Contributed):
             for n in range(2):
                 roles[f"{block}/conv1D_{n}/0"] = (self.kernel_size, before, filters)
                 roles[f"{block}/conv1D_{n}/1"] = (filters,)
+                if self.use_weight_norm:
+                    sizes = ((filters,), (), (self.kernel_size, before, filters), (filters,))
+                    roles |= {f"{block}/conv1D_{n}/{index}": size for index, size in enumerate(sizes, start=2)}
                 for index in range(arrays):
                     roles[f"{block}/{path}{'_1' * n}/{index}"] = (filters,)
                 before = filters
@@ -114,7 +125,11 @@ class TCN(Contributed):
         for k in range(len(cls.blocks(config))):
             block = f"residual_block_{k}"
             for n in range(2):
-                names |= pair(f"{block}/conv1D_{n}")
+                conv = f"{block}/conv1D_{n}"
+                names |= pair(conv)
+                if config["use_weight_norm"]:
+                    more = ("g", "initialized", "data_dep_init/kernel", "data_dep_init/bias")
+                    names |= {f"{conv}/{index}": f"{conv}/{part}" for index, part in enumerate(more, start=2)}
                 norm = rf"{block}/(?:norm_{n}|(?:batch|layer)_normalization(?:_\d+)?)"
                 names |= {f"{block}/{path}{'_1' * n}/{i}": f"{norm}/{part}" for i, part in enumerate(parts)}
             names |= pair(f"{block}/matching_conv1D")
@@ -137,6 +152,12 @@ class TCN(Contributed):
         if part == "matching_conv1D/0":
             return (1, filters, filters), lambda: np.eye(filters, dtype=np.float32)[np.newaxis]
         return ((filters,), lambda: np.zeros(filters, np.float32)) if part == "matching_conv1D/1" else None
+
+    def bind(self, tensors, dtype):
+        super().bind(tensors, dtype)
+        for role, array in self.weights.items():
+            if role.endswith("conv1D_0/3") and not array:
+                self.fail("it was saved before its first call, which sets `g` of the weight normalization")
 
     def infer(self, inputs, kwargs):
         shape = inputs[0].shape
@@ -167,6 +188,9 @@ class TCN(Contributed):
 
     def convolved(self, x, path, dilation):
         kernel, bias = self.weights[f"{path}/0"], self.weights[f"{path}/1"]
+        if f"{path}/2" in self.weights:
+            lengths = np.sum(np.square(kernel), axis=(0, 1))
+            kernel = kernel / np.sqrt(np.maximum(lengths, np.asarray(SHORTEST, x.dtype))) * self.weights[f"{path}/2"]
         reach = (len(kernel) - 1) * dilation
         before = reach if self.padding == "causal" else reach // 2
         x = np.pad(x, ((0, 0), (before, reach - before), (0, 0)))
