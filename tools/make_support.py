@@ -79,7 +79,9 @@ CONTRIBUTED = """Known by the class name and the options that the package writes
 compared with the answers of the package's own source (`tools/golden/contributed.py`). They run in NumPy. In .h5 files
 their arrays must have the names that the package gives them. A class that you register with the same name comes
 first. All other classes of their authors (AttLayer, AttentionWithContext, CRFModelWrapper, ...) are refused, because
-their config does not say what they compute; the refusal prints the `register_layer` call that describes them.
+their config does not say what they compute: copies of AttentionWithContext with the same arrays sum over time or do
+not. The refusal prints the `register_layer` call that describes the class, and for attention layers with the usual
+arrays the function, too; compare it with your class.
 """
 
 

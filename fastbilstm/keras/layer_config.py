@@ -17,10 +17,13 @@ from .asked import PLAIN
 from .defaults import default_of
 from .nodes import CONV_LSTM, Pending, asks_for_training, read_calls
 from .precision import POLICIES, policy_name, read_quantization
+from .registration import count_inputs
 
 # Packages whose classes are Keras' own, in the "module" of a layer.
 _KERAS_MODULES = ("keras", "tf_keras", "tensorflow", "builtins")
 RAW = "TensorFlowOpLayer"
+# The name to register an Attention under that is none of Keras'; "Custom" is Keras' own package of such classes.
+ATTENTION = "Custom>Attention"
 TENSORFLOW = (*tf_ops.CLASSES, RAW, "ClassMethod", "InstanceMethod", "InstanceProperty")
 MODELS = ("Sequential", "Functional", "Model")
 _LAMBDA = (
@@ -83,6 +86,13 @@ class LayerReader:
         self._note_trainable(path, config)
         custom, foreign = _own_class(entry, class_name)
         custom = custom or specification.find_contributed(class_name, config)
+        if custom is None and foreign is None and _is_another_attention(entry, class_name):
+            custom = specification.find_custom(ATTENTION)
+            if custom is None:
+                text = "is called with one tensor, so it is a class of its author; register_layer describes it"
+                self.problem(path, class_name, None, None, text)
+                self.unknown[path] = (ATTENTION, config, entry.get("inbound_nodes"))
+                return Layer(name, class_name)
         if custom is None and foreign is not None:
             self.problem(path, class_name, *foreign, "is a class of its author; fastbilstm.register_layer describes it")
             self.unknown[path] = (_own_name(entry, class_name), config, entry.get("inbound_nodes"))
@@ -346,6 +356,13 @@ def _own_class(entry, class_name):
     if isinstance(module, str) and module.split(".")[0] not in _KERAS_MODULES:
         return specification.find_custom(f"{module}>{class_name}", class_name), ("module", module)
     return specification.find_custom(class_name), None
+
+
+def _is_another_attention(entry, class_name):
+    """Whether this Attention is none of Keras', which takes at least a query and a value."""
+    return (
+        class_name == "Attention" and entry.get("inbound_nodes") != [] and count_inputs(entry.get("inbound_nodes")) == 1
+    )
 
 
 def _own_name(entry, class_name):

@@ -4,6 +4,7 @@ Knows no files: the reader hands in the arrays that a file holds for a layer.
 """
 
 from ..layers.base import COMMON, IGNORED_SUFFIXES
+from .attention_family import body
 
 # Beside those of every layer, what Keras 3 writes and `register_layer` passes over.
 _NOT_OPTIONS = {*COMMON, "autocast"}
@@ -25,18 +26,23 @@ def skeleton(name, config, arrays, n_inputs):
     n_inputs : int
         How many tensors the layer is called with.
     """
-    lines = [f"    {name!r},", "    call,  # call(x, mask, weights, config) -> array"]
+    arrays = list(_unique(arrays or ()))
+    known = body(name, arrays) if n_inputs == 1 else None
+    lines = [f"    {name!r},", f"    call,{'' if known else '  # call(x, mask, weights, config) -> array'}"]
     if arrays:
-        lines.append(f"    weights={{{', '.join(f'{role!r}: {shape}' for role, shape in _unique(arrays))}}},")
+        lines.append(f"    weights={{{', '.join(f'{role!r}: {shape}' for role, shape in arrays)}}},")
     options = {
         key: value for key, value in config.items() if key not in _NOT_OPTIONS and not key.endswith(IGNORED_SUFFIXES)
     }
     if options:
         lines.append(f"    options={{{', '.join(f'{key!r}: {_short(value)}' for key, value in options.items())}}},")
-    lines.append("    output_shape=lambda shape, config: shape,  # of the output, from that of the input")
+    if known:
+        lines.append("    output_shape=lambda shape, config: (shape[0], shape[2]),")
+    else:
+        lines.append("    output_shape=lambda shape, config: shape,  # of the output, from that of the input")
     if n_inputs > 1:
         lines.append(f"    n_inputs={n_inputs},")
-    return "\n".join(["fastbilstm.register_layer(", *lines, ")"])
+    return (known or "") + "\n".join(["fastbilstm.register_layer(", *lines, ")"])
 
 
 def _unique(arrays):

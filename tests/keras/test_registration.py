@@ -69,11 +69,11 @@ def completed(text, call, output_shape):
 
 
 def test_h5():
-    content = renamed_h5("SeqWeightedAttention", "AttLayer")
+    content = renamed_h5("SeqWeightedAttention", "Weighted")
     with pytest.raises(UnsupportedLayerError) as caught:
         fastbilstm.load(content, outputs=["weighted"])
     (text,) = caught.value.registrations
-    assert text in str(caught.value) and "'AttLayer'" in text
+    assert text in str(caught.value) and "'Weighted'" in text
     assert "weights={'W': (3, 1), 'b': (1,)}" in text
     assert "options={'use_bias': True, 'return_attention': False}" in text
     again = pickle.loads(pickle.dumps(caught.value))
@@ -110,9 +110,9 @@ def test_keras_archive_with_layers_inside():
 
 def test_inspect_prints_it(tmp_path, capsys):
     file = tmp_path / "m.h5"
-    file.write_bytes(renamed_h5("SeqWeightedAttention", "AttLayer"))
+    file.write_bytes(renamed_h5("SeqWeightedAttention", "Weighted"))
     assert main(["inspect", str(file)]) == 2
-    assert "fastbilstm.register_layer(\n    'AttLayer'," in capsys.readouterr().err
+    assert "fastbilstm.register_layer(\n    'Weighted'," in capsys.readouterr().err
 
 
 def test_a_class_twice_is_described_once_and_only_where_it_is_kept():
@@ -148,3 +148,85 @@ def test_text():
         "    weights={'W': (3,), 'W_2': (2,)},\n    options={'a': 1, 'long': ...},\n"
         "    output_shape=lambda shape, config: shape,  # of the output, from that of the input\n    n_inputs=2,\n)"
     )
+
+
+# ---- attention layers that people copy ------------------------------------------------------------------------------
+
+FAMILY = {
+    "AttLayer": ({"W": (3, 5), "b": (5,), "u": (5, 1)}, {"attention_dim": 5}),
+    "AttentionWithContext": ({"W": (3, 3), "b": (3,), "u": (3,)}, {"bias": True}),
+    "WordAttention": ({"W": (3, 3), "u": (3,)}, {"bias": False}),
+    "Attention": ({"W": (3,), "b": (4,)}, {"step_dim": 4}),
+    "AttentionLayer": ({"W": (3, 1), "b": (4, 1)}, {}),
+    "OldAttLayer": ({"W": (3,)}, {}),
+}
+
+
+def attention(k, class_name, shapes, options):
+    """A class of that name: a softmax over the kept timesteps of tanh(x.W + b), or of u.tanh(x.W + b)."""
+    import tensorflow as tf
+
+    def build(self, shape):
+        make = lambda role, size: self.add_weight(name=f"{self.name}_{role}", shape=size)  # noqa: E731
+        self.arrays = {role: make(role, size) for role, size in shapes.items()}
+
+    def call(self, x, mask=None):
+        column = lambda role: tf.reshape(self.arrays[role], (-1, 1))  # noqa: E731
+        scores = tf.matmul(x, self.arrays["W"] if "u" in shapes else column("W"))
+        if "b" in shapes:
+            scores += self.arrays["b"] if "u" in shapes else column("b")
+        scores = tf.tanh(scores)
+        scores = tf.matmul(scores, column("u")) if "u" in shapes else scores
+        scores = scores if mask is None else scores - 1e9 * (1 - tf.cast(mask, x.dtype))[:, :, tf.newaxis]
+        return tf.reduce_sum(x * tf.nn.softmax(scores, axis=1), axis=1)
+
+    members = {"build": build, "call": call, "supports_masking": True, "compute_mask": lambda self, x, mask=None: None}
+    members["get_config"] = lambda self: {**k.layers.Layer.get_config(self), **options}
+    return type(class_name, (k.layers.Layer,), members)()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("class_name", FAMILY)
+def test_the_printed_call_computes_the_attention_that_people_copy(class_name, masked, tmp_path):
+    k = pytest.importorskip("tf_keras")
+    shapes, options = FAMILY[class_name]
+    given = k.Input((4, 3))
+    middle = k.layers.Masking()(given) if masked else given
+    model = k.Model(given, k.layers.Dense(2)(attention(k, class_name, shapes, options)(middle)))
+    rng = np.random.default_rng(3)
+    model.set_weights([rng.normal(0, 1, array.shape) for array in model.get_weights()])
+    model.save(tmp_path / "m.h5")
+    with pytest.raises(UnsupportedLayerError, match="compare it with your class") as caught:
+        fastbilstm.load(tmp_path / "m.h5")
+    (text,) = caught.value.registrations
+    assert all(f"{key!r}: {value}" in text for key, value in options.items())
+    exec(text, {"fastbilstm": fastbilstm})
+    x = rng.standard_normal((5, 4, 3)).astype("f4")
+    x[1, 2:] = x[2, :1] = 0
+    np.testing.assert_allclose(fastbilstm.load(tmp_path / "m.h5").predict(x), model.predict(x, verbose=0), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays"),
+    [
+        ("AttLayer", [("W", (3, 5)), ("b", (4,)), ("u", (5, 1))]),
+        ("AttLayer", [("W", (3, 5)), ("b", (5,))]),
+        ("AttLayer", [("W", (3, 5)), ("b", (5,)), ("u", (5,)), ("v", (5,))]),
+        ("AttLayer", [("W", (3, 1)), ("b", (4,))]),
+        ("AttLayer", [("W", (2, 3, 5))]),
+        ("AttLayer", []),
+        ("Pooling", [("W", (3,))]),
+    ],
+)
+def test_other_arrays_or_names_have_no_body(name, arrays):
+    text = skeleton(name, {}, arrays, 1)
+    assert "compare it" not in text and "call,  # call(x" in text
+    assert "compare it" not in skeleton("AttLayer", {}, [("W", (3,))], 2)
+
+
+@pytest.mark.parametrize("framework", ["keras", "tf_keras"])
+def test_attention_of_keras_is_still_read(framework, tmp_path):
+    k = pytest.importorskip(framework)
+    a = k.Input((4, 3))
+    k.Model(a, k.layers.Attention()([a, a])).save(tmp_path / "m.keras")
+    assert fastbilstm.load(tmp_path / "m.keras").layers[-1].class_name == "Attention"
