@@ -195,7 +195,7 @@ def page():
     read = {"InputLayer", *BASES, *(alias for alias, name in ALIASES.items() if name in names)}
     refused = [name for name in LAYERS if name not in {*names, *read}]
     lines += ["", "## Refused", "", "Each by its name, with all else that a model holds and that is not supported: "]
-    lines[-1] += ", ".join(refused) + "; and classes of their author."
+    lines[-1] += ", ".join(refused) + "; subclassed models; and classes of their authors."
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,7 @@ from ..errors import UnsupportedLayerError
 from ..graph import Constant, flatten_refs
 from ..layers import Functional, Tensor, core, merging, normalization, recurrent, reshaping
 from ..layers import activation as activations
-from ..layers.functional import TimeDistributed
+from ..layers.functional import TimeDistributed, Wrapper
 from ..layers.operation import Operation
 from ..record import Record
 
@@ -21,7 +21,7 @@ def rows_are_independent(network):
     """Whether no node looks across the rows of a batch."""
     for node, specs in zip(network.graph.nodes, network.node_specs):
         layer = network.inner[node.layer]
-        while isinstance(layer, TimeDistributed):
+        while isinstance(layer, Wrapper):
             layer = layer.inner[0]
         if isinstance(layer, Functional):
             if not rows_are_independent(layer):
@@ -227,7 +227,9 @@ class _Walk:
         origin = origins.pop() if len(origins) == 1 else None
         if origin is None or None in kinds or any(mask != (MASK, origin) for mask in masks):
             return None, None
-        if (isinstance(layer, core.Embedding) and layer.mask_zero) or isinstance(layer, core.Masking):
+        reverse = isinstance(layer, core.ReversibleEmbedding) and node.kwargs.get("reverse")
+        embeds = isinstance(layer, core.Embedding) and not reverse
+        if (embeds and layer.mask_zero) or isinstance(layer, core.Masking):
             self.uses_mask = True
             if kinds == {RAW} and len(specs[0].shape) > 2:
                 self.masks_value(layer, origin, _masked_value(layer) if isinstance(layer, core.Masking) else 0.0)
@@ -244,14 +246,14 @@ class _Walk:
             return MASK, origin
         if isinstance(layer, Operation) and type(layer).__name__ == "ZerosLike" and kinds == {ALIGNED}:
             return MASK, origin
-        if isinstance(layer, core.Embedding):
+        if embeds:
             return INPUT, origin
         if layer.class_name == "TextVectorization":
             # It pads its rows with 0, like an input of token ids.
             return (INPUT, origin) if layer.output_mode == "int" and kinds <= {RAW, INPUT} else (None, None)
         if masks:
             self.uses_mask = True
-        if isinstance(layer, _ROWWISE) or self.is_last_axis(layer, specs):
+        if reverse or isinstance(layer, _ROWWISE) or self.is_last_axis(layer, specs):
             if kinds == {RAW} and not isinstance(layer, core.Identity):
                 return INPUT, origin
             return (next(iter(kinds)), origin) if len(kinds) == 1 else (None, None)

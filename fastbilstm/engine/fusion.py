@@ -13,7 +13,7 @@ from ..activations import kernel_code
 from ..graph import Ref, flatten_refs, map_refs
 from ..layers import Functional, activation, core, normalization, quantized, recurrent, reshaping
 from ..layers.base import dtype_of
-from ..layers.functional import Operation, TimeDistributed
+from ..layers.functional import Operation, Wrapper
 from . import vector_layers as engine
 from . import vector_recurrent as engine_recurrent
 from .calls import Call
@@ -346,7 +346,7 @@ class Builder:
         if isinstance(layer, Functional):
             network = fuse(layer, self.budget)
             return network, worst(network.labels.values())
-        if isinstance(layer, TimeDistributed):
+        if isinstance(layer, Wrapper):
             wrapper = copy.copy(layer)
             inner, label = self.convert(layer.inner[0])
             wrapper.inner, wrapper.has_kernels = (inner,), getattr(inner, "has_kernels", False)

@@ -20,7 +20,7 @@ from ..graph import flatten_refs
 from ..layers import Functional, Spec, Tensor
 from ..layers.cells import Cell
 from ..layers.core import Dense, Embedding
-from ..layers.functional import TimeDistributed, faults_of, sized
+from ..layers.functional import Wrapper, faults_of, sized
 from ..layers.recurrent import LSTM, Recurrent
 from ..record import Record
 from . import threads
@@ -379,7 +379,7 @@ def _work_of_convolutions(network, timesteps=None):
         layer = network.inner[node.layer]
         if isinstance(layer, Functional):
             work += _work_of_convolutions(layer, timesteps)
-        while isinstance(layer, TimeDistributed):
+        while isinstance(layer, Wrapper):
             layer = layer.inner[0]
         kernel = layer.weights.get("kernel")
         if kernel is not None and layer.class_name.startswith("Conv") and not isinstance(layer, Recurrent):
@@ -440,9 +440,9 @@ def _id_limits(network):
     limits_of_inputs = [[] for _ in network.graph.inputs]
     for node in network.graph.nodes:
         layer = network.inner[node.layer]
-        while isinstance(layer, TimeDistributed):
+        while isinstance(layer, Wrapper):
             layer = layer.inner[0]
-        limits = (layer.input_dim,) if isinstance(layer, Embedding) else ()
+        limits = (layer.input_dim,) if isinstance(layer, Embedding) and not node.kwargs.get("reverse") else ()
         if isinstance(layer, Functional):
             limits = _id_limits(layer)
         for ref, limit in zip(flatten_refs(node.args), limits):

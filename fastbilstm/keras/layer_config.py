@@ -15,7 +15,7 @@ from ..layers.recurrent import backward_layer
 from . import legacy, tf_ops, tf_raw
 from .asked import PLAIN
 from .defaults import default_of
-from .nodes import CONV_LSTM, Pending, asks_for_training, read_calls
+from .nodes import CONV_LSTM, WRAPPERS, Pending, asks_for_training, read_calls
 from .precision import POLICIES, policy_name, read_quantization
 from .registration import count_inputs
 
@@ -249,11 +249,11 @@ class LayerReader:
         """The layers inside a wrapper; None if the wrapper cannot hold them."""
         if class_name in ("RNN", "StackedRNNCells"):
             return self._read_cells(class_name, config, path)
-        if class_name not in ("Bidirectional", "TimeDistributed"):
+        if class_name not in ("Bidirectional", *WRAPPERS):
             return ()
         if not isinstance(config.get("layer"), dict):
             self.malformed(f"layer {'/'.join(path)!r} ({class_name}): it wraps no layer")
-        if class_name == "TimeDistributed":
+        if class_name in WRAPPERS:
             inner = self.read_layer(config["layer"], path)
             if inner.class_name.startswith(PREFIX):
                 # Keras 3.15 does not call quantized_call here, so it returns whole numbers that are not scaled back.

@@ -13,6 +13,8 @@ from ..graph import Constant, flatten_refs, map_refs
 
 CONV_LSTM = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 RECURRENT = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", *CONV_LSTM}
+# Layers around one other.
+WRAPPERS = ("TimeDistributed", "SpectralNormalization")
 # Layers whose first argument is a query, followed by value and perhaps key.
 MULTIHEAD = ("MultiHeadAttention", "GroupQueryAttention")
 _MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
@@ -30,6 +32,7 @@ _FIRST_ARGUMENT = ("inputs", "sequences", "x", "query")
 _KEYWORDS = {
     **dict.fromkeys(RECURRENT, {"mask", "initial_state"}),
     **dict.fromkeys(("Attention", "AdditiveAttention"), {"mask", "use_causal_mask", "return_attention_scores"}),
+    "ReversibleEmbedding": {"mask", "reverse"},
     **dict.fromkeys(MULTIHEAD, {*_MASKS, "use_causal_mask", "return_attention_scores"}),
 }
 

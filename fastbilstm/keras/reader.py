@@ -22,7 +22,7 @@ from .assets import with_vocabularies
 from .backslashes import CONTAINERS, with_slashes
 from .config import MODELS, ConfigReader, split_config
 from .hdf5 import OPAQUE, attribute, from_bfloat16, is_group, json_attribute, open_file, size_of
-from .nodes import RECURRENT
+from .nodes import RECURRENT, WRAPPERS
 from .other_files import what_json_is
 from .registration import count_inputs, skeleton
 from .sharded import open_sharded, read_json
@@ -329,7 +329,7 @@ def _entry_class(entry):
     name, config = str(entry.get("class_name")), entry.get("config")
     if name in MODELS:
         return name, class_names(name, config)
-    if name == "TimeDistributed" and isinstance(config, dict) and isinstance(config.get("layer"), dict):
+    if name in WRAPPERS and isinstance(config, dict) and isinstance(config.get("layer"), dict):
         return name, {_entry_name(config["layer"]): _entry_class(config["layer"])}
     return name
 
@@ -407,8 +407,9 @@ def _guess_shape(graph, stored, label):
             lead = (None, None) if layer.class_name in _OF_SEQUENCES else lead
             continue
         axes = lead[:1]
-        while layer.class_name == "TimeDistributed":
-            axes, layer = (*axes, None), layer.layers[0]
+        while layer.class_name in WRAPPERS:
+            axes = (*axes, None) if layer.class_name == "TimeDistributed" else axes
+            layer = layer.layers[0]
         kernel = next((part.weights["kernel"] for _, part in layer.walk() if "kernel" in part.weights), None)
         if layer.class_name == "Embedding":
             return (*axes, None)

@@ -13,7 +13,7 @@ from ..layers.base import activation as check_activation
 from ..layers.core import Augmentation
 from ..layers.einsum_dense import EinsumDense
 from ..layers.quantized import PREFIX
-from .nodes import MULTIHEAD
+from .nodes import MULTIHEAD, WRAPPERS
 from .rebuilt_operations import call_operation
 
 # The layers that are built, each from the attribute of that name of the framework's module `layers`.
@@ -21,18 +21,19 @@ CLASSES = frozenset(
     """
     Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D
     AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add AdditiveAttention AlphaDropout Attention
-    Average AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization Bidirectional CategoryEncoding
-    Concatenate Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D
-    ConvLSTM3D Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Discretization Dot Dropout ELU
-    EinsumDense Embedding Flatten GRU GRUCell GaussianDropout GaussianNoise GlobalAveragePooling1D
-    GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D
-    GroupNormalization GroupQueryAttention HashedCrossing Hashing Identity IntegerLookup LSTM LSTMCell
-    LayerNormalization LeakyReLU LocallyConnected1D LocallyConnected2D Masking MaxPooling1D MaxPooling2D
-    MaxPooling3D Maximum Minimum MultiHeadAttention Multiply Normalization PReLU Permute RMSNormalization RNN ReLU
-    RepeatVector Rescaling Reshape SeparableConv1D SeparableConv2D SimpleRNN SimpleRNNCell Softmax SpatialDropout1D
-    SpatialDropout2D SpatialDropout3D StackedRNNCells StringLookup Subtract TextVectorization ThresholdedReLU
-    TimeDistributed UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D
-    ZeroPadding3D
+    AutoContrast Average AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization Bidirectional
+    CategoryEncoding CenterCrop Concatenate ContrastLimitedAdaptiveHistogramEqualization Conv1D Conv1DTranspose Conv2D
+    Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D Cropping1D Cropping2D Cropping3D Dense
+    DepthwiseConv1D DepthwiseConv2D Discretization Dot Dropout ELU EinsumDense Embedding Flatten GRU GRUCell
+    GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D
+    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization GroupQueryAttention HashedCrossing
+    Hashing Identity IntegerLookup LSTM LSTMCell LayerNormalization LeakyReLU LocallyConnected1D LocallyConnected2D
+    Masking MaxPooling1D MaxPooling2D MaxPooling3D Maximum MelSpectrogram Minimum MultiHeadAttention Multiply
+    Normalization PReLU Permute RMSNormalization RNN RandomCrop ReLU RepeatVector Rescaling Reshape Resizing
+    ReversibleEmbedding STFTSpectrogram SeparableConv1D SeparableConv2D SimpleRNN SimpleRNNCell Softmax
+    SpatialDropout1D SpatialDropout2D SpatialDropout3D SpectralNormalization StackedRNNCells StringLookup Subtract
+    TextVectorization ThresholdedReLU TimeDistributed UnitNormalization UpSampling1D UpSampling2D UpSampling3D
+    ZeroPadding1D ZeroPadding2D ZeroPadding3D
     """.split()
 ) | {name for name, cls in REGISTRY.items() if issubclass(cls, Augmentation)}
 # Layers that look up or encode: their dtype is that of the result and follows from their options, and what they learned
@@ -121,8 +122,8 @@ class _Builder:
             return cls(forward, backward_layer=backward, **options)
         if name == "TimeDistributed":
             return cls(self.layer(layer.layers[0], [(*shape[:1], *shape[2:]) for shape in shapes]), **options)
-        if name == "RNN":
-            return cls(self.layer(layer.layers[0]), **options)
+        if name in ("RNN", "SpectralNormalization"):
+            return cls(self.layer(layer.layers[0], shapes), **options)
         if name == "StackedRNNCells":
             return cls([self.layer(cell) for cell in layer.layers], **options)
         if name == "EinsumDense":
@@ -241,7 +242,7 @@ def _parts(made, layer):
         return made.forward_layer, made.backward_layer
     if layer.class_name == "StackedRNNCells":
         return made.cells
-    return (made.layer if layer.class_name == "TimeDistributed" else made.cell,)
+    return (made.layer if layer.class_name in WRAPPERS else made.cell,)
 
 
 def _path(variable):

@@ -13,9 +13,11 @@ from ..layers.quantized import PREFIX
 from . import legacy
 from .backslashes import CONTAINERS
 from .hdf5 import Stored, attribute, child, find_array, is_group, name_list
-from .nodes import CONV_LSTM
+from .nodes import CONV_LSTM, WRAPPERS
 from .shared_objects import take_shared
 
+# Where SpectralNormalization begins to look for the largest singular value in training.
+_VECTOR_U = re.compile(r"(.*/)?vector_u(_\d+)?(:0)?")
 _NON_TRAINABLE = {"moving_mean", "moving_variance", "mean", "variance", "count"}
 # So many layers inside each other are looked through for arrays.
 _DEEPEST = 8
@@ -51,7 +53,7 @@ def slots(layer, trainable, path=(), names=()):
         found.append(Slot(layer, role, tensor, {layer.name, *names}, learned, set(path), patterns.get(role)))
     inner = layer.layers if layer.graph is None else layer.graph.layers
     for part in inner:
-        found += slots(part, trainable, path, {layer.name} if layer.class_name == "TimeDistributed" else ())
+        found += slots(part, trainable, path, {layer.name} if layer.class_name in WRAPPERS else ())
     return found
 
 
@@ -111,6 +113,7 @@ def read_groups(container, graph, trainable, label, class_names, notes):
         notes.append("weights are paired with layers by name")
     for layer, places in wanted:
         group, names = by_name[layer.name]
+        names = [name for name in names if not _VECTOR_U.fullmatch(name)]
         arrays = [find_array(group, name, label) for name in names]
         where = f"{label}: layer {layer.name!r} ({layer.class_name})"
         if any("/lora_" in name for name in names):
@@ -385,7 +388,7 @@ def _arrays_below(group, path, label):
 def _inner_groups(layer):
     """The groups of the layers inside a wrapper; cells of StackedRNNCells are numbered by class."""
     fixed = {
-        "TimeDistributed": ("layer",),
+        **dict.fromkeys(WRAPPERS, ("layer",)),
         "Bidirectional": ("forward_layer", "backward_layer"),
         "RNN": ("cell",),
     }

@@ -14,7 +14,7 @@ from .functional import Functional, build
 
 REGISTRY.rest = (
     *("convolution", "convolutional_recurrent", "einsum_dense", "locally_connected", "lookup", "multihead", "pooling"),
-    *("hashing", "lambdas", "preprocessing"),
+    *("contrast", "hashing", "images", "lambdas", "preprocessing", "spectral_normalization", "spectrogram"),
     *("quantized", "resizing", "text", "operations", "operations_gather", "operations_reduce", "operations_shape"),
     *MODULES,
 )

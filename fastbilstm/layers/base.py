@@ -149,6 +149,8 @@ class BaseLayer:
         Whether the output gets the mask of the input; else the output has no mask.
     casts_input : bool
         Whether whole numbers are cast to the dtype of computation before the call.
+    casts_in_wrappers : bool
+        Whether it does so inside a TimeDistributed of Keras 3, too.
     n_inputs : int or None
         How many tensors a call takes; None: two or more.
     exact : bool
@@ -164,6 +166,7 @@ class BaseLayer:
     ignored: tuple[str, ...] = ()
     passes_mask = True
     casts_input = True
+    casts_in_wrappers = True
     n_inputs: int | None = 1
     dtype: Any = None
     exact = False

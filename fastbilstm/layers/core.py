@@ -11,7 +11,20 @@ import numpy as np
 
 from ..activations import linear
 from ..errors import InputError
-from .base import REGISTRY, BaseLayer, Option, Spec, Tensor, activation, boolean, choice, integer, real, register
+from .base import (
+    REGISTRY,
+    BaseLayer,
+    Option,
+    Spec,
+    Tensor,
+    activation,
+    boolean,
+    choice,
+    integer,
+    optional,
+    real,
+    register,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,6 +152,50 @@ class Embedding(BaseLayer):
 
 
 @register
+class ReversibleEmbedding(Embedding):
+    """An Embedding that is called with reverse=True, too: logits of all tokens, x.E^T (..., V), or x.K if not tied.
+
+    Logits are c tanh(z / c) where logit_soft_cap is c.
+    """
+
+    exact = False
+    options = {
+        **Embedding.options,
+        "tie_weights": Option(boolean, True),
+        "reverse_dtype": Option(choice(None, "float16", "bfloat16", "float32", "float64"), None),
+        "logit_soft_cap": Option(optional(real), None),
+    }
+
+    def weight_shapes(self, shapes):
+        roles = super().weight_shapes(shapes)
+        return roles if self.tie_weights else {**roles, "reverse_embeddings": (self.output_dim, self.input_dim)}
+
+    def check_sizes(self, shapes):
+        super().check_sizes(())
+
+    def infer(self, inputs, kwargs):
+        if not kwargs.get("reverse"):
+            return super().infer(inputs, kwargs)
+        shape = inputs[0].shape
+        if shape[-1] not in (None, self.output_dim):
+            self.fail(f"it is called in reverse with shape {shape}; expected {self.output_dim} along the last axis")
+        return [Spec((*shape[:-1], self.input_dim))]
+
+    def call(self, inputs, kwargs, states):
+        if not kwargs.get("reverse"):
+            return super().call(inputs, kwargs, states)
+        x, dtype = (
+            inputs[0].value,
+            np.result_type(self.dtype, "float64" if self.reverse_dtype == "float64" else "float32"),
+        )
+        kernel = self.weights["embeddings"].T if self.tie_weights else self.weights["reverse_embeddings"]
+        logits = x.astype(dtype, copy=False) @ kernel.astype(dtype, copy=False)
+        if self.logit_soft_cap is not None:
+            logits = np.tanh(logits / self.logit_soft_cap) * self.logit_soft_cap
+        return [Tensor(logits.astype(self.dtype, copy=False))]
+
+
+@register
 class Masking(BaseLayer):
     """Skip the timesteps whose features all equal mask_value."""
 
@@ -206,7 +263,10 @@ for _name in (
 
 
 class Augmentation(Unchanged):
-    """Layers that change images in training alone, and give floats; they end the mask in every version."""
+    """Layers that change images in training alone, and give floats.
+
+    Keras 3 returns the tensor of a batch of images itself, which keeps its mask. One image is another tensor.
+    """
 
     casts_input = True
     passes_mask = False
@@ -216,6 +276,10 @@ class Augmentation(Unchanged):
         *("fill_value", "data_format", "scale", "sigma", "kernel_size", "alpha", "num_ops", "num_chains"),
         *("chain_depth", "all_ops", "bounding_box_format", "addition_factor", "threshold_factor"),
     )
+
+    def infer(self, inputs, kwargs):
+        self.passes_mask = self.version.is_keras3 and len(inputs[0].shape) == 4
+        return super().infer(inputs, kwargs)
 
 
 for _name in (

@@ -317,13 +317,18 @@ def is_stateful(layer):
     return bool(layer.config.get("stateful")) or any(map(is_stateful, layer.inner))
 
 
+class Wrapper(BaseLayer):
+    """A layer around one other, `inner[0]`, that gives each row of its answer by the same row of its input."""
+
+
 @register
-class TimeDistributed(BaseLayer):
+class TimeDistributed(Wrapper):
     """Applies the layer inside it to every timestep: (B, T, ...) becomes a batch (B*T, ...)."""
 
     @property
     def casts_input(self):
-        return self.inner[0].casts_input
+        (layer,) = self.inner
+        return layer.casts_input and (layer.casts_in_wrappers or not self.version.is_keras3)
 
     def infer(self, inputs, kwargs):
         (layer,) = self.inner

@@ -108,10 +108,10 @@ class UpSampling3D(Spatial):
 # ---- larger images --------------------------------------------------------------------------------------------------
 
 
-def places(size, factor):
-    """The centres of the new pixels, in coordinates 0 to size - 1 of the old ones, rounded as in TensorFlow."""
-    half, scale = np.float32(0.5), np.float32(size) / np.float32(size * factor)
-    return (np.arange(size * factor, dtype=np.float32) + half) * scale - half
+def places(size, count):
+    """The centres of `count` new pixels, in coordinates 0 to size - 1 of the old ones, rounded as in TensorFlow."""
+    half, scale = np.float32(0.5), np.float32(size) / np.float32(count)
+    return (np.arange(count, dtype=np.float32) + half) * scale - half
 
 
 def along(axis, values, like):
@@ -119,29 +119,59 @@ def along(axis, values, like):
     return np.reshape(values, [-1 if k == axis else 1 for k in range(like.ndim)]).astype(like.dtype)
 
 
-def bilinear(x, axis, factor):
-    """`factor` pixels for each pixel of an axis, linear between the centres and constant beyond the ends."""
-    place = places(x.shape[axis], factor)
+def nearest(x, axis, count):
+    """`count` pixels of an axis, each a copy of the one that lies there."""
+    scale = np.float32(x.shape[axis]) / np.float32(count)
+    place = np.floor((np.arange(count, dtype=np.float32) + np.float32(0.5)) * scale)
+    return np.take(x, np.minimum(place, x.shape[axis] - 1).astype(int), axis)
+
+
+def bilinear(x, axis, count):
+    """`count` pixels of an axis, linear between the centres and constant beyond the ends."""
+    place = places(x.shape[axis], count)
     before = np.floor(place)
     low = np.take(x, np.maximum(before, 0).astype(int), axis)
     high = np.take(x, np.minimum(before + 1, x.shape[axis] - 1).astype(int), axis)
     return low + (high - low) * along(axis, place - before, x)
 
 
-def weighted(x, axis, factor, weight, radius, steps=None):
-    """`factor` pixels for each pixel of an axis: means of those nearer than `radius`, weighted by distance.
-
-    `steps`: TensorFlow looks the weights up in a table with that many entries for each pixel.
-    """
-    size, place = x.shape[axis], places(x.shape[axis], factor)
-    place = place if steps is None else np.rint(place * steps) / steps
-    reach = int(np.ceil(radius))
-    near = np.floor(place)[:, np.newaxis] + np.arange(1 - reach, 1 + reach)
-    distance = np.abs(near - place[:, np.newaxis])
-    weights = np.where((near >= 0) & (near < size) & (distance <= radius), weight(distance), 0)
-    weights /= np.sum(weights, axis=1, keepdims=True)
-    nearest = np.clip(near, 0, size - 1).astype(int)
+def summed(x, axis, near, weights):
+    """Pixel k of the axis is the sum of pixels near[k], each times its weight; `near`, `weights` (count, taps)."""
+    nearest = np.clip(near, 0, x.shape[axis] - 1).astype(int)
     return sum(np.take(x, tap, axis) * along(axis, w, x) for tap, w in zip(nearest.T, weights.T))
+
+
+def weighted(x, axis, count, weight, radius, steps=None, antialias=False):
+    """`count` pixels of an axis: means of those nearer than `radius`, weighted by distance.
+
+    `steps`: TensorFlow looks the weights up in a table with that many entries for each pixel. `antialias`: where there
+    are fewer pixels than before, a pixel reaches as far as it is large.
+    """
+    size = x.shape[axis]
+    if steps is not None and not antialias:
+        place, stretch = places(size, count), np.float32(1)
+        place = np.rint(place * steps) / steps
+    else:
+        step = np.float32(1) / (np.float32(count) / np.float32(size))
+        half = np.float32(0.5)
+        place = (np.arange(count, dtype=np.float32) + half) * step - half
+        stretch = max(step, np.float32(1)) if antialias else np.float32(1)
+    reach = int(np.ceil(radius * stretch))
+    near = np.floor(place)[:, np.newaxis] + np.arange(1 - reach, 1 + reach, dtype=np.float32)
+    distance = np.abs(near - place[:, np.newaxis]) / stretch
+    weights = np.where((near >= 0) & (near < size) & (distance < radius), weight(distance), 0)
+    return summed(x, axis, near, weights / np.sum(weights, axis=1, keepdims=True))
+
+
+def area(x, axis, count):
+    """`count` pixels of an axis, each the mean of what it covers."""
+    size = x.shape[axis]
+    scale = np.float32(size) / np.float32(count)
+    edges = np.arange(count + 1, dtype=np.float32) * scale
+    start, end = edges[:-1, np.newaxis], edges[1:, np.newaxis]
+    near = np.floor(start) + np.arange(int(np.ceil(scale)) + 1, dtype=np.float32)
+    covered = np.clip(np.minimum(near + 1, end) - np.maximum(near, start), 0, None)
+    return summed(x, axis, near, covered / scale)
 
 
 def cubic(b, c):
@@ -163,6 +193,10 @@ def gaussian(d):
     return np.exp(-2 * d**2)
 
 
+def triangle(d):
+    return 1 - d
+
+
 # {interpolation in Keras: (weight of a pixel by its distance, radius, `steps` of `weighted`)}.
 FILTERS = {
     "bicubic": (cubic(0, 0.5), 2, 1024),
@@ -171,6 +205,19 @@ FILTERS = {
     "lanczos5": (lanczos(5), 5),
     "gaussian": (gaussian, 1.5),
 }
+
+
+def interpolate(x, sizes, interpolation, antialias=False):
+    """x (B, H, W, C) -> (B, *sizes, C), as `tf.image.resize` computes it for floats."""
+    for axis, count in ((2, sizes[1]), (1, sizes[0])):
+        if interpolation in ("nearest", "area"):
+            x = (nearest if interpolation == "nearest" else area)(x, axis, count)
+        elif interpolation == "bilinear" and not antialias:
+            x = bilinear(x, axis, count)
+        else:
+            filtered = (triangle, 1) if interpolation == "bilinear" else FILTERS[interpolation]
+            x = weighted(x, axis, count, *filtered, antialias=antialias)
+    return x
 
 
 @register
@@ -197,11 +244,6 @@ class UpSampling2D(Spatial):
             if self.version.is_keras3:
                 raise InputError(f"layer {self.name!r} (UpSampling2D): Keras rounds its answer to whole numbers")
             x = x.astype(self.dtype)
-        for axis, factor in ((2, self.size[1]), (1, self.size[0])):
-            if self.interpolation == "nearest":
-                x = np.repeat(x, factor, axis)
-            elif self.interpolation == "bilinear":
-                x = bilinear(x, axis, factor)
-            else:
-                x = weighted(x, axis, factor, *FILTERS[self.interpolation])
-        return x
+        if self.interpolation == "nearest":
+            return np.repeat(np.repeat(x, self.size[1], 2), self.size[0], 1)
+        return interpolate(x, [size * factor for size, factor in zip(x.shape[1:3], self.size)], self.interpolation)

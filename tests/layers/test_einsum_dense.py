@@ -94,9 +94,14 @@ def test_augmentation_does_nothing(name, k, tmp_path):
     cls = getattr(k.layers, name, None)
     if cls is None:
         pytest.skip(f"{k.__name__} has no {name}")
+    if name == "Equalization":
+        pytest.skip(
+            "its output is its input, so that Keras 3.15 makes no model of it; test_images.py has it in another"
+        )
     given = inspect.signature(cls.__init__).parameters
     options = {key: NEEDED[key] for key, p in given.items() if key in NEEDED and p.default is inspect.Parameter.empty}
     options |= {"factor": 4} if name == "RandomPosterization" else {}
+    options |= {"max_number": 4} if name == "MaxNumBoundingBoxes" else {}
     x = RNG.uniform(0, 255, (3, 8, 6, 3)).astype("f4")
     # Keras cannot write all of them into .h5.
     model = compare(k, cls(**options), (8, 6, 3), tmp_path, x, names=["m.keras"])
