@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from . import aio as aio
     from . import dask as dask
     from . import preprocessing
     from . import report as report
@@ -50,7 +51,7 @@ else:
 
     def __getattr__(name):
         """Imported when it is asked for: most processes need no streams, texts, batches of columns or configuration."""
-        if name in ("dask", "preprocessing", "report"):
+        if name in ("aio", "dask", "preprocessing", "report"):
             import importlib
 
             return importlib.import_module(f".{name}", __name__)

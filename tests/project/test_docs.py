@@ -98,7 +98,14 @@ def test_code_of_the_page_runs_and_runs_again(path, folder):
 def test_the_pages_hold_code():
     counts = {path.name: len(BLOCK.findall(path.read_text(encoding="utf-8"))) for path in PAGES}
     assert counts["README.md"] == 1 and counts["from_formula_to_code.md"] >= 12
-    for name, blocks in (("using", 6), ("files-and-texts", 4), ("many-machines", 1), ("fbl-format", 3), ("limits", 1)):
+    for name, blocks in (
+        ("using", 6),
+        ("files-and-texts", 4),
+        ("many-machines", 1),
+        ("serving", 2),
+        ("fbl-format", 3),
+        ("limits", 1),
+    ):
         assert counts[f"{name}.md"] >= blocks
 
 
