@@ -15,7 +15,6 @@ import os
 import numpy as np
 
 cimport _cell
-from _blas cimport add_matmul
 from _cell cimport (
     ACTIVATION_COUNT, fbl_cell, fbl_cell as Table, fbl_cell_count as table_count, fbl_cell_usable as is_usable,
     fbl_cells as tables,
@@ -26,6 +25,7 @@ _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _UINT8 = np.dtype(np.uint8)
 
 include "_checks.pxi"
+include "_blas.pxi"
 
 
 cdef struct Code:

@@ -1,6 +1,8 @@
 """The BLAS backend's `lstm`, `dense` and their matrix product against the specification in float64, and wrong calls."""
 
 import itertools
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -264,3 +266,23 @@ def test_blas_threads_are_as_before_after_a_call():
         blas.dense(np.ones((2, 3)), np.ones((3, 2)))
         assert counts() == inside
     assert counts() == before
+
+
+OTHER_SCIPY = """
+from scipy.linalg import cython_blas
+functions = cython_blas.__pyx_capi__
+functions["dgemm"] = {replacement}
+try:
+    import fastbilstm._recurrent
+except ImportError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("replacement", ["functions['sgemm']", "None"])
+def test_scipy_with_other_functions(replacement):
+    """A function of another kind is not called: the arguments are in its name."""
+    done = subprocess.run([sys.executable, "-c", OTHER_SCIPY.format(replacement=replacement)], stdout=subprocess.PIPE)
+    message = done.stdout.decode()
+    assert message.startswith("backend blas: scipy.linalg.cython_blas of SciPy 1."), message
+    assert "has no function dgemm of the kind that fastbilstm calls; install another SciPy" in message

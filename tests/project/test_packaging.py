@@ -3,6 +3,7 @@
 Nothing is fetched. Whole wheels for Windows and macOS are not built here.
 """
 
+import re
 import runpy
 import shutil
 import subprocess
@@ -19,6 +20,18 @@ from paths import ROOT
 def cibuildwheel():
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
+
+
+def test_build_needs_setuptools_and_cython():
+    """Neither NumPy nor SciPy: their declarations are not used, and the functions of BLAS are taken at run time."""
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert {requirement.split(">")[0] for requirement in required} == {"setuptools", "cython"}
+    sources = [path for path in (ROOT / "ext").iterdir() if path.suffix in (".pyx", ".pxi", ".pxd")]
+    assert len(sources) > 10
+    for path in sources:
+        found = re.findall(r"cimport (?:numpy|scipy)|from (?:numpy|scipy)\S* cimport|numpy/", path.read_text())
+        assert not found, f"{path.name}: {found}"
 
 
 def test_wheels_that_are_built(cibuildwheel):
