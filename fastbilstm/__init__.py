@@ -36,6 +36,8 @@ __all__ = [
     "load",
     "preprocessing",
     "register_layer",
+    "sample_model",
+    "sample_reviews",
     "show_config",
 ]
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from .clusters.batch_predictor import BatchPredictor
     from .engine.show_config import show_config
     from .engine.streaming import Stream
+    from .sample import sample_model, sample_reviews
 else:
 
     def __getattr__(name):
@@ -59,6 +62,10 @@ else:
             from .clusters.batch_predictor import BatchPredictor  # saves time at start
 
             return BatchPredictor
+        if name in ("sample_model", "sample_reviews"):
+            from . import sample  # who tries things out waits for it
+
+            return getattr(sample, name)
         if name == "show_config":
             from .engine.show_config import show_config  # saves time at start
 

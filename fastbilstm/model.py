@@ -545,6 +545,33 @@ class Model:
         """
         return _texts().predict_text(self, texts, batch_size, n_threads)
 
+    def classify(
+        self, x: Sequence[str] | ModelInput, batch_size: int | None = None, n_threads: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The label of each row, as Python's own types, which go into JSON as they are.
+
+        Parameters
+        ----------
+        x : list of str, or what `predict` takes
+            Texts go through the model's `text`.
+        batch_size, n_threads
+            See `predict`.
+
+        Returns
+        -------
+        list of dict
+            Of each row ``{"label": "pos", "score": 0.9, "scores": {"neg": 0.1, "pos": 0.9}}``: the label, its
+            probability, and the probability of every label.
+
+        Raises
+        ------
+        InputError
+            If the model has no labels, its output holds no probabilities, or `x` does not fit.
+        """
+        from .converted import answers  # who wants arrays waits for none of it
+
+        return answers.classify(self, x, batch_size, n_threads)
+
 
 def _texts() -> Any:
     """What handles texts and labels, imported when there are some."""

@@ -70,7 +70,18 @@ def write(path, texts, times):
 
 def score(folder, source, target, threads):
     """(seconds, peak memory in MB) of the command."""
-    line = ["predict", folder / "model.fbl", source, "--text-column", "review", "-o", target, "--threads", threads]
+    line = [
+        "predict",
+        folder / "model.fbl",
+        source,
+        "--text-column",
+        "review",
+        "--raw",
+        "-o",
+        target,
+        "--threads",
+        threads,
+    ]
     args = [sys.executable, "-c", CHILD, *line, "--overwrite"]
     done = subprocess.run(list(map(str, args)), capture_output=True, text=True, check=True)
     code, seconds, peak = done.stdout.split()
@@ -118,15 +129,15 @@ def main():
             rows = list(csv.DictReader(file))
         with open(folder / f"out{args.times}.csv", newline="", encoding="utf-8") as file:
             last = [
-                row["prediction"] for k, row in enumerate(csv.DictReader(file)) if k >= (args.times - 1) * args.rows
+                row["prediction_raw"] for k, row in enumerate(csv.DictReader(file)) if k >= (args.times - 1) * args.rows
             ]
-        if [row["prediction"] for row in rows] != last:
+        if [row["prediction_raw"] for row in rows] != last:
             raise SystemExit("the rows of the longer file have other answers")
         begun = time.perf_counter()
         keras = keras_answers(sequences)
         print(f"Keras from the padded ids: {time.perf_counter() - begun:.2f} s, without reading and encoding text")
-    ours = np.array([row["prediction_label"] == "pos" for row in rows])
-    error = np.abs(np.array([row["prediction"] for row in rows], "f4") - keras).max()
+    ours = np.array([row["prediction"] == "pos" for row in rows])
+    error = np.abs(np.array([row["prediction_raw"] for row in rows], "f4") - keras).max()
     right, theirs = (np.mean(answer[: len(labels)] == labels) for answer in (ours, keras > 0.5))
     print(f"accuracy on the first {len(labels)} reviews {right:.4f}; Keras {theirs:.4f}")
     print(f"labels as Keras: {np.sum(ours == (keras > 0.5))} of {args.rows}; largest difference {error:.1e}")

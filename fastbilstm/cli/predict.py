@@ -34,7 +34,7 @@ def add_options(parser):
         "--text",
         action="append",
         metavar="TEXT",
-        help="score this text and print the answer; no files; may be repeated",
+        help="score this text and print the answer, the columns of a file separated by tabs; may be repeated",
     )
     add(
         "--columns",
@@ -44,7 +44,14 @@ def add_options(parser):
         "with * are allowed); repeat with INPUT= for several inputs (default: the columns named as the inputs)",
     )
     add("--text-column", metavar="COLUMN", help="the column that holds raw text")
-    add("--output-column", metavar="COLUMN", default="prediction", help="the column of the answers (%(default)s)")
+    add(
+        "--output-column",
+        metavar="COLUMN",
+        default="prediction",
+        help="the column of the answers (%(default)s); a model with labels gives the label in it and its probability "
+        "in COLUMN_probability",
+    )
+    add("--raw", action="store_true", help="of a model with labels, give the output itself, too, in COLUMN_raw")
     add("--input-format", choices=_FORMATS_IN, help="default: from the content and the suffix")
     add("--output-format", choices=_FORMATS_OUT, help="default: from the suffix")
     add("--delimiter", default=",", metavar="CHAR", help="between the fields of .csv (default: a comma)")
@@ -153,6 +160,7 @@ def _predictor(args, outputs, columns, text):
         inference=args.inference,
         dtype=args.dtype,
         backend=args.backend,
+        raw=args.raw,
     )
     predictor.in_order = args.dask is None
     return predictor
@@ -165,21 +173,10 @@ def _predict_texts(args, outputs):
         raise InputError(f"--text prints answers and takes no file: leave out {', '.join(wrong)}")
     predictor = _predictor(args, outputs, None, "text")
     found = predictor({"text": args.text})
-    names = predictor.output_columns
-    if predictor._labels:
-        from ..preprocessing import label_answers  # saves time where it is not needed
-
-        for label, probability in zip(*label_answers(_rows(found[names[0]]), predictor._labels)):
-            print(f"{label}\t{probability:.6g}")
-        return 0
     for row in range(len(found["text"])):
-        values = [np.asarray(found[name][row]) for name in names]
+        values = [np.asarray(found[name][row]) for name in predictor.output_columns]
         print("\t".join(str(v) if v.ndim == 0 else json.dumps(v.tolist()) for v in values))
     return 0
-
-
-def _rows(column):
-    return column.reshape(-1, 1) if column.ndim == 1 else column
 
 
 class _Job:
@@ -187,8 +184,10 @@ class _Job:
 
     def __init__(self, args, outputs, output_format):
         from ..scoring.loop import FileScores  # saves time where it is not needed
+        from ..scoring.writers import ARRAYS
 
         self.args, self.output_format = args, output_format
+        args.raw |= output_format in ARRAYS
         # The files that are read must be those that the journal names.
         self.known = {path: safe_files.identity(path) for path in _files_read(args)}
         self.predictor = _predictor(args, outputs, _columns(args), args.text_column)
@@ -221,7 +220,7 @@ class _Job:
             found["file of --config"] = file_identity(args.config, content=True)
         options = ("columns", "text_column", "output_column", "delimiter", "pad", "maxlen", "truncating", "on_error")
         options += ("batch_size", "dtype", "backend", "input_format", "errors", "outputs", "escape_formulas")
-        options += ("any_length", "inference")
+        options += ("any_length", "inference", "raw")
         for name in options:
             found[f"option --{name.replace('_', '-')}"] = str(getattr(args, name))
         for path, known in self.known.items():

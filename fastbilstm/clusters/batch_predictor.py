@@ -46,7 +46,7 @@ class BatchPredictor(ColumnScorer):
     model : str, PathLike or Model
         A file as `fastbilstm.load` takes it, loaded once in each process when the first batch comes (processes share
         the pages of large converted files), or a Model, which is pickled whole.
-    columns, text, output, batch_size, n_threads, on_error, pad, maxlen, truncating
+    columns, text, output, batch_size, n_threads, on_error, pad, maxlen, truncating, raw
         See `ColumnScorer`.
     **load_options
         `config`, `outputs`, `any_length`, `inference`, `dtype`, `backend`, `memory_budget`, `check` of
@@ -75,6 +75,7 @@ class BatchPredictor(ColumnScorer):
         pad: Literal["pre", "post"] | None = None,
         maxlen: int | None = None,
         truncating: Literal["pre", "post"] = "pre",
+        raw: bool = False,
         **load_options: Unpack[LoadOptions],
     ) -> None:
         unknown = sorted(set(load_options) - _LOAD_OPTIONS)
@@ -98,6 +99,7 @@ class BatchPredictor(ColumnScorer):
             pad=pad,
             maxlen=maxlen,
             truncating=truncating,
+            raw=raw,
         )
         self.load_options = load_options
 

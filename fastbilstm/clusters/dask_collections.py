@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from ..errors import FileFormatError, InputError, MissingExtraError
-from ..scoring import columns
+from ..scoring import batch_types, columns
 from ..scoring.chunk import Chunk
 from ..scoring.column_scorer import padding_options, text_method
 from .batch_predictor import BatchPredictor
@@ -136,9 +136,11 @@ def predict(
     if not predictor.model._plan.independent:
         name = predictor.model.name
         raise InputError(f"the answers of model {name!r} depend on other rows of a batch; partitions would change them")
+    arrays = _is(collection, "array", "Array") or (isinstance(collection, (list, tuple, dict)) and len(collection) > 0)
+    predictor.raw |= arrays  # which get the outputs as `Model.predict` gives them
     # One task holds the predictor, and each worker keeps its result. Else every task would have a copy.
     shared = dask.delayed(predictor, name=f"fastbilstm-predictor-{base.tokenize(predictor)}", traverse=False)
-    if _is(collection, "array", "Array") or (isinstance(collection, (list, tuple, dict)) and collection):
+    if arrays:
         return _arrays(predictor, shared, collection)
     if _is(collection, "dataframe", "DataFrame"):
         return _frame(predictor, shared, collection)
@@ -180,12 +182,12 @@ def _score(predictor: BatchPredictor, chunk: Chunk, where: str) -> Chunk:
 def _frame(predictor: BatchPredictor, shared: Any, collection: Any) -> Any:
     meta = collection._meta
     predictor.check_columns(list(meta.columns))
-    shapes = [columns.shape_of(predictor.model, k) for k in range(len(predictor.model.outputs))]
-    empty = [np.empty((0, *(size or 0 for size in shape)), t) for shape, t in zip(shapes, _dtypes(predictor))]
-    names = predictor.output_columns
-    empty += [np.empty(0, object)] * (len(names) - len(empty))
-    meta = predictor.extend(meta, Chunk(0, 0, meta, outputs=dict(zip(names, empty))))
-    return collection.map_partitions(_frame_partition, shared, meta.dtypes[names].to_dict(), meta=meta)
+    kinds = _dtypes(predictor)
+    known = dict(zip(predictor.raw_columns, kinds))  # the probability of a label has the dtype of the only output
+    dtypes = {c.name: batch_types.pandas_dtype(c.shape, known.get(c.name, kinds[0])) for c in predictor.answer_columns}
+    nothing = {name: np.empty(0, object) for name in dtypes}
+    meta = predictor.extend(meta, Chunk(0, 0, meta, outputs=nothing)).astype(dtypes)
+    return collection.map_partitions(_frame_partition, shared, dtypes, meta=meta)
 
 
 def _frame_partition(
@@ -366,7 +368,8 @@ def _block(
     rows = len(arrays[0])
     done = _score(predictor, Chunk(max(start, 0), rows, dict(zip(names, arrays))), where)
     found = []
-    for (shape, dtype), y in zip(outputs, (done.outputs or {}).values()):
+    raw = [(done.outputs or {})[name] for name in predictor.raw_columns]
+    for (shape, dtype), y in zip(outputs, raw):
         # Without rows, the size of free axes is not known.
         empty = len(done.bad) == rows
         found.append(np.full((rows, *shape), np.nan, dtype) if empty else np.reshape(y, (rows, *shape)).astype(dtype))

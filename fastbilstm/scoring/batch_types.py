@@ -1,8 +1,9 @@
 """Kinds of batches that BatchPredictor takes: dict of columns, pyarrow RecordBatch and Table, pandas DataFrame.
 
 Each kind has the same four functions: names(batch), rows(batch), column(batch, name) -> array or list, and
-extend(batch, outputs, shapes, kept, bad) -> a batch of the same kind with the columns `outputs` added. It has the rows
-`kept` (None: all), and null in rows of `bad`. Imports NumPy, and pyarrow or pandas only for a batch of theirs.
+extend(batch, outputs, shapes, kept, bad) -> a batch of the same kind with the columns `outputs` added, whose shapes
+are those of AnswerColumn. It has the rows `kept` (None: all), and null in rows of `bad`. Imports NumPy, and pyarrow or
+pandas only for a batch of theirs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from .columns import TEXT, TEXTS
 
 
 def of(batch: Any) -> Any:
@@ -82,8 +84,7 @@ class Arrow:
         names, arrays = list(batch.schema.names), list(batch.columns)
         fields = list(batch.schema)
         for number, (name, values) in enumerate(outputs.items()):
-            shape = shapes[number] if number < len(shapes) else None
-            array = to_arrow(values, shape, bad)
+            array = to_arrow(values, shapes[number], bad)
             names.append(name)
             arrays.append(array)
             fields.append(pa.field(name, array.type))
@@ -112,10 +113,11 @@ class Pandas:
         import pandas as pd
 
         added = {}
-        for name, values in outputs.items():
+        for (name, values), shape in zip(outputs.items(), shapes):
             values = _array(values)
-            if values.ndim > 1:
-                values = _objects([None if row in bad else value for row, value in enumerate(values.tolist())])
+            if values.ndim > 1 or (values.dtype == object and shape not in (TEXT, TEXTS)):
+                rows = (None if row in bad else np.asarray(value).tolist() for row, value in enumerate(values))
+                values = _objects(list(rows))
             added[name] = pd.Series(values, index=batch.index, dtype=values.dtype)
         found = batch.assign(**added)
         return found if kept is None else found.iloc[kept]
@@ -165,12 +167,12 @@ def from_arrow(column):
 
 
 def to_arrow(values, shape, bad):
-    """A column of outputs -> a pyarrow Array of numbers, nested lists of numbers, or text; null in rows of `bad`."""
+    """A column of answers -> a pyarrow Array of numbers, nested lists of numbers, or text; null in rows of `bad`."""
     import pyarrow as pa
 
     mask = np.array([row in bad for row in range(len(values))]) if bad else None
-    if shape is None:
-        return pa.array(list(values), pa.string())
+    if shape in (TEXT, TEXTS):
+        return pa.array(list(values), pa.string() if shape == TEXT else pa.list_(pa.string()))
     values = _array(values)
     if values.dtype != object and values.ndim == 1:
         return pa.array(values, mask=mask)
@@ -180,3 +182,21 @@ def to_arrow(values, shape, bad):
         kind = pa.list_(kind)
     rows = [None if row in bad else np.asarray(value).tolist() for row, value in enumerate(values)]
     return pa.array(rows, kind)
+
+
+def pandas_dtype(shape: Any, kind: np.dtype[Any]) -> Any:
+    """The pandas dtype of a column of answers, declared as Arrow writes it; `kind`: the dtype of numbers in it."""
+    if shape == ():
+        return kind
+    import pandas as pd
+
+    try:
+        import pyarrow as pa
+    except ImportError:
+        return np.dtype(object)
+    if shape == TEXT:
+        return pd.StringDtype("pyarrow")
+    inner = pa.string() if shape == TEXTS else pa.from_numpy_dtype(kind)
+    for _ in (None,) if shape == TEXTS else shape:
+        inner = pa.list_(inner)
+    return pd.ArrowDtype(inner)

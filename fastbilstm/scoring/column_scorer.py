@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         text: str | None
         output: str
         on_error: Literal["stop", "skip", "null"]
+        raw: bool
 
 
 ON_ERROR = ("stop", "skip", "null")
@@ -58,7 +59,9 @@ class ColumnScorer:
         The column of raw text, for a model with a tokenizer in its file or with a TextVectorization.
     output : str
         The column of the answers: one number a row, or a vector. Several outputs get "<output>_<name of the output>".
-        A model with labels also gives "<output>_label".
+        A model with labels gives the label in it, and its probability in "<output>_probability".
+    raw : bool
+        Whether a model with labels gives its output, too, in "<output>_raw".
     batch_size, n_threads, pad, maxlen, truncating
         See `Model.predict`. `pad` needs `maxlen` where the model has no length of its own: a padded length that
         depended on the batch would change the answers.
@@ -85,6 +88,7 @@ class ColumnScorer:
     pad: Literal["pre", "post"] | None
     maxlen: int | None
     truncating: Literal["pre", "post"]
+    raw: bool
     in_order: bool
     bad_rows: list[tuple[int, str]]
 
@@ -101,6 +105,7 @@ class ColumnScorer:
         pad: Literal["pre", "post"] | None = None,
         maxlen: int | None = None,
         truncating: Literal["pre", "post"] = "pre",
+        raw: bool = False,
     ) -> None:
         if on_error not in ON_ERROR:
             raise InputError(f"on_error is {on_error!r}; expected one of {', '.join(map(repr, ON_ERROR))}")
@@ -116,7 +121,7 @@ class ColumnScorer:
         self.source, self.columns, self.text, self.output = model, columns, text, output
         self.batch_size, self.n_threads, self.on_error = batch_size, n_threads, on_error
         self.pad, self.maxlen, self.truncating = pad, maxlen, truncating
-        self.in_order = False
+        self.raw, self.in_order = bool(raw), False
         self.bad_rows = []
         self._model: Any = None
 
@@ -147,9 +152,26 @@ class ColumnScorer:
     @property
     def output_columns(self) -> list[str]:
         """Names of the columns that a batch gets."""
+        return [column.name for column in self.answer_columns]
+
+    @property
+    def answer_columns(self) -> list[tables.AnswerColumn]:
+        """The columns that a batch gets; what the model gives itself stands last."""
+        shapes = [tables.shape_of(self.model, k) for k in range(len(self.model.outputs))]
+        raw = list(map(tables.AnswerColumn, self.raw_columns, shapes))
+        if not self._labels:
+            return raw
+        found = [tables.AnswerColumn(self.output, tables.TEXT)]
+        found += [tables.AnswerColumn(f"{self.output}_probability", ())]
+        return found + (raw if self.raw else [])
+
+    @property
+    def raw_columns(self) -> list[str]:
+        """Names of the columns that hold what the model gives itself."""
         names = tables.output_names(self.model)
-        columns = [self.output] if len(names) == 1 else [f"{self.output}_{name}" for name in names]
-        return [*columns, f"{self.output}_label"] if self._labels else columns
+        if self._labels:
+            return [f"{self.output}_raw"]
+        return [self.output] if len(names) == 1 else [f"{self.output}_{name}" for name in names]
 
     @property
     def _labels(self) -> list[str]:
@@ -200,7 +222,7 @@ class ColumnScorer:
         kept = None
         if done.bad and self.on_error == "skip":
             kept = [row for row in range(done.rows) if row not in done.bad]
-        shapes = [tables.shape_of(self.model, k) for k in range(len(self.model.outputs))]
+        shapes = [column.shape for column in self.answer_columns]
         return batch_types.of(batch).extend(batch, done.outputs, shapes, kept, set(done.bad))
 
     # ---- one chunk ---------------------------------------------------------------------------------------------------
@@ -214,11 +236,10 @@ class ColumnScorer:
         good = [row for row in range(chunk.rows) if row not in bad] if bad else None
         outputs = self._predict(inputs, chunk, good, bad)
         good = [row for row in range(chunk.rows) if row not in bad]
-        shapes = [tables.shape_of(self.model, k) for k in range(len(outputs))]
         if self._labels:
-            outputs, shapes = [*outputs, self._label(outputs[0], chunk, good, bad)], [*shapes, ()]
-        spread = [tables.spread(y, shape, chunk.rows, good, bad) for y, shape in zip(outputs, shapes)]
-        return dataclasses.replace(chunk, bad=bad, outputs=dict(zip(self.output_columns, spread)))
+            outputs = [*self._label(outputs[0], chunk, good, bad), *outputs]
+        found = {c.name: tables.spread(y, c.shape, chunk.rows, good, bad) for c, y in zip(self.answer_columns, outputs)}
+        return dataclasses.replace(chunk, bad=bad, outputs=found)
 
     def _inputs(self, kind: Any, chunk: Chunk, bad: dict[int, str]) -> list[Any]:
         """The values of each input for every row; rows without a value are added to `bad`."""
@@ -286,22 +307,24 @@ class ColumnScorer:
     def _predict_text(self, texts: list[str]) -> Predictions:
         return text_method(self.model)(texts, batch_size=self.batch_size, n_threads=self.n_threads)
 
-    def _label(self, answers: NDArray[Any], chunk: Chunk, good: list[int], bad: dict[int, str]) -> NDArray[np.object_]:
-        """The labels of the rows `good`; rows whose answers are NaN are added to `bad`."""
-        column = np.empty(len(good), object)
+    def _label(self, answers: NDArray[Any], chunk: Chunk, good: list[int], bad: dict[int, str]) -> tuple[Any, Any]:
+        """Labels and probabilities of the rows `good`; rows whose answers are NaN are added to `bad`."""
+        labels, probabilities = np.empty(len(good), object), np.full(len(good), np.nan, answers.dtype)
+        if not len(good):
+            return labels, probabilities
         try:
-            column[:] = label_answers(answers, self._labels)[0] if len(good) else []
-            return column
+            labels[:], probabilities[:] = label_answers(answers, self._labels)
+            return labels, probabilities
         except InputError:
             pass
         for k, row in enumerate(good):
             try:
-                column[k] = label_answers(answers[k : k + 1], self._labels)[0][0]
+                labels[k : k + 1], probabilities[k : k + 1] = label_answers(answers[k : k + 1], self._labels)
             except InputError as error:
                 bad[row] = _of_row(error, chunk.start + row)
         if bad and self.on_error == "stop":
             self._stop(chunk, bad)
-        return column
+        return labels, probabilities
 
     def _stop(self, chunk: Chunk, bad: dict[int, str]) -> NoReturn:
         row = min(bad)

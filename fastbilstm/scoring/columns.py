@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+
+
+class AnswerColumn(NamedTuple):
+    """A column of answers. `shape`: that of a row, () for one number; TEXT, or TEXTS for a list of texts a row."""
+
+    name: str
+    shape: Any
+
+
+TEXT, TEXTS = "text", "texts"
 
 # ---- which columns ---------------------------------------------------------------------------------------------------
 
@@ -289,7 +299,7 @@ def no_rows(model: Any) -> list[NDArray[Any]]:
     return [np.empty(shape, dtype_of(output.dtype)) for shape, output in zip(shapes, model.outputs)]
 
 
-def spread(values: Any, shape: tuple[int | None, ...], rows: int, good: Iterable[int], bad: dict[int, str]) -> Any:
+def spread(values: Any, shape: Any, rows: int, good: Iterable[int], bad: dict[int, str]) -> Any:
     """An output for all rows, made of an output for the rows `good`; rows of `bad` get NaN or None."""
     if shape == () and isinstance(values, np.ndarray):
         values = values.reshape(len(values))

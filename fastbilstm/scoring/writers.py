@@ -16,9 +16,12 @@ import numpy as np
 
 from ..errors import FastBiLSTMError, InputError
 from . import batch_types
+from .columns import TEXT, TEXTS
 from .parquet import import_pyarrow
 
 FORMATS = ("npy", "npz", "csv", "jsonl", "parquet")
+# They hold the outputs of the model alone: a predictor for them has raw=True.
+ARRAYS = ("npy", "npz")
 
 # How cells begin that spreadsheets take for formulas; then what begins so but is no formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -34,13 +37,14 @@ def make_writer(format, predictor, path, keeps, delimiter=",", escape_formulas=F
     """
     from . import columns as tables  # saves time at start
 
-    names, model = predictor.output_columns, predictor.model
-    shapes = [tables.shape_of(model, k) for k in range(len(model.outputs))]
-    skip = predictor.on_error == "skip"
-    if format in ("npy", "npz"):
-        if format == "npy" and len(shapes) > 1:
-            raise InputError(f"{path}: the model has {len(shapes)} outputs, and .npy holds one array; write .npz")
-        return _Arrays(format, tables.output_names(model), names, model, path, skip)
+    model, skip = predictor.model, predictor.on_error == "skip"
+    if format in ARRAYS:
+        if format == "npy" and len(model.outputs) > 1:
+            raise InputError(
+                f"{path}: the model has {len(model.outputs)} outputs, and .npy holds one array; write .npz"
+            )
+        return _Arrays(format, tables.output_names(model), predictor.raw_columns, model, path, skip)
+    names, shapes = map(list, zip(*predictor.answer_columns))
     if format == "parquet":
         import_pyarrow(f"{path}: Parquet")
         return _Parquet(names, shapes, keeps, path, skip)
@@ -54,7 +58,7 @@ class _Arrays:
 
     def __init__(self, format, keys, names, model, path, skip):
         self.format, self.path, self.skip = format, path, skip
-        self.keys, self.names = keys, names[: len(keys)]
+        self.keys, self.names = keys, names
         self.outputs, self.parts = model.outputs, len(keys)
         self.state = {"rows": 0, "arrays": None}
 
@@ -206,7 +210,7 @@ class _Csv(_Rows):
 
     def _answers(self, chunk, name, number):
         values = chunk.outputs[name]
-        if number >= len(self.shapes):
+        if self.shapes[number] == TEXT:
             column = list(values)
         elif self.shapes[number] == () and isinstance(values, np.ndarray):
             column = list(map(str, values))
@@ -238,9 +242,9 @@ class _JsonLines(_Rows):
         self.check(given)
         answers = {
             name: list(chunk.outputs[name])
-            if number >= len(self.shapes)
+            if shape in (TEXT, TEXTS)
             else [_plain(value, False) for value in chunk.outputs[name]]
-            for number, name in enumerate(self.names)
+            for name, shape in zip(self.names, self.shapes)
         }
         lines = []
         for row in self.kept(chunk):

@@ -5,10 +5,13 @@ What is asked of a row is the bits of a local prediction; those of the demo mode
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import warnings
 
+import make_files as mf
 import numpy as np
 import pytest
 from dask_cases import ROWS, frame_of, spoiled
@@ -17,6 +20,8 @@ from paths import FORMAT_V1
 import fastbilstm
 from fastbilstm.clusters.batch_predictor import BatchPredictor
 from fastbilstm.errors import FileFormatError, InputError, MissingExtraError
+from fastbilstm.preprocessing import WordIndex
+from fastbilstm.sample import FOLDER
 from fastbilstm.tolerances import IMDB_PROBABILITY
 
 dask = pytest.importorskip("dask", reason="needs Dask")
@@ -27,6 +32,8 @@ db = pytest.importorskip("dask.bag", reason="needs Dask")
 dd = pytest.importorskip("dask.dataframe", reason="needs Dask's DataFrame")
 
 from fastbilstm.clusters import dask_collections as engine  # noqa: E402
+
+SAMPLE = FOLDER / "sample.fbl"
 
 
 @pytest.fixture(autouse=True)
@@ -194,12 +201,66 @@ def test_real_reviews_have_the_labels_of_keras(tmp_path):
     array = da.from_array(np.array(texts, object), chunks=25)
     assert np.array_equal(engine.predict(path, array).compute(), local)
     found = engine.predict(path, db.from_sequence(texts, npartitions=3)).compute()
-    assert [row["prediction"] for row in found] == local[:, 0].tolist()
-    assert [row["prediction_label"] for row in found] == [["negative", "positive"][int(y > 0.5)] for y in keras[:, 0]]
-    frame = engine.predict(path, dd.from_pandas(pd.DataFrame({"review": texts}), npartitions=2), text="review")
+    assert [row["prediction"] for row in found] == [["negative", "positive"][int(y > 0.5)] for y in keras[:, 0]]
+    assert [row["prediction_probability"] for row in found] == np.maximum(local, 1 - local)[:, 0].tolist()
+    reviews = dd.from_pandas(pd.DataFrame({"review": texts}), npartitions=2)
+    frame = engine.predict(path, reviews, text="review", raw=True)
     computed = frame.compute()
-    assert computed.dtypes.equals(frame.dtypes) and computed["prediction"].tolist() == local[:, 0].tolist()
-    assert computed["prediction_label"].tolist() == [row["prediction_label"] for row in found]
+    assert computed.dtypes.equals(frame.dtypes) and computed["prediction_raw"].tolist() == local[:, 0].tolist()
+    assert computed["prediction"].tolist() == [row["prediction"] for row in found]
+
+
+# ---- files of the answers --------------------------------------------------------------------------------------------
+
+TEXTS = ["a wonderful film", "a boring film", "great"] * 4
+
+
+@pytest.mark.parametrize("outputs", [None, ["lstm"], ["embedding"]], ids=["label", "vector", "sequence"])
+@pytest.mark.parametrize("on_error", ["stop", "null"])
+def test_answers_are_written_as_dask_writes_them(outputs, on_error, tmp_path):
+    """to_parquet, to_csv and to_json of every kind of answer hold what a local prediction gives."""
+    path = tmp_path / "net.fbl"
+    if outputs is None:
+        shutil.copy(SAMPLE, path)
+    else:
+        net = mf.h5(mf.sequential(mf.input_layer(), mf.embedding(), mf.lstm(), mf.dense()))
+        words = WordIndex({"boring": 1, "great": 2, "film": 3})
+        fastbilstm.convert(net, path, outputs=outputs, tokenizer=words)
+    model = fastbilstm.load(path)
+    y = model.predict_text(TEXTS)
+    rows = [row.tolist() for row in (y[:, 0] if outputs is None else y)]
+    frame = pd.DataFrame({"n": range(12), "text": [*TEXTS[:-1], TEXTS[-1] if on_error == "stop" else None]})
+    options = {"text": "text", "raw": True, "on_error": on_error}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        scored = engine.predict(path, dd.from_pandas(frame, npartitions=3), **options)
+        check_files(scored, rows if on_error == "stop" else [*rows[:-1], None], outputs is None, tmp_path)
+
+
+def check_files(scored, rows, labelled, folder):
+    raw = "prediction_raw" if labelled else "prediction"
+    scored.to_parquet(folder / "parquet")
+    scored.to_csv(str(folder / "csv-*.csv"), index=False)
+    scored.to_json(str(folder / "json-*.jsonl"))
+    # pandas' own types have no lists: it reads them back as Arrow's.
+    parquet = pd.read_parquet(folder / "parquet", **({} if labelled else {"dtype_backend": "pyarrow"}))
+    lines = "".join(path.read_text() for path in sorted(folder.glob("json-*"))).splitlines()
+    json_rows = [json.loads(line) for line in lines]
+    csv_rows = pd.concat([pd.read_csv(path) for path in sorted(folder.glob("csv-*"))])
+    for found in (parquet[raw].tolist(), [row[raw] for row in json_rows], csv_rows[raw].tolist()):
+        for value, row in zip(found, rows, strict=True):
+            if row is None:
+                assert value is None or value is pd.NA or np.isnan(value)
+                continue
+            if isinstance(value, str):  # pandas writes arrays into .csv as NumPy prints them
+                value = [float(number) for number in re.findall(r"[-+.e\d]+", value.replace("dtype=float32", ""))]
+            value = np.stack(value).astype(float) if np.ndim(row) == 2 and np.ndim(value[0]) else np.array(value, float)
+            np.testing.assert_allclose(value.reshape(np.shape(row)), row, atol=1e-6)
+    if labelled:
+        labels = [None if row is None else ["neg", "pos"][row > 0.5] for row in rows]
+        assert [None if value is pd.NA or value is None else value for value in parquet["prediction"]] == labels
+        assert [row["prediction"] for row in json_rows] == labels
+        assert csv_rows["prediction"].tolist()[:-1] == labels[:-1]
 
 
 # ---- rows that are refused -------------------------------------------------------------------------------------------

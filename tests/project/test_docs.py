@@ -1,22 +1,30 @@
-"""Every ```python block of README, CONTRIBUTING, SECURITY and docs/*.md runs, in order, in one namespace a file, and
-prints what it shows.
+"""Every block of README, CONTRIBUTING, SECURITY and docs/*.md runs, in order, in one namespace a file, and prints what
+it shows; the `fastbilstm` commands of the pages for users run between them.
 
 Blocks with `>>>` are doctests whose numbers may differ by one in the last digit shown; others pass if they raise
-nothing. They run in a folder that holds tests/golden as the repository does. The numbers of from_formula_to_code.md are
+nothing. README runs in an empty folder, the other pages in one that holds tests/golden as the repository does, and
+model.h5, the reader's file. Changed is the address of the scheduler of Dask, and the seconds of a report. The blocks
+for Spark and Ray (```py) run where these are installed: `make docs`. The numbers of from_formula_to_code.md are
 compared with live Keras besides. What pages name (files, commands, links, functions) is in test_docs_names.py.
 """
 
 import doctest
 import importlib.util
 import json
+import os
 import re
+import shlex
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from paths import ROOT, TOOLS
 
+import fastbilstm
+from fastbilstm.cli import commands as cli
 from fastbilstm.engine.plan import vector_problem
 from fastbilstm.layers import REGISTRY
 from fastbilstm.tolerances import compare
@@ -26,9 +34,15 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 FORMULAS = ROOT / "docs" / "from_formula_to_code.md"
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# Pages for users, whose commands are run; those of the other pages build and test.
+FOR_USERS = ("README.md", "using.md", "files-and-texts.md", "many-machines.md")
 # Pages whose blocks need packages that are optional.
-NEEDS = {"many-machines.md": ("dask.dataframe", "pandas"), **dict.fromkeys(("README.md", "using.md"), ("h5py",))}
+NEEDS = {
+    "many-machines.md": ("dask.dataframe", "distributed", "pandas"),
+    "README.md": ("h5py", "keras"),
+    "using.md": ("h5py",),
+}
 NEEDS |= dict.fromkeys(("files-and-texts.md", "limits.md", "from_formula_to_code.md"), ("h5py",))
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?(?![\w])")
 
@@ -52,13 +66,18 @@ class NumberChecker(doctest.OutputChecker):
         return abs(float(want) - float(got)) <= 1.001 * unit
 
 
-def run_page(path):
+def run_page(path, commands=True):
     """Run all blocks of a page; returns their namespace. Fails on the first that raises or prints something else."""
     text = path.read_text(encoding="utf-8")
     parser, namespace = doctest.DocTestParser(), {}
     for number, match in enumerate(BLOCK.finditer(text), 1):
-        code, line = match.group(1), text.count("\n", 0, match.start(1))
-        name = f"{path.name}, block {number}"
+        kind, code = match.groups()
+        line, name = text.count("\n", 0, match.start(2)), f"{path.name}, block {number}"
+        if kind == "sh":
+            if commands and path.name in FOR_USERS:
+                for command in code.splitlines():
+                    run_command(shlex.split(command, comments=True), f"{name}: {command}")
+            continue
         if ">>>" not in code:
             exec(compile("\n" * line + code, str(path), "exec"), namespace)
             continue
@@ -70,15 +89,36 @@ def run_page(path):
     return namespace
 
 
+def run_command(words, name):
+    """Run a command as a user does; fails unless its exit code is 0."""
+    if words[:1] != ["fastbilstm"]:
+        script = [str(ROOT / word) if word.startswith("tools/") else word for word in words[1:]]
+        assert words[0] == "python" and subprocess.run([sys.executable, *script]).returncode == 0, name
+        return
+    words = words[1:] + (["--seconds", "1"] if words[1] == "report" else [])
+    if "--dask" not in words:
+        assert cli.main(words) == 0, name
+        return
+    from distributed import LocalCluster
+
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
+    with LocalCluster(silence_logs=50, **options) as cluster:
+        words[words.index("--dask") + 1] = cluster.scheduler_address
+        assert cli.main(words) == 0, name
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder as the pages assume it: a fresh clone, as far as they read it."""
+    """A working folder as the pages assume it: a fresh clone, as far as they read it, and the reader's files."""
     golden = tmp_path / "tests" / "golden"
     for name in ("demo", "seq2seq", "guide.zip", "format_v1.fbl"):
         source = ROOT / "tests" / "golden" / name
         golden.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, golden / name)
+    (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
+    if importlib.util.find_spec("h5py"):
+        readers_files(golden / "demo" / "bilstm64.h5")
     known = set(REGISTRY)
     with np.printoptions():
         yield tmp_path
@@ -86,18 +126,48 @@ def folder(tmp_path, monkeypatch):
         del REGISTRY[name]
 
 
+def readers_files(source):
+    """model.h5, which holds weights and architecture, and weights.h5 and model.json, which hold one each."""
+    import h5py
+
+    shutil.copyfile(source, "model.h5")
+    with h5py.File(source) as file, h5py.File("weights.h5", "w") as weights:
+        Path("model.json").write_text(file.attrs["model_config"])
+        weights.attrs.update(file["model_weights"].attrs)
+        for name in file["model_weights"]:
+            file.copy(f"model_weights/{name}", weights)
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_code_of_the_page_runs_and_runs_again(path, folder):
+def test_code_of_the_page_runs_and_runs_again(path, folder, monkeypatch):
     for module in NEEDS.get(path.name, ()):
         pytest.importorskip(module, reason=f"{path.name} needs {module}")
+    if path.name == "README.md":
+        monkeypatch.chdir("empty")
     run_page(path)
     if path != FORMULAS:  # which takes long, and writes nothing
-        run_page(path)
+        run_page(path, commands=path.name == "README.md")
+
+
+ENGINES = re.findall(
+    r"^```py\n(.*?)^```$", (ROOT / "docs" / "many-machines.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("module, code", [*zip(("pyspark", "ray"), ENGINES, strict=True)], ids=("pyspark", "ray"))
+def test_blocks_for_spark_and_ray(module, code, folder):
+    if os.environ.get("FASTBILSTM_DOCS") != "all":
+        pytest.importorskip(module, reason=f"needs {module}: make docs")
+    fastbilstm.sample_model().save("reviews.fbl")
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, capture_output=True
+    )
+    assert run.returncode == 0, run.stderr
 
 
 def test_the_pages_hold_code():
     counts = {path.name: len(BLOCK.findall(path.read_text(encoding="utf-8"))) for path in PAGES}
-    assert counts["README.md"] == 1 and counts["from_formula_to_code.md"] >= 12
+    assert counts["README.md"] == 3 and counts["from_formula_to_code.md"] >= 12
     for name, blocks in (
         ("using", 6),
         ("files-and-texts", 4),

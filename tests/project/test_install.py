@@ -168,7 +168,7 @@ def test_wheel_contents(wheel):
     sources = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "fastbilstm").rglob("*")
-        if path.suffix in (".py", ".pyi") or path.name == "py.typed"
+        if path.suffix in (".py", ".pyi", ".fbl", ".npz") or path.name == "py.typed"
     }
     compiled = {name for name in package if name.endswith((".so", ".pyd"))}
     assert package - compiled == sources

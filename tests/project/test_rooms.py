@@ -17,7 +17,7 @@ PACKAGE = ROOT / "fastbilstm"
 ORDER = [
     *("_version", "errors", "record", "checks", "safe_files", "tolerances", "_kernels", "_recurrent"),
     *("graph", "activations", "layers", "analysis", "inputs", "keras", "engine", "preprocessing", "converted"),
-    *("scoring", "model", "aio", "loading", "clusters", "report", "cli"),
+    *("scoring", "model", "aio", "loading", "sample", "clusters", "report", "cli"),
     *("batches", "dask", "weights_file", "__init__"),
 ]
 MOST_LOOSE_FILES = 14

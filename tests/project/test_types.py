@@ -64,6 +64,9 @@ def score(x: ModelInput) -> Predictions:
         return np.array(error.problems)
 
 
+answer: float = model.classify(["a good film"])[0]["score"] + fastbilstm.sample_model(dtype="float64").n_threads
+ids_of, names = fastbilstm.sample_reviews()
+print(ids_of[0].max(), names[0].upper(), model.classify(ids))
 check = model.self_check().comparisons[0].max_abs + 1.0
 """
 
@@ -116,6 +119,8 @@ preprocessing.read_labels(5)
 preprocessing.tokenizer_from_json(5)
 preprocessing.hashing_trick("a", "5")
 check.upper()
+model.classify(["a"]).label
+fastbilstm.sample_reviews().shape
 """
 
 

@@ -36,22 +36,26 @@ def model(tmp_path_factory):
 def expected(model):
     loaded = fastbilstm.load(model)
     y = loaded.predict_text(TEXTS)
-    return y[:, 0], ["good" if p > 0.5 else "bad" for p in y[:, 0]]
+    return y[:, 0], ["good" if p > 0.5 else "bad" for p in y[:, 0]], [p if p > 0.5 else 1 - p for p in y[:, 0]]
 
 
 def test_batches_of_text(model, expected):
     found = fastbilstm.BatchPredictor(model, text="review")({"review": TEXTS, "label": list(range(len(TEXTS)))})
-    assert list(found) == ["review", "label", "prediction", "prediction_label"]
-    assert np.array_equal(found["prediction"], expected[0]) and found["prediction_label"].tolist() == expected[1]
+    assert list(found) == ["review", "label", "prediction", "prediction_probability"]
+    assert found["prediction"].tolist() == expected[1] and np.array_equal(found["prediction_probability"], expected[2])
+    raw = fastbilstm.BatchPredictor(model, text="review", raw=True)({"review": TEXTS})
+    assert list(raw) == ["review", "prediction", "prediction_probability", "prediction_raw"]
+    assert np.array_equal(raw["prediction_raw"], expected[0]) and raw["prediction"].tolist() == expected[1]
     empty = fastbilstm.BatchPredictor(model, text="review")({"review": []})
-    assert empty["prediction"].shape == (0,) and empty["prediction_label"].shape == (0,)
+    assert empty["prediction"].shape == (0,) and empty["prediction_probability"].shape == (0,)
     predictor = fastbilstm.BatchPredictor(model, text="review", on_error="null")
     with pytest.warns(RuntimeWarning, match="1 of 3 rows.*row 1: column 'review': holds None"):
         found = predictor({"review": [TEXTS[0], None, TEXTS[2]]})
-    assert found["prediction_label"].tolist() == [expected[1][0], None, expected[1][2]]
+    assert found["prediction"].tolist() == [expected[1][0], None, expected[1][2]]
+    assert np.isnan(found["prediction_probability"]).tolist() == [False, True, False]
     pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
     arrow = fastbilstm.BatchPredictor(model, text="review")(pa.record_batch({"review": TEXTS}))
-    assert arrow.column("prediction_label").to_pylist() == expected[1]
+    assert arrow.column("prediction").to_pylist() == expected[1]
 
 
 @pytest.mark.parametrize("source", ["csv", "jsonl", "parquet", "txt"])
@@ -71,12 +75,13 @@ def test_files_of_text(source, model, expected, tmp_path, capsys):
 
         pq.write_table(pa.table({"review": TEXTS}), path)
     options = [] if source == "txt" else ["--text-column", "review"]
-    assert run(capsys, "predict", model, path, "-o", tmp_path / "out.csv", *options) == (0, "")
+    assert run(capsys, "predict", model, path, "-o", tmp_path / "out.csv", "--raw", *options) == (0, "")
     with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["text" if source == "txt" else "review"] for row in rows] == texts
-    assert np.array_equal(np.array([row["prediction"] for row in rows], "f4"), expected[0])
-    assert [row["prediction_label"] for row in rows] == expected[1]
+    assert [row["prediction"] for row in rows] == expected[1]
+    for name, values in (("prediction_raw", expected[0]), ("prediction_probability", expected[2])):
+        assert np.array_equal(np.array([row[name] for row in rows], "f4"), values)
     assert run(capsys, "predict", model, path, "-o", tmp_path / "out.npy", *options) == (0, "")
     assert np.array_equal(np.load(tmp_path / "out.npy")[:, 0], expected[0])
 
@@ -87,8 +92,10 @@ def test_texts_on_the_command_line(model, expected, capsys):
     assert cli.main(["predict", str(model), "--text", TEXTS[0], "--text", TEXTS[1]]) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [label for label, _ in lines] == expected[1][:2]
-    for (_, probability), y in zip(lines, expected[0]):
-        assert float(probability) == pytest.approx(max(y, 1 - y), rel=1e-5)
+    assert [np.float32(probability) for _, probability in lines] == expected[2][:2]
+    assert cli.main(["predict", str(model), "--text", TEXTS[0], "--raw"]) == 0
+    label, probability, raw = capsys.readouterr().out.rstrip("\n").split("\t")
+    assert (label, np.float32(probability), np.float32(raw)) == (expected[1][0], expected[2][0], expected[0][0])
 
 
 def test_a_file_may_hold_text_or_ids_and_is_not_guessed_at(model, tmp_path, capsys):
@@ -99,7 +106,8 @@ def test_a_file_may_hold_text_or_ids_and_is_not_guessed_at(model, tmp_path, caps
     with open(tmp_path / "out.csv") as file:
         (row,) = csv.DictReader(file)
     y = fastbilstm.load(model).predict([[1, 2, 3, 4, 5, 6]])[0, 0]
-    assert np.float32(row["prediction"]) == y and row["prediction_label"] == ("good" if y > 0.5 else "bad")
+    assert row["prediction"] == ("good" if y > 0.5 else "bad")
+    assert np.float32(row["prediction_probability"]) == (y if y > 0.5 else 1 - y)
 
 
 def test_answers_that_are_no_probabilities_have_no_label(model):
@@ -117,7 +125,10 @@ def test_answers_that_are_no_probabilities_have_no_label(model):
         fastbilstm.BatchPredictor(loaded, text="review")(given)
     with pytest.warns(RuntimeWarning, match="1 of 3 rows"):
         found = fastbilstm.BatchPredictor(loaded, text="review", on_error="skip")(given)
-    assert len(found["prediction"]) == len(found["prediction_label"]) == 2 and found["review"] == ["word1", "word2"]
+    assert len(found["prediction"]) == len(found["prediction_probability"]) == 2 and found["review"] == [
+        "word1",
+        "word2",
+    ]
 
 
 def test_a_vocabulary_inside_the_model(tmp_path, capsys):
@@ -147,13 +158,14 @@ def test_real_reviews_from_text(tmp_path, capsys):
     options |= {"labels": tmp_path / "labels.txt", "maxlen": 400, "remove": ["<br />"]}
     fastbilstm.convert(shared_file("imdb/imdb_bilstm64.h5"), tmp_path / "model.fbl", **options)
     source = shared_file("imdb/imdb_test_reviews_1000.jsonl")
-    line = ["predict", tmp_path / "model.fbl", source, "--text-column", "text", "-o", tmp_path / "out.csv"]
+    line = ["predict", tmp_path / "model.fbl", source, "--text-column", "text", "-o", tmp_path / "out.csv", "--raw"]
     assert run(capsys, *line) == (0, "")
     with np.load(shared_file("imdb/imdb_bilstm64_expected.npz")) as npz:
         keras = npz["prob"][:1000, 0]
     with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 1000 and list(rows[0]) == ["text", "label", "prediction", "prediction_label"]
-    prob = np.array([row["prediction"] for row in rows], "f4")
+    columns = ["text", "label", "prediction", "prediction_probability", "prediction_raw"]
+    assert len(rows) == 1000 and list(rows[0]) == columns
+    prob = np.array([row["prediction_raw"] for row in rows], "f4")
     assert np.abs(prob - keras).max() <= IMDB_PROBABILITY
-    assert [row["prediction_label"] for row in rows] == ["pos" if p > 0.5 else "neg" for p in keras]
+    assert [row["prediction"] for row in rows] == ["pos" if p > 0.5 else "neg" for p in keras]
