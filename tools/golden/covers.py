@@ -32,8 +32,9 @@ WINDOWS = {
     },
     **{f"{name}Pooling{n}D": _WINDOWS for name in ("Max", "Average") for n in (1, 2, 3)},
     **{f"Global{name}Pooling{n}D": {"keepdims": False, **_FORM} for name in ("Max", "Average") for n in (2, 3)},
-    **{f"Adaptive{name}Pooling2D": _FORM for name in ("Max", "Average")},
+    **{f"Adaptive{name}Pooling{n}D": _FORM for name in ("Max", "Average") for n in (1, 2, 3)},
     "LocallyConnected1D": {**_CONVOLUTION, "strides": _ONE, "implementation": 1},
+    "LocallyConnected2D": {**_CONVOLUTION, "strides": _TWO, "implementation": 1},
     **{
         f"ConvLSTM{n}D": {
             **_LOOP,
@@ -42,7 +43,7 @@ WINDOWS = {
             "strides": ones,
             "dilation_rate": ones,
         }
-        for n, ones in ((1, _ONE), (2, _TWO))
+        for n, ones in ((1, _ONE), (2, _TWO), (3, _THREE))
     },
     **{f"{name}{n}D": _FORM for name in ("ZeroPadding", "Cropping", "UpSampling") for n in (1, 2, 3)},
     "Convolution1D": {},
@@ -132,6 +133,19 @@ OPTIONS = {
     "Permute": {},
     "RepeatVector": {},
     "Lambda": {},
+    "EinsumDense": {"activation": "linear", "bias_axes": None},
+    "Hashing": {"mask_value": None, "salt": None, "output_mode": "int"},
+    "HashedCrossing": {"output_mode": "int"},
+    **{
+        name: {}
+        for name in (
+            *("AugMix", "CutMix", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration"),
+            *("RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip"),
+            *("RandomGaussianBlur", "RandomGrayscale", "RandomHeight", "RandomHue", "RandomInvert"),
+            *("RandomPerspective", "RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness"),
+            *("RandomShear", "RandomTranslation", "RandomWidth", "RandomZoom", "Solarization"),
+        )
+    },
 }
 
 

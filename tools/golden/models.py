@@ -20,6 +20,7 @@ from . import (  # noqa: F401  (they add rows)
     operations,
     precision,
     preprocessing,
+    rarer,
     raw_ops,
     recurrent,
     tf_operations,
