@@ -237,9 +237,9 @@ class Draw:
         }
 
     def dense(self):
-        return code(
-            "L.Dense", self.size(), **self.some(0.5, activation=self.activation()), **self.some(0.15, use_bias=False)
-        )
+        options = {**self.some(0.5, activation=self.activation()), **self.some(0.15, use_bias=False)}
+        layer = code("L.Dense", self.size(), **options)
+        return code("L.SpectralNormalization", layer) if self.keras3 and self.chance(0.08) else layer
 
     def layer(self, shape, masked, functional=False):
         """A layer for one input of this shape (None: free; the batch axis first)."""

@@ -72,7 +72,8 @@ class Generator:
         name = program.assign("i", code("k.Input", shape, **options))
         self.feeds[name] = feed
         if kind in ("ids", "characters"):
-            layer = code("L.Embedding", feed["vocabulary"], self.draw.size(), **self.draw.some(0.65, mask_zero=True))
+            kind = "L.ReversibleEmbedding" if self.draw.keras3 and self.chance(0.1) else "L.Embedding"
+            layer = code(kind, feed["vocabulary"], self.draw.size(), **self.draw.some(0.65, mask_zero=True))
             return program.assign("x", f"{layer}({name})")
         if kind == "sequence" and self.chance(0.5):
             feed["mask_value"] = self.rng.choice([0.0, 0.0, -1.0, 0.1])

@@ -163,7 +163,7 @@ def random_value(variable, rng):
     """Values whose variances keep an LSTM away from chaos; positive ones where a layer expects them."""
     name = getattr(variable, "path", variable.name).split("/")[-1].split(":")[0]
     shape = tuple(variable.shape)
-    if name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
+    if name in ("kernel", "depthwise_kernel", "pointwise_kernel", "real_kernel", "imag_kernel"):
         value = rng.normal(0, np.sqrt(1 / np.prod(shape[:-1])), shape)
     elif name == "recurrent_kernel":
         value = rng.normal(0, np.sqrt(1 / (4 * np.prod(shape[:-1]))), shape)
@@ -171,8 +171,8 @@ def random_value(variable, rng):
         value = rng.normal(0, 0.5, shape)
     elif name in ("gamma", "moving_variance", "scale", "concat_score_weight"):
         value = rng.uniform(0.5, 1.5, shape)
-    elif name in ("embeddings", "alpha"):
-        value = rng.normal(0, 1 if name == "embeddings" else 0.3, shape)
+    elif name in ("embeddings", "reverse_embeddings", "vector_u", "alpha"):
+        value = rng.normal(0, 0.3 if name == "alpha" else 1, shape)
     else:
         raise ValueError(f"no rule for a variable called {name!r}")
     dtype = variable.dtype if isinstance(variable.dtype, str) else variable.dtype.name

@@ -149,6 +149,45 @@ def resizing(draw, shape):
     )
 
 
+def image_size(draw, shape):
+    """Resizing, CenterCrop or RandomCrop of images, in float32 as TensorFlow resizes them."""
+    rng = draw.rng
+    first = draw.keras3 and channels_first(draw, shape)
+    axes, _ = spatial(shape, first)
+    if len(axes) != 2 or None in axes or draw.floatx != "float32":
+        return resizing(draw, shape)
+    options = {"data_format": "channels_first"} if first else {}
+    kind = rng.choice(["Resizing", "Resizing", "Resizing", "CenterCrop", "RandomCrop"])
+    if kind == "RandomCrop" and draw.keras3:
+        return code("L.RandomCrop", *axes, **options)  # at inference another size remains what it was
+    target = [rng.randint(1, 2 * size) for size in axes]
+    if kind != "Resizing":
+        return code(f"L.{kind}", *target, **options)
+    names = ["nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"]
+    names += [] if draw.keras3 else ["area", "gaussian", "mitchellcubic"]
+    options |= {"interpolation": rng.choice(names), **draw.some(0.3, crop_to_aspect_ratio=True)}
+    if draw.keras3:
+        options |= draw.some(0.3, antialias=True)
+        if "crop_to_aspect_ratio" not in options:
+            options |= draw.some(0.4, pad_to_aspect_ratio=True, fill_value=0.5)
+    return code("L.Resizing", *target, **options)
+
+
+def stft(draw, shape):
+    """STFTSpectrogram of a sequence, which only Keras 3 has; logarithms and angles magnify rounding errors."""
+    first = channels_first(draw, shape)
+    (time,), channels = spatial(shape, first)
+    if not draw.keras3 or None in (time, channels):
+        return convolution(draw, shape)
+    length = draw.rng.randint(2, max(2, min(time, 8)))
+    options = {"frame_length": length, "frame_step": draw.rng.randint(1, length)}
+    options |= draw.some(0.3, fft_length=length + draw.rng.randint(0, 4)) | draw.some(0.3, expand_dims=True)
+    options |= {"padding": "same"} if time < length or draw.chance(0.5) else {}
+    options |= {"data_format": "channels_first"} if first else {}
+    mode = draw.rng.choice(["magnitude", "psd", "real", "imag", "stft"])
+    return code("L.STFTSpectrogram", mode, **options)
+
+
 def locally_connected(draw, shape):
     """LocallyConnected of one or two axes, which only tf.keras has."""
     first = channels_first(draw, shape)
@@ -184,4 +223,5 @@ def layer(draw, shape):
     kinds = {convolution: 6, pooling: 4, resizing: 2, transposed: 1, locally_connected: 0 if draw.keras3 else 2}
     if len(shape) > 3:
         kinds |= {global_pooling: 1}
+    kinds |= {3: {stft: 1}, 4: {image_size: 2}}.get(len(shape), {})
     return draw.rng.choices(list(kinds), kinds.values())[0](draw, shape)

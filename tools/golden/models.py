@@ -18,6 +18,7 @@ from . import (  # noqa: F401  (they add rows)
     multihead,
     op_models,
     operations,
+    pictures,
     precision,
     preprocessing,
     rarer,

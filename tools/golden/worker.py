@@ -39,11 +39,11 @@ def random_value(name, shape, rng, dtype="float32"):
         return rng.normal(0, 0.3, shape)
     if name in ("recurrent_kernel",):
         return rng.normal(0, np.sqrt(1 / (4 * shape[0])), shape)
-    if name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
+    if name in ("kernel", "depthwise_kernel", "pointwise_kernel", "real_kernel", "imag_kernel"):
         return rng.normal(0, np.sqrt(1 / np.prod(shape[:-1])), shape)
     if name in ("bias", "beta"):
         return rng.normal(0, 0.5, shape)
-    if name == "embeddings":
+    if name in ("embeddings", "reverse_embeddings", "vector_u"):
         return rng.normal(0, 1, shape)
     if name in ("gamma", "moving_variance", "scale", "concat_score_weight"):
         return rng.uniform(0.5, 1.5, shape)
