@@ -5,6 +5,7 @@ Keras 3 casts what these layers are given to floats in `predict`, whole numbers,
 
 import numpy as np
 
+from ..errors import InputError
 from .base import Option, boolean, choice, integer, real, register
 from .core import Augmentation
 from .resizing import FILTERS, interpolate
@@ -14,14 +15,6 @@ from .windows import DATA_FORMAT, Spatial
 def ratio(size, target, other, dtype):
     """size * target / other as a whole number, cut off; computed in `dtype`, as Keras does."""
     return int(dtype(size * target) / dtype(other))
-
-
-def widest(x, sizes, dtype=np.float32):
-    """The largest window in the middle of x (B, H, W, C) whose sides have the ratio of `sizes`."""
-    (rows, columns), (height, width) = x.shape[1:3], sizes
-    kept = ratio(columns, height, width, dtype), ratio(rows, width, height, dtype)
-    kept = [max(min(part, size), 1) for part, size in zip(kept, (rows, columns))]
-    return window(x, kept)
 
 
 def window(x, sizes):
@@ -55,6 +48,17 @@ class Resized(Spatial):
     def length(self, axis, size):
         return self.target[axis]
 
+    def widest(self, x, dtype=np.float32):
+        """The largest window in the middle of x (B, H, W, C) whose sides have the ratio of the target's."""
+        (rows, columns), (height, width) = x.shape[1:3], self.target
+        kept = ratio(columns, height, width, dtype), ratio(rows, width, height, dtype)
+        if 0 in kept and not self.version.is_keras3:
+            raise InputError(
+                f"layer {self.name!r} ({self.class_name}): of {(rows, columns)} pixels nothing is left in the "
+                f"ratio {height}:{width}; tf.keras refuses them, too"
+            )
+        return window(x, [max(min(part, size), 1) for part, size in zip(kept, (rows, columns))])
+
 
 @register
 class Resizing(Resized):
@@ -87,7 +91,7 @@ class Resizing(Resized):
 
     def resized(self, x):
         if self.crop_to_aspect_ratio:
-            x = widest(x, self.target)
+            x = self.widest(x)
         elif self.pad_to_aspect_ratio:
             x = padded(x, self.target, self.fill_value)
         return interpolate(x, self.target, self.interpolation, self.antialias)
@@ -100,9 +104,7 @@ class CenterCrop(Resized):
     def slide(self, x):
         if x.shape[1] >= self.height and x.shape[2] >= self.width:
             return window(x, self.target)
-        return interpolate(
-            widest(x, self.target, float if self.version.is_keras3 else np.float32), self.target, "bilinear"
-        )
+        return interpolate(self.widest(x, float if self.version.is_keras3 else np.float32), self.target, "bilinear")
 
 
 @register
@@ -125,7 +127,7 @@ class RandomCrop(Resized):
         return size if self.version.is_keras3 else self.target[axis]
 
     def slide(self, x):
-        return x if self.version.is_keras3 else interpolate(widest(x, self.target), self.target, "bilinear")
+        return x if self.version.is_keras3 else interpolate(self.widest(x), self.target, "bilinear")
 
 
 @register

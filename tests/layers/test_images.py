@@ -138,6 +138,10 @@ def test_what_is_wrong_is_named():
         loaded("RandomCrop", "2.4.0", **sides)
     with pytest.raises(FileFormatError, match="expected 4 axes"):
         loaded("CenterCrop", shape=(None, 4, 5), **sides)
+    narrow = {"height": 9, "width": 1}
+    with pytest.raises(InputError, match=r"\(4, 5\) pixels nothing is left in the ratio 9:1"):
+        loaded("CenterCrop", "2.12.0", **narrow).predict(np.zeros((1, 4, 5, 2), "f4"))
+    assert loaded("CenterCrop", **narrow).predict(np.ones((1, 4, 5, 2), "f4")).shape == (1, 9, 1, 2)
     with pytest.raises(UnsupportedLayerError, match="value_range=3"):
         loaded("AutoContrast", value_range=3)
     model = loaded("ContrastLimitedAdaptiveHistogramEqualization", shape=(None, 3, 5, 2), tile_grid_size=[8, 8])
