@@ -1,8 +1,11 @@
 """The compiled part of the build: the table of extensions and the one dict of Cython directives.
 
 Everything else about the package is in pyproject.toml. A warning or performance hint of Cython fails the build: the
-usual one means that a nogil function takes the GIL. Environment variables:
+usual one means that a nogil function takes the GIL. Where there is no C compiler, the package is installed without the
+compiled modules, with one warning: models run in NumPy then. A compiler that fails is an error. Environment variables:
 
+    FASTBILSTM_COMPILE=0      without compiled modules and without a warning; the wheel fits every platform
+    FASTBILSTM_COMPILE=1      a compiler that is missing is an error, too
     FASTBILSTM_DEBUG=1        bounds checks, -O1 and -g
     FASTBILSTM_SANITIZE=names the same under these sanitizers of GCC, such as address,undefined; see tools/sanitize.py
     FASTBILSTM_NO_VECTORS=1   without the vector kernels, as compilers other than GCC and Clang build it
@@ -17,7 +20,9 @@ import shutil
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, PlatformError
 
+COMPILE = os.environ.get("FASTBILSTM_COMPILE", "")
 DEBUG = os.environ.get("FASTBILSTM_DEBUG") == "1"
 SANITIZE = os.environ.get("FASTBILSTM_SANITIZE")
 CHECKED = DEBUG or bool(SANITIZE)
@@ -83,6 +88,16 @@ class BuildExt(build_ext):
     """Translate with Cython into the build folder, always afresh: a change of directives changes no time stamp."""
 
     def build_extensions(self):
+        problem = missing_compiler(self.compiler)
+        if problem and COMPILE == "1":
+            raise SystemExit(f"setup.py: {problem}, and FASTBILSTM_COMPILE is 1")
+        if problem:
+            self.warn(
+                f"{problem}: fastbilstm is installed without its compiled modules. There is no backend 'vector' and "
+                "no 'blas'; models run in NumPy, with the same numbers and many times slower."
+            )
+            self.extensions = []
+            return
         kind = self.compiler.compiler_type
         if CLANG_CL and kind == "msvc":
             use_clang_cl(self.compiler)
@@ -91,7 +106,24 @@ class BuildExt(build_ext):
             extension.sources = translate(extension, self.build_temp)
             extension.extra_compile_args += COMPILE_ARGS.get(kind, COMPILE_ARGS["unix"])
             extension.extra_link_args += SANITIZERS
-        super().build_extensions()
+        try:
+            super().build_extensions()
+        except CompileError as error:
+            hint = "FASTBILSTM_COMPILE=0 installs without the compiled modules: models run in NumPy then"
+            raise CompileError(f"{error}; {hint}") from error
+
+
+def missing_compiler(compiler):
+    """Why nothing can be compiled here; None if there is a compiler."""
+    if compiler.compiler_type != "msvc":
+        program = compiler.compiler_so[0]
+        return None if shutil.which(program) else f"there is no C compiler {program!r} on the PATH"
+    try:
+        if not compiler.initialized:
+            compiler.initialize()
+    except PlatformError as error:
+        return f"there is no C compiler ({error})"
+    return None
 
 
 def use_clang_cl(compiler):
@@ -124,4 +156,4 @@ def translate(extension, build_dir):
     return translated.sources
 
 
-setup(ext_modules=EXTENSIONS, cmdclass={"build_ext": BuildExt})
+setup(ext_modules=[] if COMPILE == "0" else EXTENSIONS, cmdclass={"build_ext": BuildExt})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..layers import BaseLayer
 
 BACKENDS = ("auto", "vector", "blas", "numpy")
+WITHOUT_COMPILED_MODULES = "this fastbilstm was installed without its compiled modules, as it is without a C compiler"
 # Bytes of tables: of projected embeddings, of states after padding.
 MEMORY_BUDGET = 64 * 2**20
 # Scratch buffers beyond this size are given back after a prediction.
@@ -401,8 +403,8 @@ def _build(graph, tensors, dtype):
 
 def vector_problem() -> Any:
     """Why backend "vector" cannot be used here: None, or an exception to raise."""
-    if importlib.util.find_spec("fastbilstm._kernels") is None:
-        return RuntimeError("this fastbilstm was installed without its compiled module fastbilstm._kernels")
+    if not threads.has_compiled_modules():
+        return RuntimeError(WITHOUT_COMPILED_MODULES)
     from .. import _kernels  # at first use: FASTBILSTM_ISA may name no instruction set, which is told then
 
     if _kernels.isa() is None:
@@ -412,8 +414,8 @@ def vector_problem() -> Any:
 
 def blas_problem() -> Any:
     """Why backend "blas" cannot be used here: None, or an exception to raise."""
-    if importlib.util.find_spec("fastbilstm._recurrent") is None:
-        return RuntimeError("this fastbilstm was installed without its compiled module fastbilstm._recurrent")
+    if not threads.has_compiled_modules():
+        return RuntimeError(WITHOUT_COMPILED_MODULES)
     for module, package in (("scipy", "SciPy"), ("threadpoolctl", "threadpoolctl")):
         if importlib.util.find_spec(module) is None:
             return MissingExtraError(package, "blas", 'backend="blas"')
@@ -426,6 +428,13 @@ def _choose_backend(backend, dtype, has_products):
     if backend == "auto":
         if dtype == np.float32 and vector_problem() is None:
             return "vector"
+        if not threads.has_compiled_modules():
+            warnings.warn(  # Python shows it once
+                f"{WITHOUT_COMPILED_MODULES}. Models run in NumPy: the same numbers, many times slower. Install a "
+                "wheel for this platform, or where there is a C compiler; backend='numpy' says that this is meant",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return "blas" if has_products and blas_problem() is None else "numpy"
     if backend == "vector" and dtype != np.float32:
         raise ValueError(f"backend 'vector' computes in float32, not in {dtype.name}; use 'blas', 'numpy' or 'auto'")

@@ -5,17 +5,26 @@ Imports the standard library and, to call functions on several threads, `_kernel
 """
 
 import functools
+import importlib.util
 import os
 import threading
 import weakref
+
+
+@functools.lru_cache(maxsize=1)
+def has_compiled_modules() -> bool:
+    """Whether fastbilstm was installed with them; where there was no C compiler, it was not."""
+    return importlib.util.find_spec("fastbilstm._kernels") is not None
 
 
 def available() -> int:
     """How many threads a prediction uses by default.
 
     The least of: the cores that this process may run on (affinity), its share of them (cgroup CPU quota, rounded up),
-    and OMP_NUM_THREADS if it is set.
+    and OMP_NUM_THREADS if it is set. One without the compiled modules, which the pool of threads is in.
     """
+    if not has_compiled_modules():
+        return 1
     try:
         limits = [len(os.sched_getaffinity(0))]
     except AttributeError:
@@ -96,8 +105,8 @@ def run_together(function, count: int, n_threads: int) -> None:
 
     If one raises (or on Ctrl-C), the others end early; the error is raised when all have ended.
     """
-    if n_threads > 1:
-        from .. import _kernels  # compiled: many builds and processes do without
+    if n_threads > 1 and has_compiled_modules():
+        from .. import _kernels  # many processes do without
 
         _kernels.run_together(function, count, n_threads)
     else:

@@ -80,6 +80,8 @@ def installed(wheel, tmp_path_factory):
 def run_tests(folder, lib, names, *options):
     """Run test files of this project against the package in `lib` alone; the report."""
     tests = folder / "tests"
+    tests.mkdir(parents=True, exist_ok=True)
+    (tests / "golden").symlink_to(ROOT / "tests" / "golden", target_is_directory=True)
     for name in (*names, "material"):
         source, target = ROOT / "tests" / name, tests / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -156,6 +158,54 @@ def test_build_without_vector_kernels(build_requirements, tmp_path):
     names = ("inputs/test_model_input.py", "model/test_stateful.py", "engine/test_plan.py")
     report = run_tests(tmp_path, lib, names)
     assert re.search(r"\d{2,} passed, 1 skipped", report) and "no vector kernels" in report, report
+
+
+# Where this project is installed in place, its finder would find the modules that are missing.
+NOT_EDITABLE = """
+import sys
+sys.meta_path[:] = [found for found in sys.meta_path if "editable" not in getattr(found, "__module__", "")]
+"""
+WITHOUT_COMPILER = """
+import sys, warnings
+from pathlib import Path
+import fastbilstm, numpy as np
+
+demo, x = Path(sys.argv[1]).read_bytes(), np.ones((2, 400), np.int32)
+with warnings.catch_warnings(record=True) as caught:
+    for _ in range(3):
+        model = fastbilstm.load(demo, n_threads=4)
+    fastbilstm.load(demo, backend="numpy")
+print(model.backend, model.predict(x).shape, *(str(warning.message) for warning in caught), sep="|")
+print(model.summary())
+fastbilstm.show_config()
+for backend in ("vector", "blas"):
+    try:
+        fastbilstm.load(demo, backend=backend)
+    except RuntimeError as error:
+        print("refused:", error)
+"""
+
+
+def test_install_without_a_compiler(build_requirements, tmp_path):
+    """One warning while it is installed and one where it runs; the numbers are Keras'."""
+    pytest.importorskip("h5py", reason="the demo is a Keras file")
+    source, lib, nothing = copy_sources(tmp_path / "source"), tmp_path / "lib", tmp_path / "nothing"
+    nothing.mkdir()
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-v")
+    where = ("--no-build-isolation", "--no-deps", "--no-index", "--target", lib, source)
+    log = run(*pip, *where, cwd=tmp_path, PATH=nothing, FASTBILSTM_COMPILE="")
+    found = [line for line in log.splitlines() if "warning: " in line and "byte-compiling" not in line]
+    assert len(found) == 1, "\n".join(found)
+    assert "there is no C compiler" in found[0] and "'vector'" in found[0] and "in NumPy" in found[0]
+    assert not list(lib.rglob("*.so")) and not list(lib.rglob("*.pyd"))
+    (lib / "sitecustomize.py").write_text(NOT_EDITABLE)
+    report = run(sys.executable, "-W", "default", "-c", WITHOUT_COMPILER, DEMO, cwd=tmp_path, path=lib)
+    problem = plan.WITHOUT_COMPILED_MODULES
+    assert report.startswith(f"numpy|(2, 1)|{problem}. Models run in NumPy") and report.count("Models run in") == 1
+    assert "by backend numpy" in report and f"\nbackend vector: {problem}\nbackend blas: {problem}\n" in report
+    assert "\nthreads: 1 " in report and report.endswith(2 * f"refused: {problem}\n")
+    report = run_tests(tmp_path, lib, ["model/test_golden.py"], "-k", "test_golden_case and (guide or lstm-options)")
+    assert re.search(r"\d{2,} passed", report) and "failed" not in report, report
 
 
 def test_wheel_contents(wheel):

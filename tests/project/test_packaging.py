@@ -119,3 +119,48 @@ def test_clang_cl_compiles_for_windows(tmp_path, monkeypatch):
     found = [path for path in (tmp_path / "build").rglob("*.obj")]
     assert len(objects) == len(found) == 4
     assert all(path.read_bytes()[:2] == b"\x64\x86" for path in found)  # COFF for x86-64
+
+
+@pytest.fixture
+def build_ext(monkeypatch):
+    """setup.py's command, for one C file in place of what Cython writes."""
+    setuptools = pytest.importorskip("setuptools", reason="needs setuptools")
+
+    def prepared(folder, **variables):
+        for name, value in {"FASTBILSTM_COMPILE": "", "CC": "cc", **variables}.items():
+            monkeypatch.setenv(name, value)
+        given = {}
+        monkeypatch.setattr(setuptools, "setup", given.update)
+        source = folder / "empty.c"
+        source.write_text("int fbl_nothing;\n")
+        build = runpy.run_path(str(ROOT / "setup.py"))
+        build["BuildExt"].build_extensions.__globals__["translate"] = lambda extension, folder: [str(source)]
+        command = given["cmdclass"]["build_ext"](setuptools.Distribution({"ext_modules": given["ext_modules"]}))
+        command.build_lib, command.build_temp = str(folder / "lib"), str(folder / "temp")
+        return command
+
+    return prepared
+
+
+def finished(command):
+    command.ensure_finalized()
+    command.run()
+
+
+def test_compiler_that_fails_is_an_error(build_ext, tmp_path):
+    from setuptools.errors import CompileError
+
+    with pytest.raises(CompileError, match="FASTBILSTM_COMPILE=0 installs without the compiled modules"):
+        finished(build_ext(tmp_path, CC="false"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="MSVC is not found by its name")
+def test_compiler_that_is_missing(build_ext, tmp_path, caplog):
+    command = build_ext(tmp_path, CC="no-such-compiler")
+    finished(command)
+    assert command.extensions == [] and not (tmp_path / "lib").exists()
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "there is no C compiler 'no-such-compiler' on the PATH: fastbilstm is installed without" in told
+    with pytest.raises(SystemExit, match="no C compiler 'no-such-compiler' on the PATH, and FASTBILSTM_COMPILE is 1"):
+        finished(build_ext(tmp_path, CC="no-such-compiler", FASTBILSTM_COMPILE="1"))
+    assert not build_ext(tmp_path, FASTBILSTM_COMPILE="0").distribution.ext_modules
