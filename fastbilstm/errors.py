@@ -6,6 +6,7 @@ catches one class.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -100,6 +101,22 @@ class UnsupportedLayerError(FastBiLSTMError):
         return type(self), (self.problems, self.source, self.registrations)
 
 
+def _requirement(package: str, extra: str) -> str:
+    """What an extra of the installed fastbilstm asks for; the bare name where it is not installed."""
+    import importlib.metadata  # imports half of the standard library
+
+    try:
+        recorded = importlib.metadata.requires("fastbilstm") or []
+    except importlib.metadata.PackageNotFoundError:
+        recorded = []
+    for line in recorded:
+        requirement, _, marker = line.partition(";")
+        name = re.match(r"[\w.-]*", requirement)
+        if name and name[0].lower() == package.lower() and re.search(rf"""extra == ['"]{extra}['"]""", marker):
+            return requirement.strip()
+    return package
+
+
 class MissingExtraError(ImportError):
     """An optional package is needed; the message holds the command that installs it.
 
@@ -119,7 +136,7 @@ class MissingExtraError(ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         self.package, self.extra, self.purpose = package, extra, purpose
-        super().__init__(f"{purpose} needs {package}; install it with: pip install 'fastbilstm[{extra}]'")
+        super().__init__(f"{purpose} needs {package}; install it with: pip install '{_requirement(package, extra)}'")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.package, self.extra, self.purpose)

@@ -380,9 +380,9 @@ def test_models_whose_answers_depend_on_other_rows_are_refused():
 def test_without_dask(path, ids, monkeypatch):
     monkeypatch.setitem(sys.modules, "dask", None)
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"fastbilstm\[dask\]"):
+    with pytest.raises(MissingExtraError, match="needs dask; install it with: pip install 'dask"):
         engine.predict(path, ids)
-    with pytest.raises(MissingExtraError, match=r"fastbilstm\[dask\]"):
+    with pytest.raises(MissingExtraError, match="needs dask; install it with: pip install 'dask"):
         next(engine.predict_chunks(len, [[]], "tcp://127.0.0.1:1"))
 
 

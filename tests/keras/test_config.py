@@ -316,7 +316,7 @@ def test_config_as_dict_text_and_file(tmp_path):
 
 def test_missing_yaml_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "yaml", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'fastbilstm\[yaml\]'"):
+    with pytest.raises(MissingExtraError, match="pip install 'PyYAML"):
         fastbilstm.load(WEIGHTS, config="{class_name: Sequential")
 
 

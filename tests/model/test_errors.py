@@ -5,6 +5,7 @@ Errors of a model's file stay FileFormatError, those of a file of rows InputErro
 
 import copy
 import errno
+import importlib.metadata
 import os
 import pickle
 import traceback
@@ -155,3 +156,40 @@ def test_the_command_says_one_line(command, kind, words, folder, capsys):
     out, err = capsys.readouterr()
     assert code == 2 and not out and not list(folder.glob("never*"))
     assert err.startswith("fastbilstm: ") and err.count("\n") == 1 and f"{gone}: {words}" in err
+
+
+# As an installed package records its dependencies.
+RECORDED = [
+    "numpy>=1.24",
+    'h5py-other>=9; extra == "convert"',
+    'h5py>=3.8; extra == "convert"',
+    "PyYAML>=6.0; python_version > '3' and extra == 'yaml'",
+    'dask[array,dataframe]>=2024.5; extra == "dask"',
+    'pyarrow>=99; extra == "bench"',
+    'fastbilstm[convert,dask,yaml]; extra == "all"',
+]
+ASKED = {
+    ("h5py", "convert"): "h5py>=3.8",
+    ("PyYAML", "yaml"): "PyYAML>=6.0",
+    ("dask", "dask"): "dask[array,dataframe]>=2024.5",
+    ("pyarrow", "parquet"): "pyarrow",
+}
+
+
+@pytest.mark.parametrize(("package", "extra"), ASKED)
+def test_missing_package_is_installed_by_its_own_name(package, extra, monkeypatch):
+    """No index need know this project; the versions are those that the installed package recorded."""
+    monkeypatch.setattr(importlib.metadata, "requires", {"fastbilstm": RECORDED}.get)
+    message = str(errors.MissingExtraError(package, extra, "this"))
+    assert message == f"this needs {package}; install it with: pip install '{ASKED[package, extra]}'"
+
+
+def test_missing_package_where_nothing_is_installed(monkeypatch):
+    """In a clone on PYTHONPATH, and where a bundler left the records out."""
+
+    def requires(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    for found in (requires, lambda name: None):
+        monkeypatch.setattr(importlib.metadata, "requires", found)
+        assert str(errors.MissingExtraError("h5py", "convert", "this")).endswith("pip install 'h5py'")

@@ -161,4 +161,4 @@ def test_parquet_needs_pyarrow(model, tmp_path, capsys, monkeypatch):
     write_rows(tmp_path / "in.txt", make_ids(2))
     for source, target in (("in.parquet", "out.csv"), ("in.txt", "out.parquet")):
         code, err = run(capsys, "predict", model, tmp_path / source, "-o", tmp_path / target)
-        assert code == 2 and "pip install 'fastbilstm[parquet]'" in err and not (tmp_path / target).exists()
+        assert code == 2 and "pip install 'pyarrow" in err and not (tmp_path / target).exists()
