@@ -521,14 +521,15 @@ class Model:
         self._labels = None if labels is None else _texts().checked_labels(self, labels)
 
     def predict_text(
-        self, texts: Iterable[str], batch_size: int | None = None, n_threads: int | None = None
+        self, texts: Iterable[str] | Iterable[list[str]], batch_size: int | None = None, n_threads: int | None = None
     ) -> Predictions:
         """Compute the outputs for texts, which the model's `text` turns into its input.
 
         Parameters
         ----------
-        texts : list of str
-            Encoded some at a time, so that memory does not grow with them beside the answer.
+        texts : list of str, or list of lists of str
+            Texts, or the tokens of each. Encoded some at a time, so that memory does not grow with them beside the
+            answer.
         batch_size, n_threads
             See `predict`.
 
@@ -546,22 +547,35 @@ class Model:
         return _texts().predict_text(self, texts, batch_size, n_threads)
 
     def classify(
-        self, x: Sequence[str] | ModelInput, batch_size: int | None = None, n_threads: int | None = None
+        self,
+        x: Sequence[str] | Sequence[Sequence[str]] | ModelInput,
+        batch_size: int | None = None,
+        n_threads: int | None = None,
+        *,
+        transitions: NDArray[Any] | Literal["bio"] | None = None,
     ) -> list[dict[str, Any]]:
-        """The label of each row, as Python's own types, which go into JSON as they are.
+        """The label of each row, or a tag for each of its tokens, as Python's own types, which go into JSON.
 
         Parameters
         ----------
-        x : list of str, or what `predict` takes
-            Texts go through the model's `text`.
+        x : list of str, list of lists of str, or what `predict` takes
+            Texts, or the tokens of each text, go through the model's `text`.
         batch_size, n_threads
             See `predict`.
+        transitions : ndarray (labels, labels) or "bio", optional
+            For tags: the best sequence by the sum of logs of probabilities (of outputs that are none, their sum) and
+            of these scores, from the tag before to the tag (Viterbi). "bio": the best one that BIO or BIOES allows.
+            Default: the best tag of each token. A CRF inside the model has decided already.
 
         Returns
         -------
         list of dict
             Of each row ``{"label": "pos", "score": 0.9, "scores": {"neg": 0.1, "pos": 0.9}}``: the label, its
             probability, and the probability of every label.
+            Where the output has timesteps, ``{"tokens": [...], "tags": [...], "scores": [...], "spans": [...]}``: of
+            each token its tag and what the model gives for it, None for a token that was cut off. Spans are those of
+            labels such as B-PER: ``{"label": "PER", "tokens": [0, 2], "start": 0, "end": 10, "text": "John Smith"}``,
+            characters `start` to `end` - 1 of a text. Rows of numbers have no tokens; masked padding is cut off.
 
         Raises
         ------
@@ -570,7 +584,7 @@ class Model:
         """
         from .converted import answers  # who wants arrays waits for none of it
 
-        return answers.classify(self, x, batch_size, n_threads)
+        return answers.classify(self, x, batch_size, n_threads, transitions)
 
 
 def _texts() -> Any:

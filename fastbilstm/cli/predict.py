@@ -51,6 +51,12 @@ def add_options(parser):
         help="the column of the answers (%(default)s); a model with labels gives the label in it and its probability "
         "in COLUMN_probability",
     )
+    add(
+        "--tags",
+        action="store_true",
+        help="with --text: print a line for each token, the token, its tag and its probability, and an empty line "
+        "after each text",
+    )
     add("--raw", action="store_true", help="of a model with labels, give the output itself, too, in COLUMN_raw")
     add("--input-format", choices=_FORMATS_IN, help="default: from the content and the suffix")
     add("--output-format", choices=_FORMATS_OUT, help="default: from the suffix")
@@ -84,6 +90,8 @@ def run_predict(args, outputs):
     """Run the command. `outputs`: the layers at which the graph is cut."""
     if args.text is not None:
         return _predict_texts(args, outputs)
+    if args.tags:
+        raise InputError("--tags goes with --text; in files the tags are in the column of the answers")
     if args.input is None or args.output is None:
         raise InputError("predict needs an input file and -o OUTPUT, or --text TEXT")
     output_format = _output_format(args)
@@ -172,10 +180,24 @@ def _predict_texts(args, outputs):
     if wrong := [name for name, value in given.items() if value is not None]:
         raise InputError(f"--text prints answers and takes no file: leave out {', '.join(wrong)}")
     predictor = _predictor(args, outputs, None, "text")
+    if args.tags:
+        return _print_tags(predictor.model, args.text)
     found = predictor({"text": args.text})
     for row in range(len(found["text"])):
         values = [np.asarray(found[name][row]) for name in predictor.output_columns]
         print("\t".join(str(v) if v.ndim == 0 else json.dumps(v.tolist()) for v in values))
+    return 0
+
+
+def _print_tags(model, texts):
+    from ..preprocessing.labels import is_tagger  # saves time where it is not needed
+
+    if model.labels is None or not is_tagger(model.outputs[0]):
+        raise InputError(f"--tags: model {model.name!r} has no labels for timesteps")
+    for row in model.classify(texts):
+        for token, tag, score in zip(row["tokens"], row["tags"], row["scores"]):
+            print(token, tag or "", "" if score is None else f"{score:.6g}", sep="\t")
+        print()
     return 0
 
 

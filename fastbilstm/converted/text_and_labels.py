@@ -17,7 +17,7 @@ from ..checks import check_whole
 from ..errors import FileFormatError, InputError
 from ..preprocessing.encoder import TextEncoder, read_tokenizer
 from ..preprocessing.labels import check_labels, check_labels_fit, read_labels
-from ..preprocessing.sequences import check_texts
+from ..preprocessing.sequences import check_rows, check_texts
 from ..preprocessing.tokenizer import Tokenizer, tokenizer_from_json
 from ..preprocessing.vocabulary import TextVectorization
 
@@ -164,10 +164,11 @@ def _encoder(model, tokenizer, kind, num_words, options):
 
 def predict_text(model: Any, texts: Any, batch_size: int | None, n_threads: int | None) -> Predictions:
     """See `Model.predict_text`."""
-    texts = check_texts(texts)
+    texts = check_rows(texts)
     inputs, encoder = model.inputs, model.text
     options = {"batch_size": batch_size, "n_threads": n_threads}
     if len(inputs) == 1 and inputs[0].dtype == "string":
+        texts = check_texts(texts)
         given = np.empty(len(texts), object)
         given[:] = texts
         return model.predict(given, **options)

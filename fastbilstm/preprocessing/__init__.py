@@ -10,12 +10,14 @@ NumPy; nothing of the engine.
 from .encoder import TextEncoder, read_tokenizer
 from .labels import label_answers, read_labels
 from .sequences import pad_sequences
+from .tags import Span, tag_spans
 from .tokenizer import Tokenizer, tokenizer_from_json
 from .vocabulary import TextVectorization, WordIndex, read_vocabulary
 from .words import FILTERS, hashing_trick, one_hot, text_to_word_sequence
 
 __all__ = [
     "FILTERS",
+    "Span",
     "TextEncoder",
     "TextVectorization",
     "Tokenizer",
@@ -27,6 +29,7 @@ __all__ = [
     "read_labels",
     "read_tokenizer",
     "read_vocabulary",
+    "tag_spans",
     "text_to_word_sequence",
     "tokenizer_from_json",
 ]

@@ -14,8 +14,9 @@ import numpy as np
 from ..checks import check_whole, read_file
 from ..errors import FileFormatError, InputError
 from .pickled import is_pickle, read_pickle
-from .sequences import check_side, check_texts, pad_sequences
+from .sequences import check_rows, check_side, pad_sequences
 from .tokenizer import Tokenizer, tokenizer_from_entry
+from .tokens import Token, first_timestep, leading_ids, token_ids, tokens_of
 from .vocabulary import TextVectorization, WordIndex, parse_json, read_text, read_vocabulary
 
 if TYPE_CHECKING:
@@ -97,12 +98,13 @@ class TextEncoder:
         if isinstance(tokenizer, TextVectorization) and tokenizer.rows and maxlen is not None:
             raise InputError("the TextVectorization gives rows of a fixed length; leave out maxlen")
 
-    def encode(self, texts: Iterable[str]) -> NDArray[Any] | list[NDArray[np.int32]]:
+    def encode(self, texts: Iterable[str] | Iterable[list[str]]) -> NDArray[Any] | list[NDArray[np.int32]]:
         """The input that a model needs for these texts.
 
         Parameters
         ----------
-        texts : list of str
+        texts : list of str, or list of lists of str
+            Texts, or the tokens of each, which are looked up as they are (in lower case if the tokenizer says so).
 
         Returns
         -------
@@ -115,15 +117,35 @@ class TextEncoder:
         InputError
             If `texts` is no list of str; names the row.
         """
-        texts = check_texts(texts)
-        for piece in self.remove:
-            texts = [text.replace(piece, " ") for text in texts]
-        if isinstance(self.tokenizer, TextVectorization) and self.tokenizer.rows:
-            return self.tokenizer(texts)
-        found = [ids.astype(np.int32) for ids in self.tokenizer.encode(texts)]
-        if self.maxlen is None:
+        texts = check_rows(texts)
+        if texts and isinstance(texts[0], list):
+            found = [ids.astype(np.int32) for ids in token_ids(self.tokenizer, texts)]
+        else:
+            for piece in self.remove:
+                texts = [text.replace(piece, " ") for text in texts]
+            if isinstance(self.tokenizer, TextVectorization) and self.tokenizer.rows:
+                return self.tokenizer(texts)
+            found = [ids.astype(np.int32) for ids in self.tokenizer.encode(texts)]
+        if self.width is None:
             return found
-        return pad_sequences(found, self.maxlen, padding=self.padding, truncating=self.truncating, value=self.value)
+        return pad_sequences(found, self.width, padding=self.padding, truncating=self.truncating, value=self.value)
+
+    @property
+    def width(self) -> int | None:
+        """Timesteps of each row, or None."""
+        own = isinstance(self.tokenizer, TextVectorization) and self.tokenizer.rows
+        return self.tokenizer.width if own and isinstance(self.tokenizer, TextVectorization) else self.maxlen
+
+    def tokens(self, text: str) -> list[Token]:
+        """The tokens (text, start, end) of a text, each text[start:end] of it."""
+        for piece in self.remove:
+            text = text.replace(piece, " " * len(piece))
+        return tokens_of(self.tokenizer, text)
+
+    def first_timestep(self, count: int) -> int:
+        """The timestep of the first of `count` tokens; below 0 where tokens were cut before it."""
+        lead = leading_ids(self.tokenizer)
+        return lead + first_timestep(lead + count, self.width, self.padding, self.truncating)
 
     def max_id(self) -> int:
         """The largest id that a text can get, that of padding among them."""

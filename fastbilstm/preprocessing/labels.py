@@ -135,18 +135,33 @@ def label_columns(labels: Sequence[str], columns: int) -> int:
     return 1 if len(labels) == 2 and columns == 1 else len(labels)
 
 
+def gives_numbers(output: Any) -> bool:
+    """Whether an output (TensorInfo) gives the number of a label for each timestep, as a CRF does."""
+    return len(output.shape) == 2 and output.dtype.startswith(("int", "uint"))
+
+
+def is_tagger(output: Any) -> bool:
+    """Whether an output (TensorInfo), labels being given, has a label for each timestep."""
+    return len(output.shape) == 3 or gives_numbers(output)
+
+
 def _needed(labels: Sequence[str]) -> str:
     return f"(rows, {len(labels)})" + (" or (rows, 1)" if len(labels) == 2 else "")
 
 
 def check_labels_fit(labels: Sequence[str], outputs: Sequence[Any]) -> None:
-    """Raise InputError unless a model with these outputs (TensorInfo) gives one probability for each label."""
+    """Raise InputError unless a model with these outputs (TensorInfo) gives one probability for each label.
+
+    Of a row, or of each timestep of it; or the number of a label for each timestep.
+    """
     shapes = ", ".join(f"{output.name!r}: {output.shape}" for output in outputs)
     if len(outputs) != 1:
         raise InputError(f"labels name the classes of one output; the model has {len(outputs)} ({shapes})")
     shape = outputs[0].shape
-    if len(shape) != 2:
+    if gives_numbers(outputs[0]):
+        return
+    if len(shape) not in (2, 3):
         raise InputError(f"labels need one row of probabilities for each row of input; the output is {shapes}")
-    if shape[1] != label_columns(labels, shape[1]):
-        need = "2 labels" if shape[1] == 1 else f"{shape[1]} labels"
+    if shape[-1] != label_columns(labels, shape[-1]):
+        need = "2 labels" if shape[-1] == 1 else f"{shape[-1]} labels"
         raise InputError(f"{len(labels)} labels were given; the output {shapes} needs {need}")

@@ -42,6 +42,20 @@ def check_texts(texts: Iterable[Any], kinds: tuple[type, ...] = (str,)) -> list[
     return texts
 
 
+def check_rows(rows: Iterable[Any]) -> list[Any]:
+    """A list of texts, or of lists of tokens; raises InputError with the number of the first row of another kind."""
+    rows = list(rows) if isinstance(rows, tuple) else rows
+    if not isinstance(rows, list) or not rows or not isinstance(rows[0], (list, tuple)):
+        return check_texts(rows)
+    for number, row in enumerate(rows):
+        if not isinstance(row, (list, tuple)):
+            raise InputError(f"row {number} is of type {type(row).__name__}; expected a list of tokens, as row 0")
+        for token in row:
+            if not isinstance(token, str):
+                raise InputError(f"row {number}: its token {token!r} is of type {type(token).__name__}; expected str")
+    return [list(row) for row in rows]
+
+
 def pad_sequences(
     sequences: Sequence[ArrayLike] | NDArray[Any],
     maxlen: int | None = None,

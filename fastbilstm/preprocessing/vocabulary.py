@@ -101,12 +101,15 @@ class WordIndex:
         """The ids of each text: a list of lists of int."""
         return [ids.tolist() for ids in self.encode(texts)]
 
-    def encode(self, texts: Iterable[str]) -> Iterator[NDArray[np.int64]]:
-        """Yield an int64 array of ids for each text."""
+    def encode(self, texts: Iterable[str | list[str]]) -> Iterator[NDArray[np.int64]]:
+        """Yield an int64 array of ids for each text (str), or list of words."""
         separated, find = separator(self.filters, " "), self.word_index.get
         limit = self.num_words or 2**62
-        for text in check_texts(texts):
-            words = separated(text.lower() if self.lower else text).split()
+        for text in check_texts(texts, (str, list)):
+            if isinstance(text, list):
+                words = [word.lower() for word in text] if self.lower else text
+            else:
+                words = separated(text.lower() if self.lower else text).split()
             ids = np.fromiter(map(find, words, itertools.repeat(_NONE)), np.int64, len(words)) + self.index_from
             if self.unknown == "skip":
                 ids = ids[ids >= 0]

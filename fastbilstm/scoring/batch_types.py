@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .columns import TEXT, TEXTS
+from .columns import TEXT, TEXTS, objects
 
 
 def of(batch: Any) -> Any:
@@ -117,22 +117,15 @@ class Pandas:
             values = _array(values)
             if values.ndim > 1 or (values.dtype == object and shape not in (TEXT, TEXTS)):
                 rows = (None if row in bad else np.asarray(value).tolist() for row, value in enumerate(values))
-                values = _objects(list(rows))
+                values = objects(list(rows))
             added[name] = pd.Series(values, index=batch.index, dtype=values.dtype)
         found = batch.assign(**added)
         return found if kept is None else found.iloc[kept]
 
 
-def _objects(values):
-    column = np.empty(len(values), object)
-    for row, value in enumerate(values):
-        column[row] = value
-    return column
-
-
 def _array(values):
     """A column of outputs as an array; if rows differ in length, as an array of objects."""
-    return values if isinstance(values, np.ndarray) else _objects(values)
+    return values if isinstance(values, np.ndarray) else objects(values)
 
 
 def _rows(column, kept):

@@ -15,7 +15,8 @@ import numpy as np
 from ..checks import check_whole
 from ..errors import InputError
 from ..inputs.model_input import check_options
-from ..preprocessing.labels import label_answers
+from ..preprocessing.labels import is_tagger, label_answers
+from ..preprocessing.tokens import first_timestep
 from . import batch_types
 from . import columns as tables
 from .chunk import Chunk
@@ -59,7 +60,8 @@ class ColumnScorer:
         The column of raw text, for a model with a tokenizer in its file or with a TextVectorization.
     output : str
         The column of the answers: one number a row, or a vector. Several outputs get "<output>_<name of the output>".
-        A model with labels gives the label in it, and its probability in "<output>_probability".
+        A model with labels gives the label in it, and its probability in "<output>_probability"; a model with a label
+        for each timestep gives lists of them.
     raw : bool
         Whether a model with labels gives its output, too, in "<output>_raw".
     batch_size, n_threads, pad, maxlen, truncating
@@ -161,8 +163,9 @@ class ColumnScorer:
         raw = list(map(tables.AnswerColumn, self.raw_columns, shapes))
         if not self._labels:
             return raw
-        found = [tables.AnswerColumn(self.output, tables.TEXT)]
-        found += [tables.AnswerColumn(f"{self.output}_probability", ())]
+        tagger = is_tagger(self.model.outputs[0])
+        found = [tables.AnswerColumn(self.output, tables.TEXTS if tagger else tables.TEXT)]
+        found += [tables.AnswerColumn(f"{self.output}_probability", (None,) if tagger else ())]
         return found + (raw if self.raw else [])
 
     @property
@@ -237,7 +240,10 @@ class ColumnScorer:
         outputs = self._predict(inputs, chunk, good, bad)
         good = [row for row in range(chunk.rows) if row not in bad]
         if self._labels:
-            outputs = [*self._label(outputs[0], chunk, good, bad), *outputs]
+            if is_tagger(self.model.outputs[0]):
+                outputs = [*self._tags(outputs[0], inputs, chunk, good), *outputs]
+            else:
+                outputs = [*self._label(outputs[0], chunk, good, bad), *outputs]
         found = {c.name: tables.spread(y, c.shape, chunk.rows, good, bad) for c, y in zip(self.answer_columns, outputs)}
         return dataclasses.replace(chunk, bad=bad, outputs=found)
 
@@ -325,6 +331,26 @@ class ColumnScorer:
         if bad and self.on_error == "stop":
             self._stop(chunk, bad)
         return labels, probabilities
+
+    def _tags(self, answers: Any, inputs: list[Any], chunk: Chunk, good: list[int]) -> tuple[Any, Any]:
+        """Tags of the rows `good`, and their probabilities; padding is cut off."""
+        from ..converted import answers as reading  # with labels for each timestep alone
+
+        model, rows = self.model, [inputs[0][row] for row in good]
+        if self.text is not None and model.inputs[0].dtype != "string":
+            places = reading.token_rows(model, rows)[2]
+        elif self.pad is not None:
+            width = padding_options(model, self.pad, self.maxlen, self.truncating)["maxlen"]
+            begin = [first_timestep(len(row), width, self.pad, self.truncating) for row in rows]
+            places = [range(first, first + len(row)) for first, row in zip(begin, rows)]
+        else:
+            places = [reading.own_timesteps(model, row, len(y)) for row, y in zip(rows, answers)]
+        try:
+            tags, scores = reading.tag_answers(answers, places, self._labels)
+        except InputError as error:
+            raise InputError(f"{chunk.place(0)} and on: {error}") from error
+        kind = np.float64 if model.dtype == "float64" else np.float32
+        return tables.objects(tags), tables.objects([np.array(row, kind) for row in scores])  # None is NaN
 
     def _stop(self, chunk: Chunk, bad: dict[int, str]) -> NoReturn:
         row = min(bad)

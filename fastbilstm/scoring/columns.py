@@ -162,10 +162,10 @@ def read(columns: list[tuple[str, Any]], given: Any) -> tuple[Any, dict[int, str
 
 
 def read_text(name: str, values: Iterable[Any]) -> tuple[list[Any], dict[int, str]]:
-    """The texts of a column, and the rows without a text."""
-    bad, texts = {}, list(values)
+    """The texts of a column, or the tokens of each, and the rows without a text."""
+    bad, texts = {}, [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
     for row, text in enumerate(texts):
-        if not isinstance(text, str):
+        if not isinstance(text, str) and not (isinstance(text, list) and all(isinstance(t, str) for t in text)):
             bad[row] = f"column {name!r}: holds {_short(text)}; expected text"
     return texts, bad
 
@@ -249,6 +249,14 @@ def take(values: Any, rows: list[int] | None) -> Any:
         strings[:] = kept
         return strings
     return kept
+
+
+def objects(values: Sequence[Any]) -> NDArray[np.object_]:
+    """An array of objects, one for each value, lists and arrays among them."""
+    column = np.empty(len(values), object)
+    for row, value in enumerate(values):
+        column[row] = value
+    return column
 
 
 # ---- outputs ---------------------------------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ NEEDS = {
     "README.md": ("h5py", "keras"),
     "using.md": ("h5py",),
 }
-NEEDS |= dict.fromkeys(("files-and-texts.md", "limits.md", "from_formula_to_code.md"), ("h5py",))
+NEEDS |= {"files-and-texts.md": ("h5py", "keras")}
+NEEDS |= dict.fromkeys(("limits.md", "from_formula_to_code.md"), ("h5py",))
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?(?![\w])")
 
 
