@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+# Before the calls of `register_layer` that an error prints.
+_HOW_TO_REGISTER = (
+    "A class is described by a call of register_layer before loading, in your program or in a module that --plugin "
+    "(plugins=) names; see 'Classes that are not Keras' own' in docs/using.md:"
+)
+
+
 class FastBiLSTMError(ValueError):
     """Base of all errors raised on purpose by this package."""
 
@@ -93,7 +100,7 @@ class UnsupportedLayerError(FastBiLSTMError):
         super().__init__(
             f"{where}the model holds {len(self.problems)} thing(s) that fastbilstm does not support:\n{lines}\n"
             "If they come after the part you need, cut the graph: outputs=[...] (--outputs) names the last layers kept."
-            + "".join(f"\n{registration}" for registration in ("A class is described by:", *self.registrations))
+            + "".join(f"\n{line}" for line in (_HOW_TO_REGISTER, *self.registrations))
             * bool(self.registrations)
         )
 

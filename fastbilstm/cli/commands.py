@@ -35,6 +35,13 @@ def _add_source_options(parser, what="model"):
         action="store_true",
         help="switch off training=True in the calls of a file of Keras 1, Keras 2 or tf.keras",
     )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        metavar="MODULE",
+        help="import this module, or .py file, first: it calls fastbilstm.register_layer for classes that are not "
+        "Keras' own; may be repeated",
+    )
 
 
 def _add_length_option(parser):
@@ -213,6 +220,11 @@ def make_parser():
 def run(function, args):
     """Run a command. An error of ours becomes one message on standard error and exit code 2."""
     try:
+        if plugins := getattr(args, "plugin", None):
+            from ..layers.plugins import load_plugins  # saves time where there are none
+
+            sys.path.append(os.getcwd())  # a command, unlike `python -m`, does not look there
+            load_plugins(plugins)
         return function(args)
     except (FastBiLSTMError, ImportError) as error:
         print(f"fastbilstm: {error}", file=sys.stderr)

@@ -169,6 +169,7 @@ def _predictor(args, outputs, columns, text):
         dtype=args.dtype,
         backend=args.backend,
         raw=args.raw,
+        plugins=args.plugin or (),
     )
     predictor.in_order = args.dask is None
     return predictor
@@ -242,7 +243,7 @@ class _Job:
             found["file of --config"] = file_identity(args.config, content=True)
         options = ("columns", "text_column", "output_column", "delimiter", "pad", "maxlen", "truncating", "on_error")
         options += ("batch_size", "dtype", "backend", "input_format", "errors", "outputs", "escape_formulas")
-        options += ("any_length", "inference", "raw")
+        options += ("any_length", "inference", "raw", "plugin")
         for name in options:
             found[f"option --{name.replace('_', '-')}"] = str(getattr(args, name))
         for path, known in self.known.items():

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InputError
+from ..layers.plugins import check_plugins, load_plugins
 from ..loading import load
 from ..model import Model
 from ..scoring.column_scorer import ColumnScorer
@@ -48,19 +49,22 @@ class BatchPredictor(ColumnScorer):
         the pages of large converted files), or a Model, which is pickled whole.
     columns, text, output, batch_size, n_threads, on_error, pad, maxlen, truncating, raw
         See `ColumnScorer`.
+    plugins : list of str
+        Modules, or paths of .py files, that call `register_layer`; imported in each process before the file is loaded.
     **load_options
         `config`, `outputs`, `any_length`, `inference`, `dtype`, `backend`, `memory_budget`, `check` of
         `fastbilstm.load`.
 
     Attributes
     ----------
-    load_options : dict
+    load_options, plugins
         Those that were given.
     source, bad_rows, in_order, model, output_columns
         See `ColumnScorer`.
     """
 
     load_options: LoadOptions
+    plugins: list[str]
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class BatchPredictor(ColumnScorer):
         maxlen: int | None = None,
         truncating: Literal["pre", "post"] = "pre",
         raw: bool = False,
+        plugins: Sequence[str] = (),
         **load_options: Unpack[LoadOptions],
     ) -> None:
         unknown = sorted(set(load_options) - _LOAD_OPTIONS)
@@ -84,8 +89,9 @@ class BatchPredictor(ColumnScorer):
                 f"unknown options {', '.join(unknown)}; those of load are {', '.join(sorted(_LOAD_OPTIONS))}"
             )
         if isinstance(model, Model):
-            if load_options:
-                raise InputError(f"{', '.join(load_options)}: options of load; they need the path of a file")
+            if load_options or plugins:
+                given = ", ".join([*load_options, *(["plugins"] if plugins else [])])
+                raise InputError(f"{given}: options of load; they need the path of a file")
         else:
             model = os.path.abspath(os.fsdecode(os.fspath(model)))
         super().__init__(
@@ -101,7 +107,7 @@ class BatchPredictor(ColumnScorer):
             truncating=truncating,
             raw=raw,
         )
-        self.load_options = load_options
+        self.load_options, self.plugins = load_options, check_plugins(plugins)
 
     @property
     def model(self) -> Model:
@@ -123,6 +129,7 @@ class BatchPredictor(ColumnScorer):
         return f"<fastbilstm.BatchPredictor of {self.source}>"
 
     def _open(self) -> Model:
+        load_plugins(self.plugins)
         return self.source if isinstance(self.source, Model) else _load_once(self.source, self.load_options)
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         pad: Literal["pre", "post"] | None
         maxlen: int | None
         truncating: Literal["pre", "post"]
+        plugins: Sequence[str]
 
 
 __all__ = ["predict", "predict_chunks"]
@@ -100,8 +101,9 @@ def predict(
     n_threads : int
         Threads of a task. Dask runs a task on each thread of a worker, hence 1.
     **options
-        `columns`, `text`, `output`, `batch_size`, `on_error`, `pad`, `maxlen`, `truncating` and the options of `load`;
-        see `BatchPredictor`. The first three name columns of a DataFrame or keys of the dicts in a Bag.
+        `columns`, `text`, `output`, `batch_size`, `on_error`, `pad`, `maxlen`, `truncating`, `raw`, `plugins` and the
+        options of `load`; see `BatchPredictor`. The first three name columns of a DataFrame or keys of the dicts in a
+        Bag.
 
     Returns
     -------

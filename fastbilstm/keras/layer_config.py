@@ -10,6 +10,7 @@ from ..graph import Layer
 from ..layers.base import COMMON, IGNORED_SUFFIXES, REQUIRED
 from ..layers.cells import CELLS
 from ..layers.core import Augmentation
+from ..layers.plugins import discover
 from ..layers.quantized import PREFIX
 from ..layers.recurrent import backward_layer
 from . import legacy, tf_ops, tf_raw
@@ -86,13 +87,16 @@ class LayerReader:
         self._note_trainable(path, config)
         custom, foreign = _own_class(entry, class_name)
         custom = custom or specification.find_contributed(class_name, config)
-        if custom is None and foreign is None and _is_another_attention(entry, class_name):
+        another = custom is None and foreign is None and _is_another_attention(entry, class_name)
+        if another:
             custom = specification.find_custom(ATTENTION)
-            if custom is None:
-                text = "is called with one tensor, so it is a class of its author; register_layer describes it"
-                self.problem(path, class_name, None, None, text)
-                self.unknown[path] = (ATTENTION, config, entry.get("inbound_nodes"))
-                return Layer(name, class_name)
+        if custom is None and (another or foreign is not None) and discover():
+            custom, foreign = (specification.find_custom(ATTENTION), None) if another else _own_class(entry, class_name)
+        if another and custom is None:
+            text = "is called with one tensor, so it is a class of its author; register_layer describes it"
+            self.problem(path, class_name, None, None, text)
+            self.unknown[path] = (ATTENTION, config, entry.get("inbound_nodes"))
+            return Layer(name, class_name)
         if custom is None and foreign is not None:
             self.problem(path, class_name, *foreign, "is a class of its author; fastbilstm.register_layer describes it")
             self.unknown[path] = (_own_name(entry, class_name), config, entry.get("inbound_nodes"))
@@ -111,6 +115,8 @@ class LayerReader:
             self.problem(path, class_name, "dtype", _short(config["dtype"]), str(error))
             return Layer(name, class_name)
         cls = specification.REGISTRY.get(class_name)
+        if cls is None and discover():
+            cls = specification.REGISTRY.get(class_name)
         if class_name == "Lambda":
             self._read_lambda(config, path)
         elif cls is None:

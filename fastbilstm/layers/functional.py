@@ -16,6 +16,7 @@ from ..errors import FastBiLSTMError, FileFormatError, InputError
 from ..graph import Layer, flatten_refs, map_refs
 from .base import REGISTRY, BaseLayer, Spec, Tensor, register
 from .operation import Operation
+from .plugins import discover
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 def build(layer, version):
     """Make the layer object of a graph.Layer, with those inside it; they get their weights later, by `bind`."""
     cls = REGISTRY.get(layer.class_name)
+    if cls is None and discover():
+        cls = REGISTRY.get(layer.class_name)
     if cls is None:
         raise FileFormatError(
             f"layer {layer.name!r}: class {layer.class_name!r} is unknown to this fastbilstm; one of your own "
-            "is made known by fastbilstm.register_layer first"
+            "is made known by fastbilstm.register_layer first, or by a module that calls it (--plugin, plugins=)"
         )
     inner = tuple(build(part, version) for part in layer.layers)
     if layer.graph is not None:

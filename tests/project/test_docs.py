@@ -161,7 +161,10 @@ def test_blocks_for_spark_and_ray(module, code, folder):
         pytest.importorskip(module, reason=f"needs {module}: make docs")
     fastbilstm.sample_model().save("reviews.fbl")
     run = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, capture_output=True
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])},
+        text=True,
+        capture_output=True,
     )
     assert run.returncode == 0, run.stderr
 
