@@ -224,7 +224,10 @@ def attack_stream(backend):
         worker.join()
     assert not wrong and min(counts.values()) > 0, (wrong, counts)
     stream.state = kept[1]
-    assert np.array_equal(stream.push(x[:, 1:]), model.predict(x)[:, 1:])
+    # Where BLAS multiplies, a product of other sizes may have other bits.
+    np.testing.assert_allclose(
+        stream.push(x[:, 1:]), model.predict(x)[:, 1:], rtol=0, atol=1e-6 * (backend != "vector")
+    )
 
 
 def in_a_process(function, *arguments):

@@ -163,5 +163,7 @@ def test_a_stream_stands_where_it_stood(backend, monkeypatch):
         stream.state = states[0]
         for failed in failures(monkeypatch, function):
             done = 1 if failed else timesteps
-            same(stream.push(x[:, done:]), whole[:, done:])
+            # Where BLAS multiplies, a product of other sizes may have other bits.
+            atol = 1e-6 * (backend != "vector")
+            np.testing.assert_allclose(stream.push(x[:, done:]), whole[:, done:], rtol=0, atol=atol)
             stream.state = states[0]
