@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """The float32 engine: packed matrices, the LSTM time loop over the vector kernels, attention, pooling.
 
 Each object checks sizes and pointers once and then runs without the GIL; what the kernels do is in `fbl_kernels.h`, what

@@ -151,7 +151,7 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
     first_h = first_c = None
     memset(job, 0, sizeof(Job))
     job.table, job.rows, x = layer.table, rows.at, run["x"]
-    table, kernel = layer.source
+    table, kernel = layer.read_source()
     name = run["name"]
     if table is None:
         job.x = floats(checked("x", x, (batch, timesteps, layer.features)))

@@ -35,7 +35,7 @@ cdef class Recurrent:
     cdef const float* recurrent_bias_at
     cdef const float* candidate_at # gate h of a GRU without reset_after
     # What the input rows are looked up in (None: they are given) and the kernel (None: the look-up gives projections);
-    # one object, so that whoever prepares a run while another thread projects sees both of one time.
+    # one object, so that whoever prepares a run while another thread projects sees both of one time: `read_source`.
     cdef tuple source
     cdef Activation activation, recurrent_activation
     cdef Beginning beginning
@@ -127,13 +127,20 @@ cdef class Recurrent:
             padded = padded.reshape(depth, self.gates, self.units_padded // lanes, lanes).transpose(0, 2, 1, 3)
         return np.ascontiguousarray(padded.reshape(depth, self.gates * self.units_padded))
 
+    cdef tuple read_source(self):
+        with cython.critical_section(self):  # without a GIL, `project` could free it in between
+            return self.source
+
     def project(self):
         """Make the table of projections, if it is not there; runs under way go on with what they began with."""
-        embeddings, kernel = self.source
+        embeddings, kernel = self.read_source()
         if embeddings is None:
             raise ValueError("there are no embeddings to project")
-        if kernel is not None:
-            self.source = kernel.product(embeddings, aligned((self.rows_of_table, self.width))), None
+        if kernel is None:
+            return
+        cdef tuple projected = (kernel.product(embeddings, aligned((self.rows_of_table, self.width))), None)
+        with cython.critical_section(self):
+            self.source = projected
 
     def keep_beginnings(self, Py_ssize_t nbytes):
         """Keep states of as many timesteps of one input as `nbytes` hold; once, before the first run."""
@@ -158,12 +165,12 @@ cdef class Recurrent:
 
     @property
     def projected(self):
-        return self.source[1] is None
+        return self.read_source()[1] is None
 
     @property
     def nbytes(self):
         """Bytes of packed weights and tables."""
-        table, kernel = self.source
+        table, kernel = self.read_source()
         packed = sum(part.nbytes for part in self.recurrent)
         return packed + (table.nbytes if kernel is None else kernel.nbytes)
 

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """The BLAS backend's compiled part, float32 and float64: the masked LSTM time loop, a matrix product, activations.
 
 The meaning is defined in `fastbilstm/layers/recurrent.py`, `layers/core.py` and `activations.py`. Everything is checked

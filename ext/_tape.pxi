@@ -6,7 +6,7 @@
 # an earlier one wrote; anything else (a mask, say) breaks the tape, and the prediction goes on to run in Python. `verify`
 # runs the tape once over buffers filled with NaN.
 
-from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport free, malloc
 
 ctypedef int (*Again)(void* record) except -1 nogil
@@ -46,20 +46,22 @@ cdef class Tape:
         free(self.entries)
 
     def begin(self, Py_ssize_t n_threads=1):
-        """Record what this thread calls from now on, on up to n_threads threads; False if another thread records.
+        """Record what this thread calls from now on, on up to n_threads threads; False if it records already.
 
         What is recorded may use as many threads as it asks for, and `run` says how many of them it gets.
         """
-        global _recording, _recorder, fbl_most_threads
-        if _recording is not None:
+        global fbl_recording, fbl_most_threads
+        if fbl_recording != NULL:
             return False
-        _recording, _recorder, fbl_most_threads = self, PyThread_get_thread_ident(), n_threads
+        Py_INCREF(self)
+        fbl_recording, fbl_most_threads = <void*> self, n_threads
         return True
 
     def end(self):
-        global _recording, fbl_most_threads
-        if _recording is self:
-            _recording, fbl_most_threads = None, 0
+        global fbl_recording, fbl_most_threads
+        if fbl_recording == <void*> self:
+            fbl_recording, fbl_most_threads = NULL, 0
+            Py_DECREF(self)
 
     def verify(self, list outputs not None):
         """Whether the tape gives these outputs, to the bit, out of buffers that hold nothing."""
@@ -255,17 +257,13 @@ cdef class Tapes:
             tapes.append(tape)
 
 
-cdef Tape _recording = None
-cdef unsigned long _recorder = 0
-
-
 def recorder():
     """The tape that records what this thread calls, or None."""
     return recording()
 
 
 cdef inline Tape recording():
-    return _recording if _recording is not None and PyThread_get_thread_ident() == _recorder else None
+    return <Tape> fbl_recording if fbl_recording != NULL else None
 
 
 # ---- moves ----------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ cdef extern from "pythread.h":
 
 cdef extern from "fbl_threads.h":
     void* fbl_working_on
+    void* fbl_recording
     intptr_t fbl_most_threads
     uint8_t fbl_get_flag(const uint8_t* flag) noexcept nogil
     void fbl_set_flag(uint8_t* flag, uint8_t value) noexcept nogil

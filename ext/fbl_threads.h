@@ -39,6 +39,9 @@ typedef long fbl_interlocked;
 /* The innermost fbl_parts that the current thread works on; NULL if none. */
 static FBL_THREAD_LOCAL void* fbl_working_on;
 
+/* The tape that records what the current thread calls, which it owns meanwhile; NULL if none. */
+static FBL_THREAD_LOCAL void* fbl_recording;
+
 /* How many threads the current one may use; 0: as many as it asks for. */
 static FBL_THREAD_LOCAL intptr_t fbl_most_threads;
 

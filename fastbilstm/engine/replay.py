@@ -24,8 +24,8 @@ class Replay:
     def __init__(self, id_limits):
         self.id_limits, self.tapes = id_limits, _kernels.Tapes(id_limits, threads.available)
         self.run = self.tapes.run
-        # Shape -> bytes of each of its tapes; None where a prediction cannot be recorded.
-        self.seen = {}
+        # Shape -> bytes of each of its tapes; None where a prediction cannot be recorded. Changed under the lock.
+        self.seen, self.lock = {}, threads.fork_safe_lock()
 
     def learn(self, plan, arrays, n_threads):
         """The outputs for one chunk. Records the second prediction of a shape; replays later ones.
@@ -43,12 +43,11 @@ class Replay:
         outputs = self.run(given, n_threads)
         if outputs is not None:
             return outputs
-        if shape not in self.seen:
-            self.seen[shape] = []
-            self.drop()
-            return usual()
-        kept = self.seen[shape]
-        if kept is None or len(kept) >= threads.cores() or not plan.runner.is_settled():
+        with self.lock:
+            is_new, kept = shape not in self.seen, self.seen.setdefault(shape, [])
+            if is_new:
+                self.drop()
+        if is_new or kept is None or len(kept) >= threads.cores() or not plan.runner.is_settled():
             return usual()
         most = plan.most_threads(given)
         tape, scratch = _kernels.Tape(given, self.id_limits, most), plan.runner.new_scratch()
@@ -59,12 +58,16 @@ class Replay:
         finally:
             tape.end()
         results = [np.array(y) for y in arrays]
-        if scratch.nbytes <= MOST_BUFFERS and tape.verify(arrays):
-            kept.append(scratch.nbytes)
-            self.tapes.by_shape.setdefault(shape, []).append(tape)
-            self.drop()
-        elif not kept:
-            self.seen[shape] = None
+        is_good = scratch.nbytes <= MOST_BUFFERS and tape.verify(arrays)
+        with self.lock:
+            if self.seen.get(shape) is not kept:
+                return results  # other threads dropped the shape meanwhile, or found that it cannot be recorded
+            if is_good and len(kept) < threads.cores():
+                kept.append(scratch.nbytes)
+                self.tapes.by_shape.setdefault(shape, []).append(tape)
+                self.drop()
+            elif not kept:
+                self.seen[shape] = None
         return results
 
     def drop(self):

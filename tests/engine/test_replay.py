@@ -3,6 +3,7 @@
 A tape is recorded when a shape comes for the second time; the third prediction plays it.
 """
 
+import sys
 import threading
 
 import numpy as np
@@ -112,6 +113,56 @@ def test_threads_play_the_same_model():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_each_thread_records_for_itself():
+    first, second = (_kernels.Tape([np.ones((1, 3), np.float32)], [None]) for _ in range(2))
+    told = []
+
+    def other_thread():
+        told.extend([_kernels.recorder(), second.begin(), _kernels.recorder() is second])
+        first.end()  # of another thread: nothing happens
+        second.end()
+        told.append(_kernels.recorder())
+
+    assert first.begin() and not second.begin()
+    try:
+        thread = threading.Thread(target=other_thread)
+        thread.start()
+        thread.join()
+        assert told == [None, True, True, None]
+        assert _kernels.recorder() is first
+    finally:
+        first.end()
+    assert _kernels.recorder() is None
+
+
+def test_threads_record_and_forget_shapes_of_one_model(monkeypatch):
+    """More shapes than are kept, come to by threads that take turns at every other line."""
+    monkeypatch.setattr(replay, "MOST_SHAPES", 3)
+    model = fastbilstm.load(DEMO)
+    expected = {n: fastbilstm.load(DEMO).predict(np.ones((n, 400), np.int32)) for n in range(1, 9)}
+    faults, before = [], sys.getswitchinterval()
+
+    def work(seed):
+        try:
+            for n in np.random.default_rng(seed).integers(1, 9, 60):
+                if not np.array_equal(model.predict(np.ones((n, 400), np.int32)), expected[n]):
+                    faults.append(f"{n} rows")
+        except Exception as error:
+            faults.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    found = model._plan.replay
+    assert not faults and len(found.seen) <= 3 and set(found.tapes.by_shape) <= set(found.seen)
 
 
 def test_a_tape_waits_for_the_table_of_projections():
