@@ -147,3 +147,8 @@ class MissingExtraError(ImportError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.package, self.extra, self.purpose)
+
+
+def unless_missing(error: ImportError) -> ImportError | None:
+    """The cause of a MissingExtraError: none where the package is not there, what it raised where it is broken."""
+    return None if isinstance(error, ModuleNotFoundError) else error

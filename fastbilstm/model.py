@@ -37,6 +37,10 @@ __all__ = ["LayerInfo", "Model", "ModelInput", "Predictions", "TensorInfo"]
 
 # Rows computed at once where the caller does not say, as in Keras.
 _DEFAULT_BATCH = 32
+_REFUSED = (
+    "predict has no %s=: x is arrays, not a generator, and nothing is called between batches; for data in pieces take "
+    "predict_iter(batches), which gives the answers of each"
+)
 
 
 class Model:
@@ -130,6 +134,43 @@ class Model:
         self._check_file()
         return listed_layers(self.graph.layers, self._tensors)
 
+    @property
+    def input_shape(self) -> Any:
+        """The shape of the input, None for free axes, the batch first; a list for several."""
+        shapes = [info.shape for info in self.inputs]
+        return shapes[0] if len(shapes) == 1 else shapes
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of the output, as `input_shape`."""
+        shapes = [info.shape for info in self.outputs]
+        return shapes[0] if len(shapes) == 1 else shapes
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> LayerInfo:
+        """A layer by its name, or by its place in `layers`, where models list no inputs.
+
+        Raises
+        ------
+        InputError
+            If there is no such layer; names those there are.
+        """
+        layers = self.layers
+        if (name is None) == (index is None):
+            raise InputError("get_layer takes a name or an index")
+        if index is None:
+            found = [layer for layer in layers if layer.name == name]
+            if not found:
+                names = ", ".join(repr(layer.name) for layer in layers)
+                raise InputError(f"there is no layer {name!r}; the layers are {names}")
+            return found[0]
+        if type(index) is not int or not -len(layers) <= index < len(layers):
+            raise InputError(f"index is {index!r}; the model has {len(layers)} layers")
+        return layers[index]
+
+    def count_params(self) -> int:
+        """How many numbers the arrays of the model hold together."""
+        return sum(array.size for array in self.get_weights())
+
     def get_weights(self) -> list[NDArray[Any]]:
         """All arrays of the model, in the order of the layers, as `keras.Model.get_weights` gives them."""
         once = {id(array): array for layer in self.layers for array in layer.get_weights()}
@@ -172,6 +213,8 @@ class Model:
         truncating: Literal["pre", "post"] = "pre",
         value: float = 0.0,
         out: Predictions | None = None,
+        steps: None = None,
+        callbacks: None = None,
     ) -> Predictions:
         """Compute the outputs for `x`, batch after batch.
 
@@ -207,6 +250,8 @@ class Model:
             What `pad` pads with.
         out : ndarray, list or dict of ndarray, optional
             Arrays of the shapes and dtypes of the outputs, as they are returned; the outputs are written into them.
+        steps, callbacks : None
+            Arguments of Keras that are refused: there are no generators and no callbacks; see `predict_iter`.
 
         Returns
         -------
@@ -224,6 +269,8 @@ class Model:
             hold anything.
         """
         self._check_file()
+        if steps is not None or callbacks is not None:
+            raise InputError(_REFUSED % ("steps" if steps is not None else "callbacks"))
         outs = None if out is None else model_output.given(self.graph, out)
         if self._replay is not None and pad is None and maxlen is None and verbose in (0, 2):
             # Where a tape fits, a row has the same bits for every size of batch and any number of threads.
@@ -248,6 +295,10 @@ class Model:
         self._check_file()
         model_output.fill(self.graph, outs, outputs)
         return out
+
+    def predict_on_batch(self, x: ModelInput) -> Predictions:
+        """Compute the outputs for one batch, as the method of Keras; the same as calling the model."""
+        return self(x)
 
     def bind(self, x: ModelInput, out: Predictions | None = None) -> Callable[[], Predictions]:
         """A function over fixed arrays, for who counts microseconds.

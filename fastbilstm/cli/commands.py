@@ -1,7 +1,7 @@
-"""The command `fastbilstm`: convert, inspect, verify, report, predict.
+"""The command `fastbilstm`: convert, inspect, verify, report, predict, completion; the parser and its help.
 
 Exit codes: 0 done; 1 `verify` or `report` out of tolerance; 2 wrong use, unreadable file, unsupported layer, existing
-target.
+target; 130 interrupted.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from ..engine.plan import BACKENDS
 from ..engine.summary import held_lines
 from ..errors import FastBiLSTMError
 from ..loading import convert, load
+from . import completion
 from . import predict as cli_predict
 
 _KERAS_FILES = ".h5, .keras, .weights.h5, .weights.json, model.json of TensorFlow.js"
@@ -21,7 +22,9 @@ _FILE_HELP = f"a converted model (.fbl) or a Keras file ({_KERAS_FILES}); the ki
 
 
 def _add_source_options(parser, what="model"):
+    """Add the options of the model's file; returns their group."""
     parser.add_argument(what, help=_FILE_HELP)
+    parser = parser.add_argument_group("model")
     parser.add_argument(
         "--config", metavar="FILE", help="the architecture as JSON or YAML, for a file that holds weights only"
     )
@@ -42,6 +45,7 @@ def _add_source_options(parser, what="model"):
         help="import this module, or .py file, first: it calls fastbilstm.register_layer for classes that are not "
         "Keras' own; may be repeated",
     )
+    return parser
 
 
 def _add_length_option(parser):
@@ -63,6 +67,7 @@ def _add_trust_option(parser, what="with --keras: "):
 
 def add_engine_options(parser):
     """Add the options of the engine."""
+    parser = parser.add_argument_group("engine")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
     parser.add_argument(
         "--backend", choices=BACKENDS, default="auto", help="what computes (default: the fastest there is)"
@@ -76,9 +81,10 @@ def _outputs(args):
 
 def add_convert_options(parser):
     """Add the options of `convert`, which tools/convert_keras.py has, too."""
-    _add_source_options(parser, "source")
-    _add_length_option(parser)
+    _add_length_option(_add_source_options(parser, "source"))
     parser.add_argument("target", nargs="?", help=f"the file to write (default: source with the suffix {SUFFIX})")
+    texts = parser
+    parser = parser.add_argument_group("target")
     parser.add_argument("--overwrite", action="store_true", help="replace the target if it exists")
     parser.add_argument(
         "--keras",
@@ -86,7 +92,7 @@ def add_convert_options(parser):
         help="record the self-check vector with the installed Keras or tf_keras (default: our float64 specification)",
     )
     _add_trust_option(parser)
-    texts = parser.add_argument_group("texts and labels, kept in the target")
+    texts = texts.add_argument_group("texts and labels, kept in the target")
     texts.add_argument(
         "--tokenizer",
         metavar="FILE",
@@ -152,68 +158,113 @@ def run_predict(args):
     return cli_predict.run_predict(args, _outputs(args))
 
 
+def run_completion(args):
+    print(completion.script(args.shell, args.commands), end="")
+    return 0
+
+
 def run_report(args):
     from ..report.report_file import run  # saves time where it is not needed
 
     return run(args, _outputs(args))
 
 
+_EXIT_CODES = """exit codes:
+  0    done
+  1    verify or report: an output is out of tolerance
+  2    wrong use, a file that cannot be read, a layer that is not supported, a target that exists
+  130  interrupted (Ctrl-C)"""
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Wraps descriptions, and keeps the lines of examples and exit codes."""
+
+    def _fill_text(self, text, width, indent):
+        if text.startswith(("example", "exit codes")):
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+def _add_command(commands, name, run, example, **texts):
+    """The parser of a command; `example`: a line of its use, without the program's name."""
+    texts.setdefault("description", texts["help"][0].upper() + texts["help"][1:] + ".")
+    epilog = f"example:\n  fastbilstm {name} {example}\n\n{_EXIT_CODES}"
+    parser = commands.add_parser(name, epilog=epilog, formatter_class=_Help, **texts)
+    parser.set_defaults(run=run)
+    return parser
+
+
 def make_parser():
     parser = argparse.ArgumentParser(
-        prog="fastbilstm", description="Run trained Keras sequence models without TensorFlow."
+        prog="fastbilstm",
+        description="Run trained Keras sequence models without TensorFlow.",
+        epilog=f"example:\n  fastbilstm predict model.h5 rows.csv -o answers.csv\n\n{_EXIT_CODES}",
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"fastbilstm {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    sub = commands.add_parser("convert", help="write a Keras file as one file that loads with NumPy alone")
+    text = "write a Keras file as one file that loads with NumPy alone"
+    sub = _add_command(commands, "convert", run_convert, "model.h5 model.fbl --labels labels.txt", help=text)
     add_convert_options(sub)
-    sub.set_defaults(run=run_convert)
 
-    sub = commands.add_parser("inspect", help="print layers, shapes, parameters, masks and what is ignored")
-    _add_source_options(sub)
-    _add_length_option(sub)
-    sub.set_defaults(run=run_inspect)
+    text = "print layers, shapes, parameters, masks and what is ignored"
+    sub = _add_command(commands, "inspect", run_inspect, "model.h5", help=text)
+    _add_length_option(_add_source_options(sub))
 
-    sub = commands.add_parser(
+    sub = _add_command(
+        commands,
         "verify",
+        run_verify,
+        "model.fbl --against model.h5",
         help="check a model against its recorded vector and, where Keras is installed, against Keras",
         description="Checks the SHA-256 and the self-check vector of a converted file; compares a Keras file (or the "
         "one given with --against) with Keras 3 or tf_keras where that is installed. Exit code 1: out of tolerance.",
     )
     _add_source_options(sub)
-    sub.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
-    _add_trust_option(sub, "")
-    sub.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
-    sub.set_defaults(run=run_verify)
+    group = sub.add_argument_group("comparison")
+    group.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
+    _add_trust_option(group, "")
+    group.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
 
-    sub = commands.add_parser(
+    sub = _add_command(
+        commands,
         "report",
+        run_report,
+        "model.h5 -o report.html",
         help="write a page about a model: graph, layers, agreement, latency, size",
         description="Writes one self-contained HTML page: the graph, the layers, the agreement with Keras (where it is "
         "installed), the recorded vector and the specification, time against batch and length, and the size. Exit code "
         "1: the page is written, and an output is out of tolerance.",
     )
     _add_source_options(sub)
-    sub.add_argument("-o", "--output", required=True, help="the page to write (.html)")
-    sub.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
-    _add_trust_option(sub, "")
-    sub.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
-    sub.add_argument("--seconds", type=float, default=20.0, help="for the timings together (default: 20)")
+    group = sub.add_argument_group("page")
+    group.add_argument("-o", "--output", required=True, help="the page to write (.html)")
+    group.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    group.add_argument("--seconds", type=float, default=20.0, help="for the timings together (default: 20)")
+    group.add_argument("--quiet", action="store_true", help="no progress line")
+    group = sub.add_argument_group("comparison")
+    group.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
+    _add_trust_option(group, "")
     add_engine_options(sub)
-    sub.add_argument("--quiet", action="store_true", help="no progress line")
-    sub.set_defaults(run=run_report)
 
-    sub = commands.add_parser(
+    sub = _add_command(
+        commands,
         "predict",
+        run_predict,
+        "model.fbl reviews.csv --text-column review -o answers.csv",
         help="run a model on a file of rows or on texts",
         description="Scores the rows of a file, in bounded memory, or the texts given with --text. The output appears "
         "when it is complete; columns of .csv, .jsonl, .txt and .parquet are kept.",
     )
-    _add_source_options(sub)
-    _add_length_option(sub)
+    _add_length_option(_add_source_options(sub))
     cli_predict.add_options(sub)
     add_engine_options(sub)
-    sub.set_defaults(run=run_predict)
+
+    text = "print a script that completes commands and options in a shell"
+    sub = _add_command(commands, "completion", run_completion, "bash", help=text)
+    sub.add_argument("shell", choices=completion.SHELLS)
+    sub.set_defaults(commands=commands.choices)
     return parser
 
 

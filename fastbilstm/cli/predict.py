@@ -27,15 +27,17 @@ _FORMATS_OUT = ("npy", "npz", "csv", "jsonl", "parquet")
 
 def add_options(parser):
     """Add the options of `predict`, except those of the model and the engine."""
-    add = parser.add_argument
-    add("input", nargs="?", help=".npy, .npz keyed by input name, .csv, .jsonl, .txt (a row a line) or .parquet")
-    add("-o", "--output", help=".npy, .npz keyed by output name, .csv, .jsonl or .parquet")
+    parser.add_argument(
+        "input", nargs="?", help=".npy, .npz keyed by input name, .csv, .jsonl, .txt (a row a line) or .parquet"
+    )
+    add = parser.add_argument_group("texts and columns").add_argument
     add(
         "--text",
         action="append",
         metavar="TEXT",
         help="score this text and print the answer, the columns of a file separated by tabs; may be repeated",
     )
+    add("--text-column", metavar="COLUMN", help="the column that holds raw text")
     add(
         "--columns",
         action="append",
@@ -43,7 +45,14 @@ def add_options(parser):
         help="the column that holds the sequences ('1 2 3' or a JSON list), or columns of one number each (patterns "
         "with * are allowed); repeat with INPUT= for several inputs (default: the columns named as the inputs)",
     )
-    add("--text-column", metavar="COLUMN", help="the column that holds raw text")
+    add("--delimiter", default=",", metavar="CHAR", help="between the fields of .csv (default: a comma)")
+    add("--input-format", choices=_FORMATS_IN, help="default: from the content and the suffix")
+    add = parser.add_argument_group("sequences").add_argument
+    add("--pad", choices=("pre", "post"), help="pad sequences at this end, as pad_sequences does; see --maxlen")
+    add("--maxlen", type=int, metavar="N", help="timesteps that sequences are padded and cut to")
+    add("--truncating", choices=("pre", "post"), default="pre", help="where longer sequences are cut (%(default)s)")
+    add = parser.add_argument_group("answers").add_argument
+    add("-o", "--output", help=".npy, .npz keyed by output name, .csv, .jsonl or .parquet")
     add(
         "--output-column",
         metavar="COLUMN",
@@ -51,16 +60,14 @@ def add_options(parser):
         help="the column of the answers (%(default)s); a model with labels gives the label in it and its probability "
         "in COLUMN_probability",
     )
+    add("--raw", action="store_true", help="of a model with labels, give the output itself, too, in COLUMN_raw")
     add(
         "--tags",
         action="store_true",
         help="with --text: print a line for each token, the token, its tag and its probability, and an empty line "
         "after each text",
     )
-    add("--raw", action="store_true", help="of a model with labels, give the output itself, too, in COLUMN_raw")
-    add("--input-format", choices=_FORMATS_IN, help="default: from the content and the suffix")
     add("--output-format", choices=_FORMATS_OUT, help="default: from the suffix")
-    add("--delimiter", default=",", metavar="CHAR", help="between the fields of .csv (default: a comma)")
     add(
         "--escape-formulas",
         action="store_true",
@@ -68,9 +75,7 @@ def add_options(parser):
         "would run them as formulas, which may send its content away. For files with texts of others that somebody "
         "opens in a spreadsheet; the texts are then no longer those of the input",
     )
-    add("--pad", choices=("pre", "post"), help="pad sequences at this end, as pad_sequences does; see --maxlen")
-    add("--maxlen", type=int, metavar="N", help="timesteps that sequences are padded and cut to")
-    add("--truncating", choices=("pre", "post"), default="pre", help="where longer sequences are cut (%(default)s)")
+    add = parser.add_argument_group("rows that cannot be scored").add_argument
     add(
         "--on-error",
         choices=("stop", "skip", "null"),
@@ -79,6 +84,7 @@ def add_options(parser):
         "answer empty (NaN in arrays)",
     )
     add("--errors", metavar="FILE", help="with --on-error skip or null: write the bad rows to FILE, as .jsonl")
+    add = parser.add_argument_group("the run").add_argument
     add("--resume", action="store_true", help="go on where an interrupted run with the same input and options ended")
     add("--overwrite", action="store_true", help="replace the output if it exists, and what an interrupted run left")
     add("--batch-size", type=int, help="rows computed at once (default: 32)")

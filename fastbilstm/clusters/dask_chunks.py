@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FastBiLSTMError, FileFormatError, MissingExtraError
+from ..errors import FastBiLSTMError, FileFormatError, MissingExtraError, unless_missing
 from ..graph import graph_to_json
 from ..model import Model
 from .batch_predictor import BatchPredictor
@@ -37,7 +37,7 @@ def import_dask(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingExtraError("dask", "dask", f"predicting on Dask ({name})") from error
+        raise MissingExtraError("dask", "dask", f"predicting on Dask ({name})") from unless_missing(error)
 
 
 class WorkerPredictor(BatchPredictor):
@@ -98,7 +98,7 @@ def predict_chunks(predictor: Callable[[Any], Any], chunks: Iterable[Any], addre
     FastBiLSTMError
         If the scheduler cannot be reached or is lost, has no workers for a minute, or a chunk fails on several of them.
         What the predictor raises (InputError for a bad row) comes as it is and is not tried again.
-    MissingExtraError
+    MissingExtraError, unless_missing
         If Dask is not installed.
     """
     if isinstance(predictor, BatchPredictor):

@@ -7,6 +7,7 @@ for "blas".
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
 import threading
@@ -311,10 +312,10 @@ def compile(
     except TypeError:
         dtype = None
     if dtype not in (np.float32, np.float64):
-        raise ValueError(f"dtype is {chosen!r}; expected 'float32' or 'float64'")
+        raise InputError(f"dtype is {chosen!r}; expected 'float32' or 'float64'")
     budget = MEMORY_BUDGET if memory_budget is None else memory_budget
     if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 0:
-        raise ValueError(f"memory_budget is {memory_budget!r}; expected a number of bytes, 0 or more")
+        raise InputError(f"memory_budget is {memory_budget!r}; expected a number of bytes, 0 or more")
     with faults_of(graph):
         network, outputs = _build(graph, tensors, dtype)
         all_layers = list(layers_of(network))
@@ -324,7 +325,8 @@ def compile(
     backend = _choose_backend(backend, dtype, products)
     runner, tables, limits, replay = network, 0, _id_limits(network), None
     if backend == "blas":
-        from . import blas_layers as blas  # imports SciPy
+        with _naming_isa():
+            from . import blas_layers as blas  # imports SciPy
 
         for layer in all_layers:
             if isinstance(layer, LSTM):
@@ -401,11 +403,21 @@ def _build(graph, tensors, dtype):
     return network, outputs
 
 
+@contextlib.contextmanager
+def _naming_isa() -> Any:
+    """An instruction set in the environment that there is not is an error of ours."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
 def vector_problem() -> Any:
     """Why backend "vector" cannot be used here: None, or an exception to raise."""
     if not threads.has_compiled_modules():
         return RuntimeError(WITHOUT_COMPILED_MODULES)
-    from .. import _kernels  # at first use: FASTBILSTM_ISA may name no instruction set, which is told then
+    with _naming_isa():
+        from .. import _kernels  # at first use: FASTBILSTM_ISA may name no instruction set, which is told then
 
     if _kernels.isa() is None:
         return RuntimeError("this fastbilstm was built without vector kernels: they need GCC or Clang")
@@ -424,7 +436,7 @@ def blas_problem() -> Any:
 
 def _choose_backend(backend, dtype, has_products):
     if backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}")
+        raise InputError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}")
     if backend == "auto":
         if dtype == np.float32 and vector_problem() is None:
             return "vector"
@@ -437,7 +449,7 @@ def _choose_backend(backend, dtype, has_products):
             )
         return "blas" if has_products and blas_problem() is None else "numpy"
     if backend == "vector" and dtype != np.float32:
-        raise ValueError(f"backend 'vector' computes in float32, not in {dtype.name}; use 'blas', 'numpy' or 'auto'")
+        raise InputError(f"backend 'vector' computes in float32, not in {dtype.name}; use 'blas', 'numpy' or 'auto'")
     problem = {"vector": vector_problem, "blas": blas_problem}.get(backend, lambda: None)()
     if problem is not None:
         raise problem

@@ -13,7 +13,7 @@ import re
 
 import numpy as np
 
-from ..errors import FastBiLSTMError, FileFormatError, MissingExtraError
+from ..errors import FastBiLSTMError, FileFormatError, MissingExtraError, unless_missing
 
 # Limits against files that claim more than they hold. Arrays above a harmless size may be unpacked to at most this many
 # bytes for each byte stored. Keras 3.15 has the same ratio; it does not compress.
@@ -75,7 +75,7 @@ def _h5py():
     try:
         import h5py
     except ImportError as error:
-        raise MissingExtraError("h5py", "convert", "reading a Keras file") from error
+        raise MissingExtraError("h5py", "convert", "reading a Keras file") from unless_missing(error)
     return h5py
 
 

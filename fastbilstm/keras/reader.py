@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import read_file
-from ..errors import FileFormatError, MissingExtraError, UnsupportedLayerError
+from ..errors import FileFormatError, MissingExtraError, UnsupportedLayerError, unless_missing
 from ..graph import KerasVersion
 from ..layers.functional import faults_of, sized
 from ..layers.lambdas import check_names, with_functions
@@ -96,7 +96,9 @@ def _read_yaml(text, label):
     try:
         import yaml
     except ImportError as error:
-        raise MissingExtraError("PyYAML", "yaml", f"reading {label} (it is no valid JSON; as YAML it)") from error
+        raise MissingExtraError(
+            "PyYAML", "yaml", f"reading {label} (it is no valid JSON; as YAML it)"
+        ) from unless_missing(error)
 
     class Loader(yaml.SafeLoader):
         """The safe loader, and Python tuples, which Keras writes."""

@@ -7,7 +7,7 @@ row refers to. What a row group claims is checked before it is read, and texts a
 import contextlib
 import os
 
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError, MissingExtraError, unless_missing
 from .chunk import CHUNK_BYTES, Chunk
 
 # What is unpacked at once may take at most so many bytes, beyond those of a chunk, for each byte of the file. Rows of
@@ -21,7 +21,7 @@ def import_pyarrow(what):
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet", what) from error
+        raise MissingExtraError("pyarrow", "parquet", what) from unless_missing(error)
     return pyarrow
 
 

@@ -169,7 +169,7 @@ def problem_of(words, whole):
         asked = re.findall(r"^\.\[(.*)\]$", args[-1])
         return None if args[0] == "install" and set(",".join(asked).split(",")) <= {*extras, ""} else "no such extra"
     if program == "python" and args[0] == "-m":
-        return None if args[1] == "pytest" else f"module {args[1]}"
+        return None if args[1] in ("pytest", "fastbilstm") else f"module {args[1]}"
     if program == "python":
         script = ROOT / args[0]
         if not script.exists():
