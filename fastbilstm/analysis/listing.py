@@ -37,6 +37,13 @@ class LayerInfo(Record):
     config: dict[str, Any]
     layers: tuple[LayerInfo, ...]
     _weights: tuple[NDArray[Any], ...]
+    _names: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The layer's arrays by Keras' names, in Keras' order: "kernel", "recurrent_kernel"; those of layers inside by
+        their names, too: "forward_lstm/kernel". The cell of a recurrent layer is left out."""
+        return dict(zip(self._names, self._weights))
 
     def get_weights(self) -> list[NDArray[Any]]:
         """The layer's arrays, in Keras' layout and order."""
@@ -52,6 +59,9 @@ def _info(layer: Layer, tensors: Mapping[str, NDArray[Any]]) -> LayerInfo:
     inner = layer.layers if layer.graph is None else layer.graph.layers
     parts = tuple(listed_layers(inner, tensors))
     # Once each, though a cell that stands twice in a stack names them twice.
-    names = dict.fromkeys(name for _, part in layer.walk() for name in part.weights.values())
+    names: dict[str, str] = {}
+    for path, part in layer.walk():
+        for role, name in part.weights.items():
+            names.setdefault(name, "/".join((*path[1:], role)))
     weights = tuple(tensors[name] for name in names)
-    return LayerInfo(layer.name, layer.class_name, dict(layer.config), parts, weights)
+    return LayerInfo(layer.name, layer.class_name, dict(layer.config), parts, weights, tuple(names.values()))

@@ -64,7 +64,7 @@ class BatchPredictor(ColumnScorer):
     """
 
     load_options: LoadOptions
-    plugins: list[str]
+    plugins: Sequence[str] = ()  # of older pickles
 
     def __init__(
         self,

@@ -90,7 +90,7 @@ class ColumnScorer:
     pad: Literal["pre", "post"] | None
     maxlen: int | None
     truncating: Literal["pre", "post"]
-    raw: bool
+    raw: bool = False  # of older pickles
     in_order: bool
     bad_rows: list[tuple[int, str]]
 

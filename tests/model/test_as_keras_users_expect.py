@@ -48,6 +48,28 @@ def test_as_in_keras(k, number):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_weights_by_name(k):
+    """Names are those of Keras' paths below the layer, without the cells."""
+    i = k.Input((6,))
+    x = k.layers.Bidirectional(k.layers.LSTM(3, return_sequences=True))(k.layers.Embedding(9, 4)(i))
+    x = k.layers.BatchNormalization()(k.layers.MultiHeadAttention(2, 3)(x, x))
+    x = k.layers.TimeDistributed(k.layers.Dense(2))(k.layers.GRU(3, return_sequences=True)(x))
+    x = k.layers.RNN([k.layers.LSTMCell(2), k.layers.GRUCell(2)])(x)
+    inner = k.Sequential([k.Input((2,)), k.layers.Dense(3, name="in")], name="inner")
+    net = k.Model(i, inner(x))
+    model = fastbilstm.load(net)
+    cells = ("lstm_cell", "gru_cell", "stacked_rnn_cells")
+    for layer in (layer for layer in net.layers if layer.weights):
+        found = model.get_layer(layer.name).weights
+        kept = cells if layer.name == "rnn" else ()
+        paths = [w.path.split("/")[1:] for w in layer.weights]
+        names = ["/".join(p for p in path if p not in cells or p in kept) for path in paths]
+        assert list(found) == names
+        for name, weight in zip(names, layer.weights):
+            np.testing.assert_array_equal(found[name], np.asarray(weight))
+    assert model.get_layer("inner").layers[0].weights["kernel"].shape == (2, 3)
+
+
 def test_what_is_refused():
     model = fastbilstm.sample_model()
     for name, value in (("steps", 3), ("callbacks", [])):
