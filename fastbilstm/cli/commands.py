@@ -1,4 +1,4 @@
-"""The command `fastbilstm`: convert, inspect, verify, report, predict, completion; the parser and its help.
+"""The command `fastbilstm`: convert, inspect, verify, report, predict, info, completion; the parser and its help.
 
 Exit codes: 0 done; 1 `verify` or `report` out of tolerance; 2 wrong use, unreadable file, unsupported layer, existing
 target; 130 interrupted.
@@ -14,7 +14,7 @@ from ..engine.plan import BACKENDS
 from ..engine.summary import held_lines
 from ..errors import FastBiLSTMError
 from ..loading import convert, load
-from . import completion
+from . import as_json, completion
 from . import predict as cli_predict
 
 _KERAS_FILES = ".h5, .keras, .weights.h5, .weights.json, model.json of TensorFlow.js"
@@ -46,6 +46,10 @@ def _add_source_options(parser, what="model"):
         "Keras' own; may be repeated",
     )
     return parser
+
+
+def _add_json_option(parser, text="print one JSON object in place of the text (docs/json.md)"):
+    parser.add_argument_group("output").add_argument("--json", action="store_true", help=text)
 
 
 def _add_length_option(parser):
@@ -141,7 +145,15 @@ def run_convert(args):
 
 def run_inspect(args):
     names = ("config", "any_length", "inference")
-    load(args.model, outputs=_outputs(args), **{name: getattr(args, name) for name in names}).summary()
+    model = load(args.model, outputs=_outputs(args), **{name: getattr(args, name) for name in names})
+    as_json.printed(as_json.of_model(model)) if args.json else model.summary()
+    return 0
+
+
+def run_info(args):
+    from ..engine import show_config  # saves time where it is not needed
+
+    as_json.printed(show_config.config()) if args.json else show_config.show_config()
     return 0
 
 
@@ -150,7 +162,7 @@ def run_verify(args):
 
     options = {name: getattr(args, name) for name in ("against", "config", "dtype", "trust", "inference")}
     report = verify(args.model, outputs=_outputs(args), **options)
-    print(report.text)
+    as_json.printed(report.data) if args.json else print(report.text)
     return 0 if report.ok else 1
 
 
@@ -166,7 +178,10 @@ def run_completion(args):
 def run_report(args):
     from ..report.report_file import run  # saves time where it is not needed
 
-    return run(args, _outputs(args))
+    found = run(args, _outputs(args), quiet=args.json)
+    if args.json:
+        as_json.printed(as_json.of_report(found, args.output))
+    return 0 if found.ok else 1
 
 
 _EXIT_CODES = """exit codes:
@@ -211,6 +226,7 @@ def make_parser():
     text = "print layers, shapes, parameters, masks and what is ignored"
     sub = _add_command(commands, "inspect", run_inspect, "model.h5", help=text)
     _add_length_option(_add_source_options(sub))
+    _add_json_option(sub)
 
     sub = _add_command(
         commands,
@@ -226,6 +242,7 @@ def make_parser():
     group.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
     _add_trust_option(group, "")
     group.add_argument("--dtype", choices=("float32", "float64"), help="precision (default: the model's own)")
+    _add_json_option(sub)
 
     sub = _add_command(
         commands,
@@ -247,6 +264,7 @@ def make_parser():
     group.add_argument("--against", metavar="FILE", help="the Keras file a converted model came from")
     _add_trust_option(group, "")
     add_engine_options(sub)
+    _add_json_option(sub)
 
     sub = _add_command(
         commands,
@@ -260,6 +278,10 @@ def make_parser():
     _add_length_option(_add_source_options(sub))
     cli_predict.add_options(sub)
     add_engine_options(sub)
+    _add_json_option(sub, "with --text: print one JSON object (docs/json.md)")
+
+    text = "print the version, the backends, threads and optional packages that there are"
+    _add_json_option(_add_command(commands, "info", run_info, "--json", help=text))
 
     text = "print a script that completes commands and options in a shell"
     sub = _add_command(commands, "completion", run_completion, "bash", help=text)

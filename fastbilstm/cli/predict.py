@@ -18,6 +18,7 @@ from .. import safe_files
 from .._version import __version__
 from ..checks import check_not_read, is_same_file
 from ..errors import FastBiLSTMError, InputError
+from . import as_json
 
 # How many bad rows are reported one by one.
 _SHOWN = 10
@@ -96,6 +97,8 @@ def run_predict(args, outputs):
     """Run the command. `outputs`: the layers at which the graph is cut."""
     if args.text is not None:
         return _predict_texts(args, outputs)
+    if args.json:
+        raise InputError("--json goes with --text; for a file write .jsonl")
     if args.tags:
         raise InputError("--tags goes with --text; in files the tags are in the column of the answers")
     if args.input is None or args.output is None:
@@ -189,6 +192,12 @@ def _predict_texts(args, outputs):
     predictor = _predictor(args, outputs, None, "text")
     if args.tags:
         return _print_tags(predictor.model, args.text)
+    if args.json:
+        model = predictor.model
+        answers = {} if model.labels is not None else predictor({"text": args.text})
+        answers.pop("text", None)
+        as_json.printed(as_json.of_texts(model, args.text, answers))
+        return 0
     found = predictor({"text": args.text})
     for row in range(len(found["text"])):
         values = [np.asarray(found[name][row]) for name in predictor.output_columns]

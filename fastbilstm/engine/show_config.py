@@ -16,31 +16,55 @@ if TYPE_CHECKING:
 _EXTRAS = {"h5py": "reads Keras files", "PyYAML": "reads YAML architectures", "scipy": "backend blas"}
 
 
-def show_config(print_fn: Callable[[str], Any] = print) -> None:
-    """Print the version, the platform, the backends and the optional packages that are installed."""
+def config() -> dict[str, Any]:
+    """What `show_config` prints, as a dict that goes into JSON."""
     import importlib.metadata  # imports half of the standard library
 
-    lines = [
-        f"fastbilstm {__version__}, Python {platform.python_version()}, {platform.machine()}, NumPy {np.__version__}"
-    ]
+    vector: dict[str, Any] = {"isa": None, "isas": [], "built": []}
     problem = plan.vector_problem()
     if problem is None:
         from .. import _kernels  # not every build has it
 
-        here, built = _kernels.isas(), _kernels.isas(usable=False)
-        lines.append(f"backend vector: available, instruction set {_kernels.isa()} (FASTBILSTM_ISA: {', '.join(here)})")
-        if here != built:
-            lines.append(f"  also built, not for this CPU: {', '.join(name for name in built if name not in here)}")
-    else:
-        lines.append(f"backend vector: {problem}")
-    problem = plan.blas_problem()
-    lines.append(f"backend blas: {'available' if problem is None else problem}")
-    lines.append("backend numpy: available")
-    lines.append(f"threads: {threads.available()} (affinity, cgroup quota, OMP_NUM_THREADS)")
-    for package, purpose in _EXTRAS.items():
+        vector = {"isa": _kernels.isa(), "isas": list(_kernels.isas()), "built": list(_kernels.isas(usable=False))}
+    blas = plan.blas_problem()
+    packages: dict[str, str | None] = {}
+    for package in _EXTRAS:
         try:
-            version = importlib.metadata.version(package)
+            packages[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            version = "not installed"
-        lines.append(f"{package} ({purpose}): {version}")
+            packages[package] = None
+    return {
+        "fastbilstm": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "numpy": np.__version__,
+        "backends": {
+            "vector": {"problem": None if problem is None else str(problem), **vector},
+            "blas": {"problem": None if blas is None else str(blas)},
+            "numpy": {"problem": None},
+        },
+        "threads": threads.available(),
+        "packages": packages,
+    }
+
+
+def show_config(print_fn: Callable[[str], Any] = print) -> None:
+    """Print the version, the platform, the backends and the optional packages that are installed."""
+    found = config()
+    vector, blas = found["backends"]["vector"], found["backends"]["blas"]
+    lines = [f"fastbilstm {found['fastbilstm']}, Python {found['python']}, {found['machine']}, NumPy {found['numpy']}"]
+    if vector["problem"] is None:
+        here = ", ".join(vector["isas"])
+        lines.append(f"backend vector: available, instruction set {vector['isa']} (FASTBILSTM_ISA: {here})")
+        if others := [name for name in vector["built"] if name not in vector["isas"]]:
+            lines.append(f"  also built, not for this CPU: {', '.join(others)}")
+    else:
+        lines.append(f"backend vector: {vector['problem']}")
+    lines.append(f"backend blas: {blas['problem'] or 'available'}")
+    lines.append("backend numpy: available")
+    lines.append(f"threads: {found['threads']} (affinity, cgroup quota, OMP_NUM_THREADS)")
+    lines += [
+        f"{package} ({purpose}): {found['packages'][package] or 'not installed'}"
+        for package, purpose in _EXTRAS.items()
+    ]
     print_fn("\n".join(lines))

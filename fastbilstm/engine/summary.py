@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 
 class LayerRow(NamedTuple):
-    """A row about a layer. `depth`: how many models it is inside. `runs`: what computes it, in backend "vector"."""
+    """A row about a layer. `depth`: how many models it is inside. `runs`: what computes it, in backend "vector".
+    `shape`: the `shapes` of its outputs in words."""
 
     name: str
     depth: int
@@ -18,6 +19,7 @@ class LayerRow(NamedTuple):
     runs: str
     ignored: str
     layer: object
+    shapes: tuple = ()
 
 
 def layer_rows(model):
@@ -50,11 +52,11 @@ def _rows(network, tensors, runner=None, depth=0):
         parameters = sum(tensors[name].size for name in {n for _, item in layer.walk() for n in item.weights.values()})
         ignored = [text for _, item in layer.walk() for text in item.ignored]
         masked = any(spec.masked for spec in specs)
-        shapes = ", ".join(dict.fromkeys(shape_text(spec.shape) for spec in specs))
+        different = tuple(dict.fromkeys(tuple(spec.shape) for spec in specs))
+        shapes = ", ".join(map(shape_text, different))
         notes = ", ".join(dict.fromkeys(ignored))
-        yield LayerRow(
-            layer.name, depth, describe(layer), shapes, parameters, masked, labels.get(index, ""), notes, layer
-        )
+        runs = labels.get(index, "")
+        yield LayerRow(layer.name, depth, describe(layer), shapes, parameters, masked, runs, notes, layer, different)
         if layer.graph is not None:
             yield from _rows(network.inner[index], tensors, inner_network(runner, layer), depth + 1)
 

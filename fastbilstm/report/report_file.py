@@ -175,8 +175,8 @@ def _command(
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
-def run(args: argparse.Namespace, outputs: list[str] | None) -> int:
-    """`fastbilstm report`: returns its exit code."""
+def run(args: argparse.Namespace, outputs: list[str] | None, quiet: bool = False) -> Report:
+    """`fastbilstm report`: writes the page and, unless `quiet`, prints what it says in a few lines."""
     live = not args.quiet and sys.stderr.isatty()
 
     def tell(text: str) -> None:
@@ -189,6 +189,8 @@ def run(args: argparse.Namespace, outputs: list[str] | None) -> int:
         found = report(args.model, args.output, outputs=outputs, n_threads=args.threads, tell=tell, **options)
     finally:
         tell("")
+    if quiet:
+        return found
     for one in found.agreements:
         word = "ok" if one.ok else "MISMATCH"
         print(
@@ -197,4 +199,4 @@ def run(args: argparse.Namespace, outputs: list[str] | None) -> int:
     for line in found.missing:
         print(line)
     print(f"{args.output}: {os.path.getsize(args.output) / 1e3:.0f} kB")
-    return 0 if found.ok else 1
+    return found

@@ -20,10 +20,11 @@ from ..tolerances import compare
 
 @dataclass(frozen=True)
 class Report:
-    """`ok`, and the `text` that says what was compared."""
+    """`ok`, the `text` that says what was compared, and the same as a dict, `data`."""
 
     ok: bool
     text: str
+    data: dict
 
 
 def verify(path, against=None, config=None, outputs=None, dtype=None, trust=False, lambdas=None, inference=False):
@@ -47,6 +48,12 @@ def verify(path, against=None, config=None, outputs=None, dtype=None, trust=Fals
     """
     label = os.fspath(path)
     lines, ok = [], True
+    data = {"ok": True, "sha256": None, "vector": None, "same_weights": None, "specification": None, "keras": None}
+    data["not_compared"] = None
+
+    def done(good):
+        return Report(good, "\n".join(lines), {**data, "ok": good})
+
     keras_options = {"config": config, "outputs": outputs, "inference": inference}
     model = load(path, dtype=dtype, lambdas=lambdas, **(keras_options if against is None else {}))
     is_converted = model.vector is not None
@@ -55,30 +62,41 @@ def verify(path, against=None, config=None, outputs=None, dtype=None, trust=Fals
         result = model.self_check()
         ok = result.ok
         lines.append(f"recorded vector: {result.message}")
+        data |= {"sha256": "matches", "vector": _check_data(result)}
         source, keras_file = None, against
     else:
         if against is not None:
             raise FileFormatError(f"{label}: is a Keras file itself; --against goes with a converted model")
         source, keras_file = model, path
     if keras_file is None:
-        lines.append("not compared with Keras: give the Keras file it came from with --against")
-        return Report(ok, "\n".join(lines))
+        data["not_compared"] = "give the Keras file it came from with --against"
+        lines.append(f"not compared with Keras: {data['not_compared']}")
+        return done(ok)
     if against is not None:
         source = load(against, lambdas=lambdas, **keras_options)
         same = same_model(source, model)
-        ok = ok and same
+        ok, data["same_weights"] = ok and same, same
         lines.append(f"{against}: {'holds the same weights' if same else 'MISMATCH: holds other weights or layers'}")
     trusted = installed_keras.TrustedFile(keras_file, config, as_list(outputs)) if trust else None
     try:
-        compared, good = _compare_with_keras(source, model, trusted)
-        return Report(ok and good, "\n".join(lines + compared))
+        compared, good, data["keras"] = _compare_with_keras(source, model, trusted)
+        lines += compared
+        return done(ok and good)
     except installed_keras.KerasUnavailable as reason:
+        data["not_compared"] = str(reason)
         lines.append(f"not compared with Keras: {reason}")
     if not is_converted:
         result = model.self_check()
         ok = ok and result.ok
         lines.append(f"{label}: {result.message}")
-    return Report(ok, "\n".join(lines))
+        data["specification"] = _check_data(result)
+    return done(ok)
+
+
+def _check_data(result):
+    """What a self-check found, as a dict."""
+    found = {"ok": result.ok, "computed_by": result.computed_by, "message": result.message}
+    return {**found, "max_rel": max((one.max_rel for one in result.comparisons), default=None)}
 
 
 def same_model(first, second):
@@ -107,11 +125,12 @@ def _compare_with_keras(source, model, trusted):
     lines.append(f"  Keras was given {given_to_keras(source, trusted)}")
     dtype = "float64" if model.dtype == "float64" and theirs[0].dtype == np.float64 else "float32"
     results = [compare(y, k, dtype, rounding) for y, k, rounding in zip(ours, theirs, roundings)]
-    reason = None
+    reason, outputs = None, []
     if ok and not all(result.ok for result in results):
         reason = versions.difference(source.graph, source._tensors, inputs, theirs, title)
     for info, result in zip(model.outputs, results):
         word = "ok" if result.ok else "MISMATCH" if reason is None else "differs by version"
+        outputs.append({"name": info.name, "verdict": word, "max_abs": result.max_abs, "max_rel": result.max_rel})
         where = f" at {result.where}" if result.where else ""
         lines.append(
             f"  output {info.name!r}: {word}, largest absolute error "
@@ -119,8 +138,9 @@ def _compare_with_keras(source, model, trusted):
         )
         if not result.ok:
             lines.append(f"    {result.message}")
+    data = {"version": title, "rows": len(inputs[0]), "outputs": outputs, "differs_by_version": reason}
     if reason is None:
-        return lines, ok and all(result.ok for result in results)
+        return lines, ok and all(result.ok for result in results), data
     own = model.self_check()
     lines += [f"  {reason}", f"  {own.message}"]
-    return lines, own.ok
+    return lines, own.ok, data

@@ -36,7 +36,7 @@ PAGES = [
 FORMULAS = ROOT / "docs" / "from_formula_to_code.md"
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # Pages for users, whose commands are run; those of the other pages build and test.
-FOR_USERS = ("README.md", "using.md", "files-and-texts.md", "many-machines.md")
+FOR_USERS = ("README.md", "json.md", "using.md", "files-and-texts.md", "many-machines.md")
 # Pages whose blocks need packages that are optional.
 NEEDS = {
     "many-machines.md": ("dask.dataframe", "distributed", "pandas"),
