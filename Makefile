@@ -26,7 +26,7 @@ export CUDA_VISIBLE_DEVICES := -1
 help:
 	@echo "make demo               convert a trained Keras file, verify it, predict 200 reviews; no TensorFlow"
 	@echo "make test               linters, types and all tests, with TensorFlow where it has a wheel"
-	@echo "make docs               run every block of the pages, those for Spark and Ray, too"
+	@echo "make docs               run every block of the pages, those for Spark, Ray and matplotlib, too"
 	@echo "make test-random N=300  N further random models against live Keras"
 	@echo "make fuzz N=20000       N mutations of each kind of file"
 	@echo "make soak               threads, forks, failing disks and failing memory for some minutes"
@@ -69,9 +69,9 @@ spark: $(VENV)/.stamp-test
 	  { $(PIP) install --quiet 'pyspark>=3.5' && touch $(VENV)/.stamp-spark; } || \
 	  echo "pyspark could not be installed for this Python: the test on Spark is SKIPPED."
 
-# The blocks of docs/many-machines.md that need Spark, with Java, and Ray.
+# The blocks of docs/ that need Spark, with Java, Ray and matplotlib.
 docs: $(VENV)/.stamp-test
-	$(PIP) install --quiet 'pyspark>=3.5' 'ray[data]>=2.30'
+	$(PIP) install --quiet 'pyspark>=3.5' 'ray[data]>=2.30' matplotlib
 	FASTBILSTM_DOCS=all $(BIN)/python -m pytest tests/project/test_docs.py
 
 demo: $(VENV)/.stamp-demo

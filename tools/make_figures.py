@@ -1,9 +1,9 @@
-"""Draw docs/figures/*.svg, the figures of docs/from_formula_to_code.md (needs matplotlib).
+"""Draw docs/figures/*.svg, the figures of docs/from_formula_to_code.md and docs/see-inside.md (needs matplotlib).
 
     python tools/make_figures.py docs/figures
 
 All numbers in them are computed by fastbilstm when the script runs: the specification's LSTM with fixed weights, and
-the demo's trained model (tests/golden/demo).
+the demo's trained model (tests/golden/demo), and the sample model.
 """
 
 import argparse
@@ -246,7 +246,36 @@ def review():
     return figure
 
 
-FIGURES = {"lstm_cell": lstm_cell, "bidirectional": bidirectional, "padding": padding, "review": review}
+def inside():
+    """Attention, what each word adds to the answer, and the states of the forward LSTM along a review."""
+    model, review = fastbilstm.sample_model(), 6
+    x = fastbilstm.sample_reviews()[0][review][np.newaxis]
+    names = ["bidirectional", "bidirectional/forward/h", "attention/scores"]
+    values, h, scores = (array[0] for array in model.trace(x, names).values())
+    weights, steps = scores.mean(axis=0), np.arange(x.shape[1])
+    adds = weights * (values @ model.get_layer("dense").weights["kernel"][:, 0])
+    words = {rank + 3: word for word, rank in model.text.tokenizer.word_index.items()}
+    figure, axes = plt.subplots(3, figsize=(8.6, 5.6), sharex=True, layout="constrained")
+    axes[0].vlines(steps, 0, weights * len(steps), color=PLAIN, lw=1.6)
+    axes[0].set(ylabel="looked at\n(1: as all others)", ylim=(0, None))
+    for sign, color in ((adds > 0, FORWARD), (adds <= 0, BACKWARD)):
+        axes[1].vlines(steps[sign], 0, adds[sign], color=color, lw=1.6)
+    for t in np.argsort(-abs(adds))[:4]:
+        axes[1].annotate(words.get(int(x[0, t]), "?"), (t, adds[t]), (2, 2), textcoords="offset points", fontsize=9)
+    axes[1].set(ylabel="adds to\nthe logit", ylim=(None, 1.25 * adds.max()))
+    image = axes[2].imshow(h.T, aspect="auto", cmap=COLORS, vmin=-1, vmax=1, interpolation="nearest")
+    axes[2].set(xlabel="timestep", ylabel="unit of forward h")
+    figure.colorbar(image, ax=axes[2], pad=0.01)
+    return figure
+
+
+FIGURES = {
+    "lstm_cell": lstm_cell,
+    "bidirectional": bidirectional,
+    "padding": padding,
+    "review": review,
+    "inside": inside,
+}
 
 
 def main(argv=None):

@@ -24,8 +24,9 @@ FOLDER = Path(__file__).resolve().parent
 def sample_model(**options: Any) -> Model:
     """A small net that tells good film reviews from bad ones, with its word index and labels.
 
-    Embedding(5000, 16, mask_zero=True), Bidirectional(LSTM(16)), Dense(1, sigmoid), trained with Keras on pieces of 1
-    to 200 words of the IMDB reviews, and right on short texts, too. To try things out with.
+    Embedding(5000, 16, mask_zero=True), Bidirectional(LSTM(16)), Attention of its sequence with itself, their mean and
+    Dense(1, sigmoid), trained with Keras on pieces of 1 to 200 words of the IMDB reviews, and right on short texts,
+    too. To try things out with.
 
     Parameters
     ----------

@@ -4,8 +4,8 @@ it shows; the `fastbilstm` commands of the pages for users run between them.
 Blocks with `>>>` are doctests whose numbers may differ by one in the last digit shown; others pass if they raise
 nothing. README runs in an empty folder, the other pages in one that holds tests/golden as the repository does, and
 model.h5, the reader's file. Changed is the address of the scheduler of Dask, and the seconds of a report. The blocks
-for Spark and Ray (```py) run where these are installed: `make docs`. The numbers of from_formula_to_code.md are
-compared with live Keras besides. What pages name (files, commands, links, functions) is in test_docs_names.py.
+for Spark, Ray and matplotlib (```py) run where these are installed: `make docs`. The numbers of from_formula_to_code.md
+are compared with live Keras besides. What pages name (files, commands, links, functions) is in test_docs_names.py.
 """
 
 import doctest
@@ -150,22 +150,27 @@ def test_code_of_the_page_runs_and_runs_again(path, folder, monkeypatch):
         run_page(path, commands=path.name == "README.md")
 
 
-ENGINES = re.findall(
-    r"^```py\n(.*?)^```$", (ROOT / "docs" / "many-machines.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
-)
+def blocks_with_packages():
+    """(package, code) of the ```py blocks; each comes with the ```python blocks of its page."""
+    packages, found = {"many-machines.md": ("pyspark", "ray"), "see-inside.md": ("matplotlib",)}, []
+    for path in PAGES:
+        text = path.read_text("utf-8")
+        blocks = re.findall(r"^```py\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        before = "".join(
+            code for kind, code in BLOCK.findall(text) if kind == "python" and path.name == "see-inside.md"
+        )
+        found += [(name, before + code) for name, code in zip(packages.get(path.name, ()), blocks, strict=True)]
+    return found
 
 
-@pytest.mark.parametrize("module, code", [*zip(("pyspark", "ray"), ENGINES, strict=True)], ids=("pyspark", "ray"))
-def test_blocks_for_spark_and_ray(module, code, folder):
+@pytest.mark.parametrize("package, code", blocks_with_packages(), ids=lambda value: value if value.isalpha() else "")
+def test_blocks_that_need_other_packages(package, code, folder):
     if os.environ.get("FASTBILSTM_DOCS") != "all":
-        pytest.importorskip(module, reason=f"needs {module}: make docs")
+        pytest.importorskip(package, reason=f"needs {package}: make docs")
     fastbilstm.sample_model().save("reviews.fbl")
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])},
-        text=True,
-        capture_output=True,
-    )
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": path, "MPLBACKEND": "svg"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, text=True, capture_output=True)
     assert run.returncode == 0, run.stderr
 
 
