@@ -182,6 +182,12 @@ class Model:
 
         print_fn(summary_text(self))
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of a model: `summary` as HTML."""
+        from .engine.summary import summary_html  # as for `summary`
+
+        return summary_html(self)
+
     def __repr__(self) -> str:
         return f"<fastbilstm.Model {self.name!r} of {self.keras}, {self.dtype}, from {self.source}>"
 

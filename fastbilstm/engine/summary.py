@@ -1,8 +1,9 @@
-"""The text of `Model.summary()` and `fastbilstm inspect`: a row for each layer, then what was planned.
+"""`Model.summary()` and `fastbilstm inspect`, as text and as HTML: a row for each layer, then what was planned.
 
 Imports nothing outside the package.
 """
 
+from html import escape
 from typing import Any, NamedTuple
 
 
@@ -78,8 +79,8 @@ def describe(layer):
     return f"{layer.class_name}({size})" if size else layer.class_name
 
 
-def summary_text(model: Any) -> str:
-    """The table of a Model as text."""
+def summary_table(model):
+    """(rows of the table as text, the headings first; the sentences below it)."""
     header = ("layer", "class", "output shape", "parameters", "mask", "runs", "ignored at inference")
     rows = layer_rows(model)
     cells = [
@@ -89,10 +90,26 @@ def summary_text(model: Any) -> str:
     table = [header, *cells]
     if model.backend != "vector":
         table = [(*row[:5], row[6]) for row in table]
+    return table, plan_lines(model, rows)
+
+
+def summary_text(model: Any) -> str:
+    """The table of a Model as text."""
+    table, lines = summary_table(model)
     widths = [max(len(str(row[k])) for row in table) for k in range(len(table[0]))]
-    lines = ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([*lines, "", *plan_lines(model, rows)])
+    text = ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
+    text.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join([*text, "", *lines])
+
+
+def summary_html(model: Any) -> str:
+    """The same as HTML, for notebooks. Whatever comes from the file is escaped, and there is no script."""
+    (header, *rows), lines = summary_table(model)
+    style = ' style="text-align:left;white-space:pre-wrap"'
+    head = "".join(f"<th{style}>{escape(name)}</th>" for name in header)
+    body = "".join(f"<tr>{''.join(f'<td{style}>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    told = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{told}</ul>"
 
 
 def plan_lines(model, rows):

@@ -26,7 +26,7 @@ SECONDS = 20.0
 
 
 class Report(NamedTuple):
-    """What a page says.
+    """What a page says. A notebook shows the page itself, as long as its file is there.
 
     Attributes
     ----------
@@ -38,12 +38,24 @@ class Report(NamedTuple):
         What could not be compared, and why.
     speed : Speed
         All timings.
+    path : str
+        The file of the page.
     """
 
     ok: bool
     agreements: tuple[report_agreement.Agreement, ...]
     missing: tuple[str, ...]
     speed: report_measure.Speed
+    path: str
+
+    def _repr_html_(self) -> str | None:
+        """The page in a frame where no script could run; None, which means `repr`, if its file is gone."""
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                text = file.read()
+        except OSError:
+            return None
+        return f'<iframe sandbox srcdoc="{escape(text)}" style="width:100%;height:40em;border:0"></iframe>'
 
 
 def report(
@@ -117,7 +129,7 @@ def report(
     compared, missing = report_agreement.agreements(
         model, source, TrustedFile(against or path, config, outputs) if trust else None
     )
-    found = Report(all(one.ok for one in compared), tuple(compared), tuple(missing), speed)
+    found = Report(all(one.ok for one in compared), tuple(compared), tuple(missing), speed, os.path.abspath(target))
     command = _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds, inference)
     text = page(model, path, found, command)
     # Messages of Keras and the system may contain folders of this machine.

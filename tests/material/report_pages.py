@@ -5,8 +5,22 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+from built_nets import Net
+
 from fastbilstm.report import figures as report_figures
 from fastbilstm.report.report_file import report
+
+HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</title></style><b onclick='x'>&amp;]]>")
+
+
+def hostile():
+    """A file whose layers have names that are HTML."""
+    net = Net()
+    net.add("Dropout", HOSTILE[0], "x", rate=0.5)
+    net.add("Activation", HOSTILE[1], HOSTILE[0], activation="relu")
+    net.add("Activation", HOSTILE[2], HOSTILE[1], activation="tanh")
+    net.lstm("lstm", HOSTILE[2])
+    return net.content("lstm")
 
 
 class Page(html.parser.HTMLParser):

@@ -10,9 +10,8 @@ import sys
 import make_files as mf
 import numpy as np
 import pytest
-from built_nets import Net
 from paths import DEMO, ROOT, SEQ2SEQ
-from report_pages import Page, made
+from report_pages import HOSTILE, Page, hostile, made
 
 import fastbilstm
 from fastbilstm.cli import commands as cli
@@ -21,8 +20,6 @@ from fastbilstm.engine.summary import layer_rows
 from fastbilstm.keras import installed_keras
 from fastbilstm.report import agreement as report_agreement
 from fastbilstm.report import measure as report_measure
-
-HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</title></style><b onclick='x'>&amp;]]>")
 
 
 @pytest.fixture
@@ -202,15 +199,6 @@ def test_float64(tmp_path, without_keras):
 
 
 # ---- names from the file --------------------------------------------------------------------------------------------
-
-
-def hostile():
-    net = Net()
-    net.add("Dropout", HOSTILE[0], "x", rate=0.5)
-    net.add("Activation", HOSTILE[1], HOSTILE[0], activation="relu")
-    net.add("Activation", HOSTILE[2], HOSTILE[1], activation="tanh")
-    net.lstm("lstm", HOSTILE[2])
-    return net.content("lstm")
 
 
 def test_hostile_names_are_text(tmp_path, without_keras):
