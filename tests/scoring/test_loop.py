@@ -3,6 +3,8 @@
 Order, progress, bounded memory.
 """
 
+import itertools
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ from small_files import FORMATS_IN, given_columns, make_ids, run, write_rows
 
 import fastbilstm
 from fastbilstm import InputError
+from fastbilstm.cli import progress
 from fastbilstm.scoring import loop as chunks
 from fastbilstm.scoring import parquet
 from fastbilstm.scoring import readers as files
@@ -44,6 +47,18 @@ def test_progress_is_for_a_terminal(model, tmp_path, capsys, monkeypatch, small_
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     code, err = run(capsys, *command, "-o", tmp_path / "a.csv")
     assert code == 0 and "rows/s" in err and "left" in err and "40 rows in" in err and err.endswith("\n")
+    assert run(capsys, *command, "-o", tmp_path / "b.csv", "--quiet") == (0, "")
+
+
+def test_progress_elsewhere_is_a_line_a_minute(model, tmp_path, capsys, monkeypatch, small_chunks):
+    path, clock = write_rows(tmp_path / "in.csv", make_ids(40)), itertools.count(0, 31)
+    command = ["predict", model, path, "--columns", "x", *small_chunks]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    code, err = run(capsys, *command, "-o", tmp_path / "a.csv")
+    lines = err.splitlines()
+    # A look at each chunk of 8 rows, 31 seconds apart (others read this clock, too).
+    assert code == 0 and 2 <= len(lines) <= 5 and "\r" not in err
+    assert all(re.fullmatch(r"fastbilstm: \d+ rows, \d+ %, \d+ rows/s, [\d:.]+ left", line) for line in lines), err
     assert run(capsys, *command, "-o", tmp_path / "b.csv", "--quiet") == (0, "")
 
 
