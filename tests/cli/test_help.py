@@ -114,17 +114,17 @@ except ImportError as error:
 
 
 @pytest.mark.parametrize(
-    "package, call, extra",
+    "package, call",
     [
-        ("h5py", "fastbilstm.load(sys.argv[3] + '/x.h5')", "convert"),
-        ("dask", "fastbilstm.dask.predict(fastbilstm.sample_model(), [1])", "dask"),
-        ("pyarrow", "list(fastbilstm.sample_model().predict_iter(sys.argv[3] + '/x.parquet', text='a'))", "parquet"),
-        ("scipy", "fastbilstm.sample_model(backend='blas')", "blas"),
+        ("h5py", "fastbilstm.load(sys.argv[3] + '/x.h5')"),
+        ("dask", "fastbilstm.dask.predict(fastbilstm.sample_model(), [1])"),
+        ("pyarrow", "list(fastbilstm.sample_model().predict_iter(sys.argv[3] + '/x.parquet', text='a'))"),
+        ("scipy", "fastbilstm.sample_model(backend='blas')"),
     ],
 )
-def test_a_missing_package_is_one_traceback(package, call, extra, tmp_path):
+def test_a_missing_package_is_one_traceback(package, call, tmp_path):
     (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     (tmp_path / "x.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
     done = python("-c", WITHOUT, package, call, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"pip install 'fastbilstm[{extra}]'" in done.stdout
+    assert re.search(f"pip install .*{package}", done.stdout), done.stdout
