@@ -156,4 +156,5 @@ def translate(extension, build_dir):
     return translated.sources
 
 
-setup(ext_modules=[] if COMPILE == "0" else EXTENSIONS, cmdclass={"build_ext": BuildExt})
+if __name__ == "__main__":
+    setup(ext_modules=[] if COMPILE == "0" else EXTENSIONS, cmdclass={"build_ext": BuildExt})
