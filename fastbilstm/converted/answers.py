@@ -66,10 +66,11 @@ def label_rows(y: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _tagged(model: Any, x: Any, labels: list[str], transitions: Any, options: Any) -> list[dict[str, Any]]:
-    texts = [None] * len(x)
+    texts: list[str | None]
     if not is_text(x):
-        tokens = None
-        y = model.predict(x, **options)
+        tokens, texts, y = None, [], model.predict(x, **options)
+        if len(model.inputs) > 1:
+            x = x[model.inputs[words_of(model)].name] if isinstance(x, dict) else x[words_of(model)]
         places = [own_timesteps(model, row, len(found)) for row, found in zip(x, y)]
     else:
         x, tokens, places, texts = token_rows(model, x)
@@ -80,7 +81,8 @@ def _tagged(model: Any, x: Any, labels: list[str], transitions: Any, options: An
         row: dict[str, Any] = {} if tokens is None else {"tokens": [token.text for token in tokens[number]]}
         row |= {"tags": names, "scores": values}
         if have_spans(labels):
-            row["spans"] = spans_of(names, None if tokens is None else tokens[number], texts[number])
+            given = (None, None) if tokens is None else (tokens[number], texts[number])
+            row["spans"] = spans_of(names, *given)
         rows.append(row)
     return rows
 
@@ -101,12 +103,18 @@ def token_rows(model: Any, x: Any) -> tuple[list[Any], list[Any], list[range], l
     return [[token.text for token in row] for row in tokens], tokens, places, texts
 
 
+def words_of(model: Any) -> int:
+    """The number of the input that holds a word at each timestep: the first of ids (rows, timesteps)."""
+    pairs = zip(model.inputs, model._plan.id_limits)
+    return next((k for k, (i, limit) in enumerate(pairs) if len(i.shape) == 2 and limit is not None), 0)
+
+
 def own_timesteps(model: Any, row: Any, count: int) -> range:
-    """The timesteps of a row of numbers, of `count`, that are no masked padding: ids before and after are cut off."""
-    verdict, row = model._plan.padding, np.asarray(row)
-    if len(row) != count or row.ndim != 1 or not verdict.free or model._plan.id_limits[0] is None:
+    """The timesteps of a row of words, of `count`, that are no masked padding: ids before and after are cut off."""
+    verdict, row, number = model._plan.padding, np.asarray(row), words_of(model)
+    if len(row) != count or row.ndim != 1 or not verdict.free or model._plan.id_limits[number] is None:
         return range(count)
-    kept = np.flatnonzero(row != verdict.values[0])
+    kept = np.flatnonzero(row != verdict.values[number])
     return range(int(kept[0]), int(kept[-1]) + 1) if len(kept) else range(0)
 
 

@@ -37,10 +37,10 @@ def checked_text(model: Any, text: Any) -> TextEncoder:
     if not isinstance(text, TextEncoder):
         raise InputError(f"text is of type {type(text).__name__}; expected a fastbilstm.preprocessing.TextEncoder")
     inputs = model.inputs
-    if len(inputs) != 1:
-        names = ", ".join(repr(given.name) for given in inputs)
-        raise InputError(f"a tokenizer goes with a model of one input; this one has {len(inputs)} ({names})")
-    given = inputs[0]
+    words, characters = text_inputs(model, text.characters is not None)
+    given = inputs[words]
+    if text.characters is not None:
+        _check_characters(model, characters, text.characters)
     if given.dtype == "string":
         raise InputError(f"input {given.name!r} takes texts as they are: the model needs no tokenizer")
     shape = given.shape[:-1] if len(given.shape) == 3 and given.shape[-1] == 1 else given.shape
@@ -52,7 +52,7 @@ def checked_text(model: Any, text: Any) -> TextEncoder:
     if shape[1] is not None and width != shape[1]:
         how = "set the TextVectorization's options" if rows else f"give maxlen={shape[1]} (--maxlen {shape[1]})"
         raise InputError(f"input {given.name!r} takes {shape[1]} timesteps, the texts become {width or 'any'}: {how}")
-    limit, largest = model._plan.id_limits[0], text.max_id()
+    limit, largest = model._plan.id_limits[words], text.max_id()
     if limit is not None and largest >= limit:
         how = "give the tokenizer that the model was trained with"
         if not isinstance(text.tokenizer, TextVectorization):
@@ -62,6 +62,33 @@ def checked_text(model: Any, text: Any) -> TextEncoder:
             f"for ids from 0 to {limit - 1}: {how}"
         )
     return text
+
+
+def text_inputs(model: Any, characters: bool) -> tuple[int, int | None]:
+    """The numbers of the input of words and of that of characters (None); InputError if the model has others."""
+    ranks = [len(given.shape) for given in model.inputs]
+    if not characters and len(ranks) == 1:
+        return 0, None
+    if characters and sorted(ranks) == [2, 3]:
+        return ranks.index(2), ranks.index(3)
+    names = ", ".join(f"{given.name!r}: {given.shape}" for given in model.inputs)
+    if characters:
+        need = "characters go with a model of two inputs, words (rows, timesteps) and (rows, timesteps, characters)"
+    else:
+        need = "a tokenizer goes with a model of one input, or with characters= and two"
+    raise InputError(f"{need}; this one has {len(ranks)} ({names})")
+
+
+def _check_characters(model, number, characters):
+    """InputError unless the ids and the width of characters fit their input."""
+    given, limit, largest = model.inputs[number], model._plan.id_limits[number], characters.max_id()
+    if given.shape[2] not in (None, characters.width):
+        raise InputError(f"input {given.name!r} takes {given.shape[2]} characters a token; width is {characters.width}")
+    if limit is not None and largest >= limit:
+        raise InputError(
+            f"the tokenizer of characters gives ids up to {largest}; the Embedding that reads input {given.name!r} has "
+            f"{limit} rows, for ids from 0 to {limit - 1}"
+        )
 
 
 def checked_labels(model: Any, labels: Any) -> list[str]:
@@ -144,7 +171,7 @@ def _encoder(model, tokenizer, kind, num_words, options):
             raise InputError("the tokenizer has an analyzer, a function, which cannot be stored")
         found = tokenizer_from_json(found.to_json())
     if isinstance(found, TextEncoder):
-        names = ("maxlen", "padding", "truncating", "value", "remove")
+        names = ("maxlen", "padding", "truncating", "value", "remove", "characters")
         options = {name: getattr(found, name) for name in names} | options
         found = found.tokenizer
     vectorizes = isinstance(found, TextVectorization)
@@ -153,7 +180,7 @@ def _encoder(model, tokenizer, kind, num_words, options):
             raise InputError("num_words goes with a Tokenizer or word index; a vocabulary holds the words that count")
         found = copy.copy(found)
         found.num_words = check_whole("num_words", num_words, 1)
-    shape = model.inputs[0].shape
+    shape = model.inputs[text_inputs(model, options.get("characters") is not None)[0]].shape
     if options.get("maxlen") is None and len(shape) > 1 and not (vectorizes and found.rows):
         options["maxlen"] = shape[1]
     return TextEncoder(found, **options)
@@ -176,9 +203,9 @@ def predict_text(model: Any, texts: Any, batch_size: int | None, n_threads: int 
         raise InputError(f"model {model.name!r} holds no tokenizer: {_HOW}, or set model.text to a TextEncoder")
     rows = check_whole("batch_size", batch_size, 1) or inputs[0].shape[0] or 1
     size = max(_CHUNK_ROWS // rows, 1) * rows
-    encoded = (encoder.encode(texts[start : start + size]) for start in range(0, max(len(texts), 1), size))
+    encoded = (_encoded(model, texts[start : start + size]) for start in range(0, max(len(texts), 1), size))
     first = next(encoded)
-    if isinstance(first, np.ndarray):
+    if encoder.width is not None:
         return _joined([model.predict(x, **options) for x in itertools.chain([first], encoded)])
     verdict = model._plan.padding
     if not verdict.free:
@@ -186,7 +213,21 @@ def predict_text(model: Any, texts: Any, batch_size: int | None, n_threads: int 
             f"the tokenizer has no maxlen, and {verdict.layer} makes padding matter: {_HOW} and the length that the "
             "model was trained with, maxlen= (--maxlen)"
         )
-    return model.predict([row for rows in itertools.chain([first], encoded) for row in rows], **options)
+    chunks = [first, *encoded]
+    if isinstance(first, dict):
+        return model.predict({name: [row for part in chunks for row in part[name]] for name in first}, **options)
+    return model.predict([row for rows in chunks for row in rows], **options)
+
+
+def _encoded(model, texts):
+    """The input of the model for texts or rows of tokens; a dict by input name where characters are one."""
+    encoder = model.text
+    if encoder.characters is None:
+        return encoder.encode(texts)
+    words, characters = text_inputs(model, True)
+    rows = [[token.text for token in encoder.tokens(row)] if isinstance(row, str) else row for row in texts]
+    found = {words: encoder.encode(rows), characters: encoder.encode_characters(rows)}
+    return {model.inputs[number].name: found[number] for number in sorted(found)}
 
 
 def _joined(parts):

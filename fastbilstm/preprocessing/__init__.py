@@ -7,6 +7,7 @@ The functions and classes have the names, arguments and results of `keras.prepro
 NumPy; nothing of the engine.
 """
 
+from .characters import CharacterEncoder
 from .encoder import TextEncoder, read_tokenizer
 from .labels import label_answers, read_labels
 from .sequences import pad_sequences
@@ -17,6 +18,7 @@ from .words import FILTERS, hashing_trick, one_hot, text_to_word_sequence
 
 __all__ = [
     "FILTERS",
+    "CharacterEncoder",
     "Span",
     "TextEncoder",
     "TextVectorization",

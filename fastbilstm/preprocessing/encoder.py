@@ -13,6 +13,7 @@ import numpy as np
 
 from ..checks import check_whole, read_file
 from ..errors import FileFormatError, InputError
+from .characters import CharacterEncoder
 from .pickled import is_pickle, read_pickle
 from .sequences import check_rows, check_side, pad_sequences
 from .tokenizer import Tokenizer, tokenizer_from_entry
@@ -51,6 +52,8 @@ class TextEncoder:
         What is filled in.
     remove : list of str
         Pieces of text that become a space before anything else, such as "<br />" in reviews.
+    characters : CharacterEncoder, optional
+        For a model with two inputs, words (rows, timesteps) and their characters (rows, timesteps, width).
 
     Raises
     ------
@@ -64,6 +67,7 @@ class TextEncoder:
     truncating: Side
     value: int
     remove: tuple[str, ...]
+    characters: CharacterEncoder | None
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class TextEncoder:
         truncating: Side | None = None,
         value: int = 0,
         remove: Sequence[str] = (),
+        characters: CharacterEncoder | None = None,
     ) -> None:
         if not isinstance(tokenizer, (Tokenizer, WordIndex, TextVectorization)):
             raise InputError(
@@ -93,6 +98,9 @@ class TextEncoder:
         if isinstance(remove, (str, bytes)) or not all(isinstance(piece, str) and piece for piece in remove):
             raise InputError(f"remove is {remove!r}; expected a list of texts")
         self.remove = tuple(remove)
+        if characters is not None and not isinstance(characters, CharacterEncoder):
+            raise InputError(f"characters is of type {type(characters).__name__}; expected a CharacterEncoder")
+        self.characters = characters
         if self.max_id() >= 2**31:
             raise InputError(f"the tokenizer gives ids up to {self.max_id()}, which int32 does not hold")
         if isinstance(tokenizer, TextVectorization) and tokenizer.rows and maxlen is not None:
@@ -129,6 +137,27 @@ class TextEncoder:
         if self.width is None:
             return found
         return pad_sequences(found, self.width, padding=self.padding, truncating=self.truncating, value=self.value)
+
+    def encode_characters(self, rows: Sequence[list[str]]) -> NDArray[np.int32] | list[NDArray[np.int32]]:
+        """The characters of rows of tokens, at the timesteps of their words: (rows, maxlen, width) int32.
+
+        Without maxlen a list of int32 arrays (timesteps, width).
+        """
+        if self.characters is None:
+            raise InputError("the text encoder has no characters; give characters=CharacterEncoder(...)")
+        lead, found = leading_ids(self.tokenizer), []
+        for row in rows:
+            first = np.full((lead, self.characters.width), self.characters.value, np.int32)
+            found.append(np.concatenate([first, self.characters.encode(row)]))
+        if self.width is None:
+            return found
+        shape = (len(found), self.width, self.characters.width)
+        padded = np.full(shape, self.characters.value, np.int32)
+        for number, ids in enumerate(found):
+            begin = first_timestep(len(ids), self.width, self.padding, self.truncating)
+            kept = ids[max(-begin, 0) :][: self.width]
+            padded[number, max(begin, 0) :][: len(kept)] = kept
+        return padded
 
     @property
     def width(self) -> int | None:
@@ -168,6 +197,8 @@ class TextEncoder:
             parts.append("not padded")
         if self.remove:
             parts.append(f"without {', '.join(map(repr, self.remove))}")
+        if self.characters is not None:
+            parts.append(f"{self.characters.width} characters a token, ids up to {self.characters.max_id()}")
         return "; ".join(parts)
 
     # ---- JSON -------------------------------------------------------------------------------------------------------
@@ -185,6 +216,8 @@ class TextEncoder:
             config = {name: config[name] for name in kept} | {"word_index": self.tokenizer.word_index}
         tokenizer = {"class_name": type(self.tokenizer).__name__, "config": config}
         config = {"tokenizer": tokenizer} | {name: getattr(self, name) for name in names}
+        if self.characters is not None:
+            config["characters"] = self.characters.get_config()
         return json.dumps({"class_name": "TextEncoder", "config": config}, separators=(",", ":"))
 
     @classmethod
@@ -205,6 +238,8 @@ class TextEncoder:
                 raise FileFormatError(f"the JSON is that of a {str(entry['class_name'])[:40]!r}, no TextEncoder")
             config = dict(entry["config"])
             tokenizer = _tokenizer_of(config.pop("tokenizer"))
+            if "characters" in config:
+                config["characters"] = CharacterEncoder.from_config(config["characters"])
             return cls(tokenizer, **config)
         except InputError as error:
             raise FileFormatError(f"the text encoder is malformed: {error}") from error

@@ -65,6 +65,8 @@ def token_ids(
     """
     rows = [list(row) for row in rows]
     if isinstance(tokenizer, TextVectorization):
+        if tokenizer.config["output_mode"] != "int" or tokenizer.config["ngrams"] is not None:
+            raise InputError("the TextVectorization gives no id for each token: it counts them, or joins several")
         each = iter(tokenizer.encode(list(itertools.chain.from_iterable(rows))))
         found: list[NDArray[np.int64]] = []
         for number, row in enumerate(rows):

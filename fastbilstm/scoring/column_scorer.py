@@ -336,7 +336,9 @@ class ColumnScorer:
         """Tags of the rows `good`, and their probabilities; padding is cut off."""
         from ..converted import answers as reading  # with labels for each timestep alone
 
-        model, rows = self.model, [inputs[0][row] for row in good]
+        model = self.model
+        values = inputs[0 if self.text is not None else reading.words_of(model)]
+        rows = [values[row] for row in good]
         if self.text is not None and model.inputs[0].dtype != "string":
             places = reading.token_rows(model, rows)[2]
         elif self.pad is not None:

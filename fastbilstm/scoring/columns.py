@@ -62,7 +62,7 @@ def choose(
     if text is not None:
         if columns is not None:
             raise InputError(f"text={text!r} and columns={columns!r} are both given; the model reads one of them")
-        if len(inputs) > 1:
+        if len(inputs) > 1 and getattr(getattr(model, "text", None), "characters", None) is None:
             raise InputError(f"text={text!r}: the model has {len(inputs)} inputs ({_list(inputs)}); text is for one")
         return [(inputs[0], _present(text, names))]
     if columns is None:

@@ -215,3 +215,98 @@ def test_what_is_refused(net):
         fastbilstm.sample_model().classify(["a"], transitions="bio")
     with pytest.raises(InputError, match="label number 7; there are 2"):
         tag_answers(np.array([[0, 7]]), [range(2)], ["a", "b"])
+
+
+# ---- characters beside words ----------------------------------------------------------------------------------------
+
+CHARACTERS = pp.tokenizer_from_json(
+    json.dumps(
+        {
+            "config": {
+                "word_index": {c: k for k, c in enumerate("~JohnSmitlvesPar", start=1)},
+                "lower": False,
+                "oov_token": "~",
+            }
+        }
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def with_characters():
+    """Words (rows, timesteps) and their characters (rows, timesteps, 6), as taggers of Keras 2 and 3 have them."""
+    k = pytest.importorskip("keras", reason="needs Keras")
+    k.utils.set_random_seed(5)
+    large = {"kernel_initializer": k.initializers.RandomNormal(stddev=2.0)}
+    words, chars = k.Input((None,), name="words"), k.Input((None, 6), name="chars")
+    inner = k.Sequential([k.Input((6,)), k.layers.Embedding(17, 4), k.layers.LSTM(3, **large)])
+    x = k.layers.Concatenate()([k.layers.Embedding(12, 5)(words), k.layers.TimeDistributed(inner)(chars)])
+    x = k.layers.Bidirectional(k.layers.LSTM(6, return_sequences=True, **large))(x)
+    return k.Model([chars, words], k.layers.Dense(5, activation="softmax", **large)(x))
+
+
+def encoder(**options):
+    return pp.TextEncoder(tokenizer(), characters=pp.CharacterEncoder(CHARACTERS, 6), **options)
+
+
+@pytest.mark.parametrize("options", [{"maxlen": 8}, {"maxlen": 4, "padding": "post", "truncating": "post"}], ids=str)
+def test_characters_are_encoded_beside_words(with_characters, options, tmp_path):
+    fastbilstm.convert(with_characters, tmp_path / "m.fbl", tokenizer=encoder(**options), labels=LABELS)
+    model = fastbilstm.load(tmp_path / "m.fbl")
+    assert "6 characters a token, ids up to 16" in model.text.describe()
+    side = {"padding": "pre", "truncating": "pre", **options}
+    words = pp.pad_sequences(tokenizer().texts_to_sequences(TOKENS), **side)
+    letters = [
+        [[1 + "~JohnSmitlvesPar".find(c) if c in "~JohnSmitlvesPar" else 1 for c in token] for token in row]
+        for row in TOKENS
+    ]
+    padded = [pp.pad_sequences(row, 6, padding="post", truncating="post") for row in letters]
+    chars = pp.pad_sequences(padded, **side)
+    y = np.asarray(with_characters([chars, words]))
+    for x in (TOKENS, TEXTS):
+        np.testing.assert_allclose(model.predict_text(x), y, atol=1e-5)
+    places = pp.pad_sequences([np.arange(1, 1 + len(row)) for row in TOKENS], **side)
+    expected = [[None] * len(row) for row in TOKENS]
+    for row, (answer, place) in enumerate(zip(y, places)):
+        for values, number in zip(answer, place):
+            if number:
+                expected[row][number - 1] = LABELS[values.argmax()]
+    assert [row["tags"] for row in model.classify(TEXTS)] == expected
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"t": row}) + "\n" for row in TOKENS))
+    line = ["predict", tmp_path / "m.fbl", tmp_path / "in.jsonl", "--text-column", "t", "-o", tmp_path / "out.jsonl"]
+    assert cli.main(list(map(str, line))) == 0
+    rows = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert [row["prediction"] for row in rows] == expected
+    assert [row["tags"] for row in model.classify({"words": words, "chars": chars})] == [
+        [LABELS[k] for k in answer.argmax(1)] for answer in y
+    ]
+
+
+def test_characters_that_do_not_fit(with_characters, net):
+    model = fastbilstm.load(with_characters)
+    with pytest.raises(
+        InputError, match="a tokenizer goes with a model of one input, or with characters= and two; this one has 2"
+    ):
+        model.text = pp.TextEncoder(tokenizer(), maxlen=8)
+    with pytest.raises(InputError, match="takes 6 characters a token; width is 9"):
+        model.text = pp.TextEncoder(tokenizer(), maxlen=8, characters=pp.CharacterEncoder(CHARACTERS, 9))
+    more = pp.Tokenizer(char_level=True)
+    more.fit_on_texts(["abcdefghijklmnopqrstuvwxyz"])
+    with pytest.raises(InputError, match="ids up to 26; the Embedding that reads input 'chars' has 17 rows"):
+        model.text = pp.TextEncoder(tokenizer(), maxlen=8, characters=pp.CharacterEncoder(more, 6))
+    with pytest.raises(InputError, match="characters go with a model of two inputs"):
+        fastbilstm.load(net).text = encoder()
+    with pytest.raises(InputError, match="width is 0; expected a whole number"):
+        pp.CharacterEncoder(CHARACTERS, 0)
+    with pytest.raises(InputError, match="no Tokenizer with a word_index"):
+        pp.CharacterEncoder(pp.Tokenizer(), 5)
+    with pytest.raises(InputError, match="expected a CharacterEncoder"):
+        pp.TextEncoder(tokenizer(), characters=5)
+
+
+def test_the_encoder_is_stored_with_its_characters():
+    again = pp.TextEncoder.from_json(encoder(maxlen=5).to_json())
+    np.testing.assert_array_equal(again.encode_characters(TOKENS), encoder(maxlen=5).encode_characters(TOKENS))
+    bare = pp.TextEncoder(pp.WordIndex({"a": 1}), characters=pp.CharacterEncoder(CHARACTERS, 3))
+    (rows,) = bare.encode_characters([["Jo", "hnnn"]])
+    np.testing.assert_array_equal(rows, [[0, 0, 0], [2, 3, 0], [4, 5, 5]])  # the first is that of the start

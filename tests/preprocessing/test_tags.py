@@ -91,6 +91,8 @@ def test_tokens_of_other_tokenizers():
     assert token_ids(vector, [["John", "dog,", "cat"]])[0].tolist() == [2, 3, 1]
     with pytest.raises(InputError, match="row 1: the TextVectorization makes 0 ids of the token '.'"):
         token_ids(vector, [["John"], ["dog", "."]])
+    with pytest.raises(InputError, match="gives no id for each token"):
+        token_ids(pp.TextVectorization(vocabulary=["a"], output_mode="count"), [["a"]])
     with pytest.raises(InputError, match="drops them.*oov_token"):
         token_ids(pp.tokenizer_from_json('{"config": {"word_index": {"a": 1}}}'), [["a", "b"]])
     with pytest.raises(InputError, match="no id for 1 of its 2 tokens"):
