@@ -401,7 +401,7 @@ class Model:
             See `predict`. `pad` needs `maxlen` where the model has no length of its own: a padded length that depended
             on the chunk would change the answers.
         **options
-            For a file: `columns`, `text`, `output`, `on_error` of `BatchPredictor`.
+            For a file: `columns`, `text`, `output`, `on_error`, `raw` of `BatchPredictor`.
 
         Returns
         -------

@@ -263,6 +263,33 @@ def check_files(scored, rows, labelled, folder):
         assert csv_rows["prediction"].tolist()[:-1] == labels[:-1]
 
 
+def test_tags_are_written_as_dask_writes_them(tmp_path):
+    net = mf.h5(
+        mf.sequential(mf.input_layer(), mf.embedding(), mf.lstm(return_sequences=True), mf.dense(activation="softmax"))
+    )
+    words = WordIndex({"boring": 1, "great": 2, "film": 3})
+    model = fastbilstm.convert(net, tmp_path / "net.fbl", tokenizer=words, labels=["O", "B-A"])
+    expected = model.classify(TEXTS)
+    frame = dd.from_pandas(pd.DataFrame({"text": TEXTS}), npartitions=3)
+    scored = engine.predict(tmp_path / "net.fbl", frame, text="text")
+    computed = scored.compute()
+    assert computed.dtypes.equals(scored.dtypes)
+    scored.to_parquet(tmp_path / "parquet")
+    scored.to_json(str(tmp_path / "json-*.jsonl"))
+    scored.to_csv(str(tmp_path / "csv-*.csv"), index=False)
+    parquet = pd.read_parquet(tmp_path / "parquet", dtype_backend="pyarrow")
+    lines = "".join(path.read_text() for path in sorted(tmp_path.glob("json-*"))).splitlines()
+    csv_rows = pd.concat([pd.read_csv(path) for path in sorted(tmp_path.glob("csv-*"))])["prediction"]
+    for found in (computed["prediction"], parquet["prediction"], [json.loads(line)["prediction"] for line in lines]):
+        assert [list(tags) for tags in found] == [row["tags"] for row in expected]
+    assert [re.findall(r"O|B-A", text) for text in csv_rows] == [row["tags"] for row in expected]
+    for values, row in zip(parquet["prediction_probability"], expected):
+        np.testing.assert_allclose(list(values), row["scores"], atol=1e-6)
+    # A Bag holds Python's lists.
+    bag = engine.predict(tmp_path / "net.fbl", db.from_sequence(TEXTS, npartitions=2)).compute()
+    assert [row["prediction"] for row in bag] == [row["tags"] for row in expected]
+
+
 # ---- rows that are refused -------------------------------------------------------------------------------------------
 
 

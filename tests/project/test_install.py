@@ -262,6 +262,16 @@ def test_converted_model_needs_numpy_alone(installed, tmp_path):
     assert run(sys.executable, "-c", code, cwd=tmp_path, path=installed) == f"{backend} (2, 1)\n"
 
 
+def test_the_first_answer_needs_numpy_alone(installed, tmp_path):
+    """The first block of README, from the wheel, in an empty folder; and the same on the command line."""
+    block = re.search(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)[1]
+    code = f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL!r}))\n{block}\nprint(fastbilstm.sample.FOLDER)"
+    folder = run(sys.executable, "-c", code, cwd=tmp_path, path=installed).strip()
+    assert "classify" in block and Path(folder).is_relative_to(installed)
+    command = (sys.executable, "-m", "fastbilstm", "predict", Path(folder) / "sample.fbl", "--text", "a boring film")
+    assert run(*command, cwd=tmp_path, path=installed).startswith("neg\t")
+
+
 def imported(statement, cwd, path):
     """Names of the top-level modules outside the standard library after a statement in a fresh interpreter."""
     code = f"import sys; {statement}; print(*{{name.split('.')[0] for name in sys.modules}})"
