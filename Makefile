@@ -21,12 +21,13 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 export CUDA_VISIBLE_DEVICES := -1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo docs test test-random fuzz soak bench sanitize lint clean
+.PHONY: help demo docs examples test test-random fuzz soak bench sanitize lint clean
 
 help:
 	@echo "make demo               convert a trained Keras file, verify it, predict 200 reviews; no TensorFlow"
 	@echo "make test               linters, types and all tests, with TensorFlow where it has a wheel"
 	@echo "make docs               run every block of the pages, those for Spark, Ray and matplotlib, too"
+	@echo "make examples           what examples/ holds: a web service, archives of one file, containers, a sensor"
 	@echo "make test-random N=300  N further random models against live Keras"
 	@echo "make fuzz N=20000       N mutations of each kind of file"
 	@echo "make soak               threads, forks, failing disks and failing memory for some minutes"
@@ -74,6 +75,12 @@ docs: $(VENV)/.stamp-test
 	$(PIP) install --quiet 'pyspark>=3.5' 'ray[data]>=2.30' matplotlib
 	FASTBILSTM_DOCS=all $(BIN)/python -m pytest tests/project/test_docs.py
 
+# The recipes of examples/, with the web service and its load test for a moment.
+examples: $(VENV)/.stamp-test
+	$(PIP) install --quiet -r examples/fastapi_service/requirements.txt 'onnx>=1.17' 'onnxruntime>=1.20'
+	FASTBILSTM_EXAMPLES=all $(BIN)/python -m pytest tests/project/test_examples.py
+	$(BIN)/python examples/fastapi_service/bench_service.py --seconds 1 --rounds 1
+
 demo: $(VENV)/.stamp-demo
 	$(BIN)/python tools/demo.py
 
@@ -114,4 +121,4 @@ bench: tensorflow $(VENV)/.stamp-bench
 clean:
 	rm -rf $(VENV) build dist *.egg-info fastbilstm/*.so fastbilstm/*.pyd .benchmarks
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find fastbilstm tests tools benches -name __pycache__ -type d -exec rm -rf {} +
+	find fastbilstm tests tools benches examples -name __pycache__ -type d -exec rm -rf {} +

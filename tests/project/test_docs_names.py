@@ -24,15 +24,15 @@ from fastbilstm.engine.plan import vector_problem
 
 ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "pyproject.toml").exists())
 PAGES = [
-    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "examples/README")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-FOLDERS = ("fastbilstm", "ext", "tests", "tools", "benches", "docs")
+FOLDERS = ("fastbilstm", "ext", "tests", "tools", "benches", "docs", "examples")
 FILES = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix != ".pyc"}
 README_LINES = 130
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
-IDS = {"ids": lambda path: path.name}
+IDS = {"ids": lambda path: path.relative_to(ROOT).as_posix()}
 
 
 def prose(path):
