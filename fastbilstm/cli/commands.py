@@ -1,10 +1,11 @@
 """The command `fastbilstm`: convert, inspect, verify, report, predict, info, completion; the parser and its help.
 
 Exit codes: 0 done; 1 `verify` or `report` out of tolerance; 2 wrong use, unreadable file, unsupported layer, existing
-target; 130 interrupted.
+target; 130 interrupted; 141 nobody reads standard output any more.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 
@@ -17,6 +18,8 @@ from ..loading import convert, load
 from . import as_json, completion
 from . import predict as cli_predict
 
+# What a shell gives for a command that a broken pipe ends: 128 and the number of the signal.
+BROKEN_PIPE = 141
 _KERAS_FILES = ".h5, .keras, .weights.h5, .weights.json, model.json of TensorFlow.js"
 _FILE_HELP = f"a converted model (.fbl) or a Keras file ({_KERAS_FILES}); the kind is found from the content"
 
@@ -273,7 +276,7 @@ def make_parser():
         "model.fbl reviews.csv --text-column review -o answers.csv",
         help="run a model on a file of rows or on texts",
         description="Scores the rows of a file, in bounded memory, or the texts given with --text. The output appears "
-        "when it is complete; columns of .csv, .jsonl, .txt and .parquet are kept.",
+        "when it is complete (standard output: as it comes); columns of the input are kept, but those of arrays.",
     )
     _add_length_option(_add_source_options(sub))
     cli_predict.add_options(sub)
@@ -298,7 +301,15 @@ def run(function, args):
 
             sys.path.append(os.getcwd())  # a command, unlike `python -m`, does not look there
             load_plugins(plugins)
-        return function(args)
+        code = function(args)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who reads standard output has enough. What is left in it would be an error when Python ends.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except (FastBiLSTMError, ImportError) as error:
         print(f"fastbilstm: {error}", file=sys.stderr)
         return 2
@@ -308,9 +319,6 @@ def run(function, args):
     except KeyboardInterrupt:
         print("fastbilstm: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
 
 
 def main(argv=None):

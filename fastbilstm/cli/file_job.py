@@ -13,6 +13,7 @@ import sys
 from .. import safe_files
 from .._version import __version__
 from ..errors import FastBiLSTMError, InputError
+from ..scoring.line_files import STANDARD
 from .progress import Progress
 
 # How many bad rows are reported one by one.
@@ -25,14 +26,19 @@ class FileJob:
     `args`: the options of the command; `files`: all files that the run reads.
     """
 
-    def __init__(self, args, output_format, predictor, files):
+    def __init__(self, args, output_format, packing, predictor, files):
         from ..scoring.loop import FileScores  # saves time where it is not needed
+        from ..scoring.writers import LINES
 
-        self.args, self.output_format, self.predictor, self.files = args, output_format, predictor, files
+        self.args, self.packing, self.predictor, self.files = args, packing, predictor, files
         # The files that are read must be those that the journal names.
         self.known = {path: safe_files.identity(path) for path in files}
-        self.scores = FileScores(self.predictor, args.input, args.input_format, args.delimiter)
-        self.reader, self.stateful = self.scores.reader, self.predictor.model._plan.stateful
+        self.scores = FileScores(predictor, args.input, args.input_format, args.delimiter, args.encoding)
+        self.reader, self.stateful = self.scores.reader, predictor.model._plan.stateful
+        as_input = self.reader.format if self.reader.format in LINES else "csv"
+        self.output_format = found = output_format or as_input
+        if args.escape_formulas and found not in ("csv", "tsv"):
+            raise InputError(f"--escape-formulas is for .csv and .tsv; no spreadsheet computes texts of .{found}")
         if self.stateful and (args.resume or args.dask):
             raise InputError(
                 f"layer {self.stateful[0].name!r} is stateful: its answers depend on all rows before; no --resume, no "
@@ -54,13 +60,13 @@ class FileJob:
             "version of fastbilstm": __version__,
             "instruction set": isa,
             "model": file_identity(args.model, content=True),
-            "input": file_identity(args.input),
+            "input": "standard input" if args.input == STANDARD else file_identity(args.input),
         }
         if args.config in self.known:
             found["file of --config"] = file_identity(args.config, content=True)
         options = ("columns", "text_column", "output_column", "delimiter", "pad", "maxlen", "truncating", "on_error")
         options += ("batch_size", "dtype", "backend", "input_format", "errors", "outputs", "escape_formulas")
-        options += ("any_length", "inference", "raw", "plugin")
+        options += ("any_length", "inference", "raw", "plugin", "encoding")
         for name in options:
             found[f"option --{name.replace('_', '-')}"] = str(getattr(args, name))
         for path, known in self.known.items():
@@ -71,21 +77,39 @@ class FileJob:
     def run(self):
         from ..scoring.resumable_file import PrefixDigest  # saves time where it is not needed
 
+        if self.args.input == STANDARD:
+            return self._run(None)
         with contextlib.closing(PrefixDigest(self.args.input)) as read:
             return self._run(read)
 
-    def _run(self, read):
-        """`read`: the PrefixDigest of the input."""
-        from ..scoring.resumable_file import Partial  # saves time where it is not needed
-        from ..scoring.writers import make_writer
+    def _writer(self):
+        from ..scoring.writers import make_writer  # saves time where it is not needed
 
         args = self.args
-        options = {"delimiter": args.delimiter, "escape_formulas": args.escape_formulas}
-        writer = make_writer(self.output_format, self.predictor, args.output, self.reader.keeps, **options)
-        others = {} if args.errors is None else {writer.parts: args.errors}
+        delimiter = args.delimiter or (self.reader.delimiter if self.reader.format == "csv" else ",")
+        options = {"delimiter": delimiter, "escape_formulas": args.escape_formulas, "packing": self.packing}
+        return make_writer(self.output_format, self.predictor, args.output, self.reader.keeps, **options)
+
+    def _output(self, parts):
+        """A Partial, or what stands for it where the answers go to standard output."""
+        from ..scoring.resumable_file import Partial  # saves time where it is not needed
+        from ..scoring.standard_output import StandardOutput
+
+        args = self.args
+        if args.output == STANDARD:
+            return StandardOutput(args.errors)
+        others = {} if args.errors is None else {parts: args.errors}
         flags = {"resume": args.resume, "overwrite": args.overwrite, "sources": self.files}
+        return Partial(args.output, self.identity(), parts + len(others), others, **flags)
+
+    def _run(self, read):
+        """`read`: the PrefixDigest of the input, None for standard input."""
+        args = self.args
+        if self.reader.note:
+            self._tell(f"{args.input}: {self.reader.note}")
+        writer = self._writer()
         self.rows, self.bad = 0, {"count": 0, "first": []}
-        partial = Partial(args.output, self.identity(), writer.parts + len(others), others, **flags)
+        partial = self._output(writer.parts)
         if partial.done is not None:
             self.rows, self.bad, writer.state = (partial.done[key] for key in ("rows", "bad", "writer"))
             if partial.finished:
@@ -102,7 +126,7 @@ class FileJob:
                 partial.append(pieces if args.errors is None else [*pieces, self._errors(chunk)])
                 self._note(chunk)
                 state = {"rows": self.rows, "bad": self.bad, "writer": writer.state}
-                partial.checkpoint({**state, "read": [chunk.read, read.of(chunk.read)]})
+                partial.checkpoint({**state, "read": None if read is None else [chunk.read, read.of(chunk.read)]})
                 progress.update(self.rows)
             if self.rows and self.bad["count"] == self.rows:
                 raise InputError(f"none of the {self.rows:,} rows has an answer; {self.bad['first'][0]}")
@@ -116,7 +140,7 @@ class FileJob:
         except FastBiLSTMError as error:
             progress.end()
             # The rows done can be resumed after a full disk, not after a bad row.
-            keep = isinstance(error.__cause__, OSError) and partial.last
+            keep = isinstance(error.__cause__, OSError) and partial.last and self.args.input != STANDARD
             partial.close() if keep else partial.discard()
             if isinstance(error, InputError) and args.input not in str(error):
                 raise InputError(f"{args.input}: {error}") from error
@@ -168,7 +192,7 @@ class FileJob:
 
     def _keep_rows(self, partial):
         """Keep the rows done for --resume; False if there are none, or if they cannot be resumed."""
-        if not self.rows or self.stateful:
+        if not self.rows or self.stateful or not partial.can_resume or self.args.input == STANDARD:
             partial.discard()
             return False
         partial.sync()

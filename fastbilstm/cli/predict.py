@@ -12,14 +12,17 @@ from ..checks import check_not_read, is_same_file
 from ..errors import InputError
 from . import as_json
 
-_FORMATS_IN = ("npy", "npz", "csv", "jsonl", "txt", "parquet")
-_FORMATS_OUT = ("npy", "npz", "csv", "jsonl", "parquet")
+_FORMATS_IN = ("npy", "npz", "csv", "tsv", "jsonl", "txt", "parquet")
+_FORMATS_OUT = ("npy", "npz", "csv", "tsv", "jsonl", "parquet")
 
 
 def add_options(parser):
     """Add the options of `predict`, except those of the model and the engine."""
     parser.add_argument(
-        "input", nargs="?", help=".npy, .npz keyed by input name, .csv, .jsonl, .txt (a row a line) or .parquet"
+        "input",
+        nargs="?",
+        help=".npy, .npz keyed by input name, .csv, .tsv, .jsonl, .txt (a row a line) or .parquet; lines may be packed "
+        "(.csv.gz, .csv.zst) and come from standard input (-)",
     )
     add = parser.add_argument_group("texts and columns").add_argument
     add(
@@ -36,14 +39,34 @@ def add_options(parser):
         help="the column that holds the sequences ('1 2 3' or a JSON list), or columns of one number each (patterns "
         "with * are allowed); repeat with INPUT= for several inputs (default: the columns named as the inputs)",
     )
-    add("--delimiter", default=",", metavar="CHAR", help="between the fields of .csv (default: a comma)")
-    add("--input-format", choices=_FORMATS_IN, help="default: from the content and the suffix")
+    add(
+        "--delimiter",
+        metavar="CHAR",
+        help="between the fields of .csv (default: a comma, or what the header has instead: a semicolon, a tab or |; "
+        "the output has that of the input)",
+    )
+    add(
+        "--encoding",
+        default="utf-8",
+        metavar="NAME",
+        help="of .csv, .tsv, .jsonl and .txt (%(default)s); such as cp1252",
+    )
+    add(
+        "--input-format",
+        choices=_FORMATS_IN,
+        help="default: from the content and the suffix; of standard input jsonl if it begins with { or [, else csv",
+    )
     add = parser.add_argument_group("sequences").add_argument
     add("--pad", choices=("pre", "post"), help="pad sequences at this end, as pad_sequences does; see --maxlen")
     add("--maxlen", type=int, metavar="N", help="timesteps that sequences are padded and cut to")
     add("--truncating", choices=("pre", "post"), default="pre", help="where longer sequences are cut (%(default)s)")
     add = parser.add_argument_group("answers").add_argument
-    add("-o", "--output", help=".npy, .npz keyed by output name, .csv, .jsonl or .parquet")
+    add(
+        "-o",
+        "--output",
+        help=".npy, .npz keyed by output name, .csv, .tsv, .jsonl or .parquet; lines may be packed (.csv.gz, .csv.zst) "
+        "and go to standard output (-)",
+    )
     add(
         "--output-column",
         metavar="COLUMN",
@@ -58,13 +81,13 @@ def add_options(parser):
         help="with --text: print a line for each token, the token, its tag and its probability, and an empty line "
         "after each text",
     )
-    add("--output-format", choices=_FORMATS_OUT, help="default: from the suffix")
+    add("--output-format", choices=_FORMATS_OUT, help="default: from the suffix; of standard output as the input")
     add(
         "--escape-formulas",
         action="store_true",
-        help="in .csv: an apostrophe before texts that begin with = + - @ TAB or CR and are no numbers; a spreadsheet "
-        "would run them as formulas, which may send its content away. For files with texts of others that somebody "
-        "opens in a spreadsheet; the texts are then no longer those of the input",
+        help="in .csv and .tsv: an apostrophe before texts that begin with = + - @ TAB or CR and are no numbers; a "
+        "spreadsheet would run them as formulas, which may send its content away. For files with texts of others that "
+        "somebody opens in a spreadsheet; the texts are then no longer those of the input",
     )
     add = parser.add_argument_group("rows that cannot be scored").add_argument
     add(
@@ -97,7 +120,7 @@ def run_predict(args, outputs):
         raise InputError("--tags goes with --text; in files the tags are in the column of the answers")
     if args.input is None or args.output is None:
         raise InputError("predict needs an input file and -o OUTPUT, or --text TEXT")
-    output_format = _output_format(args)
+    output_format, packing = _output_format(args)
     if args.errors is not None and args.on_error == "stop":
         raise InputError("--errors lists rows that are left out or empty: give --on-error skip or null")
     _check_paths(args)
@@ -106,29 +129,39 @@ def run_predict(args, outputs):
 
     args.raw |= output_format in ARRAYS
     predictor = _predictor(args, outputs, _columns(args), args.text_column)
-    return FileJob(args, output_format, predictor, _files_read(args)).run()
+    return FileJob(args, output_format, packing, predictor, _files_read(args)).run()
 
 
 def _output_format(args):
-    from ..scoring.readers import SUFFIXES  # saves time where it is not needed
-    from ..scoring.writers import FORMATS
+    """(format of the output, packing); the format is None if it follows the input."""
+    from ..scoring.line_files import STANDARD, split_suffix  # saves time where it is not needed
+    from ..scoring.readers import SUFFIXES
+    from ..scoring.writers import FORMATS, LINES  # with scoring
 
-    suffix = os.path.splitext(args.output)[1].lower()
+    suffix, packing = split_suffix(args.output)
     found = args.output_format or SUFFIXES.get(suffix)
-    if found not in FORMATS:
+    standard = args.output == STANDARD
+    if found not in FORMATS and not standard:
         raise InputError(
-            f"{args.output}: the suffix {suffix!r} tells no format of an output; use .npy, .npz, .csv, .jsonl or "
+            f"{args.output}: the suffix {suffix!r} tells no format of an output; use .npy, .npz, .csv, .tsv, .jsonl or "
             ".parquet, or --output-format"
         )
-    if args.escape_formulas and found != "csv":
-        raise InputError(f"--escape-formulas is for .csv; no spreadsheet computes texts of .{found}")
-    if len(args.delimiter) != 1:
+    if (standard or packing) and found not in (None, *LINES):
+        what = "standard output" if standard else f".{packing}"
+        raise InputError(f"{args.output}: {what} is for {', '.join(LINES)}, not for {found}")
+    if args.delimiter is not None and len(args.delimiter) != 1:
         raise InputError(f"--delimiter is {args.delimiter!r}; expected one character")
-    return found
+    if args.resume and STANDARD in (args.input, args.output):
+        raise InputError("--resume: standard input and output (-) cannot be read or written a second time")
+    return found, packing
 
 
 def _check_paths(args):
+    from ..scoring.line_files import STANDARD  # saves time where it is not needed
+
     for path in filter(None, (args.output, args.errors)):
+        if path == STANDARD:
+            continue
         folder = os.path.dirname(os.path.abspath(path))
         if not os.path.isdir(folder):
             raise InputError(f"{path}: the folder {folder} does not exist")

@@ -19,6 +19,8 @@ from ..inputs.model_input import fixed_batch
 from . import batch_types, readers
 from .column_scorer import ColumnScorer, padding_options
 from .columns import choose
+from .line_files import STANDARD
+from .line_readers import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,8 +71,8 @@ class FileScores:
     path : str
     format : str, optional
         One of `readers.FORMATS`; default: from content and suffix.
-    delimiter : str
-        Between the fields of .csv.
+    delimiter, encoding : str, optional
+        See `readers.open_input`.
 
     Attributes
     ----------
@@ -78,14 +80,14 @@ class FileScores:
         See `readers.open_input`.
     """
 
-    def __init__(self, predictor, path, format=None, delimiter=","):
+    def __init__(self, predictor, path, format=None, delimiter=None, encoding="utf-8"):
         self.predictor, self.path, model = predictor, path, predictor.model
-        self._identity = readers.identity_of(path)
+        self._identity = None if path == STANDARD else readers.identity_of(path)
         format = readers.format_of(path, format)
         if format == "txt" and predictor.columns is None and predictor.text is None:
             if getattr(model, "text", None) is not None or any(given.dtype == "string" for given in model.inputs):
-                predictor.text = readers.TEXT
-        self.reader = readers.open_input(path, format, model, predictor.columns, delimiter)
+                predictor.text = TEXT
+        self.reader = readers.open_input(path, format, model, predictor.columns, delimiter, encoding)
 
     def results(self, start=0, n_threads=None, run_elsewhere=None):
         """Scored chunks in order, from row `start` on, at which a chunk must begin.
@@ -94,7 +96,7 @@ class FileScores:
         InputError at the end if the file was replaced meanwhile, as the rows may come from both files.
         """
         yield from self._results(start, n_threads, run_elsewhere)
-        if not safe_files.is_still(self.path, self._identity):
+        if self._identity is not None and not safe_files.is_still(self.path, self._identity):
             raise InputError(f"{self.path}: was changed or replaced while its rows were read; begin anew")
 
     def _results(self, start, n_threads, run_elsewhere):
@@ -120,13 +122,17 @@ class FileScores:
     def _settle(self, chunk):
         """Choose the columns once, by the first chunk: a later chunk may have other columns."""
         predictor = self.predictor
-        if chunk.rows and len(chunk.bad) == chunk.rows:
-            return  # it has no columns
         names = batch_types.of(chunk.columns).names(chunk.columns)
+        if not names and chunk.rows and len(chunk.bad) == chunk.rows:
+            return  # .jsonl without a row that can be read
+        try:
+            chosen = dict(choose(predictor.model, names, predictor.columns, predictor.text))
+        except InputError as error:
+            if self.reader.hint is None:
+                raise
+            raise InputError(f"{error}; {self.reader.hint}") from error
         if predictor.text is None:
-            predictor.columns = dict(choose(predictor.model, names, predictor.columns))
-        else:
-            choose(predictor.model, names, predictor.columns, predictor.text)
+            predictor.columns = chosen
 
 
 def predict_iter(

@@ -28,7 +28,7 @@ def import_pyarrow(what):
 class ParquetReader:
     """Reads a Parquet file as record batches."""
 
-    keeps = True
+    keeps, note, hint = True, None, None
 
     def __init__(self, path):
         self.path, self.pa, self.read = path, import_pyarrow(f"{path}: Parquet"), 0

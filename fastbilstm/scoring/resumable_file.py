@@ -99,6 +99,8 @@ class Partial:
         Whether the targets are complete, because only renames were left to do.
     """
 
+    can_resume = True
+
     def __init__(self, target, identity, parts, others=None, resume=False, overwrite=False, sources=()):
         self.target, self.identity, self.others, self.overwrite = target, identity, others or {}, overwrite
         names = [f"{target}.partial", *(f"{target}.partial.{k}" for k in range(1, parts))]

@@ -1,4 +1,4 @@
-"""Writers of answers: .npy, .npz, .csv, .jsonl and Parquet, in pieces that are only appended.
+"""Writers of answers: .npy, .npz, .csv, .tsv, .jsonl and Parquet, in pieces that are only appended.
 
 A writer turns a scored chunk into bytes, one piece for each of its `parts`. At the end it makes the file of the parts.
 `state`, plain JSON, holds what the writer needs to resume after an interruption. Imports NumPy; pyarrow for Parquet
@@ -17,9 +17,12 @@ import numpy as np
 from ..errors import FastBiLSTMError, InputError
 from . import batch_types
 from .columns import TEXT, TEXTS
+from .line_files import check_packing, pack
 from .parquet import import_pyarrow
 
-FORMATS = ("npy", "npz", "csv", "jsonl", "parquet")
+# The formats of lines, which may be packed and go to standard output.
+LINES = ("csv", "tsv", "jsonl")
+FORMATS = ("npy", "npz", *LINES, "parquet")
 # They hold the outputs of the model alone: a predictor for them has raw=True.
 ARRAYS = ("npy", "npz")
 
@@ -30,10 +33,11 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?(inf|
 GROUP_BYTES = 32 * 2**20
 
 
-def make_writer(format, predictor, path, keeps, delimiter=",", escape_formulas=False):
+def make_writer(format, predictor, path, keeps, delimiter=",", escape_formulas=False, packing=None):
     """Make a writer of one of FORMATS. `keeps`: whether the output has the columns of the input, too.
 
-    `escape_formulas`, for csv: put an apostrophe before texts that a spreadsheet would compute.
+    `delimiter`, for csv. `escape_formulas`, for csv and tsv: put an apostrophe before texts that a spreadsheet would
+    compute. `packing`: "gz", "zst" or None, for LINES.
     """
     from . import columns as tables  # saves time at start
 
@@ -48,9 +52,11 @@ def make_writer(format, predictor, path, keeps, delimiter=",", escape_formulas=F
     if format == "parquet":
         import_pyarrow(f"{path}: Parquet")
         return _Parquet(names, shapes, keeps, path, skip)
-    if format == "csv":
-        return _Csv(names, shapes, keeps, path, skip, delimiter, escape_formulas)
-    return _JsonLines(names, shapes, keeps, path, skip)
+    check_packing(packing, path)
+    if format == "jsonl":
+        return _JsonLines(names, shapes, keeps, path, skip, packing)
+    delimiter = "\t" if format == "tsv" else delimiter
+    return _Csv(names, shapes, keeps, path, skip, packing, delimiter, escape_formulas)
 
 
 class _Arrays:
@@ -121,9 +127,9 @@ class _Rows:
 
     parts = 1
 
-    def __init__(self, names, shapes, keeps, path, skip):
+    def __init__(self, names, shapes, keeps, path, skip, packing=None):
         self.names, self.shapes, self.keeps, self.path, self.skip = names, shapes, keeps, path, skip
-        self.state = {}
+        self.packing, self.state = packing, {}
 
     def kept(self, chunk):
         return [row for row in range(chunk.rows) if not (self.skip and row in chunk.bad)]
@@ -140,8 +146,12 @@ class _Rows:
             raise InputError(f"the input has a column {taken[0]!r} already; name another with --output-column")
 
     def assemble(self, files, create):
-        """Turn the parts into the file: see `Partial.finish`."""
-        return False
+        """Turn the parts into the file: see `Partial.finish`. It is packed at the end, so that a run can be resumed."""
+        if self.packing is None:
+            return False
+        files[0].seek(0)
+        pack(files[0], create(), self.packing, self.path)
+        return True
 
 
 def _plain(value, text):
@@ -171,8 +181,8 @@ def _json(value):
 
 
 class _Csv(_Rows):
-    def __init__(self, names, shapes, keeps, path, skip, delimiter, escape_formulas):
-        super().__init__(names, shapes, keeps, path, skip)
+    def __init__(self, names, shapes, keeps, path, skip, packing, delimiter, escape_formulas):
+        super().__init__(names, shapes, keeps, path, skip, packing)
         self.delimiter, self.escape_formulas = delimiter, escape_formulas
 
     def encode(self, chunk):

@@ -19,7 +19,7 @@ from small_files import FORMATS_OUT, STEPS, make_ids, save_model, write_rows
 import fastbilstm
 from fastbilstm.cli import commands as cli
 from fastbilstm.clusters import batch_predictor
-from fastbilstm.scoring import column_scorer, loop, readers, resumable_file, writers
+from fastbilstm.scoring import column_scorer, line_readers, loop, resumable_file, writers
 
 ALL = os.environ.get("FASTBILSTM_FAULTS") == "all"
 ROWS, CHUNK = 28, 8
@@ -241,7 +241,7 @@ def test_killed_after_the_last_rename(run):
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 PLACES = {
-    "reading": (readers._JsonLines, "columns"),
+    "reading": (line_readers.JsonLines, "columns"),
     "scoring": (column_scorer.ColumnScorer, "_score"),
     "writing": (writers._JsonLines, "encode"),
     "appending": (resumable_file.Partial, "append"),

@@ -17,8 +17,8 @@ from small_files import FORMATS_IN, given_columns, make_ids, run, write_rows
 import fastbilstm
 from fastbilstm import InputError
 from fastbilstm.cli import progress
+from fastbilstm.scoring import line_readers, parquet
 from fastbilstm.scoring import loop as chunks
-from fastbilstm.scoring import parquet
 from fastbilstm.scoring import readers as files
 
 
@@ -79,7 +79,8 @@ def test_memory_does_not_grow_with_the_file(model, tmp_path):
 
 def test_chunks_are_bounded_by_bytes_too(model, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "CHUNK_BYTES", 600)
-    monkeypatch.setattr(parquet, "CHUNK_BYTES", 600)
+    for module in (parquet, line_readers):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 600)
     ids = make_ids(50)
     loaded = fastbilstm.load(model)
     for source in FORMATS_IN:
