@@ -90,8 +90,9 @@ lint: $(VENV)/.stamp-test
 	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml fastbilstm._recurrent fastbilstm._kernels
 
+# Each file in one of up to four processes: most tests use one core.
 test: lint tensorflow spark
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-random: tensorflow
 	FASTBILSTM_RANDOM=$(N) $(BIN)/python -m pytest tests/model/test_random_models.py
