@@ -48,9 +48,10 @@ def is_text(x: Sequence[Any] | ModelInput) -> bool:
     """Whether rows are texts or lists of tokens, not numbers."""
     if isinstance(x, np.ndarray):
         return x.dtype.kind in "USO" and (not len(x) or isinstance(x.flat[0], (str, bytes)))
-    if isinstance(x, str):
-        return True
-    return isinstance(x, (list, tuple)) and (not x or isinstance(x[0], str) or (len(x[0]) > 0 and is_tokens(x[0])))
+    if not isinstance(x, (list, tuple)):
+        return isinstance(x, str)
+    first = next((row for row in x if not isinstance(row, (list, tuple)) or row), "")
+    return isinstance(first, str) or is_tokens(first)
 
 
 def label_rows(y: NDArray[Any], labels: Sequence[str]) -> list[dict[str, Any]]:

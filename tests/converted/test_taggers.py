@@ -79,6 +79,9 @@ def test_tags_are_those_of_keras(net, padding, tmp_path):
                 span["text"] == text[span["start"] : span["end"]] and span["text"].split() == row["tokens"][first:end]
             )
     assert model.classify([]) == []
+    empty = {"tokens": [], "tags": [], "scores": [], "spans": []}
+    assert model.classify([[], TOKENS[1], []]) == [empty, model.classify(TOKENS[1:2])[0], empty]
+    assert model.classify(["", "Mary"]) == [empty, *model.classify(["Mary"])]
 
 
 def test_rows_of_ids(net):
