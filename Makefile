@@ -5,6 +5,7 @@
 PYTHON ?= python3
 N ?= 300
 BENCH ?=
+WHEELS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -21,7 +22,7 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 export CUDA_VISIBLE_DEVICES := -1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo docs examples test test-random fuzz soak bench sanitize lint clean
+.PHONY: help demo docs examples test test-random fuzz soak bench sanitize wheels lint clean
 
 help:
 	@echo "make demo               convert a trained Keras file, verify it, predict 200 reviews; no TensorFlow"
@@ -33,6 +34,7 @@ help:
 	@echo "make soak               threads, forks, failing disks and failing memory for some minutes"
 	@echo "make bench              time kernels and nets, then the rivals (an hour; BENCH=--quick takes 5 minutes)"
 	@echo "make sanitize           tests of all compiled code under three sanitizers (15 minutes at most on two cores)"
+	@echo "make wheels             wheels for Linux (glibc, musl; x86-64, AArch64) in dist/, and checks of them (20 minutes)"
 	@echo "make lint               linters and types alone"
 	@echo "make clean              remove what was built, and .venv"
 
@@ -113,6 +115,12 @@ soak: $(VENV)/.stamp-test
 # AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer of GCC.
 sanitize: $(VENV)/.stamp-test
 	$(BIN)/python tools/sanitize.py
+
+# The compiler, which carries every C library, is a package. WHEELS='--headers DIR' adds the C headers of a Python that
+# is not installed.
+wheels: $(VENV)/.stamp-venv
+	$(PIP) install --quiet 'abi3audit>=0.0.20' 'auditwheel>=6.2' 'cython>=3.1' 'setuptools>=77' 'wheel>=0.45' 'ziglang>=0.13'
+	$(BIN)/python tools/wheels.py --check $(WHEELS)
 
 # TensorFlow builds and converts the nets and is one of the rivals. PyTorch is measured where it is installed.
 bench: tensorflow $(VENV)/.stamp-bench

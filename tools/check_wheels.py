@@ -1,0 +1,258 @@
+"""Check the wheels in a folder: tags, symbols, sizes, contents, instruction sets; and run each that can be run here.
+
+    python tools/check_wheels.py dist
+    python tools/check_wheels.py dist --arm64-root ROOT
+
+`make wheels` runs it. Each wheel for this architecture runs in new environments of the Pythons that are found, with the
+oldest NumPy promised and the newest, and with nothing on the PATH: a sample of the golden cases, and tests of the
+kernels. A wheel for musl is loaded by musl's loader where there is one (Debian: the package musl). AArch64 runs under
+qemu, with a Debian root that this makes, without becoming root of anything:
+
+    debootstrap --foreign --arch=arm64 --variant=minbase --include=libpython3.11-stdlib,python3.11,musl bookworm ROOT
+    for deb in ROOT/var/cache/apt/archives/*.deb; do dpkg -x $deb ROOT; done
+
+What cannot be run is named. Needs auditwheel, abi3audit, ziglang and packaging; imports wheels.py.
+"""
+
+import argparse
+import glob
+import os
+import platform as machine
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from packaging.utils import parse_wheel_filename
+from wheels import PLATFORMS, PYTHONS, ROOT
+
+MOST_BYTES = 2_000_000
+ISAS = {"x86_64": ("avx512", "avx2", "base"), "aarch64": ("neon", "base")}
+# The oldest NumPy that each Python has wheels of, from 1.24 on, which pyproject.toml promises.
+OLDEST_NUMPY = {(3, 10): "1.24.0", (3, 11): "1.24.0", (3, 12): "1.26.0", (3, 13): "2.1.0", (3, 14): "2.3.2"}
+INTERPRETERS = ("~/.pyenv/versions/*/bin", "~/.local/share/uv/python/*/bin", "/usr/local/bin", "/usr/bin")
+# Arguments of pytest: files, and the tests that are chosen of them.
+SAMPLE = (
+    (("tests/model/test_golden.py",), "test_golden_case and (guide or format or every)"),
+    (("tests/ext/test_vector_kernels.py", "tests/ext/test_lstm_loop.py"), "not largest_error and not other_threads"),
+)
+SHOWN = """
+import sys, fastbilstm
+from fastbilstm import _kernels
+from importlib.metadata import distribution
+print("gil" if getattr(sys, "_is_gil_enabled", lambda: True)() else "no-gil", *_kernels.isas(usable=False))
+print(distribution("fastbilstm").read_text("WHEEL"))
+"""
+
+
+class Failed(Exception):
+    """A check that a wheel does not pass."""
+
+
+def run(*command, env=None, **options):
+    """The output of a command, both streams together; PYTHONPATH is kept from it, where this project may lie."""
+    command = [str(part) for part in command]
+    env = env or {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, **options)
+    if done.returncode:
+        raise Failed(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+def expect(condition, message):
+    if not condition:
+        raise Failed(message)
+
+
+def target_of(wheel):
+    """(Python, name of the platform) of a wheel by its tags; (None, None) of the one for any platform."""
+    tags = parse_wheel_filename(wheel.name)[3]
+    for python in PYTHONS:
+        for name, platform in PLATFORMS.items():
+            if {str(tag) for tag in tags} == {f"{python.tag}-{tag}" for tag in platform.tags}:
+                return python, name
+    expect({str(tag) for tag in tags} == {"py3-none-any"}, f"tags {sorted(map(str, tags))}")
+    return None, None
+
+
+def check_contents(wheel, python, name):
+    """Size, files, instruction sets."""
+    expect(wheel.stat().st_size <= MOST_BYTES, f"{wheel.stat().st_size} bytes, more than {MOST_BYTES}")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        modules = {path: archive.read(path) for path in names if path.endswith((".so", ".pyd"))}
+    sources = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "fastbilstm").rglob("*")
+        if path.suffix in (".py", ".pyi") or path.name == "py.typed"
+    }
+    rest = {path for path in names - set(modules) - sources if not re.match(r"fastbilstm-[^/]*\.dist-info/", path)}
+    expect(not rest and sources <= names, f"files that do not belong there: {sorted(rest)}")
+    if python is None:
+        expect(not modules, f"compiled modules: {sorted(modules)}")
+        return
+    suffix = python.suffix(PLATFORMS[name])
+    expected = {f"fastbilstm/{module}{suffix}" for module in ("_kernels", "_recurrent")}
+    expect(set(modules) == expected, f"compiled modules {sorted(modules)}, expected {sorted(expected)}")
+    for isa in ISAS[name.split("-")[1]]:
+        expect(f"\0{isa}\0".encode() in modules[f"fastbilstm/_kernels{suffix}"], f"no kernels of {isa}")
+
+
+def check_symbols(wheel, python, name):
+    """auditwheel finds the tag, abi3audit no function that the stable ABI lacks."""
+    told = " ".join(run(sys.executable, "-m", "auditwheel", "show", wheel).split())
+    tag = PLATFORMS[name].tags[-1]
+    expect(f'platform tag: "{tag}"' in told, f"auditwheel does not find {tag}: {told}")
+    if python.abi == "abi3":
+        told = run(sys.executable, "-m", "abi3audit", "--strict", "--verbose", wheel)
+        told = " ".join(told.split())
+        expect("0 ABI version mismatches and 0 ABI violations found" in told, told)
+
+
+# ---- run -------------------------------------------------------------------------------------------------------------
+
+
+def interpreters():
+    """{tag of the wheel: [interpreter]} of the Pythons found here."""
+    found = {}
+    paths = (path for folder in INTERPRETERS for path in sorted(glob.glob(os.path.expanduser(f"{folder}/python3.*"))))
+    for path in paths:
+        number = re.fullmatch(r"python3\.(\d+)(t?)", os.path.basename(path))
+        minor, threads = (int(number[1]), number[2]) if number else (0, "")
+        for python in PYTHONS:
+            fits = python.first <= (3, minor) <= python.last
+            if fits and bool(threads) == python.abi.endswith("t") and not path.startswith("/root/.pyenv/shims"):
+                versions = found.setdefault(python.tag, {})
+                versions.setdefault((3, minor), path)
+    return found
+
+
+def check_shown(shown, tag, arch):
+    """pip chose the wheel, its kernels are those of the architecture, and without a GIL it stays so."""
+    expected = ["no-gil" if tag.endswith("t") else "gil", *ISAS[arch]]
+    expect(
+        shown.splitlines()[0].split() == expected and f"Tag: {tag}-" in shown, f"{shown}\nexpected {expected}, {tag}"
+    )
+
+
+def run_sample(python, env, folder, tests=SAMPLE):
+    """The tests of the sample, by an interpreter (a command) that finds the packages; how many passed."""
+    options = ("-q", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml", "-o", "addopts=", "-o", "filterwarnings=")
+    passed = 0
+    for files, chosen in tests:
+        report = run(*python, "-m", "pytest", *options, "-k", chosen, *(ROOT / f for f in files), cwd=folder, env=env)
+        count = re.search(r"(\d+) passed", report)
+        expect(count is not None, report)
+        passed += int(count[1])
+    return passed
+
+
+def check_runs(dist, interpreter, version, numpy, tag):
+    """In a new environment, where pip chooses the wheel: right tag, instruction sets, sample of tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        run(interpreter, "-m", "venv", folder)
+        python = Path(folder, "bin", "python")
+        pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--only-binary=:all:")
+        run(*pip, numpy, "h5py", "PyYAML", "pytest")
+        run(*pip, "--no-index", "--find-links", dist, "fastbilstm")
+        env = {"PATH": "/nonexistent", "HOME": folder, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        check_shown(run(python, "-c", SHOWN, cwd=folder, env=env), tag, machine.machine())
+        passed = run_sample((python,), env, folder)
+        found = run(python, "-c", "import numpy; print(numpy.__version__)").strip()
+    return f"Python {'.'.join(map(str, version))}, NumPy {found}: {passed} tests"
+
+
+def emulator():
+    found = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    expect(found, "--arm64-root needs qemu-aarch64 (Debian: qemu-user or qemu-user-static)")
+    return found
+
+
+def check_aarch64(dist, root, tag):
+    """Under qemu, with the Python of a Debian root."""
+    (interpreter,) = (path for path in Path(root, "usr/bin").glob("python3.*") if path.name[8:].isdecimal())
+    version = interpreter.name[6:]
+    with tempfile.TemporaryDirectory() as folder:
+        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--target", folder)
+        platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in (28, 27, 17)]
+        pip = (*pip, "--only-binary=:all:", "--implementation=cp", f"--python-version={version}", *platforms)
+        run(*pip, "--platform=manylinux2014_aarch64", "numpy", "h5py", "PyYAML", "pytest")
+        run(*pip, "--no-index", "--no-deps", "--find-links", dist, "fastbilstm")
+        env = {"PATH": "/nonexistent", "HOME": folder, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
+        python = (emulator(), "-L", root, interpreter)
+        check_shown(run(*python, "-c", SHOWN, cwd=folder, env=env), tag, "aarch64")
+        passed = run_sample(python, env, folder)
+    return f"AArch64, Python {version}, under qemu: {passed} tests"
+
+
+LOADER = """#include <dlfcn.h>
+#include <stdio.h>
+%s
+int main(int argc, char** argv) {
+    for (int k = 1; k < argc; k++)
+        if (!dlopen(argv[k], RTLD_NOW)) {
+            puts(dlerror());
+            return 1;
+        }
+    return 0;
+}
+"""
+
+
+def check_musl_loads(wheel, arch, loader):
+    """musl's loader (a command) finds all but Python's functions, which the program that loads has in name alone."""
+    from elftools.elf.elffile import ELFFile
+
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
+        paths = [archive.extract(name, folder) for name in archive.namelist() if name.endswith(".so")]
+        needed = set()
+        for path in paths:
+            with open(path, "rb") as file:
+                symbols = ELFFile(file).get_section_by_name(".dynsym").iter_symbols()
+                needed |= {s.name for s in symbols if s["st_shndx"] == "SHN_UNDEF" and re.match("_?Py", s.name)}
+        source, program = Path(folder, "loader.c"), Path(folder, "loader")
+        source.write_text(LOADER % "\n".join(f"char {name}[64];" for name in sorted(needed)))
+        zig = (sys.executable, "-m", "ziglang", "cc", "-target", f"{arch}-linux-musl", "-O2", "-dynamic", "-rdynamic")
+        run(*zig, "-fno-sanitize=undefined", source, "-o", program)
+        run(*loader, program, *paths)
+        return f"loaded by {Path(loader[-1]).name}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dist", type=Path, help="the folder of the wheels")
+    parser.add_argument("--arm64-root", help="a folder that holds Debian's Python for arm64")
+    args = parser.parse_args()
+    dist, here, failed = args.dist.resolve(), interpreters(), 0
+    loaders = {machine.machine(): (f"/lib/ld-musl-{machine.machine()}.so.1",)}
+    if args.arm64_root:
+        loaders["aarch64"] = (emulator(), f"{args.arm64_root}/lib/ld-musl-aarch64.so.1")
+    for wheel in sorted(dist.glob("*.whl")):
+        told = []
+        try:
+            python, name = target_of(wheel)
+            check_contents(wheel, python, name)
+            if python is not None:
+                check_symbols(wheel, python, name)
+                arch = name.split("-")[1]
+                if PLATFORMS[name].is_musl:
+                    loader = loaders.get(arch, ("/nowhere",))
+                    told += [check_musl_loads(wheel, arch, loader)] if os.path.exists(loader[-1]) else []
+                elif arch == machine.machine():
+                    for version, interpreter in here.get(python.tag, {}).items():
+                        for numpy in (f"numpy=={OLDEST_NUMPY[version]}", "numpy"):
+                            told.append(check_runs(dist, interpreter, version, numpy, python.tag))
+                elif args.arm64_root and python.tag == "cp311-cp311":
+                    told.append(check_aarch64(dist, args.arm64_root, python.tag))
+            print(f"{wheel.name}: {'; '.join(told) or 'contents and symbols; not run'}", flush=True)
+        except Failed as error:
+            failed += 1
+            print(f"{wheel.name}: FAILED: {error}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
