@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .engine.streaming import Stream
     from .graph import Graph
     from .preprocessing import TextEncoder
-    from .scoring.column_scorer import ColumnOptions
+    from .scoring.column_scorer import FileOptions
 
 __all__ = ["LayerInfo", "Model", "ModelInput", "Predictions", "TensorInfo"]
 
@@ -384,7 +384,7 @@ class Model:
         pad: Literal["pre", "post"] | None = None,
         maxlen: int | None = None,
         truncating: Literal["pre", "post"] = "pre",
-        **options: Unpack[ColumnOptions],
+        **options: Unpack[FileOptions],
     ) -> Iterator[Any]:
         """Compute the outputs for chunk after chunk, in bounded memory: for what does not fit in memory at once.
 
@@ -394,14 +394,17 @@ class Model:
         Parameters
         ----------
         source : iterable, str or PathLike
-            Chunks, each as `predict` takes it; or a file of rows (.npy, .npz, .csv, .jsonl, .txt, .parquet).
+            Chunks, each as `predict` takes it; or a file of rows (.npy, .npz, .csv, .tsv, .jsonl, .txt, .parquet; lines
+            may be packed, .csv.gz or .csv.zst), a pattern ("part-*.csv"), a folder of Parquet files, or a list of
+            paths.
         batch_size, n_threads
             See `predict`.
         pad, maxlen, truncating
             See `predict`. `pad` needs `maxlen` where the model has no length of its own: a padded length that depended
             on the chunk would change the answers.
         **options
-            For a file: `columns`, `text`, `output`, `on_error`, `raw` of `BatchPredictor`.
+            For files: `columns`, `text`, `output`, `on_error`, `raw` of `BatchPredictor`; `format`, `delimiter`,
+            `encoding`, `source_column` as --input-format and so on of `fastbilstm predict`.
 
         Returns
         -------

@@ -23,17 +23,19 @@ _SHOWN = 10
 class FileJob:
     """One run over one input.
 
-    `args`: the options of the command; `files`: all files that the run reads.
+    `args`: the options of the command; `sources`: those of scoring/sources.py; `files`: all files that the run reads.
     """
 
-    def __init__(self, args, output_format, packing, predictor, files):
+    def __init__(self, args, output_format, packing, predictor, sources, files):
         from ..scoring.loop import FileScores  # saves time where it is not needed
         from ..scoring.writers import LINES
 
         self.args, self.packing, self.predictor, self.files = args, packing, predictor, files
+        self.paths = [source.path for source in sources]
+        self.standard, self.label = self.paths == [STANDARD], " ".join(args.input)
         # The files that are read must be those that the journal names.
         self.known = {path: safe_files.identity(path) for path in files}
-        self.scores = FileScores(predictor, args.input, args.input_format, args.delimiter, args.encoding)
+        self.scores = FileScores(predictor, sources, args.input_format, args.delimiter, args.encoding)
         self.reader, self.stateful = self.scores.reader, predictor.model._plan.stateful
         as_input = self.reader.format if self.reader.format in LINES else "csv"
         self.output_format = found = output_format or as_input
@@ -60,13 +62,15 @@ class FileJob:
             "version of fastbilstm": __version__,
             "instruction set": isa,
             "model": file_identity(args.model, content=True),
-            "input": "standard input" if args.input == STANDARD else file_identity(args.input),
         }
+        for number, path in enumerate(self.paths):
+            name = "input" if len(self.paths) == 1 else f"input {number + 1} ({path})"
+            found[name] = path if self.standard else file_identity(path)
         if args.config in self.known:
             found["file of --config"] = file_identity(args.config, content=True)
         options = ("columns", "text_column", "output_column", "delimiter", "pad", "maxlen", "truncating", "on_error")
         options += ("batch_size", "dtype", "backend", "input_format", "errors", "outputs", "escape_formulas")
-        options += ("any_length", "inference", "raw", "plugin", "encoding")
+        options += ("any_length", "inference", "raw", "plugin", "encoding", "source_column")
         for name in options:
             found[f"option --{name.replace('_', '-')}"] = str(getattr(args, name))
         for path, known in self.known.items():
@@ -77,9 +81,9 @@ class FileJob:
     def run(self):
         from ..scoring.resumable_file import PrefixDigest  # saves time where it is not needed
 
-        if self.args.input == STANDARD:
+        if self.standard:
             return self._run(None)
-        with contextlib.closing(PrefixDigest(self.args.input)) as read:
+        with contextlib.closing(PrefixDigest(*self.paths)) as read:
             return self._run(read)
 
     def _writer(self):
@@ -106,7 +110,7 @@ class FileJob:
         """`read`: the PrefixDigest of the input, None for standard input."""
         args = self.args
         if self.reader.note:
-            self._tell(f"{args.input}: {self.reader.note}")
+            self._tell(f"{self.label}: {self.reader.note}")
         writer = self._writer()
         self.rows, self.bad = 0, {"count": 0, "first": []}
         partial = self._output(writer.parts)
@@ -140,10 +144,10 @@ class FileJob:
         except FastBiLSTMError as error:
             progress.end()
             # The rows done can be resumed after a full disk, not after a bad row.
-            keep = isinstance(error.__cause__, OSError) and partial.last and self.args.input != STANDARD
+            keep = isinstance(error.__cause__, OSError) and partial.last and not self.standard
             partial.close() if keep else partial.discard()
-            if isinstance(error, InputError) and args.input not in str(error):
-                raise InputError(f"{args.input}: {error}") from error
+            if isinstance(error, InputError) and not any(path in str(error) for path in self.paths):
+                raise InputError(f"{self.label}: {error}") from error
             raise
         except BaseException:
             partial.discard()
@@ -170,7 +174,9 @@ class FileJob:
         lines = []
         for row in sorted(chunk.bad):
             line = {"line": chunk.lines[row]} if chunk.lines else {}
-            lines.append(json.dumps({"row": chunk.start + row, **line, "reason": chunk.bad[row]}) + "\n")
+            place = {"file": chunk.file} if chunk.file else {}
+            place |= {"row": chunk.first + row, **line}
+            lines.append(json.dumps({**place, "reason": chunk.bad[row]}) + "\n")
         return "".join(lines).encode()
 
     def _tell(self, text):
@@ -183,7 +189,7 @@ class FileJob:
         try:
             if read.of(size) != expected:
                 raise InputError(
-                    f"{self.args.input}: --resume: its first {size:,} bytes are others than the interrupted run read; "
+                    f"{self.label}: --resume: its first {size:,} bytes are others than the interrupted run read; "
                     "start anew with --overwrite"
                 )
         except BaseException:
@@ -192,7 +198,7 @@ class FileJob:
 
     def _keep_rows(self, partial):
         """Keep the rows done for --resume; False if there are none, or if they cannot be resumed."""
-        if not self.rows or self.stateful or not partial.can_resume or self.args.input == STANDARD:
+        if not self.rows or self.stateful or not partial.can_resume or self.standard:
             partial.discard()
             return False
         partial.sync()
@@ -200,7 +206,7 @@ class FileJob:
         return True
 
     def _out_of_memory(self, partial, error):
-        text = f"{self.args.input}: the memory did not suffice after {self.rows:,} rows; fewer --threads need less"
+        text = f"{self.label}: the memory did not suffice after {self.rows:,} rows; fewer --threads need less"
         if self._keep_rows(partial):
             text += f"; the rows done are in {partial.paths[0]}: go on with --resume, or delete it"
         raise FastBiLSTMError(text) from error

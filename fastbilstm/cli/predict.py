@@ -20,9 +20,10 @@ def add_options(parser):
     """Add the options of `predict`, except those of the model and the engine."""
     parser.add_argument(
         "input",
-        nargs="?",
+        nargs="*",
         help=".npy, .npz keyed by input name, .csv, .tsv, .jsonl, .txt (a row a line) or .parquet; lines may be packed "
-        "(.csv.gz, .csv.zst) and come from standard input (-)",
+        "(.csv.gz, .csv.zst) and come from standard input (-). Several files, a pattern in quotes (part-*.csv, sorted "
+        "by name) or a folder of .parquet files are read as one",
     )
     add = parser.add_argument_group("texts and columns").add_argument
     add(
@@ -38,6 +39,12 @@ def add_options(parser):
         metavar="[INPUT=]COLUMN[,COLUMN]",
         help="the column that holds the sequences ('1 2 3' or a JSON list), or columns of one number each (patterns "
         "with * are allowed); repeat with INPUT= for several inputs (default: the columns named as the inputs)",
+    )
+    add(
+        "--source-column",
+        metavar="COLUMN",
+        help="the column that gets the name of the file of each row (default: source, where several files or a pattern "
+        "are given; '' for none)",
     )
     add(
         "--delimiter",
@@ -112,6 +119,7 @@ def add_options(parser):
 
 def run_predict(args, outputs):
     """Run the command. `outputs`: the layers at which the graph is cut."""
+    args.input = args.input or None
     if args.text is not None:
         return _predict_texts(args, outputs)
     if args.json:
@@ -123,13 +131,17 @@ def run_predict(args, outputs):
     output_format, packing = _output_format(args)
     if args.errors is not None and args.on_error == "stop":
         raise InputError("--errors lists rows that are left out or empty: give --on-error skip or null")
-    _check_paths(args)
+    from ..scoring.sources import find  # with scoring
+
+    sources = find(args.input, args.source_column)
+    files = _files_read(args, sources)
+    _check_paths(args, files)
     from ..scoring.writers import ARRAYS  # saves time where it is not needed
     from .file_job import FileJob
 
     args.raw |= output_format in ARRAYS
     predictor = _predictor(args, outputs, _columns(args), args.text_column)
-    return FileJob(args, output_format, packing, predictor, _files_read(args)).run()
+    return FileJob(args, output_format, packing, predictor, sources, files).run()
 
 
 def _output_format(args):
@@ -151,12 +163,12 @@ def _output_format(args):
         raise InputError(f"{args.output}: {what} is for {', '.join(LINES)}, not for {found}")
     if args.delimiter is not None and len(args.delimiter) != 1:
         raise InputError(f"--delimiter is {args.delimiter!r}; expected one character")
-    if args.resume and STANDARD in (args.input, args.output):
+    if args.resume and STANDARD in (*args.input, args.output):
         raise InputError("--resume: standard input and output (-) cannot be read or written a second time")
     return found, packing
 
 
-def _check_paths(args):
+def _check_paths(args, files):
     from ..scoring.line_files import STANDARD  # saves time where it is not needed
 
     for path in filter(None, (args.output, args.errors)):
@@ -165,7 +177,7 @@ def _check_paths(args):
         folder = os.path.dirname(os.path.abspath(path))
         if not os.path.isdir(folder):
             raise InputError(f"{path}: the folder {folder} does not exist")
-        check_not_read(path, _files_read(args))
+        check_not_read(path, files)
     if args.errors is not None:
         if is_same_file(args.errors, args.output):
             raise InputError(f"--errors {args.errors}: is the output; write the bad rows to another file")
@@ -173,8 +185,9 @@ def _check_paths(args):
             raise InputError(f"{args.errors}: exists already; allow it with --overwrite or choose another")
 
 
-def _files_read(args):
-    return [path for path in (args.input, args.model, args.config) if path is not None and os.path.isfile(path)]
+def _files_read(args, sources):
+    paths = (*(source.path for source in sources), args.model, args.config)
+    return [path for path in paths if path is not None and os.path.isfile(path)]
 
 
 def _columns(args):

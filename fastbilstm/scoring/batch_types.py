@@ -39,6 +39,11 @@ class Columns:
     names = list
 
     @staticmethod
+    def with_texts(batch, rows, texts):
+        """The batch with columns that hold one text, or null, in all rows."""
+        return {**batch, **{name: [text] * rows for name, text in texts.items()}}
+
+    @staticmethod
     def rows(batch):
         counts = {name: len(column) for name, column in batch.items()}
         if len(set(counts.values())) > 1:
@@ -59,6 +64,14 @@ class Columns:
 
 class Arrow:
     """A pyarrow RecordBatch or Table."""
+
+    @staticmethod
+    def with_texts(batch, rows, texts):
+        """The batch with columns that hold one text, or null, in all rows."""
+        import pyarrow as pa
+
+        columns = [*batch.columns, *(pa.array([text] * rows, pa.string()) for text in texts.values())]
+        return type(batch).from_arrays(columns, names=[*batch.schema.names, *texts])
 
     @staticmethod
     def names(batch):

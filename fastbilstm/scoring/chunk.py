@@ -27,6 +27,8 @@ class Chunk:
         How many bytes from the beginning of the file hold all rows up to the last one of the chunk.
     outputs : dict of str to array or None
         Columns of answers, a value for each row; the values in rows of `bad` have no meaning.
+    file, file_start : str and int, or None
+        Of several files that are read as one: the file of the rows, and the number of the first row in it.
     """
 
     start: int
@@ -36,12 +38,21 @@ class Chunk:
     bad: dict[int, str] = dataclasses.field(default_factory=dict)
     read: int = 0
     outputs: dict[str, Any] | None = None
+    file: str | None = None
+    file_start: int | None = None
+
+    @property
+    def first(self) -> int:
+        """The number of the first row in its file."""
+        return self.start if self.file_start is None else self.file_start
 
     def place(self, row: int) -> str:
         """Where a row is, in words."""
+        file = f"{self.file}: " if self.file else ""
         line = f" (line {self.lines[row]})" if self.lines else ""
-        return f"row {self.start + row}{line}"
+        return f"{file}row {self.first + row}{line}"
 
     def span(self) -> str:
         """The rows of the chunk, in words."""
-        return f"{self.place(0)} to {self.place(self.rows - 1)}"
+        last = dataclasses.replace(self, file=None).place(self.rows - 1)
+        return f"{self.place(0)} to {last}"

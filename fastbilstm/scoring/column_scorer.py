@@ -41,6 +41,14 @@ if TYPE_CHECKING:
         on_error: Literal["stop", "skip", "null"]
         raw: bool
 
+    class FileOptions(ColumnOptions, total=False):
+        """The options of `Model.predict_iter` for files."""
+
+        format: str | None
+        delimiter: str | None
+        encoding: str
+        source_column: str | None
+
 
 ON_ERROR = ("stop", "skip", "null")
 
@@ -275,10 +283,10 @@ class ColumnScorer:
             rows = list(range(chunk.rows)) if good is None else good
             found: dict[int, str] = {}
             if self.model._plan.independent:
-                self._search(inputs, rows, found, chunk.start)
+                self._search(inputs, rows, found, chunk.first)
             if not found:
                 # No single row is wrong: the rows do not fit each other, or the options do not fit.
-                where = f"{chunk.place(rows[0])} to {chunk.place(rows[-1])}: " if chunk.start or chunk.lines else ""
+                where = f"{chunk.span()}: " if chunk.start or chunk.lines or chunk.file else ""
                 raise InputError(f"{where}{error}") from error
         if self.on_error == "stop":
             self._stop(chunk, found)
@@ -327,7 +335,7 @@ class ColumnScorer:
             try:
                 labels[k : k + 1], probabilities[k : k + 1] = label_answers(answers[k : k + 1], self._labels)
             except InputError as error:
-                bad[row] = _of_row(error, chunk.start + row)
+                bad[row] = _of_row(error, chunk.first + row)
         if bad and self.on_error == "stop":
             self._stop(chunk, bad)
         return labels, probabilities

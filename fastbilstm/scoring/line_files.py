@@ -71,6 +71,7 @@ class LineFile:
             first = raw.read(4)
         except OSError as error:
             _fail(error, self.label)
+        self._raw, self.given = raw, 0
         self._counted, self.packing = _Counted(raw, first), packing_of(first)
         file = io.BufferedReader(self._counted, _BLOCK)
         if self.packing is not None:
@@ -79,7 +80,7 @@ class LineFile:
         self._whole = "\n".encode(self.encoding) != b"\n"
         if self._whole:
             file, self.encoding = io.BufferedReader(_Decoded(file, self.encoding), _BLOCK), "utf-8"
-        self._file, self.given = file, 0
+        self._file = file
 
     def readline(self, size):
         """The next line, its first `size` bytes at most, with what ends it; b"" at the end."""
@@ -96,6 +97,10 @@ class LineFile:
             return self._file.peek(1)
         except Exception as error:
             _fail(error, self.label, self.packing)
+
+    def close(self):
+        if self.path != STANDARD:
+            self._raw.close()
 
     def bytes_read(self):
         """How many bytes of the file hold all lines that were given."""

@@ -35,11 +35,15 @@ class Lines:
     keeps, total, names = True, None, None
     # What a user should know of how the file was read, and what may be wrong if a column is missing.
     note = hint = None
+    added = ()
 
     def __init__(self, file, model, delimiter=None):
         """`file`: a LineFile."""
         self.file, self.path, self.model, self.delimiter = file, file.label, model, delimiter
         self.line, self.broken = 0, {}
+
+    def close(self):
+        self.file.close()
 
     @property
     def read(self):

@@ -21,6 +21,8 @@ from .column_scorer import ColumnScorer, padding_options
 from .columns import choose
 from .line_files import STANDARD
 from .line_readers import TEXT
+from .several_files import SeveralFiles
+from .sources import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +70,8 @@ class FileScores:
     ----------
     predictor : ColumnScorer
         Its `columns` and `text` are chosen by the columns of the file.
-    path : str
+    sources : list of Source
+        Several are read as one file.
     format : str, optional
         One of `readers.FORMATS`; default: from content and suffix.
     delimiter, encoding : str, optional
@@ -80,14 +83,30 @@ class FileScores:
         See `readers.open_input`.
     """
 
-    def __init__(self, predictor, path, format=None, delimiter=None, encoding="utf-8"):
-        self.predictor, self.path, model = predictor, path, predictor.model
-        self._identity = None if path == STANDARD else readers.identity_of(path)
-        format = readers.format_of(path, format)
+    def __init__(self, predictor, sources, format=None, delimiter=None, encoding="utf-8"):
+        self.predictor, model = predictor, predictor.model
+        paths = [source.path for source in sources]
+        self._identities = {path: readers.identity_of(path) for path in paths if path != STANDARD}
+        format = _common_format(paths, format)
         if format == "txt" and predictor.columns is None and predictor.text is None:
             if getattr(model, "text", None) is not None or any(given.dtype == "string" for given in model.inputs):
                 predictor.text = TEXT
-        self.reader = readers.open_input(path, format, model, predictor.columns, delimiter, encoding)
+
+        def open_one(path):
+            return readers.open_input(path, format, model, predictor.columns, delimiter, encoding)
+
+        if len(sources) == 1 and not sources[0].columns:
+            self.reader = open_one(paths[0])
+            return
+        if format not in (*readers.LINES, "parquet"):
+            raise InputError(
+                f"{paths[0]}: of formats with rows of columns ({', '.join(readers.LINES)}, parquet), several files are "
+                "read and --source-column is known; .npy and .npz are read one at a time"
+            )
+        if model._plan.stateful and len(paths) > 1:
+            name = model._plan.stateful[0].name
+            raise InputError(f"layer {name!r} is stateful: its answers depend on all rows before; give one file")
+        self.reader = SeveralFiles(sources, open_one)
 
     def results(self, start=0, n_threads=None, run_elsewhere=None):
         """Scored chunks in order, from row `start` on, at which a chunk must begin.
@@ -96,8 +115,9 @@ class FileScores:
         InputError at the end if the file was replaced meanwhile, as the rows may come from both files.
         """
         yield from self._results(start, n_threads, run_elsewhere)
-        if self._identity is not None and not safe_files.is_still(self.path, self._identity):
-            raise InputError(f"{self.path}: was changed or replaced while its rows were read; begin anew")
+        for path, identity in self._identities.items():
+            if not safe_files.is_still(path, identity):
+                raise InputError(f"{path}: was changed or replaced while its rows were read; begin anew")
 
     def _results(self, start, n_threads, run_elsewhere):
         predictor, model = self.predictor, self.predictor.model
@@ -125,6 +145,8 @@ class FileScores:
         names = batch_types.of(chunk.columns).names(chunk.columns)
         if not names and chunk.rows and len(chunk.bad) == chunk.rows:
             return  # .jsonl without a row that can be read
+        if predictor.columns is None:
+            names = [name for name in names if name not in self.reader.added]
         try:
             chosen = dict(choose(predictor.model, names, predictor.columns, predictor.text))
         except InputError as error:
@@ -133,6 +155,15 @@ class FileScores:
             raise InputError(f"{error}; {self.reader.hint}") from error
         if predictor.text is None:
             predictor.columns = chosen
+
+
+def _common_format(paths, given):
+    """The format of all files; .csv and .tsv are two."""
+    formats = {path: readers.format_of(path, given) for path in paths}
+    first = formats[paths[0]]
+    if other := next((path for path, format in formats.items() if format != first), None):
+        raise InputError(f"{other}: is read as .{formats[other]}, {paths[0]} as .{first}; give files of one format")
+    return first
 
 
 def predict_iter(
@@ -147,11 +178,13 @@ def predict_iter(
     **options: Any,
 ) -> Iterator[Any]:
     """See `Model.predict_iter`."""
-    if isinstance(source, (str, os.PathLike)):
+    if paths := _paths(source):
         padding = {"pad": pad, "maxlen": maxlen, "truncating": truncating}
+        reading = {name: options.pop(name) for name in ("format", "delimiter", "encoding") if name in options}
+        sources = find(paths, options.pop("source_column", None))
         scorer = ColumnScorer(model, batch_size=batch_size, n_threads=n_threads, **padding, **options)
         scorer.in_order = True
-        return _file_batches(FileScores(scorer, os.fsdecode(source)), n_threads)
+        return _file_batches(FileScores(scorer, sources, **reading), n_threads)
     if options:
         raise InputError(f"{', '.join(options)}: options for files; chunks of arrays have no columns")
     padding = padding_options(model, pad, maxlen, truncating)
@@ -165,6 +198,14 @@ def predict_iter(
             raise type(error)(f"chunk {number}: {error}") from error
 
     return run(predict, enumerate(source), workers)
+
+
+def _paths(source):
+    """The paths of a source that names files, else []."""
+    given = [source] if isinstance(source, (str, os.PathLike)) else source
+    if not isinstance(given, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in given):
+        return []
+    return list(map(os.fsdecode, given))
 
 
 def _file_batches(scores, n_threads):

@@ -28,7 +28,7 @@ def import_pyarrow(what):
 class ParquetReader:
     """Reads a Parquet file as record batches."""
 
-    keeps, note, hint = True, None, None
+    keeps, note, hint, added = True, None, None, ()
 
     def __init__(self, path):
         self.path, self.pa, self.read = path, import_pyarrow(f"{path}: Parquet"), 0
@@ -145,3 +145,6 @@ class ParquetReader:
 
     def position(self):
         return self.read / max(1, self.total)
+
+    def close(self):
+        self.file.close()

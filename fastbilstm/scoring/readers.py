@@ -84,7 +84,8 @@ def open_input(path, format, model, columns=None, delimiter=None, encoding="utf-
 
     A reader has `format`, `names` (columns, or None before they are known), `total` (rows, or None), `keeps` (whether
     columns go to the output), `chunks(rows, batch)`, `position()`, the part of the file that has been read, from 0 to
-    1, and for the user a `note` and a `hint` for a column that is missing, each None or text.
+    1, for the user a `note` and a `hint` for a column that is missing, each None or text, and `added`, the columns that
+    are not in the file and that no model reads unless they are named.
     """
     try:
         if format in ("npy", "npz"):
@@ -112,7 +113,7 @@ def open_input(path, format, model, columns=None, delimiter=None, encoding="utf-
 class _Arrays:
     """Reads a .npy file, or the arrays of a .npz that the model needs, piece by piece."""
 
-    keeps, note, hint = False, None, None
+    keeps, note, hint, added = False, None, None, ()
 
     def __init__(self, path, format, model, columns):
         self.path, self.read, self.archive, self.size = path, 0, None, os.path.getsize(path)

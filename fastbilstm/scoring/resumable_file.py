@@ -51,19 +51,29 @@ def _reading(path):
 
 
 class PrefixDigest:
-    """SHA-256 of the first bytes of a file, for growing numbers of bytes."""
+    """SHA-256 of the first bytes of files, one after another, for growing numbers of bytes."""
 
-    def __init__(self, path):
-        self.path, self.done, self.sha256 = path, 0, hashlib.sha256()
-        with _reading(path):
-            self.file = open(path, "rb")
+    def __init__(self, *paths):
+        self.paths, self.done, self.sha256 = list(paths), 0, hashlib.sha256()
+        self._open()
+
+    def _open(self):
+        self.path = self.paths.pop(0)
+        with _reading(self.path):
+            self.file = open(self.path, "rb")
 
     def of(self, size):
         """The digest of the first `size` bytes, in words; `size` must not be less than in the last call."""
-        with _reading(self.path):
-            while block := self.file.read(min(2**20, size - self.done)):
-                self.sha256.update(block)
-                self.done += len(block)
+        while self.done < size:
+            with _reading(self.path):
+                block = self.file.read(min(2**20, size - self.done))
+            self.sha256.update(block)
+            self.done += len(block)
+            if not block:
+                if not self.paths:
+                    break
+                self.close()
+                self._open()
         return f"{self.done} bytes, SHA-256 {self.sha256.hexdigest()}"
 
     def close(self):
