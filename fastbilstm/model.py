@@ -396,21 +396,22 @@ class Model:
         source : iterable, str or PathLike
             Chunks, each as `predict` takes it; or a file of rows (.npy, .npz, .csv, .tsv, .jsonl, .txt, .parquet; lines
             may be packed, .csv.gz or .csv.zst), a pattern ("part-*.csv"), a folder of Parquet files, or a list of
-            paths.
+            paths; or a table with `__arrow_c_stream__`, of polars, DuckDB, pandas or pyarrow (needs pyarrow).
         batch_size, n_threads
             See `predict`.
         pad, maxlen, truncating
             See `predict`. `pad` needs `maxlen` where the model has no length of its own: a padded length that depended
             on the chunk would change the answers.
         **options
-            For files: `columns`, `text`, `output`, `on_error`, `raw` of `BatchPredictor`; `format`, `delimiter`,
-            `encoding`, `source_column` as --input-format and so on of `fastbilstm predict`.
+            For files and tables: `columns`, `text`, `output`, `on_error`, `raw` of `BatchPredictor`. For files, too:
+            `format`, `delimiter`, `encoding`, `source_column`, as --input-format and so on of `fastbilstm predict`.
 
         Returns
         -------
         iterator
             What `predict` gives for each chunk, in their order. For a file, batches of rows in their order: a dict with
-            the file's columns (Parquet: a pyarrow RecordBatch; .npy and .npz: without them) and those of the answers.
+            the file's columns (.npy and .npz: without them) and those of the answers; a pyarrow RecordBatch for Parquet
+            and tables.
 
         Raises
         ------

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from .arrow_streams import is_stream, table
 from .columns import TEXT, TEXTS, objects
 
 
@@ -28,9 +29,19 @@ def of(batch: Any) -> Any:
     if pandas is not None and isinstance(batch, pandas.DataFrame):
         return Pandas
     raise InputError(
-        f"the batch is of type {type(batch).__name__}; expected a dict of columns, a pyarrow RecordBatch or Table, or "
-        "a pandas DataFrame"
+        f"the batch is of type {type(batch).__name__}; expected a dict of columns, a pyarrow RecordBatch or Table, "
+        "a pandas DataFrame, or what has __arrow_c_stream__"
     )
+
+
+def taken(batch: Any) -> Any:
+    """A batch as one of the kinds: what only gives an Arrow C stream becomes a pyarrow Table."""
+    pandas = sys.modules.get("pandas")
+    if isinstance(batch, dict) or (pandas is not None and isinstance(batch, pandas.DataFrame)) or not is_stream(batch):
+        return batch
+    pyarrow = sys.modules.get("pyarrow")
+    known = pyarrow is not None and isinstance(batch, (pyarrow.RecordBatch, pyarrow.Table))
+    return batch if known else table(batch)
 
 
 class Columns:

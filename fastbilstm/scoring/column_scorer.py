@@ -200,10 +200,12 @@ class ColumnScorer:
         Parameters
         ----------
         batch : dict of str to array or list, pyarrow RecordBatch or Table, pandas DataFrame
+            Or anything else with `__arrow_c_stream__`, such as a DataFrame of polars.
 
         Returns
         -------
-        The same kind, with the columns of the answers added. Vectors are 2-D arrays in a dict, lists elsewhere.
+        The same kind, with the columns of the answers added; a pyarrow Table for what has `__arrow_c_stream__`. Vectors
+        are 2-D arrays in a dict, lists elsewhere.
 
         Raises
         ------
@@ -212,6 +214,7 @@ class ColumnScorer:
         """
         if isinstance(batch, Chunk):
             return self._score(batch)
+        batch = batch_types.taken(batch)
         kind = batch_types.of(batch)
         self.check_columns(kind.names(batch))
         done = self._score(Chunk(0, kind.rows(batch), batch))

@@ -17,6 +17,7 @@ from ..engine import threads
 from ..errors import FastBiLSTMError, InputError
 from ..inputs.model_input import fixed_batch
 from . import batch_types, readers
+from .arrow_streams import StreamReader, is_stream
 from .column_scorer import ColumnScorer, padding_options
 from .columns import choose
 from .line_files import STANDARD
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # The most rows in a chunk of a file.
 CHUNK_ROWS = 1024
+# The options of `predict_iter` that say how files are read.
+_READING = ("format", "delimiter", "encoding", "source_column")
 # The most threads that each work on a chunk: more would only hold more chunks in memory.
 _MAX_WORKERS = 8
 
@@ -63,56 +66,25 @@ def run(function, chunks, workers=1):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class FileScores:
-    """Scores the rows of a file, for `fastbilstm predict` and `Model.predict_iter`.
+class Scores:
+    """Scores the rows of a reader, for `fastbilstm predict` and `Model.predict_iter`.
 
     Parameters
     ----------
     predictor : ColumnScorer
-        Its `columns` and `text` are chosen by the columns of the file.
-    sources : list of Source
-        Several are read as one file.
-    format : str, optional
-        One of `readers.FORMATS`; default: from content and suffix.
-    delimiter, encoding : str, optional
-        See `readers.open_input`.
-
-    Attributes
-    ----------
+        Its `columns` and `text` are chosen by the columns of the rows.
     reader
         See `readers.open_input`.
     """
 
-    def __init__(self, predictor, sources, format=None, delimiter=None, encoding="utf-8"):
-        self.predictor, model = predictor, predictor.model
-        paths = [source.path for source in sources]
-        self._identities = {path: readers.identity_of(path) for path in paths if path != STANDARD}
-        format = _common_format(paths, format)
-        if format == "txt" and predictor.columns is None and predictor.text is None:
-            if getattr(model, "text", None) is not None or any(given.dtype == "string" for given in model.inputs):
-                predictor.text = TEXT
-
-        def open_one(path):
-            return readers.open_input(path, format, model, predictor.columns, delimiter, encoding)
-
-        if len(sources) == 1 and not sources[0].columns:
-            self.reader = open_one(paths[0])
-            return
-        if format not in (*readers.LINES, "parquet"):
-            raise InputError(
-                f"{paths[0]}: of formats with rows of columns ({', '.join(readers.LINES)}, parquet), several files are "
-                "read and --source-column is known; .npy and .npz are read one at a time"
-            )
-        if model._plan.stateful and len(paths) > 1:
-            name = model._plan.stateful[0].name
-            raise InputError(f"layer {name!r} is stateful: its answers depend on all rows before; give one file")
-        self.reader = SeveralFiles(sources, open_one)
+    def __init__(self, predictor, reader):
+        self.predictor, self.reader, self._identities = predictor, reader, {}
 
     def results(self, start=0, n_threads=None, run_elsewhere=None):
         """Scored chunks in order, from row `start` on, at which a chunk must begin.
 
         `run_elsewhere(predictor, chunks)` scores the chunks on other machines and yields the results in order. Raises
-        InputError at the end if the file was replaced meanwhile, as the rows may come from both files.
+        InputError at the end if a file was replaced meanwhile, as the rows may come from both files.
         """
         yield from self._results(start, n_threads, run_elsewhere)
         for path, identity in self._identities.items():
@@ -157,6 +129,46 @@ class FileScores:
             predictor.columns = chosen
 
 
+class FileScores(Scores):
+    """Scores the rows of files.
+
+    Parameters
+    ----------
+    predictor : ColumnScorer
+        See `Scores`.
+    sources : list of Source
+        Several are read as one file.
+    format : str, optional
+        One of `readers.FORMATS`; default: from content and suffix.
+    delimiter, encoding : str, optional
+        See `readers.open_input`.
+    """
+
+    def __init__(self, predictor, sources, format=None, delimiter=None, encoding="utf-8"):
+        model = predictor.model
+        paths = [source.path for source in sources]
+        identities = {path: readers.identity_of(path) for path in paths if path != STANDARD}
+        format = _common_format(paths, format)
+        if format == "txt" and predictor.columns is None and predictor.text is None:
+            if getattr(model, "text", None) is not None or any(given.dtype == "string" for given in model.inputs):
+                predictor.text = TEXT
+
+        def open_one(path):
+            return readers.open_input(path, format, model, predictor.columns, delimiter, encoding)
+
+        several = len(sources) > 1 or sources[0].columns
+        if several and format not in (*readers.LINES, "parquet"):
+            raise InputError(
+                f"{paths[0]}: of formats with rows of columns ({', '.join(readers.LINES)}, parquet), several files are "
+                "read and --source-column is known; .npy and .npz are read one at a time"
+            )
+        if model._plan.stateful and len(paths) > 1:
+            name = model._plan.stateful[0].name
+            raise InputError(f"layer {name!r} is stateful: its answers depend on all rows before; give one file")
+        super().__init__(predictor, SeveralFiles(sources, open_one) if several else open_one(paths[0]))
+        self._identities = identities
+
+
 def _common_format(paths, given):
     """The format of all files; .csv and .tsv are two."""
     formats = {path: readers.format_of(path, given) for path in paths}
@@ -178,12 +190,17 @@ def predict_iter(
     **options: Any,
 ) -> Iterator[Any]:
     """See `Model.predict_iter`."""
-    if paths := _paths(source):
+    paths = _paths(source)
+    if paths or is_stream(source):
         padding = {"pad": pad, "maxlen": maxlen, "truncating": truncating}
-        reading = {name: options.pop(name) for name in ("format", "delimiter", "encoding") if name in options}
-        sources = find(paths, options.pop("source_column", None))
+        reading = {name: options.pop(name) for name in _READING if name in options}
+        if reading and not paths:
+            raise InputError(f"{', '.join(reading)}: options for files; a {type(source).__name__} is given")
         scorer = ColumnScorer(model, batch_size=batch_size, n_threads=n_threads, **padding, **options)
         scorer.in_order = True
+        if not paths:
+            return _file_batches(Scores(scorer, StreamReader(source)), n_threads)
+        sources = find(paths, reading.pop("source_column", None))
         return _file_batches(FileScores(scorer, sources, **reading), n_threads)
     if options:
         raise InputError(f"{', '.join(options)}: options for files; chunks of arrays have no columns")

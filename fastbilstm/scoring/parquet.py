@@ -25,6 +25,31 @@ def import_pyarrow(what):
     return pyarrow
 
 
+def of_rows(batches, rows):
+    """Record batches of so many rows, of batches of any size; the last one may have fewer."""
+    held, count = [], 0
+    for found in batches:
+        while count + found.num_rows >= rows:
+            held.append(found.slice(0, rows - count))
+            found, count = found.slice(rows - count), 0
+            yield _joined(held)
+            held = []
+        if found.num_rows:
+            held.append(found)
+            count += found.num_rows
+    if held:
+        yield _joined(held)
+
+
+def _joined(batches):
+    if len(batches) == 1:
+        return batches[0]
+    import pyarrow  # imported already
+
+    (batch,) = pyarrow.Table.from_batches(batches).combine_chunks().to_batches()
+    return batch
+
+
 class ParquetReader:
     """Reads a Parquet file as record batches."""
 
@@ -70,25 +95,14 @@ class ParquetReader:
             yield chunk
 
     def _batches(self, rows):
-        """Yield batches of so many rows; the last one may have fewer. Arrow gives fewer where a row group ends."""
-        held, count = [], 0
-        for found in self.file.iter_batches(batch_size=rows):
-            found.validate(full=True)
-            found = self._plain(found)
-            held.append(found.slice(0, rows - count))
-            count += found.num_rows
-            if count >= rows:
-                yield self._joined(held)
-                count -= rows
-                held = [found.slice(found.num_rows - count)] if count else []
-        if held:
-            yield self._joined(held)
+        """Yield batches of so many rows; the last one may have fewer."""
 
-    def _joined(self, batches):
-        if len(batches) == 1:
-            return batches[0]
-        (batch,) = self.pa.Table.from_batches(batches).combine_chunks().to_batches()
-        return batch
+        def plain():
+            for found in self.file.iter_batches(batch_size=rows):
+                found.validate(full=True)
+                yield self._plain(found)
+
+        return of_rows(plain(), rows)
 
     def _check_size(self, claimed, what):
         """Refuse what takes far more memory than the bytes of the file, beyond those of a chunk."""
