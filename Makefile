@@ -22,12 +22,13 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 export CUDA_VISIBLE_DEVICES := -1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo docs examples test test-random fuzz soak bench sanitize wheels lint clean
+.PHONY: help demo docs docs-blocks examples test test-random fuzz soak bench sanitize wheels lint clean
 
 help:
 	@echo "make demo               convert a trained Keras file, verify it, predict 200 reviews; no TensorFlow"
 	@echo "make test               linters, types and all tests, with TensorFlow where it has a wheel"
-	@echo "make docs               run every block of the pages, those for Spark, Ray and matplotlib, too"
+	@echo "make docs               the documentation as a site, in build/site"
+	@echo "make docs-blocks        run every block of the pages, those for Spark, Ray and matplotlib, too"
 	@echo "make examples           what examples/ holds: a web service, archives of one file, containers, a sensor"
 	@echo "make test-random N=300  N further random models against live Keras"
 	@echo "make fuzz N=20000       N mutations of each kind of file"
@@ -72,8 +73,14 @@ spark: $(VENV)/.stamp-test
 	  { $(PIP) install --quiet 'pyspark>=3.5' && touch $(VENV)/.stamp-spark; } || \
 	  echo "pyspark could not be installed for this Python: the test on Spark is SKIPPED."
 
-# The blocks of docs/ that need Spark, with Java, Ray and matplotlib.
+# A link or an anchor that leads nowhere, and a page that is in no menu, fail the build. Material warns of a MkDocs 2.
 docs: $(VENV)/.stamp-test
+	$(PIP) install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python -m pytest tests/project/test_site.py
+
+# The blocks of docs/ that need Spark, with Java, Ray and matplotlib.
+docs-blocks: $(VENV)/.stamp-test
 	$(PIP) install --quiet 'pyspark>=3.5' 'ray[data]>=2.30' matplotlib
 	FASTBILSTM_DOCS=all $(BIN)/python -m pytest tests/project/test_docs.py
 

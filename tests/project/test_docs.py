@@ -1,11 +1,12 @@
-"""Every block of README, CONTRIBUTING, SECURITY and docs/*.md runs, in order, in one namespace a file, and prints what
-it shows; the `fastbilstm` commands of the pages for users run between them.
+"""Every block of README, CONTRIBUTING, SECURITY and docs/ runs, in order, in one namespace a file, and prints what it
+shows; the `fastbilstm` commands of the pages for users run between them.
 
 Blocks with `>>>` are doctests whose numbers may differ by one in the last digit shown; others pass if they raise
 nothing. README runs in an empty folder, the other pages in one that holds tests/golden as the repository does, and
 model.h5, the reader's file. Changed is the address of the scheduler of Dask, and the seconds of a report. The blocks
-for Spark, Ray and matplotlib (```py) run where these are installed: `make docs`. The numbers of from_formula_to_code.md
-are compared with live Keras besides. What pages name (files, commands, links, functions) is in test_docs_names.py.
+for Spark, Ray and matplotlib (```py) run where these are installed: `make docs-blocks`. The numbers of
+from_formula_to_code.md are compared with live Keras besides. What pages name (files, commands, links, functions) is in
+test_docs_names.py.
 """
 
 import doctest
@@ -31,20 +32,24 @@ from fastbilstm.tolerances import compare
 
 PAGES = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 FORMULAS = ROOT / "docs" / "from_formula_to_code.md"
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # Pages for users, whose commands are run; those of the other pages build and test.
-FOR_USERS = ("README.md", "json.md", "using.md", "files-and-texts.md", "many-machines.md")
+FOR_USERS = (
+    *("README.md", "json.md", "using.md", "files-and-texts.md", "many-machines.md", "benchmarks.md"),
+    "h5-to-service.md",
+)
 # Pages whose blocks need packages that are optional.
 NEEDS = {
     "many-machines.md": ("dask.dataframe", "distributed", "pandas"),
     "README.md": ("h5py", "keras"),
     "using.md": ("h5py",),
 }
-NEEDS |= {"files-and-texts.md": ("h5py", "keras")}
-NEEDS |= dict.fromkeys(("limits.md", "from_formula_to_code.md"), ("h5py",))
+WITH_KERAS = ("files-and-texts.md", "kinds-of-files.md", "streaming.md", "entities.md", "own-layer.md")
+NEEDS |= dict.fromkeys(WITH_KERAS, ("h5py", "keras"))
+NEEDS |= dict.fromkeys(("limits.md", "from_formula_to_code.md", "benchmarks.md", "h5-to-service.md"), ("h5py",))
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?(?![\w])")
 
 
@@ -120,10 +125,17 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if importlib.util.find_spec("h5py"):
         readers_files(golden / "demo" / "bilstm64.h5")
-    known = set(REGISTRY)
     with np.printoptions():
         yield tmp_path
-    for name in set(REGISTRY) - known:  # what the page registered
+    forget_registered()
+
+
+KNOWN = set(REGISTRY)
+
+
+def forget_registered():
+    """Take out of the registry what a page registered."""
+    for name in set(REGISTRY) - KNOWN:
         del REGISTRY[name]
 
 
@@ -146,6 +158,7 @@ def test_code_of_the_page_runs_and_runs_again(path, folder, monkeypatch):
     if path.name == "README.md":
         monkeypatch.chdir("empty")
     run_page(path)
+    forget_registered()
     if path != FORMULAS:  # which takes long, and writes nothing
         run_page(path, commands=path.name == "README.md")
 
@@ -166,7 +179,7 @@ def blocks_with_packages():
 @pytest.mark.parametrize("package, code", blocks_with_packages(), ids=lambda value: value if value.isalpha() else "")
 def test_blocks_that_need_other_packages(package, code, folder):
     if os.environ.get("FASTBILSTM_DOCS") != "all":
-        pytest.importorskip(package, reason=f"needs {package}: make docs")
+        pytest.importorskip(package, reason=f"needs {package}: make docs-blocks")
     fastbilstm.sample_model().save("reviews.fbl")
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "PYTHONPATH": path, "MPLBACKEND": "svg"}
@@ -184,6 +197,9 @@ def test_the_pages_hold_code():
         ("serving", 2),
         ("fbl-format", 3),
         ("limits", 1),
+        ("kinds-of-files", 4),
+        ("coming-from", 1),
+        ("questions", 1),
     ):
         assert counts[f"{name}.md"] >= blocks
 

@@ -1,5 +1,5 @@
-"""What README, CONTRIBUTING, SECURITY and docs/*.md name is there: links, anchors, commands with their options, files,
-functions. README is short, and its figures are those of the benchmarks.
+"""What README, CONTRIBUTING, SECURITY, docs/ and examples/README name is there: links, anchors, commands with their
+options, files, functions. README is short, and its figures are those of the benchmarks.
 
 architecture.md tells the way of a file and of a prediction: its functions are called, in that order. Limits that no
 other test checks are checked at the end.
@@ -25,7 +25,7 @@ from fastbilstm.engine.plan import vector_problem
 ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "pyproject.toml").exists())
 PAGES = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "examples/README")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 FOLDERS = ("fastbilstm", "ext", "tests", "tools", "benches", "docs", "examples")
 FILES = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix != ".pyc"}
@@ -101,7 +101,7 @@ def names_in(path):
 def linked_names(text, path):
     """(name, file) of each link from a name in backticks to a file of the sources."""
     found = [(name.strip("`"), link) for name, link in LINK.findall(text) if name.startswith("`")]
-    return [(name, (path.parent / link).resolve()) for name, link in found if not link.endswith(".md")]
+    return [(name, (path.parent / link).resolve()) for name, link in found if ".md" not in link]
 
 
 def is_defined(name, file):
