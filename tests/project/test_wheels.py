@@ -113,3 +113,69 @@ def test_macros_choose_the_abi():
     assert PYTHONS["cp312-abi3"].macros == ("-DPy_LIMITED_API=0x030c0000",)
     assert PYTHONS["cp313-cp313t"].macros == PYTHONS["cp314-cp314t"].macros == ("-DPy_GIL_DISABLED=1",)
     assert PYTHONS["cp310-cp310"].macros == PYTHONS["cp311-cp311"].macros == ()
+
+
+@pytest.fixture
+def check(monkeypatch):
+    pytest.importorskip("packaging.utils", reason="needs packaging")
+    monkeypatch.setitem(sys.modules, "wheels", wheels)
+    return load("check_wheels")
+
+
+def checked(check, folder, kernels, extra=(), platform="musllinux-aarch64"):
+    """What check_wheels.py says of a wheel of this project's sources, with these bytes for its kernels."""
+    pytest.importorskip("wheel.wheelfile", reason="needs wheel")
+    pure = folder / "fastbilstm-1.2-py3-none-any.whl"
+    with zipfile.ZipFile(pure, "w") as archive:
+        for path in (ROOT / "fastbilstm").rglob("*"):
+            if path.suffix in (".py", ".pyi") or path.name == "py.typed":
+                archive.write(path, path.relative_to(ROOT))
+        for name in extra:
+            archive.writestr(name, "")
+        archive.writestr("fastbilstm-1.2.dist-info/WHEEL", "")
+    assert check.target_of(pure) == (None, None)
+    python, target = PYTHONS["cp312-abi3"], wheels.PLATFORMS[platform]
+    modules = []
+    for name, content in (("_kernels", kernels), ("_recurrent", b"")):
+        (folder / name).write_bytes(content)
+        modules.append((f"fastbilstm/{name}.abi3.so", folder / name))
+    path = wheels.write_wheel(pure, modules, python, target, folder)
+    assert check.target_of(path) == (python, platform)
+    check.check_contents(path, python, platform)
+
+
+KERNELS = b"\x7fELF\0neon\0base\0"
+
+
+def test_contents_that_pass(check, tmp_path):
+    checked(check, tmp_path, KERNELS)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "extra", "platform", "message"),
+    [
+        (b"\0base\0", (), "manylinux-aarch64", "no kernels of neon"),
+        (b"\0avx2\0base\0", (), "manylinux-x86_64", "no kernels of avx512"),
+        (KERNELS, ("ext/fbl_neon.c",), "musllinux-aarch64", r"do not belong there: \['ext/fbl_neon.c'\]"),
+        (KERNELS, ("tests/test_x.py",), "musllinux-aarch64", "do not belong there"),
+        (KERNELS, ("fastbilstm/_kernels.c",), "musllinux-aarch64", "do not belong there"),
+        (KERNELS, ("fastbilstm/_old.abi3.so",), "musllinux-aarch64", "compiled modules .*_old"),
+        (KERNELS, (), "musllinux-aarch64", "bytes, more than 100"),
+    ],
+    ids=["neon", "avx512", "sources", "tests", "generated", "another-module", "size"],
+)
+def test_contents_that_fail(check, kernels, extra, platform, message, tmp_path, monkeypatch):
+    if "more than" in message:
+        monkeypatch.setattr(check, "MOST_BYTES", 100)
+    with pytest.raises(check.Failed, match=message):
+        checked(check, tmp_path, kernels, extra, platform)
+
+
+def test_every_python_has_an_oldest_numpy(check):
+    """None is older than the one that pyproject.toml promises."""
+    (promised,) = re.findall(
+        r'^dependencies = \["numpy>=([\d.]+)"\]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+    )
+    numbers = {version: [int(n) for n in numpy.split(".")] for version, numpy in check.OLDEST_NUMPY.items()}
+    assert set(numbers) == {(3, minor) for minor in range(10, 15)}
+    assert min(numbers.values())[:2] == [int(n) for n in promised.split(".")]
