@@ -403,8 +403,8 @@ class Model:
             See `predict`. `pad` needs `maxlen` where the model has no length of its own: a padded length that depended
             on the chunk would change the answers.
         **options
-            For files and tables: `columns`, `text`, `output`, `on_error`, `raw` of `BatchPredictor`. For files, too:
-            `format`, `delimiter`, `encoding`, `source_column`, as --input-format and so on of `fastbilstm predict`.
+            For files and tables: `columns`, `text`, `output`, `on_error`, `raw`, `empty` of `BatchPredictor`. For
+            files: `format`, `delimiter`, `encoding` and `source_column`, as the options of `fastbilstm predict`.
 
         Returns
         -------

@@ -70,7 +70,7 @@ class FileJob:
             found["file of --config"] = file_identity(args.config, content=True)
         options = ("columns", "text_column", "output_column", "delimiter", "pad", "maxlen", "truncating", "on_error")
         options += ("batch_size", "dtype", "backend", "input_format", "errors", "outputs", "escape_formulas")
-        options += ("any_length", "inference", "raw", "plugin", "encoding", "source_column")
+        options += ("any_length", "inference", "raw", "plugin", "encoding", "source_column", "empty")
         for name in options:
             found[f"option --{name.replace('_', '-')}"] = str(getattr(args, name))
         for path, known in self.known.items():
@@ -112,10 +112,11 @@ class FileJob:
         if self.reader.note:
             self._tell(f"{self.label}: {self.reader.note}")
         writer = self._writer()
-        self.rows, self.bad = 0, {"count": 0, "first": []}
+        self.rows, self.empty, self.bad = 0, 0, {"count": 0, "first": []}
         partial = self._output(writer.parts)
         if partial.done is not None:
-            self.rows, self.bad, writer.state = (partial.done[key] for key in ("rows", "bad", "writer"))
+            keys = ("rows", "empty", "bad", "writer")
+            self.rows, self.empty, self.bad, writer.state = (partial.done[key] for key in keys)
             if partial.finished:
                 self._tell(f"all {self.rows:,} rows were done; {args.output} is complete")
                 self._tell_bad()
@@ -129,7 +130,7 @@ class FileJob:
                 pieces = writer.encode(chunk)
                 partial.append(pieces if args.errors is None else [*pieces, self._errors(chunk)])
                 self._note(chunk)
-                state = {"rows": self.rows, "bad": self.bad, "writer": writer.state}
+                state = {"rows": self.rows, "empty": self.empty, "bad": self.bad, "writer": writer.state}
                 partial.checkpoint({**state, "read": None if read is None else [chunk.read, read.of(chunk.read)]})
                 progress.update(self.rows)
             if self.rows and self.bad["count"] == self.rows:
@@ -166,6 +167,7 @@ class FileJob:
 
     def _note(self, chunk):
         self.rows = chunk.start + chunk.rows
+        self.empty += len(chunk.empty)
         self.bad["count"] += len(chunk.bad)
         for row in sorted(chunk.bad)[: max(0, _SHOWN - len(self.bad["first"]))]:
             self.bad["first"].append(f"{chunk.place(row)}: {chunk.bad[row]}")
@@ -221,6 +223,9 @@ class FileJob:
         return 130
 
     def _tell_bad(self):
+        if self.empty and self.args.empty != "error":
+            what = "they have no answer" if self.args.empty == "null" else "they were scored as any other (--empty)"
+            self._tell(f"{self.empty:,} of {self.rows:,} texts are empty; {what}")
         count = self.bad["count"]
         if not count:
             return

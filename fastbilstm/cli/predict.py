@@ -104,6 +104,12 @@ def add_options(parser):
         help="a row that cannot be read or scored: stop and write nothing (default), leave the row out, or leave its "
         "answer empty (NaN in arrays)",
     )
+    add(
+        "--empty",
+        choices=("score", "null", "error"),
+        help="an empty text: score it as any other (default), leave its answer empty, or treat it as a row that cannot "
+        "be scored (--on-error); the number of empty texts is told",
+    )
     add("--errors", metavar="FILE", help="with --on-error skip or null: write the bad rows to FILE, as .jsonl")
     add = parser.add_argument_group("the run").add_argument
     add("--resume", action="store_true", help="go on where an interrupted run with the same input and options ended")
@@ -223,6 +229,7 @@ def _predictor(args, outputs, columns, text):
         dtype=args.dtype,
         backend=args.backend,
         raw=args.raw,
+        empty=args.empty or "score",
         plugins=args.plugin or (),
     )
     predictor.in_order = args.dask is None
@@ -232,6 +239,7 @@ def _predictor(args, outputs, columns, text):
 def _predict_texts(args, outputs):
     """--text: print a line for each text: the label and its probability, or else the numbers."""
     given = {"an input": args.input, "-o": args.output, "--columns": args.columns, "--dask": args.dask}
+    given["--empty"] = args.empty
     if wrong := [name for name, value in given.items() if value is not None]:
         raise InputError(f"--text prints answers and takes no file: leave out {', '.join(wrong)}")
     predictor = _predictor(args, outputs, None, "text")

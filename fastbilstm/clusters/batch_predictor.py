@@ -47,7 +47,7 @@ class BatchPredictor(ColumnScorer):
     model : str, PathLike or Model
         A file as `fastbilstm.load` takes it, loaded once in each process when the first batch comes (processes share
         the pages of large converted files), or a Model, which is pickled whole.
-    columns, text, output, batch_size, n_threads, on_error, pad, maxlen, truncating, raw
+    columns, text, output, batch_size, n_threads, on_error, pad, maxlen, truncating, raw, empty
         See `ColumnScorer`.
     plugins : list of str
         Modules, or paths of .py files, that call `register_layer`; imported in each process before the file is loaded.
@@ -59,7 +59,7 @@ class BatchPredictor(ColumnScorer):
     ----------
     load_options, plugins
         Those that were given.
-    source, bad_rows, in_order, model, output_columns
+    source, bad_rows, empty_rows, in_order, model, output_columns
         See `ColumnScorer`.
     """
 
@@ -80,6 +80,7 @@ class BatchPredictor(ColumnScorer):
         maxlen: int | None = None,
         truncating: Literal["pre", "post"] = "pre",
         raw: bool = False,
+        empty: Literal["score", "null", "error"] = "score",
         plugins: Sequence[str] = (),
         **load_options: Unpack[LoadOptions],
     ) -> None:
@@ -106,6 +107,7 @@ class BatchPredictor(ColumnScorer):
             maxlen=maxlen,
             truncating=truncating,
             raw=raw,
+            empty=empty,
         )
         self.load_options, self.plugins = load_options, check_plugins(plugins)
 
@@ -116,7 +118,7 @@ class BatchPredictor(ColumnScorer):
         return model
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_model": None, "bad_rows": []}
+        return {**self.__dict__, "_model": None, "bad_rows": [], "empty_rows": []}
 
     def __dask_tokenize__(self) -> Any:
         """For the names of Dask's tasks: the options, and the state of the file or the Model."""

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import FileFormatError, InputError, MissingExtraError
 from ..scoring import batch_types, columns
 from ..scoring.chunk import Chunk
-from ..scoring.column_scorer import padding_options, text_method
+from ..scoring.model_options import padding_options, text_method
 from .batch_predictor import BatchPredictor
 from .dask_chunks import WorkerPredictor, import_dask, naming_worker, predict_chunks
 
@@ -101,9 +101,9 @@ def predict(
     n_threads : int
         Threads of a task. Dask runs a task on each thread of a worker, hence 1.
     **options
-        `columns`, `text`, `output`, `batch_size`, `on_error`, `pad`, `maxlen`, `truncating`, `raw`, `plugins` and the
-        options of `load`; see `BatchPredictor`. The first three name columns of a DataFrame or keys of the dicts in a
-        Bag.
+        `columns`, `text`, `output`, `batch_size`, `on_error`, `pad`, `maxlen`, `truncating`, `raw`, `empty`, `plugins`
+        and the options of `load`; see `BatchPredictor`. The first three name columns of a DataFrame or keys of the
+        dicts in a Bag.
 
     Returns
     -------
@@ -218,7 +218,7 @@ def _dtypes(predictor: BatchPredictor) -> list[np.dtype[Any]]:
 
 
 def _nullable(predictor: BatchPredictor, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype(np.float64) if predictor.on_error == "null" and dtype.kind in "biu" else dtype
+    return np.dtype(np.float64) if "null" in (predictor.on_error, predictor.empty) and dtype.kind in "biu" else dtype
 
 
 def _bag(shared: Any, collection: Any) -> Any:
@@ -248,7 +248,8 @@ def _bag_partition(rows: Iterable[Any], number: Iterable[int], predictor: BatchP
         batch = {predictor.text or predictor.columns: rows}
     done = _score(predictor, Chunk(0, len(rows), batch), where)
     outputs = done.outputs or {}
-    answers = [[_plain(y, row in done.bad) for row, y in enumerate(outputs[name])] for name in predictor.output_columns]
+    without = done.unanswered
+    answers = [[_plain(y, row in without) for row, y in enumerate(outputs[name])] for name in predictor.output_columns]
     found = [dict(zip(predictor.output_columns, values)) for values in zip(*answers)]
     if kind is dict:
         found = [{**row, **answer} for row, answer in zip(rows, found)]
@@ -373,7 +374,7 @@ def _block(
     raw = [(done.outputs or {})[name] for name in predictor.raw_columns]
     for (shape, dtype), y in zip(outputs, raw):
         # Without rows, the size of free axes is not known.
-        empty = len(done.bad) == rows
+        empty = len(done.unanswered) == rows
         found.append(np.full((rows, *shape), np.nan, dtype) if empty else np.reshape(y, (rows, *shape)).astype(dtype))
     return found
 

@@ -2,6 +2,7 @@
 
 loop.py            scores chunks in threads, results in order: `Model.predict_iter` and `fastbilstm predict`
 column_scorer.py   a batch of columns in, the same batch with answers out
+model_options.py   what a model asks of options
 columns.py         which columns a model reads; batch_types.py: a batch as dict, pyarrow or pandas
 readers.py         files of rows, chunk by chunk (chunk.py); line_readers.py, parquet.py, arrow_streams.py
 sources.py         the files of patterns and folders; several_files.py reads them as one

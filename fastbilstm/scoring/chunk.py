@@ -26,9 +26,13 @@ class Chunk:
     read : int
         How many bytes from the beginning of the file hold all rows up to the last one of the chunk.
     outputs : dict of str to array or None
-        Columns of answers, a value for each row; the values in rows of `bad` have no meaning.
+        Columns of answers, a value for each row; the values in rows of `unanswered` have no meaning.
     file, file_start : str and int, or None
         Of several files that are read as one: the file of the rows, and the number of the first row in it.
+    empty : set of int
+        The rows whose text is empty.
+    left_out : set of int
+        Those of them that get no answer, though nothing is wrong with them.
     """
 
     start: int
@@ -40,6 +44,13 @@ class Chunk:
     outputs: dict[str, Any] | None = None
     file: str | None = None
     file_start: int | None = None
+    empty: set[int] = dataclasses.field(default_factory=set)
+    left_out: set[int] = dataclasses.field(default_factory=set)
+
+    @property
+    def unanswered(self) -> set[int]:
+        """The rows without an answer."""
+        return self.left_out.union(self.bad)
 
     @property
     def first(self) -> int:

@@ -20,9 +20,10 @@ from ..preprocessing.tokens import first_timestep
 from . import batch_types
 from . import columns as tables
 from .chunk import Chunk
+from .model_options import padding_options, text_method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import NoReturn, TypeAlias, TypedDict, TypeVar
 
     from numpy.typing import NDArray
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         output: str
         on_error: Literal["stop", "skip", "null"]
         raw: bool
+        empty: Literal["score", "null", "error"]
 
     class FileOptions(ColumnOptions, total=False):
         """The options of `Model.predict_iter` for files."""
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
 
 ON_ERROR = ("stop", "skip", "null")
+EMPTY = ("score", "null", "error")
 
 
 class ColumnScorer:
@@ -77,6 +80,9 @@ class ColumnScorer:
         depended on the batch would change the answers.
     on_error : {"stop", "skip", "null"}
         A row that the model refuses: raise InputError, leave it out, or answer NaN (null). `bad_rows` tells which.
+    empty : {"score", "null", "error"}
+        An empty text, or blanks alone, in the column `text`: score it as any other, answer NaN (null), or treat it as a
+        row that the model refuses. `empty_rows` tells which.
 
     Attributes
     ----------
@@ -85,7 +91,9 @@ class ColumnScorer:
     in_order : bool
         Whether batches come in order to one process: what a stateful model needs. Files do.
     bad_rows : list of (int, str)
-        Rows of the last batch of this object without an answer, and the reasons.
+        Rows of the last batch of this object that the model refused, and the reasons.
+    empty_rows : list of int
+        Rows of the last batch of this object whose text is empty.
     """
 
     source: Any
@@ -98,9 +106,11 @@ class ColumnScorer:
     pad: Literal["pre", "post"] | None
     maxlen: int | None
     truncating: Literal["pre", "post"]
-    raw: bool = False  # of older pickles
+    raw: bool = False  # of older pickles, as the next one
+    empty: Literal["score", "null", "error"] = "score"
     in_order: bool
     bad_rows: list[tuple[int, str]]
+    empty_rows: list[int]
 
     def __init__(
         self,
@@ -116,9 +126,11 @@ class ColumnScorer:
         maxlen: int | None = None,
         truncating: Literal["pre", "post"] = "pre",
         raw: bool = False,
+        empty: Literal["score", "null", "error"] = "score",
     ) -> None:
-        if on_error not in ON_ERROR:
-            raise InputError(f"on_error is {on_error!r}; expected one of {', '.join(map(repr, ON_ERROR))}")
+        for name, value, known in (("on_error", on_error, ON_ERROR), ("empty", empty, EMPTY)):
+            if value not in known:
+                raise InputError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}")
         check_whole("batch_size", batch_size)
         check_whole("n_threads", n_threads)
         check_options(pad, maxlen, truncating)
@@ -131,8 +143,8 @@ class ColumnScorer:
         self.source, self.columns, self.text, self.output = model, columns, text, output
         self.batch_size, self.n_threads, self.on_error = batch_size, n_threads, on_error
         self.pad, self.maxlen, self.truncating = pad, maxlen, truncating
-        self.raw, self.in_order = bool(raw), False
-        self.bad_rows = []
+        self.raw, self.empty, self.in_order = bool(raw), empty, False
+        self.bad_rows, self.empty_rows = [], []
         self._model: Any = None
 
     @property
@@ -157,6 +169,8 @@ class ColumnScorer:
                 f"on_error={self.on_error!r}: the answers of model {model.name!r} depend on other rows of a batch, so "
                 "a row that is left out would change those of others"
             )
+        if self.empty == "null" and not plan.independent:
+            raise InputError(f"empty='null': the answers of model {model.name!r} depend on other rows of a batch")
         padding_options(model, self.pad, self.maxlen, self.truncating)
 
     @property
@@ -218,7 +232,7 @@ class ColumnScorer:
         kind = batch_types.of(batch)
         self.check_columns(kind.names(batch))
         done = self._score(Chunk(0, kind.rows(batch), batch))
-        self.bad_rows = sorted(done.bad.items())
+        self.bad_rows, self.empty_rows = sorted(done.bad.items()), sorted(done.empty)
         if done.bad:
             row, reason = self.bad_rows[0]
             text = f"{len(done.bad)} of {done.rows} rows of a batch have no answer; row {row}: {reason}"
@@ -237,7 +251,7 @@ class ColumnScorer:
         if done.bad and self.on_error == "skip":
             kept = [row for row in range(done.rows) if row not in done.bad]
         shapes = [column.shape for column in self.answer_columns]
-        return batch_types.of(batch).extend(batch, done.outputs, shapes, kept, set(done.bad))
+        return batch_types.of(batch).extend(batch, done.outputs, shapes, kept, done.unanswered)
 
     # ---- one chunk ---------------------------------------------------------------------------------------------------
 
@@ -245,18 +259,35 @@ class ColumnScorer:
         kind = batch_types.of(chunk.columns)
         bad = dict(chunk.bad)
         inputs = [] if bad and self.on_error == "stop" else self._inputs(kind, chunk, bad)
+        empty = self._empty(inputs, bad)
         if bad and self.on_error == "stop":
             self._stop(chunk, bad)
-        good = [row for row in range(chunk.rows) if row not in bad] if bad else None
+        left_out = empty if self.empty == "null" else set()
+        without = left_out.union(bad)
+        good = [row for row in range(chunk.rows) if row not in without] if without else None
         outputs = self._predict(inputs, chunk, good, bad)
-        good = [row for row in range(chunk.rows) if row not in bad]
+        without = left_out.union(bad)
+        good = [row for row in range(chunk.rows) if row not in without]
         if self._labels:
             if is_tagger(self.model.outputs[0]):
                 outputs = [*self._tags(outputs[0], inputs, chunk, good), *outputs]
             else:
                 outputs = [*self._label(outputs[0], chunk, good, bad), *outputs]
-        found = {c.name: tables.spread(y, c.shape, chunk.rows, good, bad) for c, y in zip(self.answer_columns, outputs)}
-        return dataclasses.replace(chunk, bad=bad, outputs=found)
+        without, rows = left_out.union(bad), chunk.rows
+        found = {c.name: tables.spread(y, c.shape, rows, good, without) for c, y in zip(self.answer_columns, outputs)}
+        return dataclasses.replace(chunk, bad=bad, outputs=found, empty=empty, left_out=left_out)
+
+    def _empty(self, inputs: list[Any], bad: dict[int, str]) -> set[int]:
+        """The rows whose text is empty; they are added to `bad` if that is an error."""
+        if self.text is None:
+            if self.empty != "score":
+                raise InputError(f"empty={self.empty!r} (--empty) is for texts: name their column with text=")
+            return set()
+        empty = tables.empty_rows(inputs[0]) if inputs else set()
+        if self.empty == "error":
+            for row in empty:
+                bad.setdefault(row, f"column {self.text!r}: holds an empty text, which is an error by empty= (--empty)")
+        return empty
 
     def _inputs(self, kind: Any, chunk: Chunk, bad: dict[int, str]) -> list[Any]:
         """The values of each input for every row; rows without a value are added to `bad`."""
@@ -374,30 +405,3 @@ def _of_row(error: InputError, row: int) -> str:
     """The message of an error about a batch of one row, with the row number that the user knows."""
     reason = str(error).replace("in the batch of rows 0 to 0: ", "")
     return re.sub(r"\b(row |position \()0\b", rf"\g<1>{row}", reason)
-
-
-def text_method(model: Any) -> Callable[..., Predictions]:
-    """`predict_text` of a model that can take text."""
-    if not any(given.dtype == "string" for given in model.inputs) and getattr(model, "text", None) is None:
-        raise InputError(
-            f"model {model.name!r} takes no text: its file has no tokenizer; bundle one with "
-            "fastbilstm convert --tokenizer FILE"
-        )
-    predict: Callable[..., Predictions] = model.predict_text
-    return predict
-
-
-def padding_options(model: Any, pad: str | None, maxlen: int | None, truncating: str) -> dict[str, Any]:
-    """The padding options for `predict` that were given; the padded length must not depend on the batch."""
-    options = {}
-    if pad is not None:
-        lengths = {given.shape[1] for given in model.inputs if len(given.shape) > 1}
-        if maxlen is None and (None in lengths or len(lengths) != 1):
-            raise InputError(
-                f"pad={pad!r} (--pad) needs maxlen (--maxlen): padded to the longest row of each batch, the answers "
-                "would depend on the batches"
-            )
-        options = {"pad": pad, "maxlen": lengths.pop() if maxlen is None else maxlen}
-    elif maxlen is not None:
-        options = {"maxlen": maxlen}
-    return {**options, "truncating": truncating} if options else {}

@@ -170,6 +170,15 @@ def read_text(name: str, values: Iterable[Any]) -> tuple[list[Any], dict[int, st
     return texts, bad
 
 
+def empty_rows(texts: Iterable[Any]) -> set[int]:
+    """The rows whose text holds nothing but blanks, or that have no tokens."""
+    return {
+        row
+        for row, text in enumerate(texts)
+        if (isinstance(text, str) and not text.strip()) or (isinstance(text, list) and not text)
+    }
+
+
 def _string(value):
     if not isinstance(value, (str, bytes)):
         raise ValueError(f"holds {_short(value)}; expected text")
@@ -307,7 +316,7 @@ def no_rows(model: Any) -> list[NDArray[Any]]:
     return [np.empty(shape, dtype_of(output.dtype)) for shape, output in zip(shapes, model.outputs)]
 
 
-def spread(values: Any, shape: Any, rows: int, good: Iterable[int], bad: dict[int, str]) -> Any:
+def spread(values: Any, shape: Any, rows: int, good: Iterable[int], bad: set[int]) -> Any:
     """An output for all rows, made of an output for the rows `good`; rows of `bad` get NaN or None."""
     if shape == () and isinstance(values, np.ndarray):
         values = values.reshape(len(values))

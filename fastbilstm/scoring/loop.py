@@ -18,10 +18,11 @@ from ..errors import FastBiLSTMError, InputError
 from ..inputs.model_input import fixed_batch
 from . import batch_types, readers
 from .arrow_streams import StreamReader, is_stream
-from .column_scorer import ColumnScorer, padding_options
+from .column_scorer import ColumnScorer
 from .columns import choose
 from .line_files import STANDARD
 from .line_readers import TEXT
+from .model_options import padding_options
 from .several_files import SeveralFiles
 from .sources import find
 

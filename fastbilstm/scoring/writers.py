@@ -226,7 +226,8 @@ class _Csv(_Rows):
             column = list(map(str, values))
         else:
             column = [_json(_plain(value, False)) for value in values]
-        return ["" if row in chunk.bad else value for row, value in enumerate(column)] if chunk.bad else column
+        unanswered = chunk.unanswered
+        return ["" if row in unanswered else value for row, value in enumerate(column)] if unanswered else column
 
 
 def _escaped(cell):
@@ -256,10 +257,10 @@ class _JsonLines(_Rows):
             else [_plain(value, False) for value in chunk.outputs[name]]
             for name, shape in zip(self.names, self.shapes)
         }
-        lines = []
+        lines, unanswered = [], chunk.unanswered
         for row in self.kept(chunk):
             found = {name: column[row] for name, column in given.items()}
-            found.update({name: None if row in chunk.bad else column[row] for name, column in answers.items()})
+            found.update({name: None if row in unanswered else column[row] for name, column in answers.items()})
             lines.append(_json(found) + "\n")
         return ["".join(lines).encode("utf-8", "backslashreplace")]
 
@@ -276,7 +277,7 @@ class _Parquet(_Rows):
             rows = self._batch(pa, rows, chunk)
         kept = self.kept(chunk)
         kept = kept if len(kept) < chunk.rows else None
-        found = batch_types.Arrow.extend(rows, chunk.outputs, self.shapes, kept, set(chunk.bad))
+        found = batch_types.Arrow.extend(rows, chunk.outputs, self.shapes, kept, chunk.unanswered)
         schema = pa.schema(
             [pa.field(f.name, pa.string() if pa.types.is_null(f.type) else f.type) for f in found.schema]
         )

@@ -10,7 +10,7 @@ import json
 import numpy as np
 import pytest
 from shared import shared_file
-from small_files import VOCABULARY, run, save_model
+from small_files import VOCABULARY, interrupt, run, save_model
 
 import fastbilstm
 
@@ -75,14 +75,15 @@ def test_files_of_text(source, model, expected, tmp_path, capsys):
 
         pq.write_table(pa.table({"review": TEXTS}), path)
     options = [] if source == "txt" else ["--text-column", "review"]
-    assert run(capsys, "predict", model, path, "-o", tmp_path / "out.csv", "--raw", *options) == (0, "")
+    told = "fastbilstm: 7 of 35 texts are empty; they were scored as any other (--empty)\n"
+    assert run(capsys, "predict", model, path, "-o", tmp_path / "out.csv", "--raw", *options) == (0, told)
     with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["text" if source == "txt" else "review"] for row in rows] == texts
     assert [row["prediction"] for row in rows] == expected[1]
     for name, values in (("prediction_raw", expected[0]), ("prediction_probability", expected[2])):
         assert np.array_equal(np.array([row[name] for row in rows], "f4"), values)
-    assert run(capsys, "predict", model, path, "-o", tmp_path / "out.npy", *options) == (0, "")
+    assert run(capsys, "predict", model, path, "-o", tmp_path / "out.npy", "--quiet", *options) == (0, "")
     assert np.array_equal(np.load(tmp_path / "out.npy")[:, 0], expected[0])
 
 
@@ -131,6 +132,82 @@ def test_answers_that_are_no_probabilities_have_no_label(model):
     ]
 
 
+@pytest.mark.parametrize("on_error", ["stop", "skip", "null"])
+@pytest.mark.parametrize("target", ["csv", "jsonl", "npy", "parquet"])
+def test_empty_texts(target, on_error, model, expected, tmp_path, capsys, small_chunks):
+    """score: as any other text; null: no answer; error: a row that cannot be scored."""
+    if target == "parquet":
+        pytest.importorskip("pyarrow", reason="needs pyarrow")
+    texts = [" \t" if k == 6 else text for k, text in enumerate(TEXTS)]  # blanks are empty, too
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"review": text}) + "\n" for text in texts))
+    empty = {k for k, text in enumerate(texts) if not text.strip()}
+    line = ["predict", model, source, "--text-column", "review", "--on-error", on_error, *small_chunks, "-o"]
+    code, err = run(capsys, *line, tmp_path / f"null.{target}", "--empty", "null")
+    assert code == 0 and err == "fastbilstm: 7 of 35 texts are empty; they have no answer\n"
+    raw, labels, _ = expected
+    wanted = [None if k in empty else label for k, label in enumerate(labels)]
+    assert answers_of(tmp_path / f"null.{target}", raw, empty) == (len(texts) if target == "npy" else wanted)
+    code, err = run(capsys, *line, tmp_path / f"error.{target}", "--empty", "error")
+    if on_error == "stop":
+        assert code == 2 and "row 1 (line 2): column 'review': holds an empty text" in err
+        return
+    assert code == 0 and f"7 of 35 rows {'were left out' if on_error == 'skip' else 'have no answer'}" in err
+    if on_error == "skip":
+        wanted = [label for label in wanted if label is not None]
+        raw, empty, texts = np.delete(raw, sorted(empty)), set(), wanted
+    assert answers_of(tmp_path / f"error.{target}", raw, empty) == (len(texts) if target == "npy" else wanted)
+
+
+def answers_of(path, raw, empty):
+    """The labels in a file; of .npy, which holds numbers, their count after a comparison."""
+    if path.suffix == ".npy":
+        found = np.load(path)[:, 0]
+        assert set(np.flatnonzero(np.isnan(found))) == empty
+        assert np.array_equal(found[~np.isnan(found)], np.delete(raw, sorted(empty)))
+        return len(found)
+    if path.suffix == ".csv":
+        with open(path, newline="", encoding="utf-8") as file:
+            return [row["prediction"] or None for row in csv.DictReader(file)]
+    if path.suffix == ".jsonl":
+        return [json.loads(line)["prediction"] for line in path.read_text().splitlines()]
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(path)["prediction"].to_pylist()
+
+
+def test_empty_texts_of_batches(model, expected, tmp_path, capsys):
+    predictor = fastbilstm.BatchPredictor(model, text="review")
+    assert predictor({"review": TEXTS})["prediction"].tolist() == expected[1]
+    assert predictor.empty_rows == list(range(1, len(TEXTS), 5)) and predictor.bad_rows == []
+    predictor = fastbilstm.BatchPredictor(model, text="review", empty="null")
+    found = predictor({"review": [TEXTS[0], "", " \n", "word1"]})
+    assert found["prediction"][[1, 2]].tolist() == [None, None] and predictor.empty_rows == [1, 2]
+    assert found["prediction"][0] == expected[1][0] and found["prediction"][3] in ("good", "bad")
+    assert np.isnan(found["prediction_probability"]).tolist() == [False, True, True, False]
+    (batch,) = fastbilstm.load(model).predict_iter([write(tmp_path / "in.txt", "word1\n\n")], text="text", empty="null")
+    assert [label is None for label in batch["prediction"]] == [False, True]
+    with pytest.raises(fastbilstm.InputError, match="empty is 'skip'; expected one of 'score', 'null', 'error'"):
+        fastbilstm.BatchPredictor(model, text="review", empty="skip")
+    write(tmp_path / "in.csv", "a\n1 2\n")
+    line = ["predict", model, tmp_path / "in.csv", "-o", tmp_path / "out.csv", "--columns", "a", "--empty", "null"]
+    code, err = run(capsys, *line)
+    assert code == 2 and "(--empty) is for texts" in err
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_empty_texts_are_counted_over_an_interruption(model, tmp_path, capsys, monkeypatch, small_chunks):
+    write(tmp_path / "in.txt", "word1\n\n" * 20)
+    line = ["predict", model, tmp_path / "in.txt", "-o", tmp_path / "out.csv", *small_chunks]
+    interrupt(monkeypatch, capsys, line)
+    code, err = run(capsys, *line, "--resume")
+    assert code == 0 and "going on after 16 rows" in err and "20 of 40 texts are empty" in err
+
+
 def test_a_vocabulary_inside_the_model(tmp_path, capsys):
     k = pytest.importorskip("keras", reason="needs Keras")
     words = k.layers.TextVectorization(output_sequence_length=6)
@@ -146,7 +223,8 @@ def test_a_vocabulary_inside_the_model(tmp_path, capsys):
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for source, options in (("in.txt", []), ("in.jsonl", []), ("in.jsonl", ["--text-column", "review"])):
         line = ["predict", tmp_path / "model.keras", tmp_path / source, "-o", tmp_path / "out.npy", "--overwrite"]
-        assert run(capsys, *line, *options) == (0, "")
+        code, err = run(capsys, *line, *options)
+        assert code == 0 and ("7 of 35 texts are empty" in err or (source == "in.jsonl" and not options and not err))
         np.testing.assert_allclose(np.load(tmp_path / "out.npy")[:, 0], answers, rtol=1e-5, atol=1e-6)
 
 
