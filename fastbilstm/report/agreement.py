@@ -28,6 +28,8 @@ ROWS, SPECIFICATION_WORK = 64, 2 * 10**10
 _SIZES = (50, 12, *range(1, 9))
 _ADDRESS = re.compile(r"\w+://\S+")
 WITHIN, OUT = "within tolerance", "OUT OF TOLERANCE"
+# How the names of references begin or end.
+RECORDED, LIVE = "the recorded vector", ", run beside it"
 BY_VERSION = "differs by the version of Keras"
 
 
@@ -72,7 +74,7 @@ def agreements(
     if model.vector is not None:
         recorded = model.vector
         remark = "recorded when the file was converted"
-        found.append(_agreement(model, recorded, f"the recorded vector, by {recorded.computed_by}", remark))
+        found.append(_agreement(model, recorded, f"{RECORDED}, by {recorded.computed_by}", remark))
     try:
         # Of the source: the Keras file may fix the timesteps that the converted one leaves free.
         made = _made(source or model)
@@ -86,7 +88,7 @@ def agreements(
             title, theirs = installed_keras.run(source.graph, source._tensors, list(made.inputs), trusted)
             live = made.replace(outputs=tuple(theirs), computed_by=title)
             remark = f"made-up input with real padding; Keras was given {given_to_keras(source, trusted)}"
-            one = _agreement(model, live, f"{title}, run beside it", remark, made, trusted is not None)
+            one = _agreement(model, live, f"{title}{LIVE}", remark, made, trusted is not None)
             found.append(one if one.ok else _by_version(one, source, live, title))
         except installed_keras.KerasUnavailable as reason:
             missing.append(f"not compared with Keras: {_ADDRESS.sub('(address left out)', str(reason))}")

@@ -88,8 +88,35 @@ def arrange(boxes, edges):
     return "".join(parts), width, height
 
 
+def _reads(node):
+    """(references that a node reads as masks, all others)."""
+    masks = {key: value for key, value in node.kwargs.items() if key == "mask" or key.endswith("_mask")}
+    others = {key: value for key, value in node.kwargs.items() if key not in masks}
+    return flatten_refs(masks), flatten_refs((node.args, others))
+
+
+def mask_nodes(graph):
+    """The numbers, inputs counted first, of the op nodes that only make masks, as Keras 3 writes masks down.
+
+    Whatever reads such a node reads it as a mask, or makes a mask of it. None, if something would then stand alone.
+    """
+    first, found = len(graph.inputs), set()
+    given = {ref.node for ref in graph.outputs}
+    reads = [_reads(node) for node in graph.nodes]
+    for number in reversed(range(len(graph.nodes))):
+        if not graph.layers[graph.nodes[number].layer].class_name.startswith("ops.") or first + number in given:
+            continue
+        as_mask = any(ref.node == first + number for masks, _ in reads for ref in masks)
+        readers = {k for k, (_, others) in enumerate(reads) if any(ref.node == first + number for ref in others)}
+        if (as_mask or readers) and all(first + k in found for k in readers):
+            found.add(first + number)
+    drawn = {ref.node for k, (masks, others) in enumerate(reads) if first + k not in found for ref in (*masks, *others)}
+    sources = {ref.node for k, (_, others) in enumerate(reads) if first + k in found for ref in others}
+    return found if sources - found <= drawn | given else set()
+
+
 def _boxes_and_edges(network, runner, depth):
-    graph = network.graph
+    graph, hidden = network.graph, mask_nodes(network.graph)
     labels, calls, seen = getattr(runner, "labels", {}), {}, {}
     for node in graph.nodes:
         calls[node.layer] = calls.get(node.layer, 0) + 1
@@ -102,6 +129,9 @@ def _boxes_and_edges(network, runner, depth):
         layer, outputs = graph.layers[node.layer], network.node_specs[number]
         specs.append([(shape_text(spec.shape), spec.masked) for spec in outputs])
         seen[node.layer] = seen.get(node.layer, 0) + 1
+        if len(graph.inputs) + number in hidden:
+            boxes.append(None)
+            continue
         runs = labels.get(node.layer, "")
         call = f"call {seen[node.layer]} of {calls[node.layer]}" if calls[node.layer] > 1 else ""
         inner = None
@@ -114,18 +144,26 @@ def _boxes_and_edges(network, runner, depth):
         boxes.append(_box(lines, kind, title, shapes, inner))
     edges = []
     for number, node in enumerate(graph.nodes, start=len(graph.inputs)):
-        _connect(edges, boxes, specs, flatten_refs((node.args, node.kwargs)), boxes[number])
+        if number in hidden:
+            continue
+        masks, others = _reads(node)
+        shown = [ref for ref in masks if ref.node not in hidden]
+        _connect(edges, boxes, specs, [*others, *shown], boxes[number], masked=len(shown) < len(masks))
     for name, ref in zip(graph.output_names, graph.outputs):
         boxes.append(_box((f"output {name}",), "output", f"output {name}"))
         _connect(edges, boxes, specs, [ref], boxes[-1])
-    return boxes, edges
+    return [box for box in boxes if box is not None], edges
 
 
-def _connect(edges, boxes, specs, refs, target):
-    """Add an edge (source, target, masked, points) for each box that is read, and label what is read of it."""
-    masked = {}
+def _connect(edges, boxes, specs, refs, target, masked=False):
+    """Add an edge (source, target, masked, points) for each box that is read, and label what is read of it.
+
+    `masked`: whether a mask goes along that has no box.
+    """
+    always, masked = masked, {}
     for ref in refs:
-        label = specs[ref.node][ref.tensor]
+        shape, carried = specs[ref.node][ref.tensor]
+        label = shape, carried or always
         masked[ref.node] = masked.get(ref.node, False) or label[1]
         if label not in boxes[ref.node].labels:
             boxes[ref.node].labels.append(label)

@@ -7,6 +7,7 @@ network that predicts does not change.
 from __future__ import annotations
 
 import copy
+import os
 import platform
 import time
 from dataclasses import dataclass
@@ -77,6 +78,23 @@ class Speed:
     lengths: tuple[Timing, ...]
     shares: tuple[Share, ...]
     missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many programs wanted a core, over the last minute, before and after the timings; and the cores."""
+
+    before: float
+    after: float
+    cores: int
+
+
+def load_now() -> float | None:
+    """How many programs wanted a core, over the last minute; None where the system does not tell (Windows)."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
 
 
 def cpu_name():

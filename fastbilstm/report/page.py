@@ -21,6 +21,7 @@ from . import figures
 from . import graph_drawing as report_graph
 from . import measure as report_measure
 from .agreement import OUT, WITHIN
+from .verdict import sentences
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -132,8 +133,11 @@ def _header(model, path, found):
         from .. import _kernels  # not every build has it
 
         isa = f", {_kernels.isa()}"
-    told = ", ".join(one.reference for one in found.agreements)
-    verdict = f"{_verdict(found.agreements)} of {escape(told)}" if told else "not compared"
+    first, *others = sentences(found)
+    kind = "bad" if not found.ok else "ok" if found.agreements else "soft"
+    verdict = " ".join([f'<span class="{kind}">{escape(first)}</span>', *map(escape, others)])
+    load = found.load
+    busy = "not told" if load is None else f"{load.before:.2f} before, {load.after:.2f} after the timings"
     facts = (
         ("file", f"{os.path.basename(os.path.normpath(path))}, {_megabytes(_file_size(path))}"),
         ("written by", model.keras),
@@ -141,6 +145,7 @@ def _header(model, path, found):
         ("computed by", f"backend {model.backend}{isa}, {model.dtype}"),
         ("CPU", report_measure.cpu_name()),
         ("threads at most", model.n_threads),
+        ("load: programs that want a core", busy + ("" if load is None else f", {load.cores} cores")),
         ("fastbilstm", __version__),
         ("date", datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")),
     )
@@ -154,8 +159,12 @@ def _graph(model):
     key += 'layer, or dropped</span><span><i class="key numpy"></i> NumPy</span>' if vector else ""
     key = key if vector else f"<span>all layers run by backend {escape(model.backend)}</span>"
     key += '<span><i class="dash"></i> carries a mask</span>'
+    graph, hidden = model.graph, report_graph.mask_nodes(model.graph)
+    names = [graph.layers[node.layer].name for k, node in enumerate(graph.nodes, len(graph.inputs)) if k in hidden]
+    told = f"Calls that only make masks are part of dashed lines: {', '.join(names)}." if names else ""
+    told = f'<p class="soft">{escape(told)}</p>' if told else ""
     return (
-        f'<h2>Graph</h2><p class="legend">{key}</p><div class="scroll tall" tabindex="0" role="region" '
+        f'<h2>Graph</h2><p class="legend">{key}</p>{told}<div class="scroll tall" tabindex="0" role="region" '
         f'aria-label="Graph of the layers">{svg}</div>'
     )
 

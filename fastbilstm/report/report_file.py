@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..checks import check_not_read
 from ..converted.fbl_file import write_file
+from ..engine.threads import cores
 from ..errors import FastBiLSTMError
 from ..keras.installed_keras import TrustedFile
 from ..loading import load
 from . import agreement as report_agreement
 from . import measure as report_measure
 from .page import page
+from .verdict import sentences
 from .verify import as_list
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class Report(NamedTuple):
         All timings.
     path : str
         The file of the page.
+    load : Load or None
+        How busy the machine was; None where the system does not tell.
     """
 
     ok: bool
@@ -47,6 +51,7 @@ class Report(NamedTuple):
     missing: tuple[str, ...]
     speed: report_measure.Speed
     path: str
+    load: report_measure.Load | None = None
 
     def _repr_html_(self) -> str | None:
         """The page in a frame where no script could run; None, which means `repr`, if its file is gone."""
@@ -56,6 +61,11 @@ class Report(NamedTuple):
         except OSError:
             return None
         return f'<iframe sandbox srcdoc="{escape(text)}" style="width:100%;height:40em;border:0"></iframe>'
+
+    @property
+    def verdict(self) -> str:
+        """What the page says at its top: whether the answers are right, and how long they take."""
+        return " ".join(sentences(self))
 
 
 def report(
@@ -124,12 +134,16 @@ def report(
     source = model if model.vector is None else None
     if against is not None:
         source = report_agreement.check_against(against, model, path, **of_keras)
+    before = report_measure.load_now()
     speed = report_measure.speed(model, seconds, tell)
+    after = report_measure.load_now()
+    load_found = None if before is None or after is None else report_measure.Load(before, after, cores())
     tell("comparing with the references")
     compared, missing = report_agreement.agreements(
         model, source, TrustedFile(against or path, config, outputs) if trust else None
     )
-    found = Report(all(one.ok for one in compared), tuple(compared), tuple(missing), speed, os.path.abspath(target))
+    ok, page_path = all(one.ok for one in compared), os.path.abspath(target)
+    found = Report(ok, tuple(compared), tuple(missing), speed, page_path, load_found)
     command = _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds, inference)
     text = page(model, path, found, command)
     # Messages of Keras and the system may contain folders of this machine.
@@ -210,5 +224,6 @@ def run(args: argparse.Namespace, outputs: list[str] | None, quiet: bool = False
         )
     for line in found.missing:
         print(line)
+    print(found.verdict)
     print(f"{args.output}: {os.path.getsize(args.output) / 1e3:.0f} kB")
     return found

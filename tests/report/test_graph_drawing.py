@@ -57,3 +57,29 @@ def test_options_that_are_not_defaults():
     rows = {row.name: row for row in layer_rows(mf.floats(return_sequences=True, go_backwards=True))}
     told = options_text(rows["lstm"].layer)
     assert "return_sequences=True" in told and "go_backwards=True" in told and "stateful" not in told
+
+
+def test_calls_that_only_make_masks_are_not_drawn():
+    """Keras 3 writes the mask of an Embedding down as a NotEqual that the LSTM reads as its mask."""
+    model = fastbilstm.sample_model()
+    boxes, edges = report_graph._boxes_and_edges(model._plan.network, None, 0)
+    names = [box.lines[0] for box in boxes]
+    assert names == ["ids", "embedding", "bidirectional", "dropout", "dense", "output dense"]
+    masked = {(source.lines[0], target.lines[0]) for source, target, flag, _ in edges if flag}
+    assert ("embedding", "bidirectional") in masked and ("ids", "embedding") not in masked
+    assert 'class="edge masked"' in report_graph.draw(model._plan.network)
+
+
+def test_masks_are_drawn_where_something_else_reads_them():
+    """A mask that is an output, or that a layer reads as an input, is no bookkeeping."""
+    keras = pytest.importorskip("keras", reason="needs Keras")
+    x = keras.Input((None,), dtype="int32", name="x")
+    mask = keras.ops.not_equal(x, 0)
+    both = keras.ops.logical_and(mask, keras.ops.less(x, 9))
+    y = keras.layers.LSTM(3)(keras.layers.Embedding(10, 2)(x), mask=both)
+    for outputs, hidden in (([y], 3), ([y, both], 0), ([y, mask], 2)):
+        graph = fastbilstm.load(keras.Model(x, outputs)).graph
+        assert len(report_graph.mask_nodes(graph)) == hidden
+    other = keras.Input((None,), dtype="bool", name="given")  # would stand alone
+    y = keras.layers.LSTM(3)(keras.layers.Embedding(10, 2)(x), mask=keras.ops.logical_not(other))
+    assert not report_graph.mask_nodes(fastbilstm.load(keras.Model([x, other], y)).graph)
