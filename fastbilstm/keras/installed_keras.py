@@ -66,20 +66,27 @@ def run(
     KerasUnavailable
         With the reason, which names the layer if it is one.
     """
-    name, framework = _framework(graph)
-    title = f"{name} {framework.__version__}"
-    try:
-        live = rebuild(framework, graph, tensors) if trusted is None else _load(framework, trusted)
-    except CannotRebuild as reason:
-        text = "trust=True (--trust) hands it the file itself, for files whose code may run"
-        raise KerasUnavailable(f"{title} cannot be given this model: {reason}. {text}") from reason
-    except Exception as error:
-        raise KerasUnavailable(f"{title} cannot load it ({reason_of(error)})") from error
+    title, live = live_model(graph, tensors, trusted)
     try:
         results = flat(live(list(inputs) if len(inputs) > 1 else inputs[0], training=False))
         return title, [np.asarray(y) for y in results]
     except Exception as error:
         raise KerasUnavailable(f"{title} refuses the made-up input ({reason_of(error)})") from error
+
+
+def live_model(
+    graph: Graph, tensors: Mapping[str, NDArray[Any]], trusted: TrustedFile | None = None
+) -> tuple[str, Any]:
+    """Name and version of the installed Keras, and the model in it; see `run`."""
+    name, framework = _framework(graph)
+    title = f"{name} {framework.__version__}"
+    try:
+        return title, rebuild(framework, graph, tensors) if trusted is None else _load(framework, trusted)
+    except CannotRebuild as reason:
+        text = "trust=True (--trust) hands it the file itself, for files whose code may run"
+        raise KerasUnavailable(f"{title} cannot be given this model: {reason}. {text}") from reason
+    except Exception as error:
+        raise KerasUnavailable(f"{title} cannot load it ({reason_of(error)})") from error
 
 
 def _framework(graph):

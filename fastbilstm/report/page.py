@@ -90,7 +90,7 @@ def page(model: Model, path: str, found: Any, command: str) -> str:
         _graph(model),
         _layers(model),
         _agreement(model, found),
-        _latency(model, found.speed),
+        _latency(model, found.speed, found.keras),
         _size(model, path),
         f'<h2>How it was made</h2><p><code>{escape(command)}</code></p><p class="soft">fastbilstm {__version__}, '
         f"Python {platform.python_version()}, NumPy {np.__version__}, {escape(platform.system())} on "
@@ -280,7 +280,29 @@ def _time_figure(model, title, x_title, timings, key):
     return figures.figure(title, drawing, caption, header, rows)
 
 
-def _latency(model, speed):
+def _spread(timing):
+    """Median and quartiles, in milliseconds."""
+    middle, low, high = (figures.number(1e3 * value) for value in (timing.seconds, timing.low, timing.high))
+    return f"{middle} ({low} to {high})"
+
+
+def _beside_keras(speed, keras):
+    """A table of our times and those of Keras, for the batches that both have."""
+    ours = {timing.batch: timing for timing in sorted(speed.batches, key=lambda timing: timing.threads)}
+    rows = []
+    for theirs in (theirs for theirs in keras.batches if theirs.batch in ours):
+        mine = ours[theirs.batch]
+        ratio = f"{figures.number(theirs.seconds / mine.seconds)} times"
+        rows.append((str(theirs.batch), _spread(mine), _spread(theirs), ratio, theirs.calls))
+    header = ("rows in a batch", "fastbilstm, ms", f"{keras.title}, ms", "Keras takes", "calls of Keras")
+    text = (
+        "Medians and quartiles: fastbilstm's predict on the most threads above; predict_on_batch of Keras, in a "
+        "process of its own, on as many threads as it likes, after the call that compiles it."
+    )
+    return f'<h3>Beside Keras</h3><p class="soft">{text}</p>{figures.table(header, rows, "numbers")}'
+
+
+def _latency(model, speed, keras):
     shapes = ", ".join(str(("rows", *i.shape[1:])).replace("'", "").replace("None", "any") for i in model.graph.inputs)
     text = any(i.dtype == "string" for i in model.graph.inputs)
     unit = "words a text, at most" if text else "timesteps"
@@ -295,7 +317,7 @@ def _latency(model, speed):
         parts.append(_time_figure(model, f"Time against length, batch {batch}", unit, chosen, "length"))
     if speed.shares:
         parts.append(_share_figure(model, speed.shares, at))
-    return "".join(parts) + "</div>"
+    return "".join(parts) + "</div>" + (_beside_keras(speed, keras) if keras is not None else "")
 
 
 def _share_figure(model, shares, at):

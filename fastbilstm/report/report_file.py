@@ -12,10 +12,11 @@ from ..checks import check_not_read
 from ..converted.fbl_file import write_file
 from ..engine.threads import cores
 from ..errors import FastBiLSTMError
-from ..keras.installed_keras import TrustedFile
+from ..keras.installed_keras import KerasUnavailable, TrustedFile
 from ..loading import load
 from . import agreement as report_agreement
 from . import measure as report_measure
+from .keras_speed import KerasSpeed, keras_speed
 from .page import page
 from .verdict import sentences
 from .verify import as_list
@@ -44,6 +45,8 @@ class Report(NamedTuple):
         The file of the page.
     load : Load or None
         How busy the machine was; None where the system does not tell.
+    keras : KerasSpeed or None
+        Times of Keras, where it is installed and was compared with.
     """
 
     ok: bool
@@ -52,6 +55,7 @@ class Report(NamedTuple):
     speed: report_measure.Speed
     path: str
     load: report_measure.Load | None = None
+    keras: KerasSpeed | None = None
 
     def _repr_html_(self) -> str | None:
         """The page in a frame where no script could run; None, which means `repr`, if its file is gone."""
@@ -88,7 +92,7 @@ def report(
 
     The page holds the graph, the table of layers, the agreement with Keras (where it is installed and there is a Keras
     file), with the recorded vector of a converted file and with the specification in float64, time against batch and
-    length, the share of each layer in it, and the size.
+    length beside that of Keras, the share of each layer in it, and the size.
 
     Parameters
     ----------
@@ -106,7 +110,7 @@ def report(
     overwrite : bool
         Whether an existing `target` is replaced.
     seconds : float
-        For the timings together; Keras and the specification take the time they need.
+        For our timings together; Keras gets a third of it, from 5 s on, and the time it needs to start.
     tell : function
         Called with what is being done, one short text after another.
 
@@ -139,11 +143,17 @@ def report(
     after = report_measure.load_now()
     load_found = None if before is None or after is None else report_measure.Load(before, after, cores())
     tell("comparing with the references")
-    compared, missing = report_agreement.agreements(
-        model, source, TrustedFile(against or path, config, outputs) if trust else None
-    )
+    trusted = TrustedFile(against or path, config, outputs) if trust else None
+    compared, missing = report_agreement.agreements(model, source, trusted)
+    theirs = None
+    if source is not None and any(one.reference.endswith(report_agreement.LIVE) for one in compared):
+        tell("timing Keras")
+        try:
+            theirs = keras_speed(source, trusted, speed.length, seconds)
+        except KerasUnavailable as reason:
+            missing.append(f"Keras was not timed: {report_agreement.without_addresses(str(reason))}")
     ok, page_path = all(one.ok for one in compared), os.path.abspath(target)
-    found = Report(ok, tuple(compared), tuple(missing), speed, page_path, load_found)
+    found = Report(ok, tuple(compared), tuple(missing), speed, page_path, load_found, theirs)
     command = _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds, inference)
     text = page(model, path, found, command)
     # Messages of Keras and the system may contain folders of this machine.

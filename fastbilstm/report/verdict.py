@@ -50,16 +50,21 @@ def _answers(agreements: tuple[Agreement, ...]) -> str:
 
 
 def _times(report: Any) -> list[str]:
-    found = []
     most = max((timing.threads for timing in report.speed.batches), default=1)
-    for timing in (timing for timing in report.speed.batches if timing.threads == most):
-        if timing.batch in (report.speed.batches[0].batch, 32):
-            rows = "one row" if timing.batch == 1 else f"{timing.batch} rows"
-            found.append(f"{rows} in {number(1e3 * timing.seconds)} ms")
-    if not found:
+    ours = [timing for timing in report.speed.batches if timing.threads == most]
+    chosen = _rows([timing for timing in ours if timing.batch in (ours[0].batch, 32)])
+    if not chosen:
         return []
     length = f" of {report.speed.length} timesteps" if report.speed.length else ""
-    return [f"On {most} thread{'s' * (most > 1)}, fastbilstm computes {' and '.join(found)}{length}."]
+    text = f"On {most} thread{'s' * (most > 1)}, fastbilstm computes {chosen}{length}"
+    return [f"{text}; {report.keras.title} {_rows(report.keras.batches)}." if report.keras else f"{text}."]
+
+
+def _rows(timings: Any) -> str:
+    """Times of some batches, in words."""
+    words = {1: "one row"}
+    found = [f"{words.get(t.batch, f'{t.batch} rows')} in {number(1e3 * t.seconds)} ms" for t in timings]
+    return " and ".join(found)
 
 
 def _machine(report: Any) -> list[str]:
