@@ -6,6 +6,7 @@ PYTHON ?= python3
 N ?= 300
 BENCH ?=
 WHEELS ?=
+RELEASE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -22,7 +23,7 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 export CUDA_VISIBLE_DEVICES := -1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo docs docs-blocks examples test test-random fuzz soak bench sanitize wheels lint clean
+.PHONY: help demo docs docs-blocks release-check examples test test-random fuzz soak bench sanitize wheels lint clean
 
 help:
 	@echo "make demo               convert a trained Keras file, verify it, predict 200 reviews; no TensorFlow"
@@ -30,6 +31,7 @@ help:
 	@echo "make docs               the documentation as a site, in build/site"
 	@echo "make docs-blocks        run every block of the pages, those for Spark, Ray and matplotlib, too"
 	@echo "make examples           what examples/ holds: a web service, archives of one file, containers, a sensor"
+	@echo "make release-check      all that is to be right before a release (RELEASE=--draft before the tag)"
 	@echo "make test-random N=300  N further random models against live Keras"
 	@echo "make fuzz N=20000       N mutations of each kind of file"
 	@echo "make soak               threads, forks, failing disks and failing memory for some minutes"
@@ -83,6 +85,12 @@ docs: $(VENV)/.stamp-test
 docs-blocks: $(VENV)/.stamp-test
 	$(PIP) install --quiet 'pyspark>=3.5' 'ray[data]>=2.30' matplotlib
 	FASTBILSTM_DOCS=all $(BIN)/python -m pytest tests/project/test_docs.py
+
+# Tag, version and changelog agree; dist/ gets the source archive and the wheels, which are checked, installed and tried.
+# RELEASE=--draft goes on before the tag is set.
+release-check: docs $(VENV)/.stamp-demo
+	$(PIP) install --quiet 'build>=1.2' 'packaging>=24' 'twine>=6.1'
+	$(BIN)/python tools/release_check.py $(RELEASE)
 
 # The recipes of examples/, with the web service and its load test for a moment.
 examples: $(VENV)/.stamp-test
