@@ -157,6 +157,7 @@ def page():
     from fastbilstm.engine.plan import vector_problem
     from fastbilstm.keras.legacy import ALIASES
     from fastbilstm.layers import REGISTRY
+    from fastbilstm.layers.quantized import plain_class
 
     if vector_problem() is not None:
         raise RuntimeError(f"the page tells what the kernels run, and there are none here: {vector_problem()}")
@@ -172,11 +173,10 @@ def page():
     lines += ["", "Read as one of these, under the name of older files: "]
     old = [f"{old} ({new}, {compared(by_layer[old])})" for old, new in OLD_NAMES.items() if by_layer.get(old)]
     lines[-1] += "; ".join(old) + "."
-    quantized = [name for name in REGISTRY if name.startswith("int8.")]
-    if quantized:
-        cases = [case for case in CASES if "quantization=int8" in case.covers]
-        kinds = sorted({name.rsplit(".", 1)[-1] for name in quantized})
-        lines += ["", f"With int8 weights (`model.quantize`): {', '.join(kinds)}; compared with {compared(cases)}."]
+    for mode in ("int8", "int4"):
+        cases = [case for case in CASES if f"quantization={mode}" in case.covers]
+        kinds = sorted({plain_class(name) for name in REGISTRY if name.startswith(f"{mode}.")})
+        lines += ["", f"With {mode} weights (`model.quantize`): {', '.join(kinds)}; compared with {compared(cases)}."]
     half = [case for case in CASES if any(tag.startswith("dtype=") for tag in case.covers)]
     policies = sorted({tag[6:] for case in half for tag in case.covers if tag.startswith("dtype=")})
     lines += [

@@ -31,8 +31,8 @@ from .kernels_by_class import family, kernels_of
 from .network import Network, Step
 
 # Layers whose weights are, once bound, those of a plain Dense or Embedding.
-DENSE = (core.Dense, quantized.Int8WeightsDense)
-EMBEDDING = (core.Embedding, quantized.Int8Embedding)
+DENSE = (core.Dense, quantized.Int8WeightsDense, quantized.Int4WeightsDense)
+EMBEDDING = (core.Embedding, quantized.Int8Embedding, quantized.Int4Embedding)
 # Bytes for the states that a direction keeps: 2,048 timesteps of 64 units.
 BEGINNINGS = 2**20
 

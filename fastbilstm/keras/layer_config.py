@@ -11,7 +11,7 @@ from ..layers.base import COMMON, IGNORED_SUFFIXES, REQUIRED
 from ..layers.cells import CELLS
 from ..layers.core import Augmentation
 from ..layers.plugins import discover
-from ..layers.quantized import PREFIX
+from ..layers.quantized import PREFIXES
 from ..layers.recurrent import backward_layer
 from . import legacy, tf_ops, tf_raw
 from .asked import PLAIN
@@ -261,7 +261,7 @@ class LayerReader:
             self.malformed(f"layer {'/'.join(path)!r} ({class_name}): it wraps no layer")
         if class_name in WRAPPERS:
             inner = self.read_layer(config["layer"], path)
-            if inner.class_name.startswith(PREFIX):
+            if inner.class_name.startswith(PREFIXES):
                 # Keras 3.15 does not call quantized_call here, so it returns whole numbers that are not scaled back.
                 text = "is a quantized layer, which Keras itself computes without its scale here"
                 self.problem(path, class_name, "layer", inner.class_name, text)

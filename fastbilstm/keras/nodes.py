@@ -10,6 +10,7 @@ from functools import partial
 
 from ..errors import FileFormatError
 from ..graph import Constant, flatten_refs, map_refs
+from ..layers.quantized import plain_class
 
 CONV_LSTM = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 RECURRENT = {"LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", *CONV_LSTM}
@@ -245,7 +246,7 @@ def _normalize(call, class_name, problems, custom, trains):
                 "asks for training behaviour at inference; load(..., inference=True) (--inference) switches it off",
             )
         )
-    allowed = _KEYWORDS.get(class_name, {"mask"})
+    allowed = _KEYWORDS.get(plain_class(class_name), {"mask"})
     for key in list(kwargs):
         if kwargs[key] is None or kwargs[key] is False:
             del kwargs[key]

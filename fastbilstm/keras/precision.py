@@ -1,6 +1,6 @@
-"""Dtype policies of Keras: the precision of computation, and int8 quantization. Knows no files and no arrays."""
+"""Dtype policies of Keras: the precision of computation, and int8 and int4 weights. Knows no files and no arrays."""
 
-from ..layers.quantized import PREFIX
+import re
 
 # Keras' dtype policies, and the dtype fastbilstm computes in.
 POLICIES = {
@@ -11,9 +11,11 @@ POLICIES = {
     "float32": "float32",
     "float64": "float64",
 }
-# Keras 3.3 and 3.4 quantized, too; how is not known well enough.
-_FIRST_VERSION = (3, 5)
-_QUANTIZED = ("Dense", "Embedding")
+# Keras 3.3 and 3.4 quantized, too; how is not known well enough. Before 3.14 int4 kernels were packed in another way.
+_FIRST_VERSION = {"int8": (3, 5), "int4": (3, 14)}
+_QUANTIZED = ("Dense", "EinsumDense", "Embedding", "ReversibleEmbedding")
+_SETTINGS = {"int8": "Int8QuantizationConfig", "int4": "Int4QuantizationConfig"}
+_DEFAULT_LEVELS = {"quantized_low": -127, "quantized_high": 127, "quantized_epsilon": 1e-7}
 
 
 def policy_name(dtype):
@@ -22,7 +24,7 @@ def policy_name(dtype):
 
 
 def read_quantization(class_name, config, version):
-    """Turn an int8-quantized Dense or Embedding into the layer class that computes it.
+    """Turn a layer quantized to int8 or int4 into the layer class that computes it.
 
     Returns
     -------
@@ -34,25 +36,41 @@ def read_quantization(class_name, config, version):
     ValueError
         Says what of the quantization is not supported.
     """
-    mode, source = _mode(config.get("dtype"))
-    if mode is None:
+    policy, source = _mode(config.get("dtype"))
+    if policy is None:
         return class_name, config
-    if mode != "int8":
-        raise ValueError(f"is quantized as {mode}, which is not supported (int8 is)")
+    mode, block_size = _block_size(policy)
     if class_name not in _QUANTIZED:
-        raise ValueError("is quantized; that is supported for Dense and Embedding only")
-    if not version.is_keras3 or version.version < _FIRST_VERSION:
-        raise ValueError(f"is quantized by {version}; files of Keras 3.5 and later are supported")
+        raise ValueError(f"is quantized; that is supported for {', '.join(_QUANTIZED)} only")
+    if not version.is_keras3 or version.version < _FIRST_VERSION[mode]:
+        first = ".".join(map(str, _FIRST_VERSION[mode]))
+        raise ValueError(f"is quantized as {mode} by {version}; files of Keras {first} and later are supported")
     if source not in POLICIES:
         raise ValueError(f"is quantized from {source!r}, which is not known")
-    settings = config.get("quantization_config")
+    settings = _settings(config.get("quantization_config"), mode)
     config = {key: value for key, value in config.items() if key != "quantization_config"} | {"dtype": source}
-    levels = _activation_levels(settings)
+    if mode == "int4":
+        config["block_size"] = block_size if settings is None else settings.get("block_size") or -1
+    reverse = class_name == "ReversibleEmbedding"
+    if reverse:
+        config["reverse_dtype"] = None  # is for float tables
     if class_name == "Embedding":
-        return f"{PREFIX}Embedding", config
-    if levels is None:
-        return f"{PREFIX}weights.Dense", config
-    return f"{PREFIX}Dense", {**config, **levels}
+        return f"{mode}.Embedding", config
+    if settings is None:  # before Keras 3.13 there was but one way
+        levels = _DEFAULT_LEVELS if mode == "int8" or reverse else None
+    else:
+        levels = _activation_levels(settings, any_axis=not reverse)
+    if levels is None or (config.get("block_size", -1) > 0 and not reverse):
+        return f"{mode}.weights.{class_name}", config
+    return f"{mode}.{class_name}", {**config, **levels}
+
+
+def _block_size(policy):
+    """(mode, size of the groups or -1) of a mode as policies write it: "int8", "int4", "int4/128"."""
+    mode, _, size = policy.partition("/")
+    if mode not in _FIRST_VERSION or (size and (mode != "int4" or not re.fullmatch("-1|[1-9][0-9]{0,8}", size))):
+        raise ValueError(f"is quantized as {policy}, which is not supported (int8 and int4 are)")
+    return mode, int(size or -1)
 
 
 def _mode(dtype):
@@ -70,20 +88,30 @@ def _mode(dtype):
     return (name, None) if "Quantized" in name or name == "DTypePolicyMap" else (None, None)
 
 
-def _activation_levels(settings):
-    """The options of the quantizer of inputs; None if inputs are not quantized."""
-    if settings is None:  # before Keras 3.13 there was but one way
-        return {"quantized_low": -127, "quantized_high": 127, "quantized_epsilon": 1e-7}
-    inner = settings.get("config") if isinstance(settings, dict) else None
-    if not isinstance(inner, dict) or settings.get("class_name") != "Int8QuantizationConfig":
-        raise ValueError(f"has the quantization_config {str(settings)[:60]}, which is not known")
-    quantizer = inner.get("activation_quantizer")
+def _settings(stored, mode):
+    """The options in a layer's quantization_config; None if it has none."""
+    if stored is None:
+        return None
+    inner = stored.get("config") if isinstance(stored, dict) else None
+    if not isinstance(inner, dict) or stored.get("class_name") != _SETTINGS[mode]:
+        raise ValueError(f"has the quantization_config {str(stored)[:60]}, which is not known for {mode}")
+    return inner
+
+
+def _activation_levels(settings, any_axis):
+    """The options of the quantizer of inputs; None if inputs are not quantized.
+
+    `any_axis`: whether Keras overrules the axis of the quantizer.
+    """
+    quantizer = settings.get("activation_quantizer")
     if quantizer is None:
         return None
     found = quantizer.get("config") if isinstance(quantizer, dict) else None
     if not isinstance(found, dict) or quantizer.get("class_name") != "AbsMaxQuantizer":
         raise ValueError(f"has the activation_quantizer {str(quantizer)[:60]}, which is not known")
     unknown = set(found) - {"value_range", "epsilon", "output_dtype", "axis"}
+    if not any_axis and found.get("axis") not in (None, -1, [-1]):
+        unknown.add("axis")
     levels = found.get("value_range")
     if unknown or found.get("output_dtype") != "int8" or not isinstance(levels, list) or len(levels) != 2:
         raise ValueError(f"has an AbsMaxQuantizer of {str(found)[:100]}, which is not known")

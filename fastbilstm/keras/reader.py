@@ -14,7 +14,7 @@ from ..errors import FileFormatError, MissingExtraError, UnsupportedLayerError, 
 from ..graph import KerasVersion
 from ..layers.functional import faults_of, sized
 from ..layers.lambdas import check_names, with_functions
-from ..layers.quantized import PREFIX
+from ..layers.quantized import PREFIXES
 from . import tfjs
 from .archive import read_archive
 from .asked import PLAIN, Asked
@@ -286,7 +286,7 @@ def check_stored_dtypes(graph, tensors, stores_bfloat16, label):
                 tensors[name] = from_bfloat16(tensors[name])
             elif dtype == OPAQUE:
                 raise FileFormatError(f"{label}: array {name!r} has dtype {dtype}; expected numbers")
-            elif dtype == np.int8 and not layer.class_name.startswith(PREFIX):
+            elif dtype == np.int8 and not layer.class_name.startswith(PREFIXES):
                 raise FileFormatError(
                     f"{label}: layer {layer.name!r} ({layer.class_name}): its {role} is of int8, and the architecture "
                     "does not say that the layer is quantized"

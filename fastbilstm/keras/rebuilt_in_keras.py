@@ -12,7 +12,7 @@ from ..layers.base import REGISTRY
 from ..layers.base import activation as check_activation
 from ..layers.core import Augmentation
 from ..layers.einsum_dense import EinsumDense
-from ..layers.quantized import PREFIX
+from ..layers.quantized import PREFIXES
 from .nodes import MULTIHEAD, WRAPPERS
 from .rebuilt_operations import call_operation
 
@@ -107,7 +107,7 @@ class _Builder:
         if layer.graph is not None:
             return self.model(layer.graph, shapes)
         name, quantized = layer.class_name, {}
-        if name.startswith(PREFIX):
+        if name.startswith(PREFIXES):
             name, quantized = self.quantization(layer)
         if name not in CLASSES:
             raise CannotRebuild(_naming(layer, "is not among the layers of Keras that are built here"))
@@ -126,7 +126,7 @@ class _Builder:
             return cls(self.layer(layer.layers[0], shapes), **options)
         if name == "StackedRNNCells":
             return cls([self.layer(cell) for cell in layer.layers], **options)
-        if name == "EinsumDense":
+        if name == "EinsumDense" and "output_shape" not in options:
             options["output_shape"] = self.output_shape_of(layer)
         return cls(**options)
 
@@ -151,8 +151,8 @@ class _Builder:
                     )
             elif option.check is check_activation:
                 found[there] = self.activation(layer, value)
-            elif key == "causal" or key.startswith("quantized_"):
-                continue  # an argument of the call; an option of the quantizer
+            elif key in ("causal", "block_size") or key.startswith("quantized_"):
+                continue  # an argument of the call; options of the quantization
             elif there in known or value != option.default:
                 # One that is not in the signature is for a base class, or Keras refuses it by its name.
                 found[there] = _as_keras(key, value)
@@ -187,19 +187,25 @@ class _Builder:
         return getattr(self.framework.layers, class_name)(**config)
 
     def quantization(self, layer):
-        """(class name, options) of a layer with int8 weights."""
-        if not hasattr(self.framework, "quantizers") or not hasattr(
-            self.framework.quantizers, "Int8QuantizationConfig"
-        ):
-            raise CannotRebuild(_naming(layer, f"{self.framework.__name__} has no Int8QuantizationConfig"))
-        quantizers, quantizer = self.framework.quantizers, None
-        if layer.class_name == f"{PREFIX}Dense":
-            low, high, epsilon = (layer.config[f"quantized_{key}"] for key in ("low", "high", "epsilon"))
+        """(class name, options) of a layer with int8 or int4 weights."""
+        mode, *_, name = layer.class_name.split(".")
+        quantizers, config = getattr(self.framework, "quantizers", None), layer.config
+        settings = getattr(quantizers, f"{mode.capitalize()}QuantizationConfig", None)
+        if settings is None:
+            raise CannotRebuild(
+                _naming(layer, f"{self.framework.__name__} has no {mode.capitalize()}QuantizationConfig")
+            )
+        given, quantizer = {}, None
+        if mode == "int4":
+            given, mode = {"block_size": config["block_size"]}, f"int4/{config['block_size']}"
+        if "quantized_low" in config:
+            low, high, epsilon = (config[f"quantized_{key}"] for key in ("low", "high", "epsilon"))
             quantizer = quantizers.AbsMaxQuantizer(axis=-1, value_range=(low, high), epsilon=epsilon)
-        config = quantizers.Int8QuantizationConfig(activation_quantizer=quantizer)
-        name = layer.class_name.rpartition(".")[2]
-        options = {"dtype": f"int8_from_{self.dtype}", "quantization_config": config}
-        return name, options if name == "Dense" else {"dtype": options["dtype"]}
+        options = {"dtype": f"{mode}_from_{self.dtype}"}
+        if quantizer is None or given.get("block_size", -1) == -1:
+            # With groups, inputs are quantized where a layer has no settings.
+            options["quantization_config"] = settings(activation_quantizer=quantizer, **given)
+        return name, options
 
     # ---- weights
 

@@ -9,7 +9,7 @@ import re
 
 from ..errors import FileFormatError
 from ..layers import REGISTRY, names_in_file
-from ..layers.quantized import PREFIX
+from ..layers.quantized import PREFIXES
 from . import legacy
 from .backslashes import CONTAINERS
 from .hdf5 import Stored, attribute, child, find_array, is_group, name_list
@@ -49,7 +49,7 @@ def slots(layer, trainable, path=(), names=()):
     found, patterns = [], names_in_file(layer.class_name, layer.config)
     for role, tensor in layer.weights.items():
         learned = trainable.get(path, True) and role not in _NON_TRAINABLE
-        learned = learned and not (layer.class_name.startswith(PREFIX) and role != "bias")
+        learned = learned and not (layer.class_name.startswith(PREFIXES) and role != "bias")
         found.append(Slot(layer, role, tensor, {layer.name, *names}, learned, set(path), patterns.get(role)))
     inner = layer.layers if layer.graph is None else layer.graph.layers
     for part in inner:

@@ -15,7 +15,8 @@ from .functional import Functional, build
 REGISTRY.rest = (
     *("convolution", "convolutional_recurrent", "einsum_dense", "locally_connected", "lookup", "multihead", "pooling"),
     *("contrast", "hashing", "images", "lambdas", "preprocessing", "spectral_normalization", "spectrogram"),
-    *("quantized", "resizing", "text", "operations", "operations_gather", "operations_reduce", "operations_shape"),
+    *("quantized", "quantized_einsum", "resizing", "text", "operations", "operations_gather", "operations_reduce"),
+    "operations_shape",
     *MODULES,
 )
 

@@ -184,15 +184,16 @@ class ReversibleEmbedding(Embedding):
     def call(self, inputs, kwargs, states):
         if not kwargs.get("reverse"):
             return super().call(inputs, kwargs, states)
-        x, dtype = (
-            inputs[0].value,
-            np.result_type(self.dtype, "float64" if self.reverse_dtype == "float64" else "float32"),
-        )
-        kernel = self.weights["embeddings"].T if self.tie_weights else self.weights["reverse_embeddings"]
-        logits = x.astype(dtype, copy=False) @ kernel.astype(dtype, copy=False)
+        dtype = np.result_type(self.dtype, "float64" if self.reverse_dtype == "float64" else "float32")
+        logits = self.project(inputs[0].value.astype(dtype, copy=False))
         if self.logit_soft_cap is not None:
             logits = np.tanh(logits / self.logit_soft_cap) * self.logit_soft_cap
         return [Tensor(logits.astype(self.dtype, copy=False))]
+
+    def project(self, x):
+        """x (..., D) -> x.E^T or x.K (..., V)."""
+        kernel = self.weights["embeddings"].T if self.tie_weights else self.weights["reverse_embeddings"]
+        return x @ kernel.astype(x.dtype, copy=False)
 
 
 @register

@@ -69,10 +69,10 @@ class EinsumDense(BaseLayer):
         if free < 0 or (free and not (left or right)):
             self.fail(f"its input has shape {shape}; the equation is {self.equation!r}")
         elided, named = (shape[:free], shape[free:]) if left else (shape[len(given) :], shape[: len(given)])
-        sizes = dict(zip(given, named))
-        for letter, size in zip(kernel, self.sizes["kernel"]):
+        sizes, kernel_shape = dict(zip(given, named)), self.kernel_shape(shape)
+        for letter, size in zip(kernel, kernel_shape):
             if not same_size(sizes.get(letter), size):
-                self.fail(f"its input has shape {shape}, its kernel {self.sizes['kernel']}; equation {self.equation!r}")
+                self.fail(f"its input has shape {shape}, its kernel {kernel_shape}; equation {self.equation!r}")
             sizes[letter] = size
         if set(output) - set(sizes):
             self.fail(f"its equation {self.equation!r} has axes in the output that stand nowhere else")
@@ -83,6 +83,13 @@ class EinsumDense(BaseLayer):
             self.fail(f"its bias has shape {bias}, its output {whole}")
         return whole
 
+    def kernel_shape(self, shape):
+        """The shape of the kernel for an input of this shape; here the arrays tell it."""
+        return self.sizes["kernel"]
+
+    def product(self, x, kernel):
+        return np.einsum(self.equation, x, kernel, optimize=True)
+
     def compute(self, x, mask):
-        y = np.einsum(self.equation, x, self.weights["kernel"], optimize=True)
+        y = self.product(x, self.weights["kernel"])
         return self.activation_function()(y + self.weights["bias"] if self.bias_axes else y)

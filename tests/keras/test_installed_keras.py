@@ -24,7 +24,7 @@ from fastbilstm.layers.base import REGISTRY
 from fastbilstm.layers.contributed.base import Contributed
 from fastbilstm.layers.custom import CustomLayer
 from fastbilstm.layers.operation import Operation
-from fastbilstm.layers.quantized import PREFIX
+from fastbilstm.layers.quantized import PREFIXES
 from fastbilstm.report.report_file import report
 from fastbilstm.report.verify import verify
 from fastbilstm.tolerances import compare
@@ -264,7 +264,7 @@ def test_every_layer_class_may_be_built():
     ours = {name for name, cls in REGISTRY.items() if not issubclass(cls, (Operation, CustomLayer, Contributed))}
     # No layers of Keras' own that are called, and one whose function is the user's.
     inside = {"Functional", "InputLayer", "ForgetMask", "Lambda"}
-    assert ours - inside == rebuilt_in_keras.CLASSES | {name for name in ours if name.startswith(PREFIX)}
+    assert ours - inside == rebuilt_in_keras.CLASSES | {name for name in ours if name.startswith(PREFIXES)}
 
 
 def one_layer(class_name, config=None, weights=None, version="3.15.1"):

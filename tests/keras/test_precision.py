@@ -49,9 +49,9 @@ def test_one_float64_layer_makes_the_model_float64():
     assert model.dtype == "float64" and "note: some layers are float64" in "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ["precision-int8_keras-keras3", "precision-int8_weights_keras-keras3"])
-def test_converted_int8_model_keeps_its_bytes(name, tmp_path):
-    case = PRECISION[name]
+@pytest.mark.parametrize("name", ["int8_keras", "int8_weights_keras", "int8_tagger", "int4", "int4_inputs"])
+def test_converted_quantized_model_keeps_its_bytes(name, tmp_path):
+    case = PRECISION[f"precision-{name}-keras3"]
     (tmp_path / case.file).write_bytes(case.read(case.file))
     converted = fastbilstm.convert(tmp_path / case.file, tmp_path / "model.fbl")
     assert converted.self_check()
@@ -85,15 +85,21 @@ def settings(quantizer, name="Int8QuantizationConfig"):
 
 ABS_MAX = {"class_name": "AbsMaxQuantizer", "config": {"value_range": [-127, 127], "output_dtype": "int8"}}
 REFUSED = {
-    "int4": ({"dtype": int8_policy("int4/128", name="Int4DTypePolicy")}, "quantized as int4/128"),
+    "int4 groups": ({"dtype": int8_policy("int4/0", name="Int4DTypePolicy")}, "quantized as int4/0, .*int8 and int4"),
+    "int8 groups": ({"dtype": int8_policy("int8/8")}, "quantized as int8/8"),
     "float8": ({"dtype": int8_policy("float8", name="QuantizedFloat8DTypePolicy")}, "quantized as float8"),
     "gptq": ({"dtype": int8_policy("gptq/4/128", name="GPTQDTypePolicy")}, "quantized as gptq/4/128"),
-    "text": ({"dtype": "int4_from_float32"}, "quantized as int4"),
+    "awq": ({"dtype": int8_policy("awq/4/-1", name="AWQDTypePolicy")}, "quantized as awq/4/-1"),
+    "text": ({"dtype": "int2_from_float32"}, "quantized as int2"),
     "old name": ({"dtype": {"class_name": "X", "config": {"name": "float8_from_bfloat16"}}}, "quantized as float8"),
     "no mode": ({"dtype": {"class_name": "QuantizedDTypePolicy", "config": {}}}, "quantized as QuantizedDTypePolicy"),
     "map": ({"dtype": {"class_name": "DTypePolicyMap", "config": {}}}, "quantized as DTypePolicyMap"),
     "source": ({"dtype": int8_policy(source="int16")}, "from 'int16'"),
     "settings": ({"dtype": int8_policy(), "quantization_config": settings(None, "Other")}, "quantization_config"),
+    "settings of int4": (
+        {"dtype": int8_policy(), "quantization_config": settings(None, "Int4QuantizationConfig")},
+        "int8",
+    ),
     "quantizer": ({"dtype": int8_policy(), "quantization_config": settings({"class_name": "My"})}, "activation_quant"),
     "levels": (
         {"dtype": int8_policy(), "quantization_config": settings({**ABS_MAX, "config": {"value_range": 3}})},
@@ -111,17 +117,21 @@ def test_quantization_that_is_refused(case, tmp_path):
         fastbilstm.load(tmp_path / "model.keras")
 
 
-def test_quantized_by_keras_before_3_5_is_refused():
-    content = mf.archive(
-        config=with_dense(dtype=int8_policy()), members={"metadata.json": b'{"keras_version":"3.4.1"}'}
-    )
-    with pytest.raises(UnsupportedLayerError, match="quantized by keras 3.4.1"):
+@pytest.mark.parametrize("mode, version, first", [("int8", "3.4.1", "3.5"), ("int4", "3.13.2", "3.14")])
+def test_quantized_by_an_older_keras_is_refused(mode, version, first):
+    metadata = f'{{"keras_version":"{version}"}}'.encode()
+    content = mf.archive(config=with_dense(dtype=int8_policy(mode)), members={"metadata.json": metadata})
+    with pytest.raises(
+        UnsupportedLayerError, match=f"quantized as {mode} by keras {version}; files of Keras {first} and"
+    ):
         fastbilstm.load(content)
 
 
 def test_quantized_layers_that_are_refused():
     lstm = mf.sequential(mf.input_layer(), mf.embedding(), mf.lstm(dtype=int8_policy()), mf.dense())
-    with pytest.raises(UnsupportedLayerError, match="layer 'lstm' .*is quantized; that is supported for Dense and"):
+    with pytest.raises(
+        UnsupportedLayerError, match="layer 'lstm' .*is quantized; that is supported for Dense, EinsumDense,"
+    ):
         fastbilstm.load(mf.archive(config=lstm))
     inner = mf.dense("inner", dtype=int8_policy())
     wrapped = mf.sequential(mf.input_layer(), mf.embedding(), mf.layer("TimeDistributed", "td", layer=inner))
@@ -167,6 +177,38 @@ def test_scale_must_be_positive(path, size, value):
     scale[1] = value
     with pytest.raises(FileFormatError, match="_scale holds a value that is no positive number"):
         fastbilstm.load(edited("precision-int8_keras-keras3", replace(path, scale)))
+
+
+@pytest.mark.parametrize(
+    "path, values, words",
+    [
+        ("einsum_dense/vars/0", np.zeros((5, 3), np.int8), r"its kernel has shape \(5, 3\); the model needs \(7, 3\)"),
+        ("einsum_dense/vars/2", np.ones((2, 6), np.float32), r"its kernel_scale has shape \(2, 6\); the .* \(3, 6\)"),
+        ("einsum_dense/vars/3", np.zeros((3, 5), np.int8), r"its kernel_zero has shape \(3, 5\); the .* \(3, 6\)"),
+        ("einsum_dense/vars/4", np.zeros(6, np.float32), r"its g_idx has shape \(6,\); the model needs \(7,\)"),
+        ("einsum_dense/vars/4", np.full(7, 3, np.float32), "its g_idx holds a value outside 0 to 2, the groups of"),
+        ("dense/vars/4", np.full(5, -1, np.float32), "its g_idx holds a value outside 0 to 1"),
+        ("dense/vars/0", np.zeros((5, 4), np.int8), r"its kernel has shape \(5, 4\); the model needs \(5, 2\)"),
+        ("embedding/vars/2", np.zeros((11, 2), np.int8), r"its embeddings_zero has shape \(11, 2\)"),
+        ("reversible_embedding/vars/4", np.zeros((4, 11), np.int8), r"its reverse_embeddings has shape \(4, 11\)"),
+        (
+            "reversible_embedding/vars/5",
+            np.zeros((2, 11), np.float32),
+            "its reverse_embeddings_scale holds a value that",
+        ),
+    ],
+)
+def test_arrays_of_int4_layers_that_do_not_fit(path, values, words):
+    with pytest.raises(FileFormatError, match=words):
+        fastbilstm.load(edited("precision-int4_groups-keras3", replace(f"layers/{path}", values)))
+
+
+def test_scale_of_int8_einsum_dense_that_does_not_fit():
+    edit = replace("layers/einsum_dense/vars/2", np.ones((1, 1, 3, 2), np.float32))
+    with pytest.raises(
+        FileFormatError, match=r"its kernel_scale has shape \(1, 1, 3, 2\); the model needs \(1, 1, 2, 3\)"
+    ):
+        fastbilstm.load(edited("precision-int8_tagger-keras3", edit))
 
 
 def test_int8_weights_need_a_quantized_layer():

@@ -1,4 +1,4 @@
-"""Golden models of precision on disk: dtype policies, int8 quantization, LoRA, sharded weights.
+"""Golden models of precision on disk: dtype policies, int8 and int4 quantization, LoRA, sharded weights.
 
 Of half-precision models two answers are recorded: that of a float32 (float64) twin with the same weights, which must be
 met like any other, and Keras' own ("half"), which is less exact than ours; see fastbilstm.tolerances.
@@ -110,7 +110,7 @@ case(
 )
 
 
-# ---- int8 -----------------------------------------------------------------------------------------------------------
+# ---- int8 and int4 --------------------------------------------------------------------------------------------------
 
 
 def quantized(k, activation="default", levels=None, nested=False):
@@ -175,6 +175,49 @@ def _wide(k):
     model = chain(k, (1300,), k.layers.Dense(3))
     model.quantize("int8")
     return model
+
+
+def tagger(k, settings):
+    """All classes that are quantized, in one network; ReversibleEmbedding at both ends."""
+    words = k.layers.ReversibleEmbedding(11, 4, tie_weights=False)
+    ids = k.Input((6,), dtype="int32")
+    x = k.layers.Concatenate()([words(ids), k.layers.Embedding(11, 3)(ids)])
+    x = k.layers.Reshape((6, 6))(k.layers.EinsumDense("abc,cde->abde", (None, 2, 3), bias_axes="e")(x))
+    x = k.layers.Dense(4, activation="tanh")(k.layers.LSTM(5, return_sequences=True)(x))
+    model = k.Model(ids, words(x, reverse=True))
+    model.quantize(config=settings(k.quantizers))
+    return model
+
+
+for _name, _mode, _settings, _form, _why in (
+    ("int8_tagger", "int8", lambda q: q.Int8QuantizationConfig(), "keras", "all classes with int8 weights"),
+    (
+        "int4",
+        "int4",
+        lambda q: q.Int4QuantizationConfig(block_size=None),
+        "keras",
+        "int4 weights, a scale for each unit",
+    ),
+    ("int4_groups", "int4", lambda q: q.Int4QuantizationConfig(block_size=3), "keras", "int4 weights in groups"),
+    ("int4_groups_h5", "int4", lambda q: q.Int4QuantizationConfig(block_size=3), "h5", "int4 weights in groups"),
+    (
+        "int4_inputs",
+        "int4",
+        lambda q: q.Int4QuantizationConfig(activation_quantizer=q.AbsMaxQuantizer(), block_size=-1),
+        "keras",
+        "int4 weights; inputs quantized at each call",
+    ),
+):
+    case(
+        "precision",
+        _name,
+        _why,
+        ids(),
+        lambda k, settings=_settings: tagger(k, settings),
+        on=(KERAS,),
+        form=_form,
+        tags=(f"quantization={_mode}",),
+    )
 
 
 # ---- LoRA: what is saved is merged -----------------------------------------------------------------------------------

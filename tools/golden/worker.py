@@ -25,16 +25,19 @@ from .registry import case_name, flat, is_keras3, make_inputs
 SUFFIX = {"h5": "h5", "keras": "keras", "weights_h5": "h5", "weights.h5": "weights.h5", "weights.json": "weights.json"}
 
 
-# What adapt() learned, and stays as it is.
-LEARNED = ("mean", "variance", "count", "idf_weights")
+# What adapt() learned, and the group of each row of an int4 kernel: they stay as they are.
+KEPT = ("mean", "variance", "count", "idf_weights", "g_idx")
 
 
 def random_value(name, shape, rng, dtype="float32"):
     """A value for the variable called `name`: variances that keep LSTMs away from chaos, positive statistics."""
+    if name.endswith("_zero"):
+        return rng.integers(-8, 8, shape)
     if "int8" in str(dtype):
         return rng.integers(-127, 128, shape)
-    if name in ("kernel_scale", "embeddings_scale"):
-        return rng.uniform(80, 200, shape)
+    if name in ("kernel_scale", "embeddings_scale", "reverse_embeddings_scale"):
+        # Two axes are those of int4 in groups, whose numbers are multiplied by the scale, not divided.
+        return rng.uniform(0.02, 0.1, shape) if len(shape) == 2 else rng.uniform(80, 200, shape)
     if name.startswith("lora_"):
         return rng.normal(0, 0.3, shape)
     if name in ("recurrent_kernel",):
@@ -75,7 +78,7 @@ def renew(model):
 def randomise(model, rng):
     for variable in variables(model):
         name = getattr(variable, "path", variable.name).split("/")[-1].split(":")[0]
-        if name in LEARNED:
+        if name in KEPT:
             continue
         value = random_value(name, tuple(variable.shape), rng, variable.dtype)
         variable.assign(value.astype(np_dtype(variable)))
