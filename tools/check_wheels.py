@@ -124,7 +124,7 @@ def interpreters():
         minor, threads = (int(number[1]), number[2]) if number else (0, "")
         for python in PYTHONS:
             fits = python.first <= (3, minor) <= python.last
-            if fits and bool(threads) == python.abi.endswith("t") and not path.startswith("/root/.pyenv/shims"):
+            if fits and bool(threads) == python.abi.endswith("t"):
                 versions = found.setdefault(python.tag, {})
                 versions.setdefault((3, minor), path)
     return found
