@@ -340,7 +340,7 @@ def spread(layer, x):
 VIEWS = {
     "Permute": lambda layer, x: np.transpose(x, (0, *layer.dims)),
     "RepeatVector": lambda layer, x: np.broadcast_to(x[:, np.newaxis], (len(x), layer.n, x.shape[1])),
-    "Flatten": lambda layer, x: np.moveaxis(x, 1, -1),
+    "Flatten": lambda layer, x: np.moveaxis(x, 1, -1) if x.ndim > 2 else x,
     **{f"Cropping{rank}D": cropped for rank in (1, 2, 3)},
     **{f"UpSampling{rank}D": spread for rank in (1, 2, 3)},
 }

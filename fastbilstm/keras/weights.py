@@ -19,6 +19,7 @@ from .shared_objects import take_shared
 # Where SpectralNormalization begins to look for the largest singular value in training.
 _VECTOR_U = re.compile(r"(.*/)?vector_u(_\d+)?(:0)?")
 _NON_TRAINABLE = {"moving_mean", "moving_variance", "mean", "variance", "count"}
+_NON_TRAINABLE |= {"moving_stddev", "renorm_mean", "renorm_stddev"}
 # So many layers inside each other are looked through for arrays.
 _DEEPEST = 8
 # Classes that have another name in object paths.

@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import InputError
 from .base import Option, boolean, choice, integer, real, register
 from .core import Augmentation
-from .resizing import FILTERS, interpolate
+from .resizing import FILTERS, interpolate, whole_again
 from .windows import DATA_FORMAT, Spatial
 
 
@@ -83,11 +83,7 @@ class Resizing(Resized):
             yield "pad_to_aspect_ratio", True, "does not go with crop_to_aspect_ratio"
 
     def slide(self, x):
-        y = self.resized(x.astype(self.dtype, copy=False))
-        if x.dtype.kind == "f" or not self.version.is_keras3:
-            return y
-        limits = np.iinfo(x.dtype)
-        return np.clip(np.rint(y), limits.min, limits.max).astype(x.dtype)
+        return whole_again(self.resized(x.astype(self.dtype, copy=False)), x.dtype, self.version)
 
     def resized(self, x):
         if self.crop_to_aspect_ratio:

@@ -27,10 +27,18 @@ def as_bytes(value):
 
 
 def words(value):
-    """Check a vocabulary of strings as Keras stores it in a config."""
+    """Check a vocabulary of strings as Keras stores it in a config; words given as bytes are dictionaries there."""
+    if isinstance(value, (list, tuple)):
+        value = [_from_bytes(word) for word in value]
     if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
         raise ValueError("expected a list of strings")
     return list(value)
+
+
+def _from_bytes(word):
+    if isinstance(word, dict) and word.get("class_name") == "__bytes__" and isinstance(word.get("config"), dict):
+        return word["config"].get("value")
+    return word
 
 
 def numbers(value):

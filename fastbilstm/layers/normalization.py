@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .base import BaseLayer, Option, boolean, choice, integer, integers, real, register
+from .base import BaseLayer, Option, boolean, integer, integers, real, register
 
 
 def batch_normalization(x, mean, variance, gamma, beta, epsilon):
@@ -22,7 +22,7 @@ class BatchNormalization(BaseLayer):
         "epsilon": Option(real, 1e-3),
         "center": Option(boolean, True),
         "scale": Option(boolean, True),
-        "renorm": Option(choice(False), False),
+        "renorm": Option(boolean, False),
     }
     ignored = ("momentum", "synchronized", "fused", "renorm_clipping", "renorm_momentum")
 
@@ -39,7 +39,9 @@ class BatchNormalization(BaseLayer):
     def weight_shapes(self, shapes):
         size = self.weight_shape(shapes[0]) if shapes else (None,)
         roles = (["gamma"] if self.scale else []) + (["beta"] if self.center else [])
-        return {role: size for role in (*roles, "moving_mean", "moving_variance")}
+        # With renorm the corrections belong to training; the last three are for it alone.
+        training = ("moving_stddev", "renorm_mean", "renorm_stddev") if self.renorm else ()
+        return {role: size for role in (*roles, "moving_mean", "moving_variance", *training)}
 
     def compute(self, x, mask):
         shape = [1] * x.ndim

@@ -5,7 +5,6 @@ The specification, in NumPy. No output has a mask, as in Keras.
 
 import numpy as np
 
-from ..errors import InputError
 from .base import Option, choice, integer, register
 from .windows import DATA_FORMAT, Spatial, pairs, sizes
 
@@ -220,9 +219,17 @@ def interpolate(x, sizes, interpolation, antialias=False):
     return x
 
 
+def whole_again(y, dtype, version):
+    """An image that Keras 3 was given in whole numbers of `dtype`: it rounds them, halves to even. Others stay."""
+    if dtype.kind not in "iu" or not version.is_keras3:
+        return y
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(y), limits.min, limits.max).astype(dtype)
+
+
 @register
 class UpSampling2D(Spatial):
-    """Keras always interpolates in float32, this class in the dtype of computation."""
+    """Keras always interpolates in float32, this class in the dtype of computation; whole numbers are rounded."""
 
     exact = True
     rank = 2
@@ -237,13 +244,11 @@ class UpSampling2D(Spatial):
         return None if size is None else size * self.size[axis]
 
     def output_dtype(self, dtype):
-        return dtype if self.interpolation == "nearest" else None
+        return dtype if self.interpolation == "nearest" or self.version.is_keras3 else None
 
     def slide(self, x):
-        if self.interpolation != "nearest" and x.dtype.kind != "f":
-            if self.version.is_keras3:
-                raise InputError(f"layer {self.name!r} (UpSampling2D): Keras rounds its answer to whole numbers")
-            x = x.astype(self.dtype)
         if self.interpolation == "nearest":
             return np.repeat(np.repeat(x, self.size[1], 2), self.size[0], 1)
-        return interpolate(x, [size * factor for size, factor in zip(x.shape[1:3], self.size)], self.interpolation)
+        target = [size * factor for size, factor in zip(x.shape[1:3], self.size)]
+        y = interpolate(x.astype(self.dtype, copy=False), target, self.interpolation)
+        return whole_again(y, x.dtype, self.version)

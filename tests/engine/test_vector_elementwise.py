@@ -199,6 +199,11 @@ def test_dot(axes, normalize):
         runs(net, net.add("Dot", "layer", "x", second, axes=axes, normalize=normalize), "layer")
 
 
+def test_flatten_of_a_number_in_each_row():
+    net = Net(shape=())
+    runs(net, net.add("Flatten", "layer", "x", data_format="channels_first"), "layer")
+
+
 def test_time_distributed():
     for kind, options, shape in (
         ("Flatten", {}, (3, 4, 5)),

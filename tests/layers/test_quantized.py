@@ -3,10 +3,12 @@
 import gc
 import warnings
 
+import make_files as mf
 import numpy as np
 import pytest
 
 import fastbilstm
+from fastbilstm import UnsupportedLayerError
 from fastbilstm.keras.rebuilt_in_keras import rebuild
 from fastbilstm.layers import core, quantized
 from fastbilstm.tolerances import compare
@@ -136,3 +138,32 @@ def test_quantized_layers_as_keras(k, mode, tmp_path):
     fastbilstm.convert(tmp_path / "model.keras", tmp_path / "model.fbl")
     check(fastbilstm.load(tmp_path / "model.fbl").predict(given), expected)
     check(rebuild(k, fast.graph, fast._tensors)(given), expected)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_groups_and_quantized_inputs(k, tied, tmp_path):
+    """Without settings, a ReversibleEmbedding of this policy quantizes its inputs in reverse."""
+    rng, (x, ids) = np.random.default_rng(0), inputs()
+    words = k.layers.ReversibleEmbedding(11, 7, tie_weights=tied, dtype="int4/3_from_float32")
+    given = k.Input(x.shape[1:]), k.Input(ids.shape[1:], dtype="int32")
+    model = k.Model(given, [words(given[1]), words(given[0], reverse=True)])
+    for variable in words.weights:
+        if variable.name.endswith("_scale"):
+            variable.assign(rng.uniform(0.1, 0.3, variable.shape))
+        elif variable.name != "g_idx":
+            variable.assign(rng.integers(-8, 8, variable.shape))
+    model.save(tmp_path / "model.keras")
+    fast, expected = fastbilstm.load(tmp_path / "model.keras"), model([x, ids])
+    assert fast.graph.layers[0].class_name == "int4.ReversibleEmbedding"
+    check(fast.predict([x, ids]), expected)
+    check(rebuild(k, fast.graph, fast._tensors)([x, ids]), expected)
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4/-1"])
+def test_quantized_einsum_with_an_ellipsis_is_refused(mode):
+    """Keras fails when it builds such a layer."""
+    policy = {"class_name": "QuantizedDTypePolicy", "config": {"mode": mode, "source_name": "float32"}}
+    einsum = mf.layer("EinsumDense", "layer", equation="...x,xy->...y", output_shape=[5], dtype=policy)
+    content = mf.archive(config=mf.sequential(mf.input_layer(), mf.embedding(), einsum))
+    with pytest.raises(UnsupportedLayerError, match=r"layer 'layer' .*is quantized, which Keras cannot do with '...'"):
+        fastbilstm.load(content)

@@ -96,6 +96,16 @@ def test_strings_out(k, tmp_path):
     assert (fastbilstm.load(tmp_path / "m.fbl", check=True).predict(ids) == fast.predict(ids)).all()
 
 
+def test_vocabulary_given_as_bytes(k, tmp_path):
+    """Keras 3.15 saves such a model, and cannot load it."""
+    i = k.Input((3,), dtype="string")
+    model = k.Model(i, k.layers.StringLookup(vocabulary=[b"a", b"b"])(i))
+    model.save(tmp_path / "m.keras")
+    given = np.array([["b", "c", "a"]])
+    found = fastbilstm.load(tmp_path / "m.keras").predict(given)
+    np.testing.assert_array_equal(found, np.asarray(model(k.ops.convert_to_tensor(given))))
+
+
 def test_a_token_without_an_index_is_refused(k, tmp_path):
     i = k.Input((2,), dtype="string")
     k.Model(i, k.layers.StringLookup(vocabulary=["a", "b"], num_oov_indices=0)(i)).save(tmp_path / "m.keras")

@@ -92,8 +92,14 @@ def test_whole_numbers_stay_whole():
         assert make(name, x.shape).compute(x, None).dtype == np.int32
     x = x.reshape(1, 3, 2, 2)
     assert make("UpSampling2D", x.shape, interpolation="bilinear").compute(x, None).dtype == np.float64
-    with pytest.raises(fastbilstm.InputError, match="rounds"):
-        make("UpSampling2D", x.shape, KERAS3, interpolation="bilinear").compute(x, None)
+
+
+def test_interpolated_whole_numbers_are_rounded():
+    """As Keras 3.15 answers: halves go to the even number."""
+    x = np.array([0, 3, 7, 10], np.int32).reshape(1, 2, 2, 1)
+    y = make("UpSampling2D", x.shape, KERAS3, interpolation="bilinear").compute(x, None)
+    assert y.dtype == np.int32
+    np.testing.assert_array_equal(y[0, ..., 0], [[0, 1, 2, 3], [2, 2, 4, 5], [5, 6, 8, 8], [7, 8, 9, 10]])
 
 
 # Row 0 and the start of row 1 of UpSampling2D(2) over [[1, 2], [3, 4]], as tf_keras 2.21 answers.

@@ -100,6 +100,7 @@ for _name, _options in {
     "batch_bare": {"scale": False, "center": False},
     "batch_axis_1": {"axis": 1},
     "batch_axis_2": {"axis": 2, "epsilon": 1e-5, "momentum": 0.9},
+    "batch_renorm": {"renorm": True, "renorm_clipping": {"rmax": 2.0}},
 }.items():
     case(
         "normalization",

@@ -48,9 +48,9 @@ def random_value(name, shape, rng, dtype="float32"):
         return rng.normal(0, 0.5, shape)
     if name in ("embeddings", "reverse_embeddings", "vector_u"):
         return rng.normal(0, 1, shape)
-    if name in ("gamma", "moving_variance", "scale", "concat_score_weight"):
+    if name in ("gamma", "moving_variance", "moving_stddev", "renorm_stddev", "scale", "concat_score_weight"):
         return rng.uniform(0.5, 1.5, shape)
-    if name == "moving_mean":
+    if name in ("moving_mean", "renorm_mean"):
         return rng.uniform(0.1, 1, shape)
     if name == "alpha":
         return rng.uniform(-0.2, 0.6, shape)
