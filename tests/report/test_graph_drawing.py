@@ -64,7 +64,8 @@ def test_calls_that_only_make_masks_are_not_drawn():
     model = fastbilstm.sample_model()
     boxes, edges = report_graph._boxes_and_edges(model._plan.network, None, 0)
     names = [box.lines[0] for box in boxes]
-    assert names == ["ids", "embedding", "bidirectional", "dropout", "dense", "output dense"]
+    layers = ["embedding", "bidirectional", "attention", "global_average_pooling1d", "dropout", "dense"]
+    assert names == ["ids", *layers, "output dense"]
     masked = {(source.lines[0], target.lines[0]) for source, target, flag, _ in edges if flag}
     assert ("embedding", "bidirectional") in masked and ("ids", "embedding") not in masked
     assert 'class="edge masked"' in report_graph.draw(model._plan.network)
