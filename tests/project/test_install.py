@@ -5,6 +5,7 @@ is. Needs the build requirements (the extra `test` holds them).
 """
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -284,3 +285,75 @@ def test_import_pulls_in_numpy_alone(installed, tmp_path):
     after = imported("import fastbilstm", tmp_path, installed)
     assert after - before == {"fastbilstm"}
     assert not after & set(OPTIONAL)
+
+
+# ---- five users, from the wheel, each in an empty folder; the machine without a compiler is above ------------------------
+
+SERVICE = """
+import asyncio, json
+import fastbilstm
+
+model = fastbilstm.sample_model(n_threads=1)
+
+async def main():
+    async with fastbilstm.aio.Batcher(model) as batcher:
+        texts = ["a wonderful film", "a boring film"] * 20
+        rows = model.text.encode(texts)
+        scores = await asyncio.gather(*map(batcher.predict, rows))
+    return [float(score[0]) for score in scores]
+
+scores = asyncio.run(main())
+assert len(scores) == 40 and scores[0] > 0.5 > scores[1]
+print(json.dumps(model.classify(["a wonderful film"])[0]))
+"""
+ANALYST = """
+import gzip, subprocess, sys
+from pathlib import Path
+import fastbilstm
+
+texts = ["a wonderful film", "a boring film", "the worst, truly", "great actors; great story", ""]
+with gzip.open("reviews.csv.gz", "wt", encoding="utf-8") as file:
+    file.write("id;review\\n")
+    file.writelines(f'{row};"{texts[row % 5]}"\\n' for row in range(20_000))
+model = Path(fastbilstm.sample.FOLDER) / "sample.fbl"
+line = [sys.executable, "-m", "fastbilstm", "predict", model, "reviews.csv.gz", "--text-column", "review"]
+done = subprocess.run([*line, "--empty", "null", "-o", "scored.tsv"], capture_output=True, text=True)
+assert done.returncode == 0 and "4000" in done.stderr.replace(",", ""), done.stderr
+rows = [row.split("\\t") for row in Path("scored.tsv").read_text().splitlines()]
+assert len(rows) == 20_001 and rows[0][:3] == ["id", "review", "prediction"]
+assert [row[2] for row in rows[1:6]] == ["pos", "neg", "neg", "pos", ""]
+print("ok")
+"""
+# The blocks of a page; what they print is compared in test_docs.py.
+READER = """
+import doctest, re, sys
+from pathlib import Path
+
+names = {"__name__": "page"}
+for block in re.findall(r"^```python\\n(.*?)^```$", Path(sys.argv[1]).read_text("utf-8"), re.DOTALL | re.MULTILINE):
+    if ">>>" in block:
+        block = "".join(example.source for example in doctest.DocTestParser().get_examples(block))
+    exec(compile(block, sys.argv[1], "exec"), names)
+import fastbilstm
+print(fastbilstm.__file__)
+"""
+
+
+def test_journey_of_a_service(installed, tmp_path):
+    answer = json.loads(run(sys.executable, "-c", SERVICE, cwd=tmp_path, path=installed))
+    assert answer["label"] == "pos" and set(answer) == {"label", "score", "scores"}
+
+
+def test_journey_of_an_analyst(installed, tmp_path):
+    assert run(sys.executable, "-c", ANALYST, cwd=tmp_path, path=installed) == "ok\n"
+
+
+@pytest.mark.parametrize("page", ["tutorials/entities.md", "from_formula_to_code.md"])
+def test_journey_of_a_reader(page, installed, tmp_path):
+    """The engineer of named entities, and who wants to know what an LSTM computes."""
+    if page == "tutorials/entities.md":
+        pytest.importorskip("keras", reason="the tagger is made in Keras")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "golden").symlink_to(ROOT / "tests" / "golden", target_is_directory=True)
+    found = run(sys.executable, "-c", READER, ROOT / "docs" / page, cwd=tmp_path, path=installed)
+    assert Path(found.splitlines()[-1]).is_relative_to(installed)
