@@ -287,7 +287,7 @@ def test_import_pulls_in_numpy_alone(installed, tmp_path):
     assert not after & set(OPTIONAL)
 
 
-# ---- five users, from the wheel, each in an empty folder; the machine without a compiler is above ------------------------
+# ---- five users, from the wheel, each in an empty folder; the machine without a compiler is above --------------------
 
 SERVICE = """
 import asyncio, json
