@@ -204,6 +204,7 @@ def convolve(
     pooling: Iterable[_Window] | None = None,
     mean: bool = False,
     tokens: tuple[_Floats, _Floats | None] | None = None,
+    winograd: list[Matrix] | None = None,
 ) -> _Floats: ...
 def pool(x: _Floats, out: _Floats, windows: Iterable[_Window], mean: bool, n_threads: int = 1) -> _Floats: ...
 def attend_heads(

@@ -309,18 +309,18 @@ print(json.dumps(model.classify(["a wonderful film"])[0]))
 ANALYST = """
 import gzip, subprocess, sys
 from pathlib import Path
-import fastbilstm
+from fastbilstm import sample
 
 texts = ["a wonderful film", "a boring film", "the worst, truly", "great actors; great story", ""]
 with gzip.open("reviews.csv.gz", "wt", encoding="utf-8") as file:
     file.write("id;review\\n")
-    file.writelines(f'{row};"{texts[row % 5]}"\\n' for row in range(20_000))
-model = Path(fastbilstm.sample.FOLDER) / "sample.fbl"
+    file.writelines(f'{row};"{texts[row % 5]}"\\n' for row in range(200_000))
+model = Path(sample.FOLDER) / "sample.fbl"
 line = [sys.executable, "-m", "fastbilstm", "predict", model, "reviews.csv.gz", "--text-column", "review"]
 done = subprocess.run([*line, "--empty", "null", "-o", "scored.tsv"], capture_output=True, text=True)
-assert done.returncode == 0 and "4000" in done.stderr.replace(",", ""), done.stderr
+assert done.returncode == 0 and "40000" in done.stderr.replace(",", ""), done.stderr
 rows = [row.split("\\t") for row in Path("scored.tsv").read_text().splitlines()]
-assert len(rows) == 20_001 and rows[0][:3] == ["id", "review", "prediction"]
+assert len(rows) == 200_001 and rows[0][:3] == ["id", "review", "prediction"]
 assert [row[2] for row in rows[1:6]] == ["pos", "neg", "neg", "pos", ""]
 print("ok")
 """
