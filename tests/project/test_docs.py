@@ -182,7 +182,7 @@ def test_blocks_that_need_other_packages(package, code, folder):
         pytest.importorskip(package, reason=f"needs {package}: make docs-blocks")
     fastbilstm.sample_model().save("reviews.fbl")
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, "PYTHONPATH": path, "MPLBACKEND": "svg"}
+    env = {**os.environ, "PYTHONPATH": path, "MPLBACKEND": "svg", "PYSPARK_PYTHON": sys.executable}
     run = subprocess.run([sys.executable, "-c", code], env=env, text=True, capture_output=True)
     assert run.returncode == 0, run.stderr
 
