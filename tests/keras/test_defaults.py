@@ -76,8 +76,8 @@ def filled(k, cls, config):
     return k.layers.serialize(layer)["config"]
 
 
-# Not compared yet: `made` gives no sizes to the first ones, MelSpectrogram takes two options from each other, and Attention
-# without inputs is read as a class of its author.
+# Not compared yet: `made` gives no sizes to the first ones, MelSpectrogram takes two options from each other, and
+# Attention without inputs is read as a class of its author.
 NOT_COMPARED = {"CenterCrop", "RandomCrop", "Resizing", "MaxNumBoundingBoxes", "MelSpectrogram", "Attention"}
 
 
