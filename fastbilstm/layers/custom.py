@@ -7,14 +7,13 @@ of files.
 
 from __future__ import annotations
 
-import os
-import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import FastBiLSTMError
 from .base import REGISTRY, REQUIRED, BaseLayer, Option, Spec, Tensor
+from .plugins import LOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_LOCK = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 _RESERVED = {"Functional", "Sequential", "Model", "Lambda", "InputLayer"}
 
 
@@ -229,7 +225,7 @@ def register_layer(
         "weight_rule": staticmethod(weights) if callable(weights) else weights,
         "n_inputs": n_inputs,
     }
-    with _LOCK:
+    with LOCK:
         known = REGISTRY.get(name)
         if name in _RESERVED or name.startswith("ops.") or (known is not None and not issubclass(known, CustomLayer)):
             raise ValueError(

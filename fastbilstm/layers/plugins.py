@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 GROUP = "fastbilstm.layers"
-_LOCK = threading.RLock()
+# Held while classes are registered. One for plugins and for `register_layer`, which they call: a fork that took two
+# locks in the other order would wait for ever.
+LOCK = threading.RLock()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
+    os.register_at_fork(before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release)
 _state = {"discovered": False}
 
 
@@ -38,7 +40,7 @@ def check_plugins(plugins: object) -> list[str]:
 def load_plugins(plugins: Iterable[str]) -> None:
     """Import modules, each by its name or by the path of its .py file; those that are imported stay as they are."""
     for name in plugins:
-        with _LOCK:
+        with LOCK:
             try:
                 if name.endswith(".py"):
                     _import_file(os.path.abspath(name))
@@ -70,7 +72,7 @@ def discover() -> bool:
 
     Once in a process, when a class is met that is not known. An entry point is a module, or a function that is called.
     """
-    with _LOCK:
+    with LOCK:
         if _state["discovered"]:
             return False
         _state["discovered"] = True
