@@ -1,6 +1,7 @@
 """Plugins: modules that register layer classes, named in a command, given to BatchPredictor, or installed."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -131,3 +132,33 @@ def test_files_of_keras_classes_look_for_no_packages(folder):
     plugins._state["discovered"] = False
     fastbilstm.sample_model()
     assert plugins._state["discovered"] is False
+
+
+FORKS = """
+import os, sys, threading, time
+from fastbilstm.layers import plugins
+
+worker = threading.Thread(target=plugins.load_plugins, args=([sys.argv[1]],))
+worker.start()
+while not os.path.exists("begun"):
+    time.sleep(0.001)
+child = os.fork()
+if not child:
+    os._exit(0)
+worker.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_while_a_plugin_registers_its_classes(tmp_path):
+    code = "import time, fastbilstm\nopen('begun', 'w').close()\ntime.sleep(0.3)\n"
+    (tmp_path / "slow.py").write_text(f"{code}fastbilstm.register_layer('Slow', lambda x, mask, weights, config: x)\n")
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS, str(tmp_path / "slow.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stdout == "0\n", done.stderr
