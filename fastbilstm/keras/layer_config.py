@@ -85,21 +85,13 @@ class LayerReader:
         if not isinstance(config, dict):
             self.malformed(f"layer {'/'.join(path)!r} ({class_name}): its config is no dictionary")
         self._note_trainable(path, config)
-        custom, foreign = _own_class(entry, class_name)
-        custom = custom or specification.find_contributed(class_name, config)
-        another = custom is None and foreign is None and _is_another_attention(entry, class_name)
-        if another:
-            custom = specification.find_custom(ATTENTION)
-        if custom is None and (another or foreign is not None) and discover():
-            custom, foreign = (specification.find_custom(ATTENTION), None) if another else _own_class(entry, class_name)
-        if another and custom is None:
-            text = "is called with one tensor, so it is a class of its author; register_layer describes it"
-            self.problem(path, class_name, None, None, text)
-            self.unknown[path] = (ATTENTION, config, entry.get("inbound_nodes"))
-            return Layer(name, class_name)
+        custom, foreign = _own_class(entry, class_name, config)
+        if custom is None and foreign is not None and discover():
+            custom, foreign = _own_class(entry, class_name, config)
         if custom is None and foreign is not None:
-            self.problem(path, class_name, *foreign, "is a class of its author; fastbilstm.register_layer describes it")
-            self.unknown[path] = (_own_name(entry, class_name), config, entry.get("inbound_nodes"))
+            own_name, *problem = foreign
+            self.problem(path, class_name, *problem)
+            self.unknown[path] = (own_name, config, entry.get("inbound_nodes"))
             return Layer(name, class_name)
         if custom is not None:
             class_name = custom
@@ -114,9 +106,7 @@ class LayerReader:
         except ValueError as error:
             self.problem(path, class_name, "dtype", _short(config["dtype"]), str(error))
             return Layer(name, class_name)
-        cls = specification.REGISTRY.get(class_name)
-        if cls is None and discover():
-            cls = specification.REGISTRY.get(class_name)
+        cls = specification.find_class(class_name)
         if class_name == "Lambda":
             self._read_lambda(config, path)
         elif cls is None:
@@ -352,16 +342,31 @@ def _trains(value):
     )
 
 
-def _own_class(entry, class_name):
-    """(The name under which a class is registered with fastbilstm, or None; what says that it is none of Keras')."""
+def _own_class(entry, class_name, config):
+    """What computes a class that is none of Keras', and why it is none.
+
+    Returns
+    -------
+    str or None
+        The name under which it is registered with fastbilstm, or known as one of another package.
+    tuple or None
+        Its name to register, and what says that it is none of Keras': option, value, words.
+    """
     registered, module = entry.get("registered_name") or "", entry.get("module")
-    for text in (registered, class_name):
-        if isinstance(text, str) and ">" in text:
-            found = specification.find_custom(text, text.rsplit(">", 1)[1])
-            return found, ("registered_name", registered or class_name)
-    if isinstance(module, str) and module.split(".")[0] not in _KERAS_MODULES:
-        return specification.find_custom(f"{module}>{class_name}", class_name), ("module", module)
-    return specification.find_custom(class_name), None
+    names, says = (class_name,), None
+    packaged = next((text for text in (registered, class_name) if isinstance(text, str) and ">" in text), None)
+    if packaged is not None:
+        names, says = (packaged, packaged.rsplit(">", 1)[1]), ("registered_name", registered or class_name)
+    elif isinstance(module, str) and module.split(".")[0] not in _KERAS_MODULES:
+        names, says = (f"{module}>{class_name}", class_name), ("module", module)
+    custom = specification.find_custom(*names) or specification.find_contributed(class_name, config)
+    if says is not None:
+        words = "is a class of its author; fastbilstm.register_layer describes it"
+        return custom, (_own_name(entry, class_name), *says, words)
+    if custom is None and _is_another_attention(entry, class_name):
+        words = "is called with one tensor, so it is a class of its author; register_layer describes it"
+        return specification.find_custom(ATTENTION), (ATTENTION, None, None, words)
+    return custom, None
 
 
 def _is_another_attention(entry, class_name):

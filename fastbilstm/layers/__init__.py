@@ -10,7 +10,7 @@ from .base import REGISTRY, BaseLayer, Option, Spec, Tensor, register
 from .contributed import MODULES, names_in_file
 from .contributed import find as find_contributed
 from .custom import CustomLayer, find_custom, register_layer
-from .functional import Functional, build
+from .functional import Functional, build, find_class
 
 REGISTRY.rest = (
     *("convolution", "convolutional_recurrent", "einsum_dense", "locally_connected", "lookup", "multihead", "pooling"),
@@ -29,6 +29,7 @@ __all__ = [
     "Spec",
     "Tensor",
     "build",
+    "find_class",
     "find_contributed",
     "find_custom",
     "names_in_file",

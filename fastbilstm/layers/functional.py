@@ -24,11 +24,16 @@ if TYPE_CHECKING:
     from ..graph import Graph
 
 
+def find_class(class_name):
+    """The class of that name, or None; if it is not known, what installed packages register is loaded first, once."""
+    if class_name not in REGISTRY:
+        discover()
+    return REGISTRY.get(class_name)
+
+
 def build(layer, version):
     """Make the layer object of a graph.Layer, with those inside it; they get their weights later, by `bind`."""
-    cls = REGISTRY.get(layer.class_name)
-    if cls is None and discover():
-        cls = REGISTRY.get(layer.class_name)
+    cls = find_class(layer.class_name)
     if cls is None:
         raise FileFormatError(
             f"layer {layer.name!r}: class {layer.class_name!r} is unknown to this fastbilstm; one of your own "
