@@ -212,17 +212,6 @@ def _in_float32(
     rounded_plan = planning.compile(graph, tensors, "float32", "numpy")
     found: list[Vector] = []
     first = None
-    moved: list[Plan] = []
-
-    def roundings(inputs: list[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> tuple[float, ...]:
-        if not moved:
-            moved.extend(planning.compile(graph, _moved(tensors, n), "float32", "numpy") for n in range(_NETS))
-        answers = [rounded, *(other.run(inputs, {}) for other in moved)]
-        if all(compare(y, k).ok and _is_far_within(y, k) for answer in answers for y, k in zip(answer, outputs)):
-            return ()
-        errors = [max(compare(answer[n], k).max_rel for answer in answers) for n, k in enumerate(outputs)]
-        return tuple(min(error, MOST_ROUNDING) for error in errors)
-
     masks = (layer.mask_value for layer in planning.layers_of(plan.network) if isinstance(layer, Masking))
     values = [np.float32(value) for value in masks]
     for scale in _SCALES:
@@ -233,16 +222,34 @@ def _in_float32(
                 break
             inputs, outputs = scaled, plan.run(scaled, {})
         rounded = rounded_plan.run(inputs, {})
-        if all(compare(y, k).ok and _is_far_within(y, k) for y, k in zip(rounded, outputs)):
+        if _are_near(rounded, outputs):
             return Vector(tuple(inputs), tuple(outputs), SPECIFICATION)
         first = first or (inputs, rounded)
         if max(compare(y, k).max_rel for y, k in zip(rounded, outputs)) <= MOST_ROUNDING:
-            found.append(Vector(tuple(inputs), tuple(outputs), SPECIFICATION, roundings(inputs, outputs)))
+            roundings = _roundings([rounded, *_moved_answers(graph, tensors, inputs)], outputs)
+            found.append(Vector(tuple(inputs), tuple(outputs), SPECIFICATION, roundings))
     if found:
         return min(found, key=lambda vector: max(vector.roundings))
     assert first is not None  # there is a scale
     inputs, rounded = first
-    return Vector(tuple(inputs), tuple(rounded), ROUNDED, roundings(inputs, rounded))
+    roundings = _roundings(_moved_answers(graph, tensors, inputs), rounded)
+    return Vector(tuple(inputs), tuple(rounded), ROUNDED, roundings)
+
+
+def _roundings(answers: Sequence[Sequence[NDArray[Any]]], outputs: Sequence[NDArray[Any]]) -> tuple[float, ...]:
+    """For `Vector.roundings`: of each output the largest error of all answers; () where all are near."""
+    if all(_are_near(answer, outputs) for answer in answers):
+        return ()
+    errors = [max(compare(answer[n], k).max_rel for answer in answers) for n, k in enumerate(outputs)]
+    return tuple(min(error, MOST_ROUNDING) for error in errors)
+
+
+def _moved_answers(
+    graph: Graph, tensors: Mapping[str, NDArray[Any]], inputs: list[NDArray[Any]]
+) -> list[list[NDArray[Any]]]:
+    """What nets with weights moved by a rounding answer in float32; one of them is in memory at a time."""
+    seeds = range(_NETS)
+    return [planning.compile(graph, _moved(tensors, seed), "float32", "numpy").run(inputs, {}) for seed in seeds]
 
 
 def _moved(tensors: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDArray[Any]]:
@@ -258,6 +265,11 @@ def _moved(tensors: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDArray[
 
 def _is_float(array: NDArray[Any]) -> bool:
     return array.dtype == np.float32
+
+
+def _are_near(answer: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> bool:
+    """Whether all outputs are within the tolerance by a factor that leaves room for another order of additions."""
+    return all(compare(y, k).ok and _is_far_within(y, k) for y, k in zip(answer, outputs))
 
 
 def _is_far_within(y: NDArray[Any], k: NDArray[Any]) -> bool:
