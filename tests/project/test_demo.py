@@ -1,28 +1,19 @@
 """tools/demo.py: its table, its exit codes, and that it notices answers that are not Keras'."""
 
-import importlib.util
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from paths import DEMO, TOOLS
+from scripts import load_script
 
 from fastbilstm.tolerances import IMDB_PROBABILITY
 
 REVIEWS = DEMO.with_name("reviews.npz")
 
 
-def load_script(path):
-    path = Path(path)
-    spec = importlib.util.spec_from_file_location(f"tools_{path.stem}", TOOLS / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-demo = load_script("demo.py")
+demo = load_script(TOOLS / "demo.py")
 
 
 def rewrite(path, **changed):
@@ -114,7 +105,7 @@ def test_demo_data_is_small_and_made_by_its_script(tmp_path):
     np.savez(tmp_path / "all.npz", **more, test_offsets=np.append(committed["offsets"], len(more["test_ids"])))
     np.savez(tmp_path / "prob.npz", prob=np.append(committed["keras_prob"], 0.25)[:, None])
     shutil.copyfile(DEMO, tmp_path / "net.h5")
-    script = load_script("golden/make_demo_data.py")
+    script = load_script(TOOLS / "golden" / "make_demo_data.py")
     script.main([str(tmp_path / name) for name in ("net.h5", "prob.npz", "all.npz", "out")])
     with np.load(tmp_path / "out" / "reviews.npz") as npz:
         assert set(npz) == set(committed) == {"ids", "offsets", "labels", "keras_prob"}
@@ -129,4 +120,4 @@ def test_demo_data_refuses_an_optimizer_state(tmp_path):
     with h5py.File(tmp_path / "net.h5", "a") as file:
         file.create_group("optimizer_weights")
     with pytest.raises(SystemExit, match="optimizer's state"):
-        load_script("golden/make_demo_data.py").check_model(tmp_path / "net.h5")
+        load_script(TOOLS / "golden" / "make_demo_data.py").check_model(tmp_path / "net.h5")

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from paths import ROOT, TOOLS
+from scripts import load_script
 
 import fastbilstm
 from fastbilstm.cli import commands as cli
@@ -257,13 +258,7 @@ def test_a_wrong_page_fails(tmp_path):
 
 @pytest.fixture(scope="module")
 def make_support():
-    path = TOOLS / "make_support.py"
-    spec = importlib.util.spec_from_file_location("make_support", path)
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return load_script(TOOLS / "make_support.py")
 
 
 def test_support_page_is_what_the_script_makes(make_support):

@@ -4,7 +4,6 @@ The service needs FastAPI and uvicorn: `make examples` installs them. Archives a
 is built here; what the files of containers/ copy and start is looked for.
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from paths import ROOT
+from scripts import load_script
 
 import fastbilstm
 
@@ -26,15 +26,11 @@ EXAMPLES = ROOT / "examples"
 TEXTS = ["a wonderful film", "a boring film"]
 
 
-def load_script(name, monkeypatch):
-    """A script of examples/ as a module; it finds its neighbours as if it were started."""
+def example(name, monkeypatch):
+    """A script of examples/ as a module; it finds its neighbours for the rest of the test."""
     path = EXAMPLES / name
     monkeypatch.syspath_prepend(str(path.parent))
-    monkeypatch.setattr(sys, "path", list(sys.path))  # and take off what the script adds
-    spec = importlib.util.spec_from_file_location(f"example_{path.stem.strip('_')}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(path)
 
 
 def run(*command, stdin="", code=0, **environment):
@@ -62,7 +58,7 @@ def test_a_worn_bearing_is_noticed():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_sound_machine_raises_no_alarm(seed, monkeypatch):
-    watch = load_script("sensor_stream/watch.py", monkeypatch)
+    watch = example("sensor_stream/watch.py", monkeypatch)
     found = watch.Watch(fastbilstm.load(watch.MODEL))
     changes, ratios = [], []
     for sample in watch.vibration(20 * watch.RATE, seed=2000 + seed):
@@ -72,7 +68,7 @@ def test_a_sound_machine_raises_no_alarm(seed, monkeypatch):
 
 
 def test_it_foretells_what_the_whole_sequence_gives(monkeypatch):
-    watch = load_script("sensor_stream/watch.py", monkeypatch)
+    watch = example("sensor_stream/watch.py", monkeypatch)
     model = fastbilstm.load(watch.MODEL)
     signal = watch.vibration(300, seed=3)
     found, foretold = watch.Watch(model), []
@@ -99,13 +95,13 @@ WHOLE = os.environ.get("FASTBILSTM_EXAMPLES") == "all"
 
 @pytest.fixture(autouse=True)
 def level(monkeypatch):
-    bundle = load_script("bundle.py", monkeypatch)
+    bundle = example("bundle.py", monkeypatch)
     monkeypatch.setattr(bundle, "LEVEL", bundle.LEVEL if WHOLE else 0)
     monkeypatch.setitem(sys.modules, "bundle", bundle)
 
 
 def test_the_function_answers_from_its_archive_alone(tmp_path, monkeypatch):
-    build = load_script("lambda_zip/build_zip.py", monkeypatch).build
+    build = example("lambda_zip/build_zip.py", monkeypatch).build
     target = tmp_path / "function.zip"
     body, seconds = build(target, starts=1)
     (answer,) = json.loads(body)["answers"]
@@ -122,7 +118,7 @@ def test_the_function_answers_from_its_archive_alone(tmp_path, monkeypatch):
 def handle(tmp_path, monkeypatch):
     fastbilstm.sample_model().save(tmp_path / "model.fbl")
     (tmp_path / "handler.py").write_bytes((EXAMPLES / "lambda_zip" / "handler.py").read_bytes())
-    return load_script(tmp_path / "handler.py", monkeypatch).handle
+    return example(tmp_path / "handler.py", monkeypatch).handle
 
 
 def test_the_function_says_what_is_wrong_with_a_request(handle):
@@ -135,7 +131,7 @@ def test_the_function_says_what_is_wrong_with_a_request(handle):
 
 def test_one_file_predicts(tmp_path, monkeypatch):
     """Twice: unpacked the first time, found the second; by a Python that sees no packages (-S)."""
-    load_script("zipapp/build_zipapp.py", monkeypatch).build(tmp_path / "predict.pyz")
+    example("zipapp/build_zipapp.py", monkeypatch).build(tmp_path / "predict.pyz")
     command = (sys.executable, "-I", "-S", tmp_path / "predict.pyz")
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     first = run(*command, *TEXTS, **cache)
@@ -154,7 +150,7 @@ def service():
     for name in ("fastapi", "uvicorn"):
         pytest.importorskip(name, reason=f"needs {name}: make examples")
     with pytest.MonkeyPatch.context() as patch:
-        bench = load_script("fastapi_service/bench_service.py", patch)
+        bench = example("fastapi_service/bench_service.py", patch)
         with bench.served("service", 2) as port:
 
             def ask(path, body=None):

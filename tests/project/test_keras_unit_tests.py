@@ -1,6 +1,5 @@
 """A part of Keras' own unit tests of layers, done again in fastbilstm: tools/keras_unit_tests.py runs all of them."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from paths import TOOLS
+from scripts import load_script
 
 import fastbilstm
 
@@ -37,9 +37,7 @@ def need_keras():
     keras = pytest.importorskip("keras", reason="needs keras 3 and TensorFlow")
     if not keras.__version__.startswith("3") or keras.backend.backend() != "tensorflow":
         pytest.skip("needs keras 3 on TensorFlow")
-    spec = importlib.util.spec_from_file_location("keras_unit_tests", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(TOOL)
     if not module.test_files(keras):
         pytest.skip("the installed keras comes without its tests")
     return module

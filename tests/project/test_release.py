@@ -3,7 +3,6 @@
 The builds and installations of `make release-check` need the network, and do not run here.
 """
 
-import importlib.util
 import os
 import re
 import shutil
@@ -12,16 +11,14 @@ import sys
 
 import pytest
 from paths import DEMO, ROOT, TOOLS
+from scripts import load_script
 
 import fastbilstm
 
 
 @pytest.fixture(scope="module")
 def check():
-    spec = importlib.util.spec_from_file_location("release_check", TOOLS / "release_check.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(TOOLS / "release_check.py")
 
 
 GOOD = "# Changes\n\n## 1.2.0 (2027-01-31)\n\n- Less.\n\n## 1.1.0 (2026-12-01)\n"

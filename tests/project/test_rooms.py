@@ -5,11 +5,10 @@ them and draws docs/figures/rooms.svg of them; the committed figure is that of t
 """
 
 import ast
-import importlib.util
 import itertools
 from pathlib import Path
 
-import pytest
+from scripts import load_script
 
 ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "pyproject.toml").exists())
 PACKAGE = ROOT / "fastbilstm"
@@ -23,16 +22,7 @@ ORDER = [
 MOST_LOOSE_FILES = 15
 
 
-def load_tool():
-    spec = importlib.util.spec_from_file_location("make_rooms", ROOT / "tools" / "make_rooms.py")
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))  # and take off what the script adds
-        spec.loader.exec_module(module)
-    return module
-
-
-make_rooms = load_tool()
+make_rooms = load_script(ROOT / "tools" / "make_rooms.py")
 modules, imports_of, room = make_rooms.modules, make_rooms.imports_of, make_rooms.room
 
 

@@ -4,7 +4,6 @@
 """
 
 import html.parser
-import importlib.util
 import inspect
 import posixpath
 import re
@@ -12,6 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 from paths import ROOT, TOOLS
+from scripts import load_script
 
 import fastbilstm
 from fastbilstm import preprocessing
@@ -21,10 +21,7 @@ SITE = ROOT / "build" / "site"
 
 @pytest.fixture(scope="module")
 def hooks():
-    spec = importlib.util.spec_from_file_location("site_hooks", TOOLS / "site_hooks.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(TOOLS / "site_hooks.py")
 
 
 def entries(nav):

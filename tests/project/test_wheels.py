@@ -3,7 +3,6 @@
 The wheels themselves are checked by tools/check_wheels.py, at the end of `make wheels`.
 """
 
-import importlib.util
 import itertools
 import re
 import sys
@@ -11,19 +10,9 @@ import zipfile
 
 import pytest
 from paths import ROOT, TOOLS
+from scripts import load_script
 
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, name, module)  # its dataclasses look for it
-        patch.syspath_prepend(str(TOOLS))
-        spec.loader.exec_module(module)
-    return module
-
-
-wheels = load("wheels")
+wheels = load_script(TOOLS / "wheels.py")
 PYTHONS = {python.tag: python for python in wheels.PYTHONS}
 
 
@@ -119,7 +108,7 @@ def test_macros_choose_the_abi():
 def check(monkeypatch):
     pytest.importorskip("packaging.utils", reason="needs packaging")
     monkeypatch.setitem(sys.modules, "wheels", wheels)
-    return load("check_wheels")
+    return load_script(TOOLS / "check_wheels.py")
 
 
 def checked(check, folder, kernels, extra=(), platform="musllinux-aarch64"):
