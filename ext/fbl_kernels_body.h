@@ -36,35 +36,37 @@
         FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) acc[r][v] += sum[r][v]; \
     }
 
-DEFINE_TILE(tile_1x4x2, 1, 4, 2)
-DEFINE_TILE(tile_1x4, 1, 4, 1)
-DEFINE_TILE(tile_2x4, 2, 4, 1)
-DEFINE_TILE(tile_3x4, 3, 4, 1)
-DEFINE_TILE(tile_1x3x2, 1, 3, 2)
-DEFINE_TILE(tile_1x3, 1, 3, 1)
-DEFINE_TILE(tile_2x3, 2, 3, 1)
-DEFINE_TILE(tile_3x3, 3, 3, 1)
+/* A function for each number of rows of a tile, NAME_1xWIDTH to NAME_6xWIDTH, and a call of the one for ROWS. */
 #if FBL_ROWS > 3
-DEFINE_TILE(tile_4x4, 4, 4, 1)
-DEFINE_TILE(tile_5x4, 5, 4, 1)
-DEFINE_TILE(tile_6x4, 6, 4, 1)
-DEFINE_TILE(tile_4x3, 4, 3, 1)
-DEFINE_TILE(tile_5x3, 5, 3, 1)
-DEFINE_TILE(tile_6x3, 6, 3, 1)
-#define TILE_CASES(V, ...)                                                                                             \
-    case 4: tile_4x##V(__VA_ARGS__); break;                                                                            \
-    case 5: tile_5x##V(__VA_ARGS__); break;                                                                            \
-    case 6: tile_6x##V(__VA_ARGS__); break;
+#define DEFINE_TALL(DEFINE, NAME, WIDTH, V, S)                                                                         \
+    DEFINE(NAME##_4x##WIDTH, 4, V, S)                                                                                  \
+    DEFINE(NAME##_5x##WIDTH, 5, V, S)                                                                                  \
+    DEFINE(NAME##_6x##WIDTH, 6, V, S)
+#define TALL_CASES(NAME, WIDTH, ...)                                                                                   \
+    case 4: NAME##_4x##WIDTH(__VA_ARGS__); break;                                                                      \
+    case 5: NAME##_5x##WIDTH(__VA_ARGS__); break;                                                                      \
+    case 6: NAME##_6x##WIDTH(__VA_ARGS__); break;
 #else
-#define TILE_CASES(V, ...)
+#define DEFINE_TALL(DEFINE, NAME, WIDTH, V, S)
+#define TALL_CASES(NAME, WIDTH, ...)
 #endif
-#define TILE(ROWS, V, ...)                                                                                             \
+#define DEFINE_HEIGHTS(DEFINE, NAME, WIDTH, V, S)                                                                      \
+    DEFINE(NAME##_1x##WIDTH, 1, V, S)                                                                                  \
+    DEFINE(NAME##_2x##WIDTH, 2, V, S)                                                                                  \
+    DEFINE(NAME##_3x##WIDTH, 3, V, S)                                                                                  \
+    DEFINE_TALL(DEFINE, NAME, WIDTH, V, S)
+#define BY_HEIGHT(NAME, WIDTH, ROWS, ...)                                                                              \
     switch (ROWS) {                                                                                                    \
-    case 1: tile_1x##V(__VA_ARGS__); break;                                                                            \
-    case 2: tile_2x##V(__VA_ARGS__); break;                                                                            \
-    case 3: tile_3x##V(__VA_ARGS__); break;                                                                            \
-    TILE_CASES(V, __VA_ARGS__)                                                                                         \
+    case 1: NAME##_1x##WIDTH(__VA_ARGS__); break;                                                                      \
+    case 2: NAME##_2x##WIDTH(__VA_ARGS__); break;                                                                      \
+    case 3: NAME##_3x##WIDTH(__VA_ARGS__); break;                                                                      \
+    TALL_CASES(NAME, WIDTH, __VA_ARGS__)                                                                               \
     }
+
+DEFINE_TILE(tile_1x4x2, 1, 4, 2)
+DEFINE_TILE(tile_1x3x2, 1, 3, 2)
+DEFINE_HEIGHTS(DEFINE_TILE, tile, 4, 4, 1)
+DEFINE_HEIGHTS(DEFINE_TILE, tile, 3, 3, 1)
 
 FBL_INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
@@ -227,9 +229,9 @@ FBL_INLINE void step(const fbl_recurrent *s, int end)
                 begin_sums(s, end, proj[r], block, sums + r * gates);
             }
             if (gates == 3)
-                TILE(count, 3, s->units, from, s->recurrent + block * block_size, 0, (vf(*)[3])sums)
+                BY_HEIGHT(tile, 3, count, s->units, from, s->recurrent + block * block_size, 0, (vf(*)[3])sums)
             else
-                TILE(count, 4, s->units, from, s->recurrent + block * block_size, 0, (vf(*)[4])sums)
+                BY_HEIGHT(tile, 4, count, s->units, from, s->recurrent + block * block_size, 0, (vf(*)[4])sums)
             for (int r = 0; r < count; r++)
                 end_sums(s, end, row + r, block, sums + r * gates, proj[r]);
         }

@@ -24,39 +24,9 @@
         FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) acc[r][v] += sum[r][v]; \
     }
 
-DEFINE_PIECES(pieces_1x4, 1, 4, 1)
-DEFINE_PIECES(pieces_2x4, 2, 4, 1)
-DEFINE_PIECES(pieces_3x4, 3, 4, 1)
-DEFINE_PIECES(pieces_1x1, 1, 1, 1)
-DEFINE_PIECES(pieces_2x1, 2, 1, 1)
-DEFINE_PIECES(pieces_3x1, 3, 1, 1)
-DEFINE_PIECES(pieces_1x2, 1, 1, 2)
-DEFINE_PIECES(pieces_2x2, 2, 1, 2)
-DEFINE_PIECES(pieces_3x2, 3, 1, 2)
-#if FBL_ROWS > 3
-DEFINE_PIECES(pieces_4x4, 4, 4, 1)
-DEFINE_PIECES(pieces_5x4, 5, 4, 1)
-DEFINE_PIECES(pieces_6x4, 6, 4, 1)
-DEFINE_PIECES(pieces_4x1, 4, 1, 1)
-DEFINE_PIECES(pieces_5x1, 5, 1, 1)
-DEFINE_PIECES(pieces_6x1, 6, 1, 1)
-DEFINE_PIECES(pieces_4x2, 4, 1, 2)
-DEFINE_PIECES(pieces_5x2, 5, 1, 2)
-DEFINE_PIECES(pieces_6x2, 6, 1, 2)
-#define PIECES_CASES(V, ...)                                                                                           \
-    case 4: pieces_4x##V(__VA_ARGS__); break;                                                                          \
-    case 5: pieces_5x##V(__VA_ARGS__); break;                                                                          \
-    case 6: pieces_6x##V(__VA_ARGS__); break;
-#else
-#define PIECES_CASES(V, ...)
-#endif
-#define PIECES(ROWS, V, ...)                                                                                           \
-    switch (ROWS) {                                                                                                    \
-    case 1: pieces_1x##V(__VA_ARGS__); break;                                                                          \
-    case 2: pieces_2x##V(__VA_ARGS__); break;                                                                          \
-    case 3: pieces_3x##V(__VA_ARGS__); break;                                                                          \
-    PIECES_CASES(V, __VA_ARGS__)                                                                                       \
-    }
+DEFINE_HEIGHTS(DEFINE_PIECES, pieces, 4, 4, 1)
+DEFINE_HEIGHTS(DEFINE_PIECES, pieces, 2, 1, 2)
+DEFINE_HEIGHTS(DEFINE_PIECES, pieces, 1, 1, 1)
 
 /* One tile, `n` columns of up to V vectors, which are S panels of V / S; LOAD and STORE read and write vector v of C. */
 #define DEFINE_PIECES_OF(NAME, V, LOAD, STORE)                                                                         \
@@ -69,7 +39,7 @@ DEFINE_PIECES(pieces_6x2, 6, 1, 2)
             for (int v = 0; v < (V); v++)                                                                              \
                 acc[r][v] = !first ? LOAD(c + r * ldc + v * L, n - v * L)                                              \
                                    : bias ? vload(bias + v * L) : vset(0.0f);                                          \
-        PIECES(rows, V, pieces, offset, length, a, w, span, acc)                                                       \
+        BY_HEIGHT(pieces, V, rows, pieces, offset, length, a, w, span, acc)                                            \
         for (int r = 0; r < rows; r++)                                                                                 \
             for (int v = 0; v < (V); v++)                                                                              \
                 STORE(c + r * ldc + v * L, acc[r][v], n - v * L);                                                      \
