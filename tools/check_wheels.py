@@ -27,7 +27,7 @@ import zipfile
 from pathlib import Path
 
 from packaging.utils import parse_wheel_filename
-from wheels import PLATFORMS, PYTHONS, ROOT
+from wheels import PLATFORMS, PYTHONS, ROOT, package_files
 
 MOST_BYTES = 2_000_000
 ISAS = {"x86_64": ("avx512", "avx2", "base"), "aarch64": ("neon", "base")}
@@ -84,11 +84,7 @@ def check_contents(wheel, python, name):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         modules = {path: archive.read(path) for path in names if path.endswith((".so", ".pyd"))}
-    sources = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "fastbilstm").rglob("*")
-        if path.suffix in (".py", ".pyi") or path.name == "py.typed"
-    }
+    sources = package_files()
     rest = {path for path in names - set(modules) - sources if not re.match(r"fastbilstm-[^/]*\.dist-info/", path)}
     expect(not rest and sources <= names, f"files that do not belong there: {sorted(rest)}")
     if python is None:

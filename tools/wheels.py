@@ -93,6 +93,13 @@ INCLUDES = (
 COMPILE_ARGS = ("-fPIC", "-fvisibility=hidden", "-DNDEBUG", "-fno-sanitize=undefined")
 
 
+def package_files():
+    """What a wheel holds of the package beside its compiled modules: paths as in the wheel."""
+    compiled = (".so", ".pyd", ".pyc")
+    files = (path for path in (ROOT / "fastbilstm").rglob("*") if path.is_file() and path.suffix not in compiled)
+    return {path.relative_to(ROOT).as_posix() for path in files}
+
+
 def version_of(folder):
     """(major, minor) of the C headers in a folder that serve every Linux; None if there are none.
 

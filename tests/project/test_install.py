@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from paths import DEMO, ROOT
+from scripts import load_script
 
 from fastbilstm.engine import plan
 
@@ -216,13 +217,8 @@ def test_wheel_contents(wheel):
         head = Parser().parsestr(archive.read(metadata).decode())
     package = {name for name in names if name.startswith("fastbilstm/")}
     assert {name.split("/")[0] for name in names} == {"fastbilstm", metadata.split("/")[0]}
-    sources = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "fastbilstm").rglob("*")
-        if path.suffix in (".py", ".pyi", ".fbl", ".npz") or path.name == "py.typed"
-    }
     compiled = {name for name in package if name.endswith((".so", ".pyd"))}
-    assert package - compiled == sources
+    assert package - compiled == load_script(ROOT / "tools" / "wheels.py").package_files()
     assert sorted(name.split(".")[0] for name in compiled) == ["fastbilstm/_kernels", "fastbilstm/_recurrent"]
     assert f"{metadata.split('/')[0]}/licenses/LICENSE" in names
     version = re.search(r'__version__ = "(.+)"', (ROOT / "fastbilstm" / "_version.py").read_text()).group(1)

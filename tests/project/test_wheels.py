@@ -116,9 +116,8 @@ def checked(check, folder, kernels, extra=(), platform="musllinux-aarch64"):
     pytest.importorskip("wheel.wheelfile", reason="needs wheel")
     pure = folder / "fastbilstm-1.2-py3-none-any.whl"
     with zipfile.ZipFile(pure, "w") as archive:
-        for path in (ROOT / "fastbilstm").rglob("*"):
-            if path.suffix in (".py", ".pyi") or path.name == "py.typed":
-                archive.write(path, path.relative_to(ROOT))
+        for name in wheels.package_files():
+            archive.write(ROOT / name, name)
         for name in extra:
             archive.writestr(name, "")
         archive.writestr("fastbilstm-1.2.dist-info/WHEEL", "")
