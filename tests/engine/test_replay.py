@@ -115,6 +115,25 @@ def test_threads_play_the_same_model():
     assert not wrong
 
 
+@pytest.mark.parametrize("cores", [1, 2])
+def test_threads_at_the_same_time_get_a_tape_each(cores, monkeypatch):
+    """While the tapes of a shape are played, another is recorded; large ones are not more than there are cores."""
+    monkeypatch.setattr(replay.threads, "cores", lambda: cores)
+    model = fastbilstm.load(DEMO, n_threads=1)
+    row, tapes = np.ones((1, 400), np.int32), model._plan.replay.tapes.by_shape
+    y, kept = model.predict(np.ones((13, 400), np.int32))[:1], []
+    for _ in range(2 * replay.MOST_TAPES):
+        assert np.array_equal(model.predict(row), y)
+        kept += tapes.pop(row.shape, [])  # as if a thread played it
+    assert len(kept) == replay.MOST_TAPES
+    monkeypatch.setattr(replay, "MOST_BUFFERS", model._plan.replay.seen[row.shape][0])
+    model._plan.replay.seen.clear()
+    for _ in range(2 * replay.MOST_TAPES):
+        kept += tapes.pop(row.shape, [])
+        assert np.array_equal(model.predict(row), y)
+    assert len(model._plan.replay.seen[row.shape]) == cores
+
+
 def test_each_thread_records_for_itself():
     first, second = (_kernels.Tape([np.ones((1, 3), np.float32)], [None]) for _ in range(2))
     told = []
