@@ -132,7 +132,7 @@ cdef Py_ssize_t _gather(const float* x, const uint8_t* kept, Py_ssize_t n, Py_ss
     return count
 
 
-def attention(query, value, key, query_mask, value_mask, float scale, bint pooled, out, Scratch scratch not None, name,
+def attention(query, value, key, query_mask, value_mask, float scale, bint pooled, out, Scratch scratch not None,
     Py_ssize_t n_threads=1,
 ):
     """softmax(scale * Q.K^T) V for each batch row; with `pooled` the mean of it over the queries.
@@ -178,16 +178,17 @@ def attention(query, value, key, query_mask, value_mask, float scale, bint poole
     a.q_mask, a.v_mask = q_mask, v_mask
     # Of a sequence with itself half of the scores do; they need a place for all, which is small for some lengths only.
     a.symmetric = q_at == k_at and queries == values and q_mask == v_mask and queries <= SYMMETRIC_TIMESTEPS
-    a.packed_keys = scratch.place((name, "keys"), (depth, stride))
-    a.packed_values = scratch.place((name, "values"), (values, rounded_up(width, lanes)))
-    a.gathered_q = scratch.place((name, "q"), (queries, depth))
-    a.gathered_k = scratch.place((name, "k"), (values, depth))
-    a.gathered_v = scratch.place((name, "v"), (values, width))
-    a.answer = scratch.place((name, "y"), (queries, width))
+    cdef list held = []
+    a.packed_keys = scratch.place(held, (depth, stride))
+    a.packed_values = scratch.place(held, (values, rounded_up(width, lanes)))
+    a.gathered_q = scratch.place(held, (queries, depth))
+    a.gathered_k = scratch.place(held, (values, depth))
+    a.gathered_v = scratch.place(held, (values, width))
+    a.answer = scratch.place(held, (queries, width))
     a.at.packed_keys, a.at.packed_values = a.packed_keys, a.packed_values
-    a.at.scores = scratch.place((name, "scores"), (max(queries if a.symmetric else 0, BLOCK * n_threads), stride))
-    a.at.shares = scratch.place((name, "shares"), (BLOCK * n_threads,))
-    a.at.means = scratch.place((name, "means"), (GROUPS, stride))
+    a.at.scores = scratch.place(held, (max(queries if a.symmetric else 0, BLOCK * n_threads), stride))
+    a.at.shares = scratch.place(held, (BLOCK * n_threads,))
+    a.at.means = scratch.place(held, (GROUPS, stride))
     with nogil:
         _attend_rows(&a)
     cdef Tape tape = recording()

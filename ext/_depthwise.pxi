@@ -91,7 +91,7 @@ cdef int _scatter(void* record) except -1 nogil:
     return 0
 
 
-def convolve_transposed(x, Matrix kernel not None, bias, out, windows, Scratch scratch not None, name):
+def convolve_transposed(x, Matrix kernel not None, bias, out, windows, Scratch scratch not None):
     """out[t * stride - before + tap * dilation] += x[t].kernel[tap], from bias on: the opposite of `convolve`.
 
     x (B, *spatial, C), kernel (C, taps * F), bias (F,) or None, out (B, *lengths, F) float32; windows (spatial, taps,
@@ -112,7 +112,8 @@ def convolve_transposed(x, Matrix kernel not None, bias, out, windows, Scratch s
     if out.size == 0:
         return out
     s.batch, s.positions, s.out_size = len(x), elements([window[0] for window in windows]), out.size // len(x)
-    s.panel = scratch.place((name, "panel"), (96, s.columns))
+    cdef list held = []
+    s.panel = scratch.place(held, (96, s.columns))
     with nogil:
         _scatter(&s)
     cdef Tape tape = recording()

@@ -155,7 +155,8 @@ def elementwise(str name not None, tuple operands not None, out, tuple constants
     cdef Tape tape = recording()
     if tape is not None:
         reads = tuple([x for k, x in enumerate(operands) if k not in constants])
-        (<Lines*> tape.add(_each_lines, sizeof(Lines), reads, (out,), operands))[0] = s
+        weights = [x for k, x in enumerate(operands) if k in constants]
+        (<Lines*> tape.add(_each_lines, sizeof(Lines), reads, (out,), weights))[0] = s
     return out
 
 
@@ -403,7 +404,7 @@ cdef int _row_products(void* record) except -1 nogil:
     return 0
 
 
-def batch_product(a, b, out, bint transposed, Scratch scratch not None, name):
+def batch_product(a, b, out, bint transposed, Scratch scratch not None):
     """out[k] = a[k].b[k]: a (B, M, K), b (B or 1, K, N), or (B or 1, N, K) if transposed, out (B, M, N)."""
     cdef RowProducts p
     p.table = table_in_use()
@@ -418,7 +419,8 @@ def batch_product(a, b, out, bint transposed, Scratch scratch not None, name):
         return out
     p.a, p.b, p.out, p.transposed = floats(a), floats(b), floats(out), transposed
     p.step = p.depth * p.columns if len(b) > 1 else 0
-    p.packed = scratch.place((name, "packed"), (p.depth, rounded_up(p.columns, p.table.lanes)))
+    cdef list held = []
+    p.packed = scratch.place(held, (p.depth, rounded_up(p.columns, p.table.lanes)))
     with nogil:
         _row_products(&p)
     cdef Tape tape = recording()

@@ -165,6 +165,7 @@ cdef Py_ssize_t* sizes(array) except? NULL:
     return <Py_ssize_t*> floats(array)
 
 
+include "_scratch.pxi"
 include "_tape.pxi"
 
 
@@ -308,47 +309,6 @@ cdef int _product(void* record) except -1 nogil:
         )
         start = stop
     return 0 if p.code == FBL_LINEAR else _activate(record)
-
-
-@cython.final
-@cython.auto_pickle(False)
-cdef class Scratch:
-    """Buffers of one running prediction, by name; each grows to the largest size asked for and is used again."""
-
-    cdef dict buffers
-    cdef set owners # by id: what the buffers are views of
-    cdef readonly Py_ssize_t nbytes
-
-    def __cinit__(self):
-        self.buffers, self.owners = {}, set()
-
-    cdef buffer(self, name, size):
-        """A buffer of at least `size` floats."""
-        buffer = self.buffers.get(name)
-        if buffer is None or len(buffer) < size or FBL_FENCED:
-            larger = aligned((size,))  # first: where there is no memory for it, all stays as it is
-            if buffer is not None:
-                self.nbytes -= buffer.nbytes
-                self.owners.remove(id(buffer.base))
-            buffer = self.buffers[name] = larger
-            self.nbytes += buffer.nbytes
-            self.owners.add(id(buffer.base))
-        return buffer
-
-    cdef float* place(self, name, tuple shape) except? NULL:
-        """Address of an uninitialized array of a shape, valid until the name is taken again."""
-        return floats(self.buffer(name, elements(shape)))
-
-    def take(self, name, shape):
-        """An uninitialized float32 array of a shape; it is valid until the name is taken again."""
-        size = elements(shape)
-        return self.buffer(name, size)[:size].reshape(shape)
-
-    def owns(self, array):
-        """Whether an array lies in one of the buffers."""
-        if array.base is None or id(array.base) in self.owners:
-            return array.base is not None  # without a base it has memory of its own
-        return any([np.may_share_memory(array, buffer) for buffer in self.buffers.values()])
 
 
 include "_threads.pxi"

@@ -45,7 +45,7 @@ def run_recurrent(list runs not None, Scratch scratch not None, bint together=Fa
         For each direction: `layer` (Recurrent); `x`, (B, T, F) float32, or (B, T) int32 token ids for a layer with
         embeddings, contiguous; `rows` (Rows) of it; `reverse`, read from the last timestep to the first; `initial_state`,
         (h, c) or (h,), each (B, U), or None; `outputs` (B, T, any) or None, written from column `offset` on with `merge`
-        (a value of MERGES); `flip`, write the output of timestep t at T-1-t; `name`, for the scratch buffers.
+        (a value of MERGES); `flip`, write the output of timestep t at T-1-t.
 
     Returns
     -------
@@ -56,11 +56,9 @@ def run_recurrent(list runs not None, Scratch scratch not None, bint together=Fa
     cdef Py_ssize_t count = len(runs), k
     if not 1 <= count <= 2:
         raise ValueError(f"run_recurrent: {count} directions; expected 1 or 2")
-    if count == 2 and runs[0]["name"] == runs[1]["name"]:
-        raise ValueError(f"two directions have scratch buffers of the same name {runs[0]['name']!r}")
-    kept = []
+    kept, held = [], []
     for k in range(count):
-        kept.append(_prepare(&jobs[k], runs[k], scratch))
+        kept.append(_prepare(&jobs[k], runs[k], scratch, held))
     cdef Job[2] before
     for k in range(count):
         before[k] = jobs[k]
@@ -76,7 +74,7 @@ def run_recurrent(list runs not None, Scratch scratch not None, bint together=Fa
             reads += _reads_of(runs[k])
             writes += finals[k] if runs[k]["outputs"] is None else (*finals[k], runs[k]["outputs"])
             tape.broken |= (<Rows> runs[k]["rows"]).at.mask != NULL and not (<Rows> runs[k]["rows"]).is_recorded
-        again = <Runs*> tape.add(_run_again, sizeof(Runs), tuple(reads), tuple(writes), (kept, runs, scratch))
+        again = <Runs*> tape.add(_run_again, sizeof(Runs), tuple(reads), tuple(writes), (kept, scratch))
         memset(again, 0, sizeof(Runs))
         again.count, again.threads = count, 2 if together else 1
         for k in range(count):
@@ -141,8 +139,8 @@ cdef int _run_job(void* jobs, Py_ssize_t k, Py_ssize_t thread, const uint8_t* st
     return _loop(<Job*> jobs + k, stop)
 
 
-cdef _prepare(Job* job, dict run, Scratch scratch):
-    """Check the arrays of a direction and fill its Job; returns what must stay alive."""
+cdef _prepare(Job* job, dict run, Scratch scratch, list held):
+    """Check the arrays of a direction and fill its Job, with buffers that live as long as `held`; returns what else must."""
     cdef Recurrent layer = <Recurrent?> run["layer"]
     cdef Rows rows = <Rows?> run["rows"]
     cdef fbl_recurrent* step = &job.step
@@ -152,7 +150,6 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
     memset(job, 0, sizeof(Job))
     job.table, job.rows, x = layer.table, rows.at, run["x"]
     table, kernel = layer.read_source()
-    name = run["name"]
     if table is None:
         job.x = floats(checked("x", x, (batch, timesteps, layer.features)))
     else:
@@ -162,8 +159,7 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
             raise ValueError(f"a token id is not in 0 to {layer.rows_of_table - 1}")
     job.features, job.projected, job.reverse, job.flip = layer.features, kernel is None, run["reverse"], run["flip"]
     job.how, job.candidate = layer.how, layer.candidate_at
-    states = scratch.buffer((name, "states"), elements((3, batch, padded)))
-    job.states = floats(states)
+    job.states = scratch.place(held, (3, batch, padded))
     memset(job.states, 0, 3 * batch * padded * sizeof(float))
     row_bytes = 2 * sizeof(Py_ssize_t) if kernel is None else sizeof(float) * layer.width
     # In Python's integers: batch may be any number where an axis of the arrays is empty.
@@ -171,13 +167,13 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
     job.slice_rows = batch * min(steps, timesteps)
     if kernel is not None:
         job.packed, job.bias = kernel.packed_at, kernel.bias_at
-        job.proj = scratch.place((name, "proj"), (job.slice_rows, layer.width))
-    job.cursors = <Cursor*> scratch.place((name, "cursors"), (batch, sizeof(Cursor) // sizeof(float)))
-    job.before = scratch.place((name, "before"), (2, batch, padded))
+        job.proj = scratch.place(held, (job.slice_rows, layer.width))
+    job.cursors = <Cursor*> scratch.place(held, (batch, sizeof(Cursor) // sizeof(float)))
+    job.before = scratch.place(held, (2, batch, padded))
     job.beginning = &layer.beginning if layer.kept is not None else NULL
     job.fresh, job.skips = run["initial_state"] is None, run["outputs"] is None or run["merge"] == FBL_STORE
     _place_rows(job)
-    job.source = <Py_ssize_t*> scratch.place((name, "index"), (2, job.slice_rows, sizeof(Py_ssize_t) // sizeof(float)))
+    job.source = <Py_ssize_t*> scratch.place(held, (2, job.slice_rows, sizeof(Py_ssize_t) // sizeof(float)))
     job.target = job.source + job.slice_rows
     if run["initial_state"] is not None:
         given = [np.asarray(state, np.float32) for state in run["initial_state"]]
@@ -201,9 +197,9 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
         step.recurrent_activation = layer.recurrent_activation.code
         step.recurrent_activation_parameters = layer.recurrent_activation.parameters
     if job.how in (RUN_LSTM_CELL, RUN_GRU_CELL, RUN_RNN):
-        step.z = scratch.place((name, "z"), (batch, layer.width))
+        step.z = scratch.place(held, (batch, layer.width))
     if job.candidate != NULL:
-        step.reset = scratch.place((name, "reset"), (batch, padded))
+        step.reset = scratch.place(held, (batch, padded))
     outputs = run["outputs"]
     if outputs is not None:
         checked("outputs", outputs, (batch, timesteps, None), True)
@@ -212,7 +208,7 @@ cdef _prepare(Job* job, dict run, Scratch scratch):
         if not 0 <= run["offset"] <= step.out_stride - layer.units:
             raise ValueError(f"outputs have {step.out_stride} columns, the {layer.units} units start at {run['offset']}")
         step.out = floats(outputs) + <Py_ssize_t> run["offset"]
-    return table, kernel, rows
+    return layer, table, kernel, rows
 
 
 cdef void _begin_with(const Job* job, const float* h, const float* c) noexcept nogil:

@@ -127,7 +127,7 @@ cdef int _attend_head(void* argument, Py_ssize_t pair, Py_ssize_t thread, const 
 
 def attend_heads(
     query, key, value, Py_ssize_t heads, Py_ssize_t groups, mask, masked, bint zeroes, float scale, out,
-    Scratch scratch not None, name, additive=None, weights=None, Py_ssize_t n_threads=1,
+    Scratch scratch not None, additive=None, weights=None, Py_ssize_t n_threads=1,
 ):
     """softmax(scale * Q.K^T) V for each head of each batch row, or with the additive score.
 
@@ -185,7 +185,8 @@ def attend_heads(
     at.stride = rounded_up(at.values, 4 * lanes)
     at.size = elements((max(1, at.depth) + BLOCK, at.stride)) + elements((at.values, rounded_up(at.width, lanes))) + BLOCK
     at.size = rounded_up(at.size + (elements((at.values, at.depth)) if additive is not None else 0), 16)
-    at.places = scratch.place((name, "heads"), (n_threads, at.size))
+    cdef list held = []
+    at.places = scratch.place(held, (n_threads, at.size))
     with nogil:
         run_parts(_attend_head, &at, at.batch * at.heads, n_threads)
     cdef Tape tape = recording()

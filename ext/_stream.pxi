@@ -26,7 +26,8 @@ cdef class StreamStep:
             raise ValueError("a stream runs forwards, into outputs of its own")
         cdef Scratch scratch = Scratch()
         self.rows, self.sequences, self.layer = run["rows"], sequences, run["layer"]
-        self.kept = scratch, run["x"], _prepare(&self.job, run, scratch)
+        cdef list held = []
+        self.kept = held, run["x"], _prepare(&self.job, run, scratch, held)
         self.job.step.out_stride = self.job.step.units
         self.format = b"f" if self.job.ids == NULL else b"i"
         if self.job.ids != NULL:

@@ -3,11 +3,11 @@
 #
 # While a Tape records, each operation gives it a copy of its struct: sizes, packed weights, addresses of buffers. A layer
 # without kernels is a Python step between them, see `step`. What an operation reads must be the input of the tape or what
-# an earlier one wrote; anything else (a mask, say) breaks the tape, and the prediction goes on to run in Python. `verify`
-# runs the tape once over buffers filled with NaN.
+# an earlier one wrote and no later one's block took the place of; anything else (a mask, say) breaks the tape, and the
+# prediction goes on to run in Python. `verify` runs the tape once over buffers filled with NaN.
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport malloc
 
 ctypedef int (*Again)(void* record) except -1 nogil
 
@@ -22,22 +22,29 @@ cdef struct Entry:
 cdef class Tape:
     cdef Entry* entries
     cdef Py_ssize_t count, capacity
-    cdef list kept, written, constants, outputs, steps
+    cdef Scratch scratch
+    cdef list known           # (start, stop) of the memory that later operations may read
+    cdef list kept            # what operations read and write outside of the scratch, and what else must live
+    cdef list written         # arrays outside of the scratch that operations write
+    cdef list outputs, steps
     cdef readonly bint broken
     cdef readonly list inputs
     cdef tuple limits
     cdef Py_ssize_t most_threads
 
-    def __cinit__(self, list xs not None, limits, Py_ssize_t most_threads=1):
+    def __cinit__(self, list xs not None, limits, Py_ssize_t most_threads=1, Scratch scratch=None):
         """xs: inputs as `is_plain` takes them; limits: for each, what its token ids are below, None for floats.
 
-        What is recorded asks for most_threads threads at most.
+        What is recorded asks for most_threads threads at most, and works in the scratch, which is the tape's from then on.
         """
         self.most_threads = most_threads
         self.inputs, self.limits = [aligned(x.shape, x.dtype) for x in xs], tuple(limits)
         for copy, x in zip(self.inputs, xs, strict=True):
             copy[...] = x
-        self.kept, self.written, self.constants, self.outputs, self.steps = [], list(self.inputs), [], [], []
+        self.scratch = Scratch() if scratch is None else scratch
+        self.known, self.kept, self.written, self.outputs, self.steps = [], [], [], [], []
+        for copy in self.inputs:
+            self.note(copy)
 
     def __dealloc__(self):
         cdef Py_ssize_t k
@@ -69,7 +76,8 @@ cdef class Tape:
         if self.broken or not self.count or not all([self.knows(y) and y.flags.c_contiguous for y in outputs]):
             return False
         before = [y.tobytes() for y in outputs]
-        for array in self.written[len(self.inputs):]:
+        self.scratch.spoil()
+        for array in self.written:
             array.reshape(-1).view(np.uint8)[...] = 255
         self.play(1)
         return before == [y.tobytes() for y in outputs]
@@ -78,15 +86,31 @@ cdef class Tape:
         """Whether an array lies in an input, in a constant or in what an operation of the tape has written."""
         if not array.flags.c_contiguous or not array.size:
             return False
-        cdef size_t start = <size_t> floats(array), first
-        for other in self.constants + self.written:
-            first = <size_t> floats(other)
-            if first <= start and start + <size_t> array.nbytes <= first + <size_t> other.nbytes:
-                return True
+        start = <size_t> floats(array)
+        return any([first <= start and start + array.nbytes <= stop for first, stop in self.known])
+
+    cdef note(self, array):
+        """Later operations may read an array."""
+        self.known.append((<size_t> floats(array), <size_t> floats(array) + array.nbytes))
+
+    cdef forget(self, start, size):
+        """What was written into a block that is given to another array is gone."""
+        stop = start + size
+        pieces = [piece for a, b in self.known for piece in ((a, min(b, start)), (max(a, stop), b))]
+        self.known = [(first, last) for first, last in pieces if first < last]
+
+    cdef keep(self, array):
+        """Let an array live as long as the tape, if the scratch does not do so; returns whether it does."""
+        if self.scratch.holds(<size_t> floats(array)):
+            return True
+        self.kept.append(array)
         return False
 
     cdef void* add(self, Again run, size_t size, tuple reads, tuple writes, keep) except NULL:
-        """Room for the record of an operation; the tape is broken if it reads what is not known."""
+        """Room for the record of an operation; the tape is broken if it reads what is not known.
+
+        keep: what else must live as long as the tape; no array that the scratch holds, which would never be free again.
+        """
         cdef Entry* entries
         cdef void* record
         for array in reads:
@@ -104,8 +128,13 @@ cdef class Tape:
             raise MemoryError
         self.entries[self.count].run, self.entries[self.count].record = run, record
         self.count += 1
-        self.written.extend(writes)
-        self.kept.append((reads, writes, keep))
+        for array in reads:
+            self.keep(array)
+        for array in writes:
+            self.note(array)
+            if not self.keep(array):
+                self.written.append(array)
+        self.kept.append(keep)
         return record
 
     def step(self, function, reads, results):
@@ -119,7 +148,9 @@ cdef class Tape:
         results = [y if self.knows(y) else np.array(y, order="C") for y in results]
         copies = [None if self.knows(y) else y for y in results]
         if not reads:
-            self.constants += results
+            for y in results:
+                self.note(y)
+            self.kept.append(results)
             return results
         if any([y is not None for y in copies]):
             self.add(NULL, 1, tuple(reads), tuple([y for y in copies if y is not None]), None)

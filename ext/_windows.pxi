@@ -61,7 +61,7 @@ cdef int _slide_again(void* record) except -1 nogil:
 
 
 def convolve(
-    x, list kernels not None, out, windows, Scratch scratch not None, name, Activation activation=None,
+    x, list kernels not None, out, windows, Scratch scratch not None, Activation activation=None,
     Py_ssize_t n_threads=1, pooling=None, bint mean=False, tokens=None,
     list winograd=None,
 ):
@@ -147,7 +147,8 @@ def convolve(
     s.line_size = out.size // len(out) // s.lines
     n_threads = max(1, n_threads)
     s.scratch_size = rounded_up(fbl_convolution_scratch(&s.c), 16)
-    s.scratch = scratch.place((name, "windows"), (n_threads, s.scratch_size))
+    cdef list held = []
+    s.scratch = scratch.place(held, (n_threads, s.scratch_size))
     return _run_slide(&s, x, out, n_threads, (kernels, places, scratch, activation, tokens, winograd, tiles))
 
 

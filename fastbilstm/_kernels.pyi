@@ -33,7 +33,6 @@ class _Run(TypedDict):
     outputs: _Floats | None
     offset: int
     merge: int
-    name: object
 
 @final
 class Activation:
@@ -55,7 +54,8 @@ class Matrix:
 class Scratch:
     @property
     def nbytes(self) -> int: ...
-    def take(self, name: object, shape: tuple[int, ...]) -> _Floats: ...
+    def take(self, shape: tuple[int, ...], dtype: DTypeLike = ...) -> NDArray[Any]: ...
+    def join_slabs(self) -> None: ...
     def owns(self, array: NDArray[Any]) -> bool: ...
 
 @final
@@ -116,6 +116,7 @@ def lanes() -> int: ...
 def use(name: str) -> None: ...
 def is_plain(x: object, dtype: str, shape: tuple[int | None, ...], limit: int | None) -> bool: ...
 def aligned(shape: tuple[int, ...], dtype: DTypeLike = ...) -> NDArray[Any]: ...
+def spoil_freed(on: bool) -> bool: ...
 def skip_steps(beginnings: bool = True, rests: bool = True) -> int: ...
 def run_recurrent(runs: list[_Run], scratch: Scratch, together: bool = False) -> list[tuple[_Floats, ...]]: ...
 
@@ -152,7 +153,6 @@ def attention(
     pooled: bool,
     out: _Floats,
     scratch: Scratch,
-    name: object,
     n_threads: int = 1,
 ) -> _Floats: ...
 def convolve_depthwise(
@@ -165,7 +165,6 @@ def convolve_transposed(
     out: _Floats,
     windows: Iterable[_Window],
     scratch: Scratch,
-    name: object,
 ) -> _Floats: ...
 def result_dtype(name: str, dtypes: Iterable[np.dtype[Any]]) -> np.dtype[Any] | None: ...
 def elementwise(
@@ -179,9 +178,7 @@ def reduce(
     name: str, x: NDArray[Any], first: int, last: int, out: NDArray[Any], keep: _Mask = None
 ) -> NDArray[Any]: ...
 def gather(rows: _Floats, ids: NDArray[Any], out: _Floats) -> _Floats: ...
-def batch_product(
-    a: _Floats, b: _Floats, out: _Floats, transposed: bool, scratch: Scratch, name: object
-) -> _Floats: ...
+def batch_product(a: _Floats, b: _Floats, out: _Floats, transposed: bool, scratch: Scratch) -> _Floats: ...
 def normalize(
     x: _Floats,
     gamma: _Floats | None,
@@ -198,7 +195,6 @@ def convolve(
     out: _Floats,
     windows: Iterable[_Window],
     scratch: Scratch,
-    name: object,
     activation: Activation | None = None,
     n_threads: int = 1,
     pooling: Iterable[_Window] | None = None,
@@ -219,7 +215,6 @@ def attend_heads(
     scale: float,
     out: _Floats,
     scratch: Scratch,
-    name: object,
     additive: Matrix | None = None,
     weights: _Floats | None = None,
     n_threads: int = 1,
@@ -228,7 +223,9 @@ def recorder() -> Tape | None: ...
 
 @final
 class Tape:
-    def __new__(cls, xs: list[NDArray[Any]], limits: Sequence[int | None], most_threads: int = 1) -> Tape: ...
+    def __new__(
+        cls, xs: list[NDArray[Any]], limits: Sequence[int | None], most_threads: int = 1, scratch: Scratch | None = None
+    ) -> Tape: ...
     @property
     def broken(self) -> bool: ...
     @property

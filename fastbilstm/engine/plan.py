@@ -105,6 +105,7 @@ class Plan(Record):
         if self.backend == "vector":
             try:
                 scratch = self.scratches.pop()
+                scratch.join_slabs()
             except IndexError:
                 scratch = self.runner.new_scratch()
             context = self.runner.new_context(new_states, scratch, n_threads)

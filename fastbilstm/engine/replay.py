@@ -53,7 +53,8 @@ class Replay:
         if is_new or kept is None or self.are_enough(kept) or not plan.runner.is_settled():
             return usual()
         most = plan.most_threads(given)
-        tape, scratch = _kernels.Tape(given, self.id_limits, most), plan.runner.new_scratch()
+        scratch = plan.runner.new_scratch()
+        tape = _kernels.Tape(given, self.id_limits, most, scratch)
         if not tape.begin(n_threads):
             return usual()
         try:

@@ -384,7 +384,7 @@ class FastChain:
                 layer = part.runner
                 ids = layer.input_dtype == np.int32
                 x = np.zeros((batch, 1) if ids else (batch, 1, layer.packed.features), layer.input_dtype)
-                step = _kernels.StreamStep(layer.job(x, _kernels.Rows(batch, 1), 0, None), layer.return_sequences)
+                step = _kernels.StreamStep(layer.job(x, _kernels.Rows(batch, 1), None), layer.return_sequences)
                 self.steps[part] = step
                 self.calls.append(step.push)
             else:

@@ -81,4 +81,4 @@ class VectorTransposed(Spatial):
         starts = [margins(*axis, layer.padding)[0] for axis in zip(lengths, spans, layer.strides)]
         windows = tuple(zip(x.shape[1:-1], layer.kernel_size, layer.strides, layer.dilation_rate, starts))
         y = states.array(len(x), *lengths, layer.filters)
-        return _kernels.convolve_transposed(x, self.kernel, self.bias, y, windows, states.scratch, states.name())
+        return _kernels.convolve_transposed(x, self.kernel, self.bias, y, windows, states.scratch)

@@ -4,9 +4,6 @@
 vector_recurrent.py. Imports NumPy and the compiled module `_kernels`; knows nothing of files.
 """
 
-import itertools
-import math
-
 import numpy as np
 
 from .. import _kernels
@@ -21,14 +18,14 @@ PARALLEL_WORK = 2_000_000
 
 
 class Context:
-    """What one prediction owns while it runs: states of stateful layers, scratch buffers, rows by mask, threads.
+    """What one prediction owns while it runs: states of stateful layers, memory, rows by mask, threads.
 
     It reads and writes like the dict of states in the specification.
     """
 
     def __init__(self, states, scratch, n_threads):
         self.states, self.scratch, self.n_threads = states, scratch, n_threads
-        self._rows, self._names = {}, itertools.count()
+        self._rows = {}
 
     def get(self, layer):
         return self.states.get(layer)
@@ -36,17 +33,9 @@ class Context:
     def __setitem__(self, layer, state):
         self.states[layer] = state
 
-    def name(self):
-        """A new name for buffers. All predictions make the same calls in the same order, so they reuse the buffers."""
-        return next(self._names)
-
     def array(self, *shape, dtype=np.float32):
-        """An uninitialized array, valid until the prediction ends."""
-        if dtype is np.float32:
-            return self.scratch.take(self.name(), shape)
-        size, dtype = math.prod(shape), np.dtype(dtype)
-        floats = self.scratch.take(self.name(), (-(-size * dtype.itemsize // 4),))
-        return floats.view(dtype)[:size].reshape(shape)
+        """An uninitialized array. Where no view of it is left, later ones of the prediction take its memory."""
+        return self.scratch.take(shape, dtype)
 
     def rows(self, x, mask):
         """The Rows of a sequence and its mask, made once for each mask."""
@@ -162,7 +151,6 @@ class VectorAttention(Attention):
             self.pooling is not None,
             states.array(*shape),
             states.scratch,
-            states.name(),
             states.n_threads if worth_a_thread(key.shape[2], query.shape[1] * value.shape[1]) else 1,
         )
         if self.pooling is not None:

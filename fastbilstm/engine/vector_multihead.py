@@ -89,7 +89,7 @@ class VectorMultiHead(MultiHeadAttention):
         if mask is not None:
             mask = wide_mask(lambda: self.joined_mask(inputs, kwargs), key.shape[1], masks_of(inputs, kwargs))
         _kernels.attend_heads(
-            query, key, value, heads, groups, mask, masked, zeroes, scale, y, states.scratch, states.name(),
+            query, key, value, heads, groups, mask, masked, zeroes, scale, y, states.scratch,
             weights=weights, n_threads=states.n_threads if parallel else 1,
         )  # fmt: skip
         if self.use_gate:
@@ -149,7 +149,7 @@ class VectorScores(Attention):
         depth = query.shape[2]
         parallel = worth_a_thread(depth + value.shape[2], len(query) * query.shape[1] * key.shape[1])
         _kernels.attend_heads(
-            query, key, value, 1, 1, keep, None, False, self.scale, y, states.scratch, states.name(),
+            query, key, value, 1, 1, keep, None, False, self.scale, y, states.scratch,
             self.score_matrix(depth), weights, states.n_threads if parallel else 1,
         )  # fmt: skip
         if query_mask is not None:

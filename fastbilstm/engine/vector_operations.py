@@ -244,7 +244,7 @@ class Products(VectorOperation):
 def product(states, a, b, transposed):
     """a[k].b[k] for each k: a (B, M, K), b (B, K, N), or (B, N, K) if transposed -> (B, M, N)."""
     y = states.array(*a.shape[:2], b.shape[1 if transposed else 2])
-    return _kernels.batch_product(a, b, y, transposed, states.scratch, states.name())
+    return _kernels.batch_product(a, b, y, transposed, states.scratch)
 
 
 class VectorDot(OnKernels):

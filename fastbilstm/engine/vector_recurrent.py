@@ -75,7 +75,7 @@ class VectorRecurrent(Recurrent):
     def project(self):
         self.packed.project()
 
-    def job(self, x, rows, name, initial_state, outputs=None, offset=0, merge=None, flip=False):
+    def job(self, x, rows, initial_state, outputs=None, offset=0, merge=None, flip=False):
         """A job for `_kernels.run_recurrent`: one direction."""
         return {
             "layer": self.packed,
@@ -87,7 +87,6 @@ class VectorRecurrent(Recurrent):
             "offset": offset,
             "merge": _kernels.MERGES[merge],
             "flip": flip,
-            "name": name,
         }
 
     def fill(self, outputs, mask, rows, masked_output, initial_state, flip, offset=0):
@@ -118,7 +117,7 @@ class VectorRecurrent(Recurrent):
                 self.fill(outputs, contiguous_mask(mask), rows, masked_output, initial_state, self.go_backwards)
             return outputs, self.last_output(final[0], mask, rows, masked_output), *final
 
-        return self.job(x, rows, states.name(), initial_state, outputs, flip=self.go_backwards), end
+        return self.job(x, rows, initial_state, outputs, flip=self.go_backwards), end
 
     def start_call(self, inputs, kwargs, states):
         """(A job for `run_recurrent`, a function from its final states to the Tensors of `call`)."""
@@ -201,7 +200,7 @@ class VectorBidirectional(Bidirectional):
 
     def run_last(self, x, mask, rows, first, second, states):
         """return_sequences=False: each direction's last output, merged."""
-        jobs = [part.job(x, rows, states.name(), start) for part, start in zip(self.inner, (first, second))]
+        jobs = [part.job(x, rows, start) for part, start in zip(self.inner, (first, second))]
         finals = self.run_jobs(jobs, rows, states)
         last = [part.last_output(f[0], mask, rows, part.masked_output) for part, f in zip(self.inner, finals)]
         if self.merge_mode is None:
@@ -229,7 +228,7 @@ class VectorBidirectional(Bidirectional):
             joins = joins and (not rows.masked or {p.masked_output for p in self.inner} == {"zero"})
             places += places if joins else [states.array(rows.batch, rows.timesteps, units[1])]
         jobs = [
-            part.job(x, rows, states.name(), start, place, offset, flip=flip)
+            part.job(x, rows, start, place, offset, flip=flip)
             for part, start, place, offset, flip in zip(self.inner, (first, second), places, offsets, flips)
         ]
         if joins:

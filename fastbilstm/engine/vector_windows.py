@@ -131,7 +131,6 @@ class VectorConv(Conv):
             y,
             windows,
             states.scratch,
-            states.name(),
             self.row_activation,
             n_threads,
             pooling,

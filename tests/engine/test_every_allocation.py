@@ -157,8 +157,6 @@ def functions():
     looked_up = make_direction(2, 3, 5, embeddings=normal(rng, 4, 3))
     gru = make_direction(2, 6, 5, cell="gru without reset_after")
     two = (part, gru)
-    for k, direction in enumerate(two):
-        direction.name = str(k)
     states = [normal(rng, 2, 5) for _ in range(2)]
 
     def recurrent(*directions, given=x, mask=None, together=False):
@@ -196,9 +194,12 @@ def functions():
 
     def taken():
         buffers = scratch()
-        y = buffers.take("a", (3, 4))
+        y, other = buffers.take((3, 4)), buffers.take((2,), bool)
         y[...] = 1
-        return y, buffers.owns(y), buffers.nbytes
+        copy, owns, _ = y.copy(), buffers.owns(y), other.fill(True)
+        del y, other
+        buffers.join_slabs()
+        return copy, owns, buffers.nbytes
 
     def activated(x):
         tanh.apply(x)
@@ -228,7 +229,7 @@ def functions():
 
     def heads(**options):
         return _kernels.attend_heads(
-            x, x, x, 3, 3, mask[:, np.newaxis].copy(), None, True, 0.5, np.empty_like(x), scratch(), "h", **options
+            x, x, x, 3, 3, mask[:, np.newaxis].copy(), None, True, 0.5, np.empty_like(x), scratch(), **options
         )
 
     empty = np.empty
@@ -238,7 +239,7 @@ def functions():
         "Recurrent project": lambda: recurrent(looked_up, given=ids),
         "Recurrent keep_beginnings": lambda: looked_up.packed().keep_beginnings(4096),
         "Rows": lambda: (_kernels.Rows(2, 7, mask).steps, _kernels.Rows(2, 2, np.eye(2) > 2).masked),
-        "Scratch take owns": taken,
+        "Scratch Block take owns join_slabs": taken,
         "StreamStep push go_back states": stream,
         "Tape Tapes begin end verify step run": tape,
         "aligned": lambda: _kernels.aligned((3, 4)) * 0,
@@ -246,14 +247,14 @@ def functions():
         "attend_heads, additive, threads": lambda: heads(
             additive=_kernels.Matrix(np.ones((2, 1))), weights=empty((2, 3, 7, 7), "f4"), n_threads=2
         ),
-        "attention": lambda: _kernels.attention(x, x, x, mask, mask, 1.0, False, empty(x.shape, "f4"), scratch(), 0),
+        "attention": lambda: _kernels.attention(x, x, x, mask, mask, 1.0, False, empty(x.shape, "f4"), scratch()),
         "attention, pooled": lambda: _kernels.attention(
-            x, x, x, None, None, 1.0, True, empty((2, 6), "f4"), scratch(), 0, 2
+            x, x, x, None, None, 1.0, True, empty((2, 6), "f4"), scratch(), 2
         ),
-        "batch_product": lambda: _kernels.batch_product(x, x, empty((2, 7, 7), "f4"), True, scratch(), 0),
+        "batch_product": lambda: _kernels.batch_product(x, x, empty((2, 7, 7), "f4"), True, scratch()),
         "concatenate": lambda: _kernels.concatenate([rows, rows], empty((5, 18), "f4")),
         "convolve": lambda: _kernels.convolve(
-            x, [_kernels.Matrix(kernel[:, :4])] * 2, empty((2, 5, 8), "f4"), windows, scratch(), 0, tanh, 2
+            x, [_kernels.Matrix(kernel[:, :4])] * 2, empty((2, 5, 8), "f4"), windows, scratch(), tanh, 2
         ),
         "convolve, tokens": lambda: _kernels.convolve(
             ids,
@@ -261,7 +262,6 @@ def functions():
             empty((2, 5, 4), "f4"),
             windows,
             scratch(),
-            0,
             tanh,
             2,
             tokens=(kernel[:, :3].copy(), bias[:4]),
@@ -272,7 +272,6 @@ def functions():
             empty((2, 2, 8), "f4"),
             windows,
             scratch(),
-            0,
             tanh,
             2,
             ((2, 2, 2, 1, 0),),
@@ -283,14 +282,13 @@ def functions():
             empty((2, 4, 4, 8), "f4"),
             ((4, 3, 1, 1, 0),) * 2,
             scratch(),
-            0,
             winograd=[_kernels.Matrix(np.ones((4, 8)))] * 16,
         ),
         "convolve_depthwise": lambda: _kernels.convolve_depthwise(
             x, kernel[:3, :6].copy(), bias[:6], empty((2, 5, 6), "f4"), windows
         ),
         "convolve_transposed": lambda: _kernels.convolve_transposed(
-            x, _kernels.Matrix(kernel[:6, :12]), bias[:4], empty((2, 9, 4), "f4"), ((7, 3, 1, 1, 0),), scratch(), 0
+            x, _kernels.Matrix(kernel[:6, :12]), bias[:4], empty((2, 9, 4), "f4"), ((7, 3, 1, 1, 0),), scratch()
         ),
         "copy": lambda: _kernels.copy(x, empty((2, 6, 7), "f4"), x.transpose(0, 2, 1)),
         "elementwise": lambda: _kernels.elementwise("add", (x, x[0, 0]), empty(x.shape, "f4"), (1,)),
@@ -315,6 +313,7 @@ def functions():
         "run_together": lambda: _kernels.run_together(lambda k: bytearray(k), 3, 2),
         "set_states": lambda: _kernels.set_states([step()], [None]),
         "skip_steps": lambda: _kernels.skip_steps() >= 0,
+        "spoil_freed": lambda: _kernels.spoil_freed(False),
         "Stopped": lambda: str(_kernels.Stopped()),
         "use": lambda: (_kernels.use(_kernels.isa()), _recurrent.use(_recurrent.isas()[0]))[0],
         "workers": lambda: len(_kernels.workers()) >= 0,

@@ -184,7 +184,7 @@ def test_compiled_step_checks_what_it_is_given():
 
     layer = model._streaming()[0].runner.steps[0].layer.runner
     x = X[:, :1].copy()
-    run = layer.job(x, _kernels.Rows(3, 1), 0, None)
+    run = layer.job(x, _kernels.Rows(3, 1), None)
     for wrong in ({"reverse": True}, {"outputs": X}, {"merge": _kernels.MERGES["sum"]}):
         with pytest.raises(ValueError, match="a stream runs forwards"):
             _kernels.StreamStep(run | wrong, True)

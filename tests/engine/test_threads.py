@@ -513,7 +513,7 @@ def recur(together=True):
     layer = _kernels.Recurrent(kernel, recurrent_kernel, None, *codes)
     options = {"flip": False, "initial_state": None, "outputs": None, "offset": 0, "merge": _kernels.MERGES[None]}
     job = {"layer": layer, "x": x, "rows": _kernels.Rows(1, 2000), **options}
-    jobs = [job | {"reverse": k == 1, "name": k} for k in range(2)]
+    jobs = [job | {"reverse": k == 1} for k in range(2)]
     return np.array(_kernels.run_recurrent(jobs, _kernels.Scratch(), together))
 
 

@@ -85,11 +85,11 @@ def test_transposed(sizes, kernel, strides, dilation, start):
         exact = convolve_transposed(*wide, strides, dilation, lengths, starts)
         matrix = _kernels.Matrix(weights.reshape(-1, channels).T)
         out, scratch = Guarded(batch, *lengths, filters), _kernels.Scratch()
-        _kernels.convolve_transposed(x, matrix, bias, out.array, windows, scratch, 0)
+        _kernels.convolve_transposed(x, matrix, bias, out.array, windows, scratch)
         out.check()
         close(out.array, exact if bias is None else exact + bias)
         alone = np.empty((1, *lengths, filters), np.float32)
-        same_bits(_kernels.convolve_transposed(x[-1:].copy(), matrix, bias, alone, windows, scratch, 0), out.array[-1:])
+        same_bits(_kernels.convolve_transposed(x[-1:].copy(), matrix, bias, alone, windows, scratch), out.array[-1:])
     for change in (
         {"x": x[:, :0]},
         {"x": x.astype(np.float64)},
@@ -99,7 +99,7 @@ def test_transposed(sizes, kernel, strides, dilation, start):
     ):
         arguments = {"x": x, "kernel": matrix, "bias": bias, "out": out.array, "windows": windows} | change
         with pytest.raises(ValueError):
-            _kernels.convolve_transposed(**arguments, scratch=scratch, name=0)
+            _kernels.convolve_transposed(**arguments, scratch=scratch)
 
 
 LAYERS = {

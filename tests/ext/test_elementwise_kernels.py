@@ -368,13 +368,13 @@ def test_batch_product(transposed, isa):
         a, b = normal(rng, batch, rows, depth), normal(rng, 1 if shared else batch, depth, columns)
         given = np.ascontiguousarray(b.swapaxes(1, 2)) if transposed else b
         out, scratch = Guarded(batch, rows, columns), _kernels.Scratch()
-        assert _kernels.batch_product(a, given, out.array, transposed, scratch, 0) is out.array
+        assert _kernels.batch_product(a, given, out.array, transposed, scratch) is out.array
         out.check()
         exact = a.astype(np.float64) @ b
         assert np.abs(out.array - exact).max() <= 1e-6 * np.abs(exact).max()
         last, alone = given[-1:], np.empty((1, rows, columns), np.float32)
-        same_bits(_kernels.batch_product(a[-1:].copy(), last.copy(), alone, transposed, scratch, 0), out.array[-1:])
+        same_bits(_kernels.batch_product(a[-1:].copy(), last.copy(), alone, transposed, scratch), out.array[-1:])
     for change in ({"a": a[0]}, {"b": given[:, :-1]}, {"out": out.array[:, 1:]}, {"b": np.concatenate([given] * 2)}):
         arguments = {"a": a, "b": given, "out": np.empty((batch, rows, columns), np.float32)} | change
         with pytest.raises(ValueError):
-            _kernels.batch_product(**arguments, transposed=transposed, scratch=scratch, name=0)
+            _kernels.batch_product(**arguments, transposed=transposed, scratch=scratch)

@@ -58,7 +58,6 @@ def test_wrong_arrays_of_attention_and_pooling():
         "pooled": False,
         "out": np.zeros((2, 3, 6), np.float32),
         "scratch": scratch,
-        "name": "a",
     }
     optional = ("query_mask", "value_mask")
     for name, how in cases(attention, optional, ["out"]):
@@ -197,7 +196,7 @@ def test_objects_are_whole_from_the_start():
     for kind in (_kernels.Recurrent, _kernels.Matrix, _kernels.Activation, _kernels.Rows):
         with pytest.raises(TypeError):
             kind.__new__(kind)
-    assert _kernels.Scratch.__new__(_kernels.Scratch).take("a", (2,)).shape == (2,)
+    assert _kernels.Scratch.__new__(_kernels.Scratch).take((2,)).shape == (2,)
 
 
 def test_wrong_rows():
@@ -306,8 +305,6 @@ def test_wrong_runs():
     for count in (0, 3):
         with pytest.raises(ValueError, match=f"run_recurrent: {count} directions; expected 1 or 2"):
             _kernels.run_recurrent([job] * count, scratch)
-    with pytest.raises(ValueError, match="scratch buffers of the same name 'one'"):
-        _kernels.run_recurrent([job, dict(job)], scratch)
     for number, bad in ((0, None), (0, [None]), (0, [None, job]), (0, (job,)), (1, None), (1, {})):
         given = [[job], scratch]
         given[number] = bad
@@ -315,7 +312,7 @@ def test_wrong_runs():
             _kernels.run_recurrent(*given)
     # A second direction that is wrong: the first one has not run.
     with pytest.raises(ValueError, match="outputs must be"):
-        _kernels.run_recurrent([job, job | {"name": "two", "outputs": job["x"][0]}], scratch)
+        _kernels.run_recurrent([job, job | {"outputs": job["x"][0]}], scratch)
     np.testing.assert_array_equal(job["outputs"], 1)
 
 
@@ -331,13 +328,13 @@ def test_products_of_sizes_that_overflow():
         part.embeddings, part.project = np.empty((2**58, 0), np.float32), True
         part.packed()
     for shape in ((2**62,), (2**40, 2**40), (-1,), (3, -2)):
-        for take in (_kernels.aligned, lambda s: _kernels.Scratch().take("a", s)):
+        for take in (_kernels.aligned, lambda s: _kernels.Scratch().take(s)):
             with pytest.raises(ValueError, match="too large|negative"):
                 take(shape)
     # Nothing to write: done at once, however many rows there are of it.
     empty, scratch = np.empty((2**55, 0, 16), np.float32), _kernels.Scratch()
     out = np.empty((2**55, 0), np.float32)
-    assert _kernels.attention(empty, empty, empty, None, None, 1.0, False, empty.copy(), scratch, "a").size == 0
+    assert _kernels.attention(empty, empty, empty, None, None, 1.0, False, empty.copy(), scratch).size == 0
     assert _kernels.reduce("mean", empty.reshape(2**55, 16, 0), 1, 2, out) is out
     assert _kernels.Matrix(np.empty((16, 0))).product(empty.reshape(0, 16), empty.reshape(0, 0)).size == 0
     assert _kernels.Matrix(np.empty((0, 0))).product(out, out.copy()).size == 0

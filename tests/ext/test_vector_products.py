@@ -295,11 +295,11 @@ def test_attention(pooled):
         masks = make_mask(kinds[0], 4, queries), make_mask(kinds[1], 4, values)
         guarded = Guarded(4, width) if pooled else Guarded(4, queries, width)
         scratch = _kernels.Scratch()
-        _kernels.attention(query, value, key, *masks, 0.7, pooled, guarded.array, scratch, "a")
+        _kernels.attention(query, value, key, *masks, 0.7, pooled, guarded.array, scratch)
         guarded.check()
         for n_threads in (2, 3, 16):
             shared = np.full_like(guarded.array, np.nan)
-            _kernels.attention(query, value, key, *masks, 0.7, pooled, shared, _kernels.Scratch(), "a", n_threads)
+            _kernels.attention(query, value, key, *masks, 0.7, pooled, shared, _kernels.Scratch(), n_threads)
             same_bits(shared, guarded.array)
         # 1e9 taken off float32 scores leaves none of their digits: as Keras.
         dtype = np.float32 if kinds[1] == "every other row" else np.float64
@@ -311,12 +311,12 @@ def test_attention(pooled):
             spoiled = np.where(masks[1][:, :, None] | ~masks[1].any(axis=1)[:, None, None], 0, np.nan)
             again = np.full_like(guarded.array, np.nan)
             arrays = query, value + spoiled.astype(np.float32), key + spoiled.astype(np.float32)
-            _kernels.attention(*arrays, *masks, 0.7, pooled, again, scratch, "a")
+            _kernels.attention(*arrays, *masks, 0.7, pooled, again, scratch)
             same_bits(again, guarded.array)
         for b in range(4):
             one = np.full_like(guarded.array[:1], np.nan)
             parts = [None if a is None else a[b : b + 1] for a in (query, value, key, *masks)]
-            _kernels.attention(*parts, 0.7, pooled, one, scratch, "a")
+            _kernels.attention(*parts, 0.7, pooled, one, scratch)
             same_bits(one, guarded.array[b : b + 1])
 
 
@@ -327,9 +327,9 @@ def test_attention_of_a_sequence_with_itself(pooled):
         x = normal(np.random.default_rng(timesteps), 3, timesteps, depth, scale=0.3)
         mask = make_mask(kind, 3, timesteps)
         y, k = (np.full((3, depth) if pooled else x.shape, np.nan, np.float32) for _ in range(2))
-        _kernels.attention(x, x, x, mask, mask, 0.7, pooled, y, _kernels.Scratch(), "a")
+        _kernels.attention(x, x, x, mask, mask, 0.7, pooled, y, _kernels.Scratch())
         for n_threads, key in ((1, x.copy()), (2, x), (3, x), (2, x.copy())):
-            _kernels.attention(x, x, key, mask, mask, 0.7, pooled, k, _kernels.Scratch(), "a", n_threads)
+            _kernels.attention(x, x, key, mask, mask, 0.7, pooled, k, _kernels.Scratch(), n_threads)
             same_bits(y, k)
         with np.errstate(all="ignore"):
             result = compare(y, attend(*[x.astype(np.float64)] * 3, mask, mask, 0.7, pooled))
@@ -337,16 +337,16 @@ def test_attention_of_a_sequence_with_itself(pooled):
     for timesteps in (1024, 1025):
         x = normal(np.random.default_rng(0), 1, timesteps, 2)
         y, k = (np.full((1, 2) if pooled else x.shape, np.nan, np.float32) for _ in range(2))
-        _kernels.attention(x, x, x, None, None, 1.0, pooled, y, _kernels.Scratch(), "a")
-        _kernels.attention(x, x, x.copy(), None, None, 1.0, pooled, k, _kernels.Scratch(), "a")
+        _kernels.attention(x, x, x, None, None, 1.0, pooled, y, _kernels.Scratch())
+        _kernels.attention(x, x, x.copy(), None, None, 1.0, pooled, k, _kernels.Scratch())
         same_bits(y, k)
 
 
 def test_attention_passes_nan_on():
     rng, y = np.random.default_rng(0), [np.empty((2, 3, 5), np.float32) for _ in range(2)]
     query, value, key = normal(rng, 2, 3, 4), normal(rng, 2, 6, 5), normal(rng, 2, 6, 4)
-    _kernels.attention(query, value, key, None, None, 1.0, False, y[0], _kernels.Scratch(), "a")
+    _kernels.attention(query, value, key, None, None, 1.0, False, y[0], _kernels.Scratch())
     query[1, 1, 0] = np.nan
-    _kernels.attention(query, value, key, None, None, 1.0, False, y[1], _kernels.Scratch(), "a")
+    _kernels.attention(query, value, key, None, None, 1.0, False, y[1], _kernels.Scratch())
     assert np.isnan(y[1][1, 1]).all()
     assert (bits(y[0]) != bits(y[1])).sum() == 5

@@ -79,14 +79,14 @@ def test_convolve(sizes, kernel, strides, dilation, padding):
         for n_threads, name in ((1, None), (3, None), (1, "relu"), (1, "softmax")):
             guarded = Guarded(batch, *(window[0] for window in windows), filters)
             function = None if name is None else compiled(FUNCTIONS[name])
-            _kernels.convolve(x, matrices, guarded.array, windows, _kernels.Scratch(), "w", function, n_threads)
+            _kernels.convolve(x, matrices, guarded.array, windows, _kernels.Scratch(), function, n_threads)
             guarded.check()
             expected = exact if name is None else np.maximum(exact, 0) if name == "relu" else softmax(exact)
             close(guarded.array, expected)
             ys.append(guarded.array)
         same_bits(ys[1], ys[0])
         alone = np.empty_like(ys[0][-1:])
-        _kernels.convolve(np.ascontiguousarray(x[-1:]), matrices, alone, windows, _kernels.Scratch(), "w")
+        _kernels.convolve(np.ascontiguousarray(x[-1:]), matrices, alone, windows, _kernels.Scratch())
         same_bits(alone, ys[0][-1:])
 
 
@@ -134,11 +134,11 @@ def test_convolve_and_pool_together(sizes, kernel, strides, dilation, padding, w
         for mean, name, n_threads in ((False, "relu", 1), (True, "softmax", 1), (False, None, 3)):
             function = None if name is None else compiled(FUNCTIONS[name])
             first = np.empty((batch, *counts, filters), np.float32)
-            _kernels.convolve(x, matrices, first, windows, scratch, "w", function)
+            _kernels.convolve(x, matrices, first, windows, scratch, function)
             expected = np.empty((batch, *(window[0] for window in pooling), filters), np.float32)
             _kernels.pool(first, expected, pooling, mean)
             guarded = Guarded(*expected.shape)
-            _kernels.convolve(x, matrices, guarded.array, windows, scratch, "p", function, n_threads, pooling, mean)
+            _kernels.convolve(x, matrices, guarded.array, windows, scratch, function, n_threads, pooling, mean)
             guarded.check()
             same_bits(guarded.array, expected)
 
@@ -162,7 +162,7 @@ def test_winograd(sizes, padding, batch, channels, filters):
         shape = tuple(window[0] for window in pooled.get("pooling", windows))
         guarded = Guarded(len(x), *shape, filters)
         relu = compiled(FUNCTIONS["relu"])
-        _kernels.convolve(x, direct, guarded.array, windows, scratch, "w", relu, n_threads, winograd=winograd, **pooled)
+        _kernels.convolve(x, direct, guarded.array, windows, scratch, relu, n_threads, winograd=winograd, **pooled)
         guarded.check()
         return guarded.array
 
@@ -188,12 +188,12 @@ def test_winograd_checks_its_kernels():
     direct, tiles = [_kernels.Matrix(kernel.reshape(-1, 8), None)], winograd_kernels(kernel)
     x, windows = np.ones((1, 7, 7, 4), np.float32), ((5, 3, 1, 1, 0),) * 2
     with pytest.raises(ValueError, match="winograd"):
-        _kernels.convolve(x, direct, y, windows, scratch, "w", winograd=tiles[:15])
+        _kernels.convolve(x, direct, y, windows, scratch, winograd=tiles[:15])
     with pytest.raises(ValueError, match="winograd kernel 3"):
         wrong = [*tiles[:3], _kernels.Matrix(np.ones((5, 8), np.float32), None), *tiles[4:]]
-        _kernels.convolve(x, direct, y, windows, scratch, "w", winograd=wrong)
+        _kernels.convolve(x, direct, y, windows, scratch, winograd=wrong)
     with pytest.raises(ValueError, match="winograd"):
-        _kernels.convolve(x, direct, y[:, ::2, ::2].copy(), ((3, 3, 2, 1, 0),) * 2, scratch, "w", winograd=tiles)
+        _kernels.convolve(x, direct, y[:, ::2, ::2].copy(), ((3, 3, 2, 1, 0),) * 2, scratch, winograd=tiles)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same", "causal"])
@@ -214,9 +214,7 @@ def test_convolve_token_ids(taps_of, stride, dilation, padding):
         for kernels, rows in (([matrix], embeddings), ([], table)):
             for n_threads in (1, 3):
                 guarded = Guarded(batch, windows[0][0], filters)
-                _kernels.convolve(
-                    ids, kernels, guarded.array, windows, scratch, "w", None, n_threads, tokens=(rows, bias)
-                )
+                _kernels.convolve(ids, kernels, guarded.array, windows, scratch, None, n_threads, tokens=(rows, bias))
                 guarded.check()
                 ys.append(guarded.array)
         close(ys[0], exact)
@@ -227,7 +225,7 @@ def test_convolve_token_ids(taps_of, stride, dilation, padding):
         _kernels.pool(ys[0], expected, pooling, False)
         for kernels, rows in (([matrix], embeddings), ([], table)):
             y, tokens = np.empty_like(expected), (rows, bias)
-            _kernels.convolve(ids, kernels, y, windows, scratch, "p", pooling=pooling, tokens=tokens)
+            _kernels.convolve(ids, kernels, y, windows, scratch, pooling=pooling, tokens=tokens)
             same_bits(y, expected)
 
 
@@ -235,7 +233,7 @@ def test_token_ids_that_do_not_fit():
     ids, out = np.zeros((1, 5), np.int32), np.zeros((1, 3, 4), np.float32)
     rows, bias, matrix = np.zeros((7, 2), np.float32), np.zeros(4, np.float32), _kernels.Matrix(np.zeros((2, 12)))
     good = {"x": ids, "kernels": [matrix], "out": out, "windows": ((3, 3, 1, 1, 0),), "tokens": (rows, bias)}
-    _kernels.convolve(**good, scratch=_kernels.Scratch(), name="w")
+    _kernels.convolve(**good, scratch=_kernels.Scratch())
     for change in (
         {"x": ids + np.int32(7)},
         {"x": ids - np.int32(1)},
@@ -253,14 +251,14 @@ def test_token_ids_that_do_not_fit():
         {"out": out[:, :, :3]},
     ):
         with pytest.raises(ValueError):
-            _kernels.convolve(**(good | change), scratch=_kernels.Scratch(), name="w")
+            _kernels.convolve(**(good | change), scratch=_kernels.Scratch())
 
 
 def test_windows_that_do_not_fit():
     x, out = np.zeros((1, 5, 2), np.float32), np.zeros((1, 3, 4), np.float32)
     matrix, scratch = _kernels.Matrix(np.zeros((6, 4))), _kernels.Scratch()
     good = ((3, 3, 1, 1, 0),)
-    _kernels.convolve(x, [matrix], out, good, scratch, "w")
+    _kernels.convolve(x, [matrix], out, good, scratch)
     for change in (
         {"x": x.astype(np.float64)},
         {"x": x[:, :, ::2]},
@@ -285,11 +283,11 @@ def test_windows_that_do_not_fit():
     ):
         arguments = {"x": x, "kernels": [matrix], "out": out, "windows": good} | change
         with pytest.raises(ValueError):
-            _kernels.convolve(**arguments, scratch=scratch, name="w")
+            _kernels.convolve(**arguments, scratch=scratch)
     with pytest.raises(ValueError):
         _kernels.pool(x, out, good, True)
     with pytest.raises(TypeError):
-        _kernels.convolve(x, [None], out, good, scratch, "w")
+        _kernels.convolve(x, [None], out, good, scratch)
 
 
 # ---- normalization, joining -----------------------------------------------------------------------------------------
@@ -372,7 +370,7 @@ def test_attend_heads(kind, masked, zeroes):
         for n_threads in (1, 2, 5):
             guarded, shown = Guarded(batch, queries, heads * width), Guarded(batch, heads, queries, values)
             _kernels.attend_heads(
-                q, k, v, heads, groups, mask, masked, zeroes, scale, guarded.array, _kernels.Scratch(), "h", None,
+                q, k, v, heads, groups, mask, masked, zeroes, scale, guarded.array, _kernels.Scratch(), None,
                 shown.array, n_threads,
             )  # fmt: skip
             guarded.check()
@@ -386,9 +384,7 @@ def test_attend_heads(kind, masked, zeroes):
         same_bits(results[2], results[0])
         one = np.empty(exact[:1].shape, np.float32)
         first = mask if mask is None or len(mask) == 1 else mask[:1]
-        _kernels.attend_heads(
-            q[:1], k[:1], v[:1], heads, groups, first, masked, zeroes, scale, one, _kernels.Scratch(), "h"
-        )
+        _kernels.attend_heads(q[:1], k[:1], v[:1], heads, groups, first, masked, zeroes, scale, one, _kernels.Scratch())
         same_bits(one, results[0][:1])
 
 
@@ -402,7 +398,7 @@ def test_additive_scores():
         guarded = Guarded(2, queries, width)
         matrix = _kernels.Matrix(additive)
         _kernels.attend_heads(
-            q, k, v, 1, 1, None, None, False, scale, guarded.array, _kernels.Scratch(), "h", matrix, n_threads=2
+            q, k, v, 1, 1, None, None, False, scale, guarded.array, _kernels.Scratch(), matrix, n_threads=2
         )
         guarded.check()
         close(guarded.array, exact)
@@ -427,6 +423,4 @@ def test_heads_that_do_not_fit():
         {"query": q.astype(np.float64)},
     ):
         with pytest.raises(ValueError):
-            _kernels.attend_heads(
-                **good | change, masked=None, zeroes=False, scale=1.0, scratch=_kernels.Scratch(), name=0
-            )
+            _kernels.attend_heads(**good | change, masked=None, zeroes=False, scale=1.0, scratch=_kernels.Scratch())

@@ -148,7 +148,6 @@ class Direction:
             "outputs": outputs,
             "offset": offset,
             "merge": _kernels.MERGES[merge],
-            "name": self.name,
         } | self.extra
 
     def run(self, x, mask=None, scratch=None):
