@@ -2,7 +2,8 @@
 #
 # A part belongs to whoever takes it first: the caller, or a worker that he has called. A caller takes parts until none is
 # left, takes back the calls that no worker has answered, and waits only for parts that a worker has begun. So a worker
-# that is late, or never comes, costs nothing but its help. A worker that was of no help three times in a row rests: it is
+# that never comes costs nothing but its help. One that loses its core in the middle of a part costs a slice of the
+# system's time, some ms. So a worker that is late three times in a row, or more than once in some 100 turns, rests: it is
 # not called for 1 ms up to 256 ms, twice as long each time. Callers beside each other call no more workers than there are
 # cores left.
 #
@@ -55,13 +56,14 @@ cdef Py_ssize_t IDLE_LOOKS = 8000
 # Nanoseconds between two looks for Ctrl-C of a thread that takes parts, microseconds of one that sleeps.
 cdef int64_t SIGNAL_TIME = 10_000_000
 cdef long long SIGNAL_WAIT = 20_000
-# Nanoseconds that a worker may take to wake up; of a rest, at first and at most; good turns in a row that end its rests.
+# Nanoseconds that a worker may take to wake up; of a rest, at first and at most.
 cdef int64_t WAKE_TIME = 200_000
 cdef int64_t FIRST_REST = 1_000_000
 cdef int64_t LONGEST_REST = 256_000_000
-cdef int GOOD_TURNS = 50
-# How often in a row a worker may be late before it rests for the first time.
-cdef int LATES = 3
+# How many good turns outweigh a late one; beyond how many of them a worker rests. When none is left to outweigh, its rests
+# begin anew.
+cdef int LATE_WEIGHS = 150
+cdef int MOST_WEIGHT = 300
 
 # One part on one thread, the caller's 0. `stop` is NULL in the caller's, else it points to what `is_stopped` looks at.
 ctypedef int (*Part)(void* argument, Py_ssize_t part, Py_ssize_t thread, const uint8_t* stop) except -1 nogil
@@ -86,7 +88,7 @@ cdef struct Worker:
     bint awaited              # `ended` is to be acquired
     int native_id             # 0 until it runs
     int64_t rest, rests_until
-    int good_turns, lates
+    int lateness              # good turns that would outweigh its late ones
 
 
 cdef struct Pool:
@@ -273,7 +275,7 @@ cdef int finish_worker(Worker* worker, bint signals) except -1 nogil:
 
 
 cdef void judge_worker(Worker* worker, Py_ssize_t own, int64_t took, int64_t waited) noexcept nogil:
-    """Let a worker rest that was of no help again and again.
+    """Let a worker rest that was of no help again and again, or often.
 
     It did not come, or all took a quarter longer than the caller alone would.
     The caller did `own` parts in `took` nanoseconds and then waited.
@@ -283,15 +285,15 @@ cdef void judge_worker(Worker* worker, Py_ssize_t own, int64_t took, int64_t wai
         late = took >= WAKE_TIME
     else:
         late = waited >= WAKE_TIME and 4 * (took + waited) * own > 5 * took * (own + worker.done)
-    worker.lates = worker.lates + 1 if late else 0
-    if late and not worker.rest and worker.lates < LATES:
-        return
     if late:
-        worker.rest = min(max(2 * worker.rest, FIRST_REST), LONGEST_REST)
-        worker.rests_until, worker.good_turns = fbl_now() + worker.rest, 0
-    elif worker.done and worker.rest:
-        worker.good_turns += 1
-        if worker.good_turns >= GOOD_TURNS:
+        worker.lateness += LATE_WEIGHS
+        if worker.rest or worker.lateness > MOST_WEIGHT:
+            worker.lateness = MOST_WEIGHT
+            worker.rest = min(max(2 * worker.rest, FIRST_REST), LONGEST_REST)
+            worker.rests_until = fbl_now() + worker.rest
+    elif worker.done and worker.lateness:
+        worker.lateness -= 1
+        if not worker.lateness:
             worker.rest = 0
 
 

@@ -482,6 +482,27 @@ def test_who_rests_is_not_called_and_is_called_again(workers):
     assert turns > 50
 
 
+def test_who_is_late_often_but_never_in_a_row_rests(workers):
+    """As a worker whose core another process wants, too: it loses it in the middle of one part in thirty."""
+    main, barrier = threading.current_thread(), threading.Barrier(2)
+
+    def call(pause):
+        def work(k):
+            barrier.wait(10)
+            if threading.current_thread() is not main:
+                time.sleep(pause)
+
+        run_together(work, 2, 2)
+
+    call(0)  # starts it
+    for _ in range(10):
+        for number in range(30):
+            call(0.01 if number == 0 else 0)
+            if workers() != [0]:
+                return
+    raise AssertionError("it is called again and again")
+
+
 def test_who_wakes_up_slowly_but_helps_does_not_rest(workers):
     """A part of a worker ends a moment after the caller's: together they are faster than one."""
     main, barrier = threading.current_thread(), threading.Barrier(2)
