@@ -37,9 +37,9 @@ EMBEDDING = (core.Embedding, quantized.Int8Embedding, quantized.Int4Embedding)
 BEGINNINGS = 2**20
 
 
-def fuse(functional, budget):
-    """The Network that gives what a Functional gives."""
-    return Builder(functional, budget).build()
+def fuse(functional, budget, weights="float32"):
+    """The Network that gives what a Functional gives; `weights`: their form, see weight_forms.py."""
+    return Builder(functional, budget, weights).build()
 
 
 class Builder:
@@ -49,8 +49,8 @@ class Builder:
     by its id. Who adds, changes or removes a call keeps them right.
     """
 
-    def __init__(self, functional, budget):
-        self.network, self.budget = functional, budget
+    def __init__(self, functional, budget, weights):
+        self.network, self.budget, self.weights = functional, budget, weights
         self.calls, self.alias, self.cache = {}, {}, {}
         self.labels, self.into = {}, {}
         self.users, self.callers = Counter(), Counter()
@@ -344,7 +344,7 @@ class Builder:
     def convert(self, layer, call=None):
         """(what runs a layer that nothing is fused with, its label)."""
         if isinstance(layer, Functional):
-            network = fuse(layer, self.budget)
+            network = fuse(layer, self.budget, self.weights)
             return network, worst(network.labels.values())
         if isinstance(layer, Wrapper):
             wrapper = copy.copy(layer)

@@ -285,6 +285,7 @@ def compile(
     dtype: str | None = None,
     backend: str = "auto",
     memory_budget: int | None = None,
+    weights: str = "float32",
 ) -> Plan:
     """Make a Plan.
 
@@ -299,6 +300,9 @@ def compile(
         See `fastbilstm.load`.
     memory_budget : int, optional
         Bytes that tables of projected embeddings and of states after padding may take together; default 64 MiB.
+    weights : {"float32", "bfloat16", "float16", "int8"}
+        The form that `tensors` are narrowed to (see weight_forms.py), for backend "vector": where there are kernels for
+        it, they read weights of this form.
 
     Raises
     ------
@@ -340,7 +344,7 @@ def compile(
 
         limit = Budget(int(budget))
         with faults_of(graph):
-            runner = fuse(network, limit)
+            runner = fuse(network, limit, weights)
         tables, pairs = limit.used, zip(graph.inputs, limits)
         if all(limit is not None or given.dtype.startswith(("float", "bfloat")) for given, limit in pairs):
             from .replay import Replay  # over kernels, as fusion
