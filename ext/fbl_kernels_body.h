@@ -173,18 +173,19 @@ static void lstm_cell(const fbl_recurrent *s)
 
 /* ---- one timestep over all units ---- */
 
-/* What the sums of a block, L units of one row, end in: a cell, or z. A constant of each function made of `step`. */
-enum { FUSED_LSTM, FUSED_GRU, LSTM_GATES };
+/* What the sums of a block, L units of one row, end in: a cell, or z. A constant of each function made of `step`. A block of
+   PANELS is 4 L columns of z, which begin at zero. */
+enum { FUSED_LSTM, FUSED_GRU, LSTM_GATES, PANELS };
 
 /* Sums begin with the projection, that of gate h of a GRU with its bias. Written out: GCC keeps fewer constants in
    registers where a loop over the gates becomes straight code late. */
 FBL_INLINE void begin_sums(const fbl_recurrent *s, int end, const float *proj, ptrdiff_t block, vf *sum)
 {
-    sum[0] = vload(proj);
-    sum[1] = vload(proj + L);
-    sum[2] = vload(end == FUSED_GRU ? s->recurrent_bias + block * L : proj + 2 * L);
+    sum[0] = end == PANELS ? vset(0.0f) : vload(proj);
+    sum[1] = end == PANELS ? vset(0.0f) : vload(proj + L);
+    sum[2] = end == PANELS ? vset(0.0f) : vload(end == FUSED_GRU ? s->recurrent_bias + block * L : proj + 2 * L);
     if (end != FUSED_GRU)
-        sum[3] = vload(proj + 3 * L);
+        sum[3] = end == PANELS ? vset(0.0f) : vload(proj + 3 * L);
 }
 
 FBL_INLINE void end_sums(const fbl_recurrent *s, int end, ptrdiff_t r, ptrdiff_t block, const vf *sum, const float *proj)
@@ -193,54 +194,72 @@ FBL_INLINE void end_sums(const fbl_recurrent *s, int end, ptrdiff_t r, ptrdiff_t
         fused_cell(s, r, block * L, sum);
     else if (end == LSTM_GATES)
         store_gates(s, r, block * L, sum);
-    else
+    else if (end == FUSED_GRU)
         fused_gru_cell(s, r, block * L, sum, proj + 2 * L);
+    else
+        for (ptrdiff_t v = 0; v < 4 && block * W + v * L < s->units_padded; v++)
+            vstore(s->z + r * s->units_padded + block * W + v * L, sum[v]);
 }
 
-FBL_INLINE void step(const fbl_recurrent *s, int end)
+/* Adds h_tm1.R to the sums of `count` rows from `row` on in a block of `gates` vectors, or, `two`, of one row in this block
+   and the next: one for each form of R. */
+typedef void add_products(const fbl_recurrent *s, int gates, ptrdiff_t block, int two, ptrdiff_t row, ptrdiff_t count,
+                          vf *sums);
+
+FBL_INLINE void add_floats(const fbl_recurrent *s, int gates, ptrdiff_t block, int two, ptrdiff_t row, ptrdiff_t count,
+                           vf *sums)
+{
+    const ptrdiff_t block_size = s->units * gates * L;
+    const float *from[FBL_ROWS], *w = s->recurrent + block * block_size;
+    for (ptrdiff_t r = 0; r < count; r++)
+        from[r] = s->h_tm1 + (row + r) * s->units_padded;
+    if (two && gates == 3)
+        tile_1x3x2(s->units, from, w, block_size, (vf(*)[6])sums);
+    else if (two)
+        tile_1x4x2(s->units, from, w, block_size, (vf(*)[8])sums);
+    else if (gates == 3)
+        BY_HEIGHT(tile, 3, count, s->units, from, w, 0, (vf(*)[3])sums)
+    else
+        BY_HEIGHT(tile, 4, count, s->units, from, w, 0, (vf(*)[4])sums)
+}
+
+FBL_INLINE void step(const fbl_recurrent *s, int end, add_products *add)
 {
     const int gates = end == FUSED_GRU ? 3 : 4;
-    const ptrdiff_t blocks = s->units_padded / L, width = gates * L, block_size = s->units * width;
+    const ptrdiff_t wide = end == PANELS ? W : L, blocks = (s->units_padded + wide - 1) / wide, width = gates * L;
     const tiles parts = cut(s->rows);
     ptrdiff_t done = 0;
     /* A single row has only 3 or 4 sums under way: two blocks at a time keep the multipliers busy. */
     if (s->rows == 1)
         for (; done + 2 <= blocks; done += 2) {
             const ptrdiff_t block = s->backwards ? blocks - done - 2 : done;
-            const float *from[1] = {s->h_tm1}, *proj = proj_row(s, 0) + block * width;
+            const float *proj = proj_row(s, 0) + block * width;
             vf sums[2 * 4];
             FBL_UNROLL for (int b = 0; b < 2; b++)
                 begin_sums(s, end, proj + b * width, block + b, sums + b * gates);
-            if (gates == 3)
-                tile_1x3x2(s->units, from, s->recurrent + block * block_size, block_size, (vf(*)[6])sums);
-            else
-                tile_1x4x2(s->units, from, s->recurrent + block * block_size, block_size, (vf(*)[8])sums);
+            add(s, gates, block, 1, 0, 1, sums);
             for (int b = 0; b < 2; b++)
                 end_sums(s, end, 0, block + b, sums + b * gates, proj + b * width);
         }
     for (; done < blocks; done++) {
         const ptrdiff_t block = s->backwards ? blocks - done - 1 : done;
         FOR_TILES(parts, 0, s->rows, row, count) {
-            const float *from[FBL_ROWS], *proj[FBL_ROWS];
+            const float *proj[FBL_ROWS];
             vf sums[FBL_ROWS * 4];
             for (int r = 0; r < count; r++) {
                 proj[r] = proj_row(s, row + r) + block * width;
-                from[r] = s->h_tm1 + (row + r) * s->units_padded;
                 begin_sums(s, end, proj[r], block, sums + r * gates);
             }
-            if (gates == 3)
-                BY_HEIGHT(tile, 3, count, s->units, from, s->recurrent + block * block_size, 0, (vf(*)[3])sums)
-            else
-                BY_HEIGHT(tile, 4, count, s->units, from, s->recurrent + block * block_size, 0, (vf(*)[4])sums)
+            add(s, gates, block, 0, row, count, sums);
             for (int r = 0; r < count; r++)
                 end_sums(s, end, row + r, block, sums + r * gates, proj[r]);
         }
     }
 }
 
-static void lstm_step(const fbl_recurrent *s) { step(s, FUSED_LSTM); }
-static void lstm_gates(const fbl_recurrent *s) { step(s, LSTM_GATES); }
-static void gru_step(const fbl_recurrent *s) { step(s, FUSED_GRU); }
+static void lstm_step(const fbl_recurrent *s) { step(s, FUSED_LSTM, add_floats); }
+static void lstm_gates(const fbl_recurrent *s) { step(s, LSTM_GATES, add_floats); }
+static void gru_step(const fbl_recurrent *s) { step(s, FUSED_GRU, add_floats); }
 
 /* ---- attention ---- */
 
