@@ -2,7 +2,8 @@
 
 cdef extern from "fbl_activations.h":
     enum:
-        FBL_LINEAR, FBL_TANH, FBL_SIGMOID, FBL_SOFTMAX, FBL_LOG_SOFTMAX, FBL_SPARSEMAX, FBL_ACTIVATION_COUNT
+        FBL_LINEAR, FBL_TANH, FBL_SIGMOID, FBL_CLIP_HARD_SIGMOID, FBL_RELU6_HARD_SIGMOID, FBL_SOFTSIGN, FBL_SOFTMAX
+        FBL_LOG_SOFTMAX, FBL_HARD_TANH, FBL_SPARSEMAX, FBL_ACTIVATION_COUNT
 
 cdef extern from "fbl_kernels.h":
     enum:
@@ -26,6 +27,13 @@ cdef extern from "fbl_kernels.h":
         const float* recurrent_activation_parameters
         float* z
         float* reset
+        const void* narrow
+        const float* scales
+        const int* zeros
+        unsigned char* codes
+        float* largest
+
+    ctypedef void (*fbl_step)(const fbl_recurrent* s) noexcept nogil
 
     ctypedef struct fbl_kernels:
         const char* isa
@@ -72,6 +80,23 @@ cdef extern from "fbl_kernels.h":
     const fbl_kernels* fbl_tables[]
     int fbl_table_count
     int fbl_usable(const fbl_kernels* table)
+
+cdef extern from "fbl_narrow.h":
+    enum:
+        FBL_INT8, FBL_BFLOAT16, FBL_FLOAT16, FBL_FORM_COUNT
+
+    ctypedef struct fbl_narrow:
+        const char* isa
+        const fbl_kernels* table
+        int byte_of_zero
+        fbl_step[3] lstm_step
+        fbl_step[3] lstm_gates
+        fbl_step[3] gru_step
+        fbl_step[3] multiply
+
+    const fbl_narrow* fbl_narrow_tables[]
+    int fbl_narrow_table_count
+    int fbl_narrow_usable(const fbl_narrow* table)
 
 cdef extern from "fbl_windows.h":
     ctypedef struct fbl_windows:

@@ -19,6 +19,7 @@ cdef struct Job:
     const int32_t* ids        # row of a sequence -> row of x; NULL: the same row
     Py_ssize_t features
     int how                   # RUN_LSTM ...
+    fbl_step sums             # Recurrent.sums
     bint projected, reverse, flip
     const float* packed
     const float* bias
@@ -186,6 +187,10 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
         first_h, first_c = given[0], given[1] if layer.n_states == 2 else None
     step.units, step.units_padded, step.width = layer.units, padded, layer.width
     step.recurrent, step.recurrent_bias = layer.recurrent_at, layer.recurrent_bias_at
+    job.sums, step.narrow, step.scales, step.zeros = layer.sums, layer.narrow_at, layer.scales_at, layer.zeros_at
+    if step.scales != NULL:
+        step.codes = <unsigned char*> scratch.place((name, "codes"), (batch, padded // 4))
+        step.largest = scratch.place((name, "largest"), (batch,))
     step.c = job.states + 2 * batch * padded
     if first_h is not None:
         _begin_with(job, floats(first_h), NULL if first_c is None else floats(first_c))
@@ -295,13 +300,11 @@ cdef void _compute(Job* job) noexcept nogil:
     """The kernels of a step."""
     cdef fbl_recurrent* step = &job.step
     cdef Py_ssize_t columns
-    if job.how == RUN_LSTM:
-        job.table.lstm_step(step)
+    if job.how == RUN_LSTM or job.how == RUN_GRU:
+        job.sums(step)
     elif job.how == RUN_LSTM_CELL:
-        job.table.lstm_gates(step)
+        job.sums(step)
         job.table.lstm_cell(step)
-    elif job.how == RUN_GRU:
-        job.table.gru_step(step)
     elif job.how == RUN_GRU_CELL:
         columns = step.width if step.reset == NULL else 2 * step.units_padded
         _multiply(job, step.h_tm1, step.recurrent, step.recurrent_bias, 0, columns)
@@ -310,7 +313,10 @@ cdef void _compute(Job* job) noexcept nogil:
             _multiply(job, step.reset, job.candidate, NULL, 2 * step.units_padded, step.units_padded)
         job.table.gru_cell(step)
     else:
-        _multiply(job, step.h_tm1, step.recurrent, NULL, 0, step.width)
+        if job.sums != NULL:
+            job.sums(step)
+        else:
+            _multiply(job, step.h_tm1, step.recurrent, NULL, 0, step.width)
         job.table.rnn_cell(step)
 
 

@@ -34,6 +34,11 @@ cdef class Recurrent:
     cdef const float* recurrent_at
     cdef const float* recurrent_bias_at
     cdef const float* candidate_at # gate h of a GRU without reset_after
+    cdef readonly str form # of the recurrent weights, as packed: "float32", "int8", "bfloat16" or "float16"
+    cdef fbl_step sums # the kernel of a timestep, or what gives z; NULL: a product of matrices gives it
+    cdef const void* narrow_at # in place of recurrent_at, with the next two
+    cdef const float* scales_at
+    cdef const int* zeros_at
     # What the input rows are looked up in (None: they are given) and the kernel (None: the look-up gives projections);
     # one object, so that whoever prepares a run while another thread projects sees both of one time: `read_source`.
     cdef tuple source
@@ -43,11 +48,13 @@ cdef class Recurrent:
 
     def __cinit__(
         self, kernel, recurrent_kernel, bias, Activation activation not None, Activation recurrent_activation=None,
-        embeddings=None, project=False, str cell not None="lstm", recurrent_bias=None, bint reset_after=True,
+        embeddings=None, project=False, str cell not None="lstm", recurrent_bias=None, bint reset_after=True, narrow=None,
     ):
         """kernel (F, GU), recurrent_kernel (U, GU), bias (GU,) or None, for the G gates of `cell`: "lstm" (4, i f c o),
         "gru" (3, z r h; with reset_after perhaps recurrent_bias (3U,)) or "simple_rnn" (1, no recurrent_activation);
         embeddings (V, F) to be run on token ids, projected once with `project`: then a token is a row to add.
+        narrow: (codes, scale) of the recurrent kernel, int8 with scale (1, GU), or uint16 (bfloat16) or float16 with None;
+        they are used where there are kernels for them, see `form`, and a state is in [-1, 1] if they are int8.
         """
         self.table = table_in_use()
         if cell not in CELLS:
@@ -74,7 +81,12 @@ cdef class Recurrent:
             bias = matrix_of("bias", bias, (width,))
         if recurrent_bias is not None:
             recurrent_bias = matrix_of("recurrent_bias", recurrent_bias, (width,))
-        self.pack_recurrent(recurrent_kernel, recurrent_bias, reset_after)
+        if narrow is None or not self.takes_narrow(narrow):
+            self.pack_recurrent(recurrent_kernel, recurrent_bias, reset_after)
+        if self.how == RUN_GRU:
+            last = np.zeros(self.units) if recurrent_bias is None else recurrent_bias[2 * self.units:]
+            last = padded_to(np.asarray(last, np.float32), self.units_padded)
+            self.recurrent, self.recurrent_bias_at = (*self.recurrent, last), floats(last)
         if self.how == RUN_GRU and recurrent_bias is not None:
             # z and r have one bias each, the sum.
             shared = np.concatenate([recurrent_bias[:2 * self.units], np.zeros(self.units, recurrent_bias.dtype)])
@@ -92,20 +104,63 @@ cdef class Recurrent:
         if project:
             self.project()
 
+    cdef bint takes_narrow(self, tuple narrow) except -1:
+        """Pack narrow weights, if there are kernels for them."""
+        cdef const fbl_narrow* table = narrow_in_use(self.table)
+        cdef Py_ssize_t wide = (4 if self.how == RUN_RNN else self.gates) * self.table.lanes, size
+        codes, scale = narrow
+        codes = matrix_of("codes", codes, (self.units, self.gates * self.units))
+        if codes.dtype not in _FORMS:
+            raise ValueError(f"codes are {codes.dtype}; expected int8, uint16 (bfloat16) or float16")
+        self.form, form, beside = _FORMS[codes.dtype]
+        cdef int number = form
+        self.sums = NULL
+        if table != NULL and self.units <= MOST_UNITS and (number != FBL_INT8 or self.is_bounded()):
+            if self.how == RUN_LSTM:
+                self.sums = table.lstm_step[number]
+            elif self.how == RUN_LSTM_CELL:
+                self.sums = table.lstm_gates[number]
+            elif self.how == RUN_GRU:
+                self.sums = table.gru_step[number]
+            elif self.how == RUN_RNN:
+                self.sums = table.multiply[number]
+        if self.sums == NULL:
+            return False
+        packed = pack_narrow(self.arranged(codes).astype(codes.dtype), wide, beside)
+        self.recurrent, self.narrow_at = (packed,), floats(packed)
+        if number == FBL_INT8:
+            size = packed.shape[0] * wide
+            scale = matrix_of("scale", scale, (1, self.gates * self.units)).astype(np.float32)
+            scales = padded_to(self.arranged(scale / np.float32(127))[0], size)
+            zeros = aligned((size,), np.int32)
+            zeros[...] = -table.byte_of_zero * packed.sum((1, 3), dtype=np.int32).ravel()
+            self.recurrent, self.scales_at, self.zeros_at = (packed, scales, zeros), floats(scales), <const int*> floats(zeros)
+        return True
+
+    cdef bint is_bounded(self):
+        """Whether the activations keep states in [-1, 1]."""
+        cdef int code = self.activation.code
+        if not (code == FBL_TANH or code == FBL_HARD_TANH or code == FBL_SOFTSIGN or self.is_gate(code)):
+            return False
+        return self.recurrent_activation is None or self.is_gate(self.recurrent_activation.code)
+
+    cdef bint is_gate(self, int code):
+        """Whether an activation gives 0 to 1."""
+        return code == FBL_SIGMOID or code == FBL_CLIP_HARD_SIGMOID or code == FBL_RELU6_HARD_SIGMOID
+
     cdef pack_recurrent(self, kernel, bias, bint reset_after):
         cdef Matrix first, second
         cdef Py_ssize_t lanes = self.table.lanes, padded = self.units_padded
         matrix = self.arranged(kernel)
+        self.form, self.sums = "float32", NULL
         if self.how == RUN_LSTM or self.how == RUN_LSTM_CELL:
+            self.sums = self.table.lstm_step if self.how == RUN_LSTM else self.table.lstm_gates
             self.recurrent = (pack(matrix, lanes),)
         elif self.how == RUN_GRU:
+            self.sums = self.table.gru_step
             blocks = aligned((padded // lanes, self.units, 3 * lanes))
             blocks[...] = matrix.reshape(self.units, padded // lanes, 3 * lanes).transpose(1, 0, 2)
-            last = aligned((padded,))
-            last[...] = 0
-            if bias is not None:
-                last[:self.units] = bias[2 * self.units:]
-            self.recurrent, self.recurrent_bias_at = (blocks, last), floats(last)
+            self.recurrent = (blocks,)
         else:
             split = 2 * padded if self.how == RUN_GRU_CELL and not reset_after else self.gates * padded
             first = Matrix(matrix[:, :split], None if bias is None else self.arranged(bias[np.newaxis])[0])

@@ -14,6 +14,22 @@
 #pragma GCC target("avx2,fma")
 #include "fbl_kernels_body.h"
 #endif
+
+#if FBL_HAS_AVX_VNNI
+#undef FBL_DOTS_NAME
+#undef FBL_DOTS
+#define FBL_DOTS_AVX_VNNI
+#define FBL_DOTS_NAME "avxvnni"
+#define FBL_DOTS(name) fbl_##name##_avxvnni
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avxvnni,avx2,fma"))), apply_to = function)
+#include "fbl_bytes_body.h"
+#pragma clang attribute pop
+#else
+#pragma GCC target("avxvnni,avx2,fma")
+#include "fbl_bytes_body.h"
+#endif
+#endif
 #else
 typedef int fbl_no_avx2; /* a translation unit may not be empty */
 #endif

@@ -14,6 +14,22 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
 #include "fbl_kernels_body.h"
 #endif
+
+#if FBL_HAS_AVX512_VNNI
+#undef FBL_DOTS_NAME
+#undef FBL_DOTS
+#define FBL_DOTS_AVX512_VNNI
+#define FBL_DOTS_NAME "avx512vnni"
+#define FBL_DOTS(name) fbl_##name##_avx512vnni
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#include "fbl_bytes_body.h"
+#pragma clang attribute pop
+#else
+#pragma GCC target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
+#include "fbl_bytes_body.h"
+#endif
+#endif
 #else
 typedef int fbl_no_avx512; /* a translation unit may not be empty */
 #endif

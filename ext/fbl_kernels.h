@@ -41,7 +41,15 @@ typedef struct {
     const float *activation_parameters, *recurrent_activation_parameters; /* 3 each */
     float *z;                    /* (rows, gates, units_padded): written by lstm_gates or a gemm, used up by the cell */
     float *reset;                /* (rows, units_padded): r h_tm1; NULL: r is applied to the product (reset_after) */
+    /* For the functions of fbl_narrow.h, see there. */
+    const void *narrow;          /* in place of `recurrent` */
+    const float *scales;         /* for each packed column */
+    const int *zeros;            /* for each packed column */
+    unsigned char *codes;        /* (rows, units_padded): h_tm1 as bytes; written and used up by a step */
+    float *largest;              /* (rows), as `codes` */
 } fbl_recurrent;
+
+typedef void (*fbl_step)(const fbl_recurrent *s);
 
 typedef struct {
     const char *isa;

@@ -7,6 +7,7 @@
 
 #include "fbl_activations.h"
 #include "fbl_kernels.h"
+#include "fbl_narrow.h"
 #include "fbl_vec.h"
 
 #define L FBL_LANES
@@ -50,12 +51,15 @@
 #define DEFINE_TALL(DEFINE, NAME, WIDTH, V, S)
 #define TALL_CASES(NAME, WIDTH, ...)
 #endif
-#define DEFINE_HEIGHTS(DEFINE, NAME, WIDTH, V, S)                                                                      \
+#define DEFINE_HEIGHTS(DEFINE, NAME, WIDTH, V, S) DEFINE_EACH_HEIGHT(DEFINE, NAME, WIDTH, V, S)
+#define BY_HEIGHT(NAME, WIDTH, ROWS, ...) CALL_BY_HEIGHT(NAME, WIDTH, ROWS, __VA_ARGS__)
+/* Once more, as NAME may be a macro. */
+#define DEFINE_EACH_HEIGHT(DEFINE, NAME, WIDTH, V, S)                                                                  \
     DEFINE(NAME##_1x##WIDTH, 1, V, S)                                                                                  \
     DEFINE(NAME##_2x##WIDTH, 2, V, S)                                                                                  \
     DEFINE(NAME##_3x##WIDTH, 3, V, S)                                                                                  \
     DEFINE_TALL(DEFINE, NAME, WIDTH, V, S)
-#define BY_HEIGHT(NAME, WIDTH, ROWS, ...)                                                                              \
+#define CALL_BY_HEIGHT(NAME, WIDTH, ROWS, ...)                                                                         \
     switch (ROWS) {                                                                                                    \
     case 1: NAME##_1x##WIDTH(__VA_ARGS__); break;                                                                      \
     case 2: NAME##_2x##WIDTH(__VA_ARGS__); break;                                                                      \
@@ -418,3 +422,7 @@ const fbl_kernels FBL_SYMBOL(table) = {
     .winograd_in = winograd_in,
     .winograd_out = winograd_out,
 };
+
+#define FBL_DOTS FBL_SYMBOL
+#define FBL_DOTS_NAME FBL_ISA_NAME
+#include "fbl_bytes_body.h"

@@ -12,8 +12,10 @@
 
 #if defined(FBL_ISA_AVX512) || defined(FBL_ISA_AVX2)
 #include "fbl_x86.h"
-#elif defined(FBL_ISA_NEON)
+#elif defined(__aarch64__)
 #include <arm_neon.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 #define FBL_INLINE static inline __attribute__((always_inline))
@@ -166,6 +168,49 @@ FBL_INLINE void vtranspose(vf *row)
 }
 
 FBL_INLINE vi vset_int(int32_t x) { return x - (vi){0}; }
+
+/* Whole numbers: loaded from any place, as floats, from floats (the nearest, halves to even), as bytes, whether all lanes of a
+   mask are set. */
+typedef int32_t vi_unaligned __attribute__((vector_size(4 * FBL_LANES), aligned(1), may_alias));
+FBL_INLINE vi vload_int(const void *p) { return *(const vi_unaligned *)p; }
+#if defined(FBL_ISA_AVX512)
+FBL_INLINE vf vfloat(vi x) { return (vf)_mm512_cvtepi32_ps((__m512i)x); }
+FBL_INLINE vi vround(vf x) { return (vi)_mm512_cvtps_epi32((__m512)x); }
+FBL_INLINE void vstore_bytes(unsigned char *p, vi x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)x)); }
+FBL_INLINE int vall(vi mask) { return _mm512_movepi32_mask((__m512i)mask) == 0xFFFF; }
+#elif defined(FBL_ISA_AVX2)
+FBL_INLINE vf vfloat(vi x) { return (vf)_mm256_cvtepi32_ps((__m256i)x); }
+FBL_INLINE vi vround(vf x) { return (vi)_mm256_cvtps_epi32((__m256)x); }
+FBL_INLINE void vstore_bytes(unsigned char *p, vi x)
+{
+    const __m256i low = _mm256_and_si256((__m256i)x, _mm256_set1_epi32(255));
+    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(words, words));
+}
+FBL_INLINE int vall(vi mask) { return _mm256_movemask_ps((__m256)mask) == 0xFF; }
+#else
+#if defined(__SSE2__)
+FBL_INLINE vf vfloat(vi x) { return (vf)_mm_cvtepi32_ps((__m128i)x); }
+FBL_INLINE vi vround(vf x) { return (vi)_mm_cvtps_epi32((__m128)x); }
+#elif defined(__aarch64__)
+FBL_INLINE vf vfloat(vi x) { return (vf)vcvtq_f32_s32((int32x4_t)x); }
+FBL_INLINE vi vround(vf x) { return (vi)vcvtnq_s32_f32((float32x4_t)x); }
+#else
+FBL_INLINE vf vfloat(vi x) { return (vf){(float)x[0], (float)x[1], (float)x[2], (float)x[3]}; }
+FBL_INLINE int32_t vround_lane(float x) { return (int32_t)__builtin_lrintf(x); }
+FBL_INLINE vi vround(vf x)
+{
+    return (vi){vround_lane(x[0]), vround_lane(x[1]), vround_lane(x[2]), vround_lane(x[3])};
+}
+#endif
+FBL_INLINE void vstore_bytes(unsigned char *p, vi x)
+{
+    for (int k = 0; k < FBL_LANES; k++)
+        p[k] = (unsigned char)x[k];
+}
+FBL_INLINE int vall(vi mask) { return (mask[0] & mask[1] & mask[2] & mask[3]) != 0; }
+#endif
+
 FBL_INLINE vf vabs(vf x) { return (vf)((vi)x & vset_int(0x7FFFFFFF)); }
 
 /* 2^n r-part of e^x: returns e^r, |r| <= ln(2)/2, and in `bits` 0x4B400000 + n; |x| <= 104. */

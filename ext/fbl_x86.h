@@ -11,6 +11,8 @@
 #include <avx2intrin.h>
 #include <fmaintrin.h>
 #include <avx512fintrin.h>
+#include <avx512vnniintrin.h>
+#include <avxvnniintrin.h>
 #endif
 
 #endif

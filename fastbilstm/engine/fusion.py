@@ -307,17 +307,18 @@ class Builder:
         return self.cache[id(layer)]
 
     def replace_recurrent(self, call):
-        layer, label = call.layer, "vector"
-        fold = self.fold_before(call)
+        layer, fold = call.layer, self.fold_before(call)
         embedding = self.embedding_read_by(call)
         quirk = call.kwargs.get("mask") and self.network.drops_given_masks
         if embedding is not None and not quirk:
             rows = embedding.layer.weights["embeddings"]
             project = self.budget.takes(len(rows) * 4 * padded_width(layer))
-            self.look_up(call, embedding, engine_recurrent.recurrent(layer, fold, rows), project)
+            self.look_up(call, embedding, engine_recurrent.recurrent(layer, fold, rows, self.weights), project)
         else:
-            call.engine = self.cached(layer, lambda: engine_recurrent.recurrent(layer, fold), fold is not None)
-        self.labels[call.index] = label
+            call.engine = self.cached(
+                layer, lambda: engine_recurrent.recurrent(layer, fold, None, self.weights), fold is not None
+            )
+        self.labels[call.index] = self.label_of(call.engine)
 
     def convert_operation(self, call):
         """(what runs an op node on kernels, its label), or None; the call then has its tensors alone as arguments."""
@@ -352,16 +353,23 @@ class Builder:
             wrapper.inner, wrapper.has_kernels = (inner,), getattr(inner, "has_kernels", False)
             return wrapper, label
         if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
-            return self.cached(layer, lambda: engine_recurrent.recurrent(layer)), "vector"
+            made = self.cached(layer, lambda: engine_recurrent.recurrent(layer, weights=self.weights))
+            return made, self.label_of(made)
         if type(layer) in DENSE:
             return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
         code = self.activation_code(call or Call(None, layer, None, (), {}))
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
-        make = kernels_of(layer)
+        make = kernels_of(layer, self.weights)
         if make is not None:
-            return self.cached(layer, lambda: make(layer)), "vector"
+            made = self.cached(layer, lambda: make(layer))
+            return made, self.label_of(made)
         return layer, "elementwise" if layer.exact else "numpy"
+
+    def label_of(self, made):
+        """What computes a layer, and the form of the weights that its products with states read."""
+        forms = {part.packed.form for part in getattr(made, "directions", ())} - {"float32"}
+        return ", ".join(["vector", *sorted(forms)])
 
     def drop_unread(self):
         """Forget calls that no result needs: an Embedding that went into what read it, say."""

@@ -3,6 +3,8 @@
 The modules over kernels are imported when a model has such a layer, so that a process that predicts once starts sooner.
 """
 
+from functools import partial
+
 from ..layers import core
 from ..layers.operation import Operation
 from .folding import has_stack_kernels
@@ -32,8 +34,8 @@ def family(layer):
     return name if package == core.__package__ else ""
 
 
-def kernels_of(layer):
-    """What makes the layer on kernels from a layer; None if nothing does."""
+def kernels_of(layer, weights="float32"):
+    """What makes the layer on kernels from a layer; None if nothing does. `weights`: their form, of weight_forms.py."""
     name = type(layer).__name__
     if not family(layer) or isinstance(layer, Operation):
         return None
@@ -48,11 +50,11 @@ def kernels_of(layer):
     if has_stack_kernels(layer):
         from .vector_recurrent import VectorStacked  # as above
 
-        return VectorStacked
+        return partial(VectorStacked, weights=weights)
     if name == "Bidirectional":
         from .vector_halves import VectorHalves, halves_have_kernels  # as above
 
-        return VectorHalves if halves_have_kernels(layer) else None
+        return partial(VectorHalves, weights=weights) if halves_have_kernels(layer) else None
     if name.startswith(("DepthwiseConv", "SeparableConv")):
         from .vector_depthwise import VectorDepthwise  # as above
 

@@ -18,9 +18,12 @@ def halves_have_kernels(layer):
 
 
 class VectorHalves(Bidirectional):
-    def __init__(self, layer):
+    def __init__(self, layer, weights="float32"):
         adopt(self, layer)
-        made = (VectorStacked(part) if has_stack_kernels(part) else recurrent(part) for part in layer.inner)
+        made = (
+            VectorStacked(part, weights) if has_stack_kernels(part) else recurrent(part, weights=weights)
+            for part in layer.inner
+        )
         self.forward, self.backward = self.inner = tuple(made)
 
     @property

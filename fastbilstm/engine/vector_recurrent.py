@@ -15,6 +15,18 @@ from ..layers.core import Embedding, check_ids, own_ids
 from ..layers.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent, SimpleRNN
 from .folding import cell_of
 from .vector_layers import adopt, contiguous, contiguous_mask, row_activation, worth_a_thread
+from .weight_forms import bfloat16_codes, int8_codes
+
+
+def narrow_codes(kernel, form):
+    """(codes, scale or None) of a kernel that a form of weight_forms.py can hold, for `_kernels.Recurrent`; None for
+    float32.
+    """
+    if form == "int8":
+        return int8_codes(kernel, 0)
+    return {"float32": None, "bfloat16": (bfloat16_codes(kernel), None), "float16": (kernel.astype(np.float16), None)}[
+        form
+    ]
 
 
 def is_one_direction(layer):
@@ -37,12 +49,12 @@ class VectorRecurrent(Recurrent):
     """One direction of a layer, or of an RNN over one cell.
 
     `fold`: (kernel, bias) -> (kernel, bias), folds the layers before it into the weights. With `embeddings` (V, F) it
-    reads token ids.
+    reads token ids. `weights` is the form of the weights, of weight_forms.py.
     """
 
     cell_name = ""
 
-    def __init__(self, layer, fold=None, embeddings=None):
+    def __init__(self, layer, fold=None, embeddings=None, weights="float32"):
         adopt(self, layer)
         cell = cell_of(layer)
         if cell is not layer:
@@ -58,8 +70,10 @@ class VectorRecurrent(Recurrent):
         if fold is not None:
             kernel, bias = fold(kernel, bias)
         gates = None if self.cell_name == "simple_rnn" else row_activation(self, "recurrent_activation")
+        recurrent_kernel = self.weights["recurrent_kernel"]
+        options["narrow"] = narrow_codes(recurrent_kernel, weights)
         self.packed = _kernels.Recurrent(
-            kernel, self.weights["recurrent_kernel"], bias, row_activation(self), gates, embeddings, **options
+            kernel, recurrent_kernel, bias, row_activation(self), gates, embeddings, **options
         )
         self.input_dtype = np.float32 if embeddings is None else np.int32
 
@@ -146,20 +160,21 @@ class VectorSimpleRNN(VectorRecurrent, SimpleRNN):
 VECTOR_RECURRENT = ((LSTMCell, VectorLSTM), (GRUCell, VectorGRU), (SimpleRNNCell, VectorSimpleRNN))
 
 
-def recurrent(layer, fold=None, embeddings=None):
+def recurrent(layer, fold=None, embeddings=None, weights="float32"):
     """The kernels of an LSTM, GRU, SimpleRNN, RNN over one such cell, or of a Bidirectional layer of them."""
     if isinstance(layer, Bidirectional):
-        return VectorBidirectional(layer, fold, embeddings)
+        return VectorBidirectional(layer, fold, embeddings, weights)
     make = next(make for cell, make in VECTOR_RECURRENT if isinstance(cell_of(layer), cell))
-    return make(layer, fold, embeddings)
+    return make(layer, fold, embeddings, weights)
 
 
 class VectorBidirectional(Bidirectional):
     """Runs both directions in turn, step by step, or in two threads. Each writes its part of the output in place."""
 
-    def __init__(self, layer, fold=None, embeddings=None):
+    def __init__(self, layer, fold=None, embeddings=None, weights="float32"):
         adopt(self, layer)
-        self.forward, self.backward = self.inner = tuple(recurrent(part, fold, embeddings) for part in layer.inner)
+        self.inner = tuple(recurrent(part, fold, embeddings, weights) for part in layer.inner)
+        self.forward, self.backward = self.inner
 
     @property
     def work(self):
@@ -252,7 +267,7 @@ class VectorStacked(RNN):
     A masked timestep keeps the states of all cells, so no cell uses the output of the cell before at that timestep.
     """
 
-    def __init__(self, layer):
+    def __init__(self, layer, weights="float32"):
         adopt(self, layer)
         self.cells = []
         for number, cell in enumerate(layer.cell.inner):
@@ -264,7 +279,7 @@ class VectorStacked(RNN):
                 "return_sequences": layer.return_sequences or not last,
                 "go_backwards": layer.go_backwards and number == 0,
             }
-            self.cells.append(recurrent(part))
+            self.cells.append(recurrent(part, weights=weights))
 
     @property
     def directions(self):
