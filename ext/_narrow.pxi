@@ -38,7 +38,7 @@ def use_dots(str name=None):
     _dots = name
 
 
-cdef const fbl_narrow* narrow_in_use(const fbl_kernels* table) noexcept:
+cdef const fbl_narrow* narrow_in_use(const fbl_kernels* table) except? NULL:
     """The kernels for narrow weights beside a table; NULL: none."""
     cdef Py_ssize_t k
     for k in range(fbl_narrow_table_count):

@@ -26,6 +26,7 @@ from paths import MATERIAL
 import fastbilstm
 from fastbilstm import activations
 from fastbilstm.engine import plan
+from fastbilstm.engine.weight_forms import int8_codes
 
 _kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
 _recurrent = pytest.importorskip("fastbilstm._recurrent", reason="needs the compiled module")
@@ -156,6 +157,8 @@ def functions():
     part, ids = make_direction(2, 6, 5), np.ones((2, 7), np.int32)
     looked_up = make_direction(2, 3, 5, embeddings=normal(rng, 4, 3))
     gru = make_direction(2, 6, 5, cell="gru without reset_after")
+    narrow = make_direction(2, 6, 5)
+    narrow.narrow = int8_codes(narrow.recurrent_kernel, 0)
     two = (part, gru)
     states = [normal(rng, 2, 5) for _ in range(2)]
 
@@ -291,6 +294,7 @@ def functions():
             x, _kernels.Matrix(kernel[:6, :12]), bias[:4], empty((2, 9, 4), "f4"), ((7, 3, 1, 1, 0),), scratch()
         ),
         "copy": lambda: _kernels.copy(x, empty((2, 6, 7), "f4"), x.transpose(0, 2, 1)),
+        "dots use_dots": lambda: (_kernels.use_dots(_kernels.dots()[0]), _kernels.use_dots())[0],
         "elementwise": lambda: _kernels.elementwise("add", (x, x[0, 0]), empty(x.shape, "f4"), (1,)),
         "fill": lambda: _kernels.fill(empty(3, "f4"), 0),
         "fill_masked": filled,
@@ -309,6 +313,7 @@ def functions():
         "reduce": lambda: _kernels.reduce("mean", x, 1, 2, empty((2, 6), "f4"), mask),
         "result_dtype": lambda: str(_kernels.result_dtype("add", [x.dtype, x.dtype])),
         "run_recurrent": lambda: recurrent(part, mask=mask),
+        "run_recurrent, int8": lambda: recurrent(narrow, mask=mask),
         "run_recurrent, together": lambda: recurrent(*two, together=True),
         "run_together": lambda: _kernels.run_together(lambda k: bytearray(k), 3, 2),
         "set_states": lambda: _kernels.set_states([step()], [None]),

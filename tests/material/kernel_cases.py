@@ -116,6 +116,7 @@ class Direction:
     name: str = "one"
     cell: str = "lstm"  # of CELLS
     recurrent_bias: np.ndarray | None = None
+    narrow: tuple | None = None
     extra: dict = field(default_factory=dict)
 
     @property
@@ -135,6 +136,7 @@ class Direction:
             cell,
             self.recurrent_bias,
             reset_after,
+            self.narrow,
         )
 
     def job(self, x, rows, outputs=None, offset=0, merge=None):

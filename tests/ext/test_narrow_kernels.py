@@ -1,0 +1,201 @@
+"""Kernels for narrow weights: one timestep against the specification, sequences against single timesteps, to the bit.
+
+A step in int8 rounds its states to whole numbers, which jump where a state moves by a rounding error: sequences are
+compared with the same kernel run for one timestep after the other, whose states are those of the sequence.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fastbilstm import activations
+from fastbilstm.engine.vector_recurrent import narrow_codes
+from fastbilstm.engine.weight_forms import narrowed
+from fastbilstm.layers.narrow import Int8Kernel
+from fastbilstm.layers.timesteps import gru_step, lstm_step, simple_rnn_step, unroll
+from fastbilstm.tolerances import compare
+
+_kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
+if _kernels.isa() is None:
+    pytest.skip("this build has no vector kernels", allow_module_level=True)
+
+from kernel_cases import CELLS, MASKS, make_direction, make_input, make_mask, normal, same_bits, using  # noqa: E402
+
+UNITS = [1, 3, 8, 17, 65, 100, 256]
+
+
+def kinds():
+    """Each instruction set with each kind of products beside it."""
+    for isa in _kernels.isas():
+        with using(isa):
+            yield from [(isa, name) for name in _kernels.dots()]
+
+
+KINDS = list(kinds())
+
+
+@pytest.fixture(params=KINDS, ids="-".join, autouse=True)
+def kind(request):
+    isa, name = request.param
+    with using(isa):
+        _kernels.use_dots(name)
+        yield request.param
+        _kernels.use_dots(None)
+
+
+def make(batch, features, units, cell="lstm", form="int8", **options):
+    """A direction with narrow recurrent weights and states in [-1, 1]."""
+    part = make_direction(batch, features, units, cell=cell, **options)
+    part.recurrent_kernel = narrowed(part.recurrent_kernel, form)
+    part.narrow = narrow_codes(part.recurrent_kernel, form)
+    if part.initial_state is not None:
+        part.initial_state = (np.tanh(part.initial_state[0]), *part.initial_state[1:])
+    return part
+
+
+def specify_step(part, x):
+    """The states after one timestep x (B, 1, F), by the specification in float64."""
+    weights = [part.kernel.astype(np.float64), Int8Kernel(*part.narrow), part.bias.astype(np.float64)]
+    states = tuple(state.astype(np.float64) for state in part.initial_state)
+    x = x[:, 0].astype(np.float64)
+    if part.cell == "simple_rnn":
+        return simple_rnn_step(x, states, *weights, part.activation)
+    functions = part.activation, part.recurrent_activation
+    if part.cell == "lstm":
+        return lstm_step(x, states, *weights, *functions)
+    weights[2] = np.stack([part.bias, part.recurrent_bias]).astype(np.float64)
+    return gru_step(x, states, *weights, *functions, reset_after=True)
+
+
+def agrees(y, k):
+    result = compare(y, k)
+    assert result.ok, result.message
+
+
+NARROW_CELLS = [cell for cell in CELLS if cell != "gru without reset_after"]
+
+
+@pytest.mark.parametrize("cell", NARROW_CELLS)
+@pytest.mark.parametrize("units", UNITS)
+def test_one_timestep(units, cell):
+    for batch in (1, 2, 5, 33):
+        part = make(batch, 7, units, cell)
+        assert part.packed().form == "int8"
+        x = make_input(batch, 1, 7)
+        outputs, *states = part.run(x)
+        for y, k in zip(states, specify_step(part, x), strict=True):
+            agrees(y, k)
+        same_bits(outputs[:, 0], states[0])
+
+
+@pytest.mark.parametrize("cell", NARROW_CELLS)
+def test_states_beyond_one_have_a_scale_of_their_own(cell):
+    part = make(5, 7, 33, cell)
+    h = part.initial_state[0]
+    h[0], h[1, 4], h[2, 32], h[3, 0] = 3 * h[0] / np.abs(h[0]).max(), 1.0009, -1e20, 1.002
+    x = make_input(5, 1, 7)
+    _, *states = part.run(x)
+    for y, k in zip(states, specify_step(part, x), strict=True):
+        agrees(y[[0, 1, 3, 4]], k[[0, 1, 3, 4]])
+        assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("cell", NARROW_CELLS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_states_that_are_not_finite_are_never_numbers_again(value, cell):
+    part = make(3, 7, 33, cell)
+    part.initial_state[0][1, 32] = value
+    outputs, h, *_ = part.run(make_input(3, 4, 7))
+    assert np.isnan(outputs[1]).all() and np.isnan(h[1]).all()
+    assert np.isfinite(outputs[[0, 2]]).all()
+
+
+def in_single_steps(part, x, mask):
+    """(outputs, *states) of a direction run for one timestep after the other."""
+    if part.reverse:
+        x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
+    one = make(len(x), x.shape[2], part.units, part.cell)
+    one.kernel, one.recurrent_kernel, one.narrow = part.kernel, part.recurrent_kernel, part.narrow
+
+    def step(x, states):
+        one.initial_state = states
+        return tuple(one.run(np.ascontiguousarray(x[:, np.newaxis]))[1:])
+
+    outputs, _, states = unroll(step, x, mask, part.initial_state)
+    return outputs[:, ::-1] if part.reverse != part.flip else outputs, *states
+
+
+@pytest.mark.parametrize("cell", NARROW_CELLS)
+@pytest.mark.parametrize("units", [1, 17, 65])
+def test_sequences_are_single_timesteps(units, cell):
+    turned = itertools.cycle([(False, False), (True, False), (True, True)])
+    for batch, kind in itertools.product((1, 2, 5, 33), MASKS):
+        reverse, flip = next(turned)
+        part = make(batch, 7, units, cell, reverse=reverse, flip=flip)
+        x, mask = make_input(batch, 5, 7), make_mask(kind, batch, 5)
+        y, *states = part.run(x, mask)
+        k, *expected = in_single_steps(part, x, mask)
+        kept = np.ones((batch, 5), bool) if mask is None else part.placed(mask)
+        same_bits(y[kept], k[kept])
+        for state, found in zip(states, expected, strict=True):
+            same_bits(state, found)
+
+
+@pytest.mark.parametrize("cell", NARROW_CELLS)
+def test_a_row_has_the_same_bits_in_every_batch(cell):
+    part, x = make(33, 7, 100, cell), make_input(33, 4, 7)
+    states = part.initial_state
+    y, *_ = part.run(x)
+    for row in range(0, 33, 4):
+        part.initial_state = tuple(state[row : row + 1] for state in states)
+        same_bits(part.run(x[row : row + 1])[0][0], y[row])
+
+
+@pytest.mark.parametrize("cell", NARROW_CELLS)
+def test_an_empty_batch(cell):
+    y, h, *_ = make(0, 7, 17, cell).run(make_input(0, 4, 7))
+    assert y.shape == (0, 4, 17) and h.shape == (0, 17)
+
+
+@pytest.mark.parametrize("form", ["int8"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_has_no_kernels_computes_in_float32(cell, form):
+    unbounded = make(3, 7, 17, cell, form, activation=activations.relu)
+    x = make_input(3, 4, 7)
+    assert unbounded.packed().form == "float32"
+    agrees(unbounded.run(x)[0], unbounded.specify(x)[0])
+    gates = make(3, 7, 17, cell, form, recurrent_activation=activations.clip_hard_sigmoid)
+    assert gates.packed().form == ("float32" if cell.startswith("gru") else form)
+
+
+def test_gates_with_other_activations():
+    part, x = make(5, 7, 33, activation=activations.softsign, recurrent_activation=activations.clip_hard_sigmoid), None
+    assert part.packed().form == "int8"
+    x = make_input(5, 1, 7)
+    for y, k in zip(part.run(x)[1:], specify_step(part, x), strict=True):
+        agrees(y, k)
+
+
+def test_wrong_arguments():
+    part = make(1, 7, 5)
+    codes, scale = part.narrow
+    for narrow, message in (
+        ((codes.astype(np.int16), scale), "int16"),
+        ((codes[:4], scale), "codes"),
+        ((codes, scale[:, :3]), "scale"),
+        ((codes, None), "scale"),
+    ):
+        part.narrow = narrow
+        with pytest.raises((ValueError, TypeError), match=message):
+            part.packed()
+    with pytest.raises(ValueError, match="neverheard"):
+        _kernels.use_dots("neverheard")
+
+
+def test_every_isa_has_products(kind):
+    assert kind[1] in _kernels.dots(usable=False)
+    part = make(1, 7, 5)
+    floats = make_direction(1, 7, 200)
+    assert make(1, 7, 200).packed().nbytes < 0.4 * floats.packed().nbytes
+    assert part.packed().form == "int8" and normal(np.random.default_rng(0), 1).dtype == np.float32
