@@ -1,4 +1,4 @@
-"""The product of states with a recurrent kernel of int8, in whole numbers: the specification of the kernels of fbl_narrow.h.
+"""The product of states with a recurrent kernel of int8, in whole numbers: it specifies the kernels of fbl_narrow.h.
 
 An Int8Kernel stands at the right of an @ in place of a kernel. NumPy alone.
 """
