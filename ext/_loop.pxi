@@ -189,8 +189,8 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
     step.recurrent, step.recurrent_bias = layer.recurrent_at, layer.recurrent_bias_at
     job.sums, step.narrow, step.scales, step.zeros = layer.sums, layer.narrow_at, layer.scales_at, layer.zeros_at
     if step.scales != NULL:
-        step.codes = <unsigned char*> scratch.place((name, "codes"), (batch, padded // 4))
-        step.largest = scratch.place((name, "largest"), (batch,))
+        step.codes = <unsigned char*> scratch.place(held, (batch, padded // 4))
+        step.largest = scratch.place(held, (batch,))
     step.c = job.states + 2 * batch * padded
     if first_h is not None:
         _begin_with(job, floats(first_h), NULL if first_c is None else floats(first_c))
