@@ -3,28 +3,53 @@
 The modules over kernels are imported when a model has such a layer, so that a process that predicts once starts sooner.
 """
 
+import importlib
 from functools import partial
 
 from ..layers import core
 from ..layers.operation import Operation
 from .folding import has_stack_kernels
 
-# Classes that vector_elementwise has kernels for.
-ELEMENTWISE = {
-    *("Add", "Average", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate"),
-    *(
-        "PReLU",
-        "ThresholdedReLU",
-        "BatchNormalization",
-        "Rescaling",
-        "Normalization",
-        "Softmax",
-        "Masking",
-        "Embedding",
-    ),
-    *("Permute", "RepeatVector", "Flatten", "Reshape", "Unchanged", "ForgetMask", "Embedding"),
-    *(f"{kind}{rank}D" for kind in ("Cropping", "UpSampling", "ZeroPadding") for rank in (1, 2, 3)),
-    *(f"Global{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3)),
+
+def ranks(*kinds):
+    """The names of layers that there are for one, two and three axes."""
+    return tuple(f"{kind}{rank}D" for kind in kinds for rank in (1, 2, 3))
+
+
+# Module -> class in it -> the classes of layers that it runs in place of.
+MODULES = {
+    "vector_elementwise": {
+        "VectorFormula": ("PReLU", "ThresholdedReLU", "BatchNormalization", "Rescaling", "Normalization"),
+        "VectorMerge": ("Add", "Average", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate"),
+        "VectorMove": ("Permute", "RepeatVector", "Flatten", *ranks("Cropping", "UpSampling", "ZeroPadding")),
+        "VectorGlobalPooling": ranks("GlobalAveragePooling", "GlobalMaxPooling"),
+        "VectorSoftmax": ("Softmax",),
+        "VectorMasking": ("Masking",),
+        "VectorEmbedding": ("Embedding",),
+        "VectorView": ("Reshape", "Identity", "Unchanged", "ForgetMask"),
+    },
+    "vector_normalization": {
+        "VectorNormalization": ("LayerNormalization", "RMSNormalization"),
+        "VectorUnitNormalization": ("UnitNormalization",),
+        "VectorGroupNormalization": ("GroupNormalization",),
+    },
+    "vector_windows": {
+        "VectorConv": ranks("Conv"),
+        "VectorMaxPooling": ranks("MaxPooling"),
+        "VectorAveragePooling": ranks("AveragePooling"),
+    },
+    "vector_depthwise": {
+        "VectorDepthwise": ("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"),
+        "VectorTransposed": ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+    },
+    "vector_multihead": {
+        "VectorScores": ("Attention", "AdditiveAttention"),
+        "VectorMultiHead": ("MultiHeadAttention", "GroupQueryAttention"),
+    },
+    "vector_operations": {"VectorDot": ("Dot",)},
+}
+PLACES = {
+    name: (module, made) for module, classes in MODULES.items() for made, names in classes.items() for name in names
 }
 
 
@@ -39,44 +64,19 @@ def kernels_of(layer, weights="float32"):
     name = type(layer).__name__
     if not family(layer) or isinstance(layer, Operation):
         return None
-    if name in ELEMENTWISE or isinstance(layer, core.Identity):
-        from .vector_elementwise import kernels_for  # saves time at start, where there is no such layer
-
-        return kernels_for(layer)
-    if family(layer) == "normalization":
-        from .vector_normalization import NORMALIZATIONS  # as above
-
-        return NORMALIZATIONS.get(name)
     if has_stack_kernels(layer):
-        from .vector_recurrent import VectorStacked  # as above
+        from .vector_recurrent import VectorStacked  # saves time at start, where there is no such layer
 
         return partial(VectorStacked, weights=weights)
     if name == "Bidirectional":
         from .vector_halves import VectorHalves, halves_have_kernels  # as above
 
         return partial(VectorHalves, weights=weights) if halves_have_kernels(layer) else None
-    if name.startswith(("DepthwiseConv", "SeparableConv")):
-        from .vector_depthwise import VectorDepthwise  # as above
-
-        return VectorDepthwise
-    if name.endswith("Transpose"):
-        from .vector_depthwise import VectorTransposed  # as above
-
-        return VectorTransposed
-    if family(layer) in ("convolution", "pooling"):
-        from .vector_windows import WINDOWS  # as above
-
-        return next((make for kind, make in WINDOWS.items() if isinstance(layer, kind)), None)
-    if name in ("Attention", "AdditiveAttention"):
-        from .vector_multihead import VectorScores  # as above
-
-        return VectorScores
-    if name in ("MultiHeadAttention", "GroupQueryAttention"):
-        from .vector_multihead import VectorMultiHead  # as above
-
-        return VectorMultiHead
-    if name == "Dot":
-        from .vector_operations import VectorDot  # as above
-
-        return VectorDot
-    return None
+    if name == "UpSampling2D" and layer.interpolation != "nearest":
+        return None
+    if isinstance(layer, core.Identity) or (name == "Flatten" and layer.data_format != "channels_first"):
+        name = "Reshape"  # the result is the input in another shape
+    if name not in PLACES:
+        return None
+    module, made = PLACES[name]
+    return getattr(importlib.import_module(f".{module}", __package__), made)

@@ -386,23 +386,3 @@ class VectorGlobalPooling(OnKernels):
             return self.layer.call(inputs, kwargs, states)
         shape, last = self.layer.output_shape(x.shape), self.axes[-1] + 1
         return [Tensor(reduced(states, "mean" if self.averages else "max", x, self.axes[0], last, shape, keep))]
-
-
-POOLINGS = [f"Global{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3)]
-CLASSES = {
-    **dict.fromkeys(FORMULAS, VectorFormula),
-    **dict.fromkeys((*MERGES, "Concatenate"), VectorMerge),
-    **dict.fromkeys((*VIEWS, *(f"ZeroPadding{rank}D" for rank in (1, 2, 3))), VectorMove),
-    **dict.fromkeys(POOLINGS, VectorGlobalPooling),
-    **{"Softmax": VectorSoftmax, "Masking": VectorMasking, "Embedding": VectorEmbedding},
-}
-
-
-def kernels_for(layer):
-    """The class that runs instead of a layer; None if no kernel here does."""
-    name = type(layer).__name__
-    if name == "UpSampling2D" and layer.interpolation != "nearest":
-        return None
-    if name == "Flatten" and layer.data_format != "channels_first":
-        return VectorView
-    return CLASSES.get(name, VectorView)

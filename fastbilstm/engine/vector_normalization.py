@@ -93,11 +93,3 @@ class VectorGroupNormalization(OnKernels):
             if weight is not None:
                 y = each(states, name, y, constant(np.reshape(weight, shape)), constants=(1,))
         return [Tensor(y, mask if self.layer.passes_mask else None)]
-
-
-NORMALIZATIONS = {
-    "LayerNormalization": VectorNormalization,
-    "RMSNormalization": VectorNormalization,
-    "UnitNormalization": VectorUnitNormalization,
-    "GroupNormalization": VectorGroupNormalization,
-}

@@ -87,7 +87,10 @@ class VectorConv(Conv):
         # channels_first: the activation comes after the channels are moved back.
         function = activation or row_activation(self)
         self.row_activation, self.late_activation = (None, function) if self.channels_first else (function, None)
-        self.pooling = None if pooling is None else WINDOWS[type(pooling).__mro__[1]](pooling)
+        self.pooling = None
+        if pooling is not None:
+            made = VectorAveragePooling if isinstance(pooling, AveragePooling) else VectorMaxPooling
+            self.pooling = made(pooling)
 
     def suits_winograd(self):
         """Whether fewer products outweigh the transforms."""
@@ -181,6 +184,3 @@ class VectorAveragePooling(VectorPooling, AveragePooling):
     def __init__(self, layer):
         adopt(self, layer)
         self.rank = layer.rank
-
-
-WINDOWS = {Conv: VectorConv, MaxPooling: VectorMaxPooling, AveragePooling: VectorAveragePooling}
