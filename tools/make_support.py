@@ -154,7 +154,7 @@ def page():
     """The page as text."""
     from cases import CASES
 
-    from fastbilstm.engine.plan import vector_problem
+    from fastbilstm.engine.backends import vector_problem
     from fastbilstm.keras.legacy import ALIASES
     from fastbilstm.layers import REGISTRY
     from fastbilstm.layers.quantized import plain_class

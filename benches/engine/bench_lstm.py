@@ -16,14 +16,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what the benches
 from nets import NETS, VOCABULARY, keras_file, random_weights
 
 import fastbilstm
-from fastbilstm.engine import plan
+from fastbilstm.engine import backends
 from fastbilstm.tolerances import IMDB_PROBABILITY
 
 pytest.importorskip("h5py", reason="the nets are written as Keras files")
 
 TIMESTEPS = 400
 ENGINES = ("float32-vector", "float32-blas", "float32-numpy", "float64-blas", "float64-numpy")
-PROBLEMS = {"vector": plan.vector_problem, "blas": plan.blas_problem}
+PROBLEMS = {"vector": backends.vector_problem, "blas": backends.blas_problem}
 
 
 @functools.cache

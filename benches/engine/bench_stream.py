@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastbilstm
-from fastbilstm.engine import plan
+from fastbilstm.engine import backends
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "material"))
 pytest.importorskip("h5py", reason="the nets are written as Keras files")
@@ -34,7 +34,7 @@ def net_of(name):
 @pytest.mark.parametrize("way", ["quick", "general"])
 @pytest.mark.parametrize("net", ["lstm64", "stack"])
 def bench_push(benchmark, net, way):
-    if problem := plan.vector_problem():
+    if problem := backends.vector_problem():
         pytest.skip(str(problem))
     built, output = net_of(net)
     model = fastbilstm.load(built.content(output), backend="vector", n_threads=1)

@@ -20,7 +20,7 @@ from nets import FEATURES, NETS, SCORE, VOCABULARY, Net, keras_file, random_weig
 from timing import in_turns, summary
 
 import fastbilstm
-from fastbilstm.engine import plan
+from fastbilstm.engine import backends
 
 pytest.importorskip("h5py", reason="the nets are written as Keras files")
 
@@ -53,7 +53,7 @@ def ways(net, rows, threads, maxlen):
 @pytest.mark.parametrize("way", ["list", "pad_sequences, predict"])
 @pytest.mark.parametrize("net", MASKED)
 def bench_ragged(benchmark, net, way):
-    if problem := plan.vector_problem():
+    if problem := backends.vector_problem():
         pytest.skip(str(problem))
     rows = cut_reviews(512 if benchmark.enabled else 20, PADDED if benchmark.enabled else 60)
     benchmark.group = f"predict {len(rows)} reviews, {net}"

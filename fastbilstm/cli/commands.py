@@ -11,7 +11,7 @@ import sys
 
 from .._version import __version__
 from ..converted.fbl_file import SUFFIX
-from ..engine.plan import BACKENDS
+from ..engine.backends import BACKENDS
 from ..engine.summary import held_lines
 from ..errors import FastBiLSTMError
 from ..loading import convert, load

@@ -49,7 +49,7 @@ class FileJob:
 
     def identity(self):
         """Everything that the bytes of the output depend on, in words."""
-        from ..engine.plan import vector_problem  # saves time where it is not needed
+        from ..engine.backends import vector_problem  # saves time where it is not needed
         from ..scoring.resumable_file import file_identity
 
         isa = "none"

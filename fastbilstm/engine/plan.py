@@ -7,17 +7,14 @@ for "blas".
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import math
 import threading
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..analysis import padding
-from ..errors import FastBiLSTMError, FileFormatError, InputError, MissingExtraError
+from ..errors import FastBiLSTMError, FileFormatError, InputError
 from ..graph import flatten_refs
 from ..layers import Functional, Spec, Tensor
 from ..layers.cells import Cell
@@ -26,6 +23,7 @@ from ..layers.functional import Wrapper, faults_of, sized
 from ..layers.recurrent import LSTM, Recurrent
 from ..record import Record
 from . import threads
+from .backends import choose_backend, naming_isa
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from ..graph import Graph
     from ..layers import BaseLayer
 
-BACKENDS = ("auto", "vector", "blas", "numpy")
-WITHOUT_COMPILED_MODULES = "this fastbilstm was installed without its compiled modules, as it is without a C compiler"
 # Bytes of tables: of projected embeddings, of states after padding.
 MEMORY_BUDGET = 64 * 2**20
 # Scratch buffers beyond this size are given back after a prediction.
@@ -327,10 +323,10 @@ def compile(
     padding.check_outputs(network)
     recurrent = [layer for layer in all_layers if isinstance(layer, Recurrent)]
     products = any(isinstance(layer, (LSTM, Dense)) for layer in all_layers)
-    backend = _choose_backend(backend, dtype, products)
+    backend = choose_backend(backend, dtype, products)
     runner, tables, limits, replay = network, 0, _id_limits(network), None
     if backend == "blas":
-        with _naming_isa():
+        with naming_isa():
             from . import blas_layers as blas  # imports SciPy
 
         for layer in all_layers:
@@ -406,59 +402,6 @@ def _build(graph, tensors, dtype):
     network, outputs = sized(graph, {name: array.shape for name, array in tensors.items()}, dtype)
     network.bind(tensors, dtype)
     return network, outputs
-
-
-@contextlib.contextmanager
-def _naming_isa() -> Any:
-    """An instruction set in the environment that there is not is an error of ours."""
-    try:
-        yield
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
-def vector_problem() -> Any:
-    """Why backend "vector" cannot be used here: None, or an exception to raise."""
-    if not threads.has_compiled_modules():
-        return RuntimeError(WITHOUT_COMPILED_MODULES)
-    with _naming_isa():
-        from .. import _kernels  # at first use: FASTBILSTM_ISA may name no instruction set, which is told then
-
-    if _kernels.isa() is None:
-        return RuntimeError("this fastbilstm was built without vector kernels: they need GCC or Clang")
-    return None
-
-
-def blas_problem() -> Any:
-    """Why backend "blas" cannot be used here: None, or an exception to raise."""
-    if not threads.has_compiled_modules():
-        return RuntimeError(WITHOUT_COMPILED_MODULES)
-    for module, package in (("scipy", "SciPy"), ("threadpoolctl", "threadpoolctl")):
-        if importlib.util.find_spec(module) is None:
-            return MissingExtraError(package, "blas", 'backend="blas"')
-    return None
-
-
-def _choose_backend(backend, dtype, has_products):
-    if backend not in BACKENDS:
-        raise InputError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}")
-    if backend == "auto":
-        if dtype == np.float32 and vector_problem() is None:
-            return "vector"
-        if not threads.has_compiled_modules():
-            warnings.warn(  # Python shows it once
-                f"{WITHOUT_COMPILED_MODULES}. Models run in NumPy: the same numbers, many times slower. Install a "
-                "wheel for this platform, or where there is a C compiler; backend='numpy' says that this is meant",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return "blas" if has_products and blas_problem() is None else "numpy"
-    if backend == "vector" and dtype != np.float32:
-        raise InputError(f"backend 'vector' computes in float32, not in {dtype.name}; use 'blas', 'numpy' or 'auto'")
-    problem = {"vector": vector_problem, "blas": blas_problem}.get(backend, lambda: None)()
-    if problem is not None:
-        raise problem
-    return backend
 
 
 def _id_limits(network):

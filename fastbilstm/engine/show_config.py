@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._version import __version__
-from . import plan, threads
+from . import backends, threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +21,12 @@ def config() -> dict[str, Any]:
     import importlib.metadata  # imports half of the standard library
 
     vector: dict[str, Any] = {"isa": None, "isas": [], "built": []}
-    problem = plan.vector_problem()
+    problem = backends.vector_problem()
     if problem is None:
         from .. import _kernels  # not every build has it
 
         vector = {"isa": _kernels.isa(), "isas": list(_kernels.isas()), "built": list(_kernels.isas(usable=False))}
-    blas = plan.blas_problem()
+    blas = backends.blas_problem()
     packages: dict[str, str | None] = {}
     for package in _EXTRAS:
         try:

@@ -25,7 +25,7 @@ from paths import MATERIAL
 
 import fastbilstm
 from fastbilstm import activations
-from fastbilstm.engine import plan
+from fastbilstm.engine import backends, plan
 from fastbilstm.engine.weight_forms import int8_codes
 
 _kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
@@ -466,7 +466,7 @@ def each_load():
     for name in ("masked stack", "gru stack", "attention"):
         model, path, x = load(name), folder / "model.fbl", inputs(name, 2, 3)
         model.save(path, overwrite=True)
-        for backend in ("vector", "blas") if plan.blas_problem() is None else ("vector",):
+        for backend in ("vector", "blas") if backends.blas_problem() is None else ("vector",):
 
             def call(path=path, backend=backend, x=x):
                 return fastbilstm.load(path, backend=backend).predict(x)

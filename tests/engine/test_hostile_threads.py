@@ -19,12 +19,12 @@ from built_nets import FEATURES, Net
 
 import fastbilstm
 from fastbilstm import InputError
-from fastbilstm.engine import plan
+from fastbilstm.engine import backends
 
 TIMESTEPS, ROWS, UNITS = 200, 8, 64
 SECONDS = float(os.environ.get("FASTBILSTM_ATTACK", "0.3"))  # of each attack
 BACKENDS = [
-    backend for backend in ("vector", "blas", "numpy") if not getattr(plan, f"{backend}_problem", lambda: None)()
+    backend for backend in ("vector", "blas", "numpy") if not getattr(backends, f"{backend}_problem", lambda: None)()
 ]
 needs_kernels = pytest.mark.skipif("vector" not in BACKENDS, reason="needs the vector kernels")
 

@@ -14,7 +14,7 @@ from built_nets import Net
 from engine_nets import NETS, inputs, load
 
 import fastbilstm
-from fastbilstm.engine import plan
+from fastbilstm.engine import backends, plan
 
 ALLOCATING = (
     "array",
@@ -75,7 +75,7 @@ def failures(monkeypatch, function):
 @pytest.fixture(autouse=True)
 def always_parallel(monkeypatch):
     monkeypatch.setattr(plan, "WORTH_A_THREAD", 1)
-    if plan.vector_problem() is None:
+    if backends.vector_problem() is None:
         from fastbilstm.engine import vector_layers
 
         monkeypatch.setattr(vector_layers, "PARALLEL_WORK", 0)
@@ -102,7 +102,7 @@ def test_the_next_prediction_is_right(name, n_threads, monkeypatch):
 
 @pytest.mark.parametrize("backend", ["blas", "numpy"])
 def test_other_backends(backend, monkeypatch):
-    if (problem := getattr(plan, f"{backend}_problem", lambda: None)()) is not None:
+    if (problem := getattr(backends, f"{backend}_problem", lambda: None)()) is not None:
         pytest.skip(str(problem))
     model, x = load("masked stack", backend=backend), inputs("masked stack", 3, 4)
     expected = model.predict(x)
@@ -140,7 +140,7 @@ def test_states_stay_as_they_were(monkeypatch):
 @pytest.mark.parametrize("backend", ["vector", "numpy"])
 def test_a_stream_stands_where_it_stood(backend, monkeypatch):
     """One timestep fails, which compiled layers answer one after the other, or a piece, or a state that is set."""
-    if (problem := getattr(plan, f"{backend}_problem", lambda: None)()) is not None:
+    if (problem := getattr(backends, f"{backend}_problem", lambda: None)()) is not None:
         pytest.skip(str(problem))
     net = Net()
     net.lstm("one", "x", return_sequences=True)

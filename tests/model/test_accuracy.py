@@ -13,10 +13,10 @@ import pytest
 from cases import CASES, in_dtype, listed
 
 import fastbilstm
-from fastbilstm.engine import plan
+from fastbilstm.engine import backends
 
 _kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
-ENGINES = [f"vector-{isa}" for isa in _kernels.isas()] + (["blas"] if plan.blas_problem() is None else [])
+ENGINES = [f"vector-{isa}" for isa in _kernels.isas()] + (["blas"] if backends.blas_problem() is None else [])
 # Answers worked out by hand are not TensorFlow's.
 MEASURED = [case for case in CASES if not case.derived]
 ACROSS = 2e-6

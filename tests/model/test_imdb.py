@@ -9,7 +9,7 @@ import pytest
 from shared import shared_file
 
 import fastbilstm
-from fastbilstm.engine import plan
+from fastbilstm.engine import backends
 from fastbilstm.tolerances import IMDB_PROBABILITY
 
 FILES = (
@@ -70,7 +70,7 @@ def test_the_answers_of_keras(name, reviews, exact):
 
 def other_engines(path, reviews):
     """(name, answer) of each instruction set but the one in use, and of BLAS."""
-    if plan.vector_problem() is None:
+    if backends.vector_problem() is None:
         from fastbilstm import _kernels
 
         used = _kernels.isa()
@@ -81,5 +81,5 @@ def other_engines(path, reviews):
                     yield isa, fastbilstm.load(path).predict(reviews, BATCH)
                 finally:
                     _kernels.use(used)
-    if plan.blas_problem() is None:
+    if backends.blas_problem() is None:
         yield "blas", fastbilstm.load(path, backend="blas").predict(reviews, BATCH)

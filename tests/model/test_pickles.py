@@ -14,7 +14,7 @@ from paths import FORMAT_V1, PICKLES
 
 import fastbilstm
 from fastbilstm import preprocessing as pp
-from fastbilstm.engine.plan import vector_problem
+from fastbilstm.engine.backends import vector_problem
 
 pytest.importorskip("numpy._core", reason="the arrays were pickled by NumPy 2; NumPy 1.26 and later read them")
 if vector_problem() is not None:

@@ -27,7 +27,7 @@ from scripts import load_script
 
 import fastbilstm
 from fastbilstm.cli import commands as cli
-from fastbilstm.engine.plan import vector_problem
+from fastbilstm.engine.backends import vector_problem
 from fastbilstm.layers import REGISTRY
 from fastbilstm.tolerances import compare
 

@@ -20,7 +20,7 @@ import pytest
 
 import fastbilstm
 from fastbilstm.cli import commands as cli
-from fastbilstm.engine.plan import vector_problem
+from fastbilstm.engine.backends import vector_problem
 
 ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "pyproject.toml").exists())
 PAGES = [

@@ -19,7 +19,7 @@ import pytest
 from paths import DEMO, ROOT
 from scripts import load_script
 
-from fastbilstm.engine import plan
+from fastbilstm.engine import backends
 
 MAX_BYTES = 5_000_000
 # file.c:1:2: warning: ... / warning: file.pyx:1:2: ... / performance hint: ... / cc1: warning: ...
@@ -202,7 +202,7 @@ def test_install_without_a_compiler(build_requirements, tmp_path):
     assert not list(lib.rglob("*.so")) and not list(lib.rglob("*.pyd"))
     (lib / "sitecustomize.py").write_text(NOT_EDITABLE)
     report = run(sys.executable, "-W", "default", "-c", WITHOUT_COMPILER, DEMO, cwd=tmp_path, path=lib)
-    problem = plan.WITHOUT_COMPILED_MODULES
+    problem = backends.WITHOUT_COMPILED_MODULES
     assert report.startswith(f"numpy|(2, 1)|{problem}. Models run in NumPy") and report.count("Models run in") == 1
     assert "by backend numpy" in report and f"\nbackend vector: {problem}\nbackend blas: {problem}\n" in report
     assert "\nthreads: 1 " in report and report.endswith(2 * f"refused: {problem}\n")
@@ -247,7 +247,7 @@ def test_installed_package_runs(installed, tmp_path):
 
 def test_converted_model_needs_numpy_alone(installed, tmp_path):
     """Converted with h5py; loaded and run where h5py, SciPy and PyYAML cannot be imported."""
-    backend = "numpy" if plan.vector_problem() else "vector"
+    backend = "numpy" if backends.vector_problem() else "vector"
     pytest.importorskip("h5py", reason="converting needs h5py")
     run(sys.executable, "-m", "fastbilstm.cli", "convert", DEMO, "m.fbl", cwd=tmp_path, path=installed)
     code = (

@@ -6,7 +6,7 @@ from built_nets import Net
 from paths import SEQ2SEQ
 
 import fastbilstm
-from fastbilstm.engine.plan import vector_problem
+from fastbilstm.engine.backends import vector_problem
 from fastbilstm.report import measure as report_measure
 
 needs_kernels = pytest.mark.skipif(vector_problem() is not None, reason="needs the vector kernels")
