@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import safe_files
@@ -18,13 +19,14 @@ from .layers.functional import faults_of, with_any_length
 from .model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Protocol, TypeAlias
 
     from _typeshed import SupportsRead
     from numpy.typing import NDArray
 
     from .graph import Graph
+    from .inputs.model_input import ModelInput
     from .preprocessing import TextEncoder, TextVectorization, Tokenizer, WordIndex
 
     class KerasTokenizer(Protocol):
@@ -170,6 +172,7 @@ def load(
     backend: Literal["auto", "vector", "blas", "numpy"] = "auto",
     n_threads: int | None = None,
     memory_budget: int | None = None,
+    weights: Literal["float32", "bfloat16", "float16", "int8"] | None = None,
 ) -> Model:
     """Load a converted model, a Keras file, or a Keras model in memory.
 
@@ -222,6 +225,10 @@ def load(
         Bytes that tables may take: of projected embeddings, which turn an input product into a look-up, and of states
         after padding in front, which is not computed again; default 64 MiB, 0 for none. It changes time and memory, not
         results.
+    weights : {"float32", "bfloat16", "float16", "int8"}, optional
+        The form of kernels and embeddings. Default: what the file holds, float32 but for files that `convert` narrowed.
+        A narrow form changes the answers; see docs/narrow-weights.md. What was narrowed cannot be widened again: a file
+        that holds one form is refused for another.
 
     Returns
     -------
@@ -248,6 +255,9 @@ def load(
         if any_length:
             with faults_of(graph):
                 graph = with_any_length(graph, {name: array.shape for name, array in tensors.items()}, graph.dtype)
+        held = bundle.setdefault("weights", "float32")
+        if weights is not None and weights != held:
+            tensors, vector, bundle["weights"] = _narrowed(graph, tensors, held, weights), None, weights
         model = Model(
             graph,
             tensors,
@@ -274,6 +284,29 @@ def load(
     return model
 
 
+def _narrowed(graph: Graph, tensors: Mapping[str, NDArray[Any]], held: str, form: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a file that holds the form `held`, in another one."""
+    from .engine.narrow_layers import narrow  # few models are narrowed
+    from .engine.weight_forms import FORMS
+
+    if form not in FORMS:
+        raise InputError(f"weights is {form!r}; expected one of {', '.join(FORMS)}")
+    if held != "float32":
+        raise FileFormatError(
+            f"it holds its weights in {held} alone, and they cannot become {form}: leave weights={form!r} "
+            f"(--weights {form}) out, or take the Keras file"
+        )
+    return narrow(graph, tensors, form)
+
+
+def narrowed_model(model: Model, form: str) -> Model:
+    """A float32 model with its weights in another form, and with its text and labels."""
+    with _naming(model.source):
+        tensors = _narrowed(model.graph, model._tensors, model.weights, form)
+        options = model._options() | {"weights": form, "text": model._text, "labels": model.labels}
+        return Model(model.graph, tensors, **options)
+
+
 def convert(
     source: ModelSource,
     target: str | os.PathLike[str],
@@ -294,6 +327,8 @@ def convert(
     padding: Literal["pre", "post"] | None = None,
     truncating: Literal["pre", "post"] | None = None,
     remove: Sequence[str] | None = None,
+    weights: Literal["float32", "bfloat16", "float16", "int8"] | None = None,
+    calibrate: str | os.PathLike[str] | ModelInput | None = None,
 ) -> Model:
     """Convert a Keras file or model to one file that loads with NumPy alone.
 
@@ -327,6 +362,12 @@ def convert(
         The name of each class, or a file of them; see `preprocessing.read_labels`.
     maxlen, padding, truncating, remove
         See `preprocessing.TextEncoder`. `maxlen` is by default the model's number of timesteps, if that is fixed.
+    weights : {"float32", "bfloat16", "float16", "int8"}, optional
+        The form of kernels and embeddings; see `load`. The file holds them in that form, and how far the model is from
+        its float32 twin on made-up rows (`Model.measured`). A RuntimeWarning tells if labels differ there.
+    calibrate : str, PathLike, array_like, list or dict, optional
+        With narrow weights: rows to measure that on, too; a .npy file, a .npz keyed by input name, or what
+        `Model.predict` takes. They change no weight.
 
     Returns
     -------
@@ -338,12 +379,13 @@ def convert(
     FileFormatError, UnsupportedLayerError, MissingExtraError
         See `load`; FileFormatError also if `target` exists and `overwrite` is false.
     InputError
-        If tokenizer or labels do not fit the model: an id beyond its Embedding, a label too many; or if `target` is one
-        of the files that are read (a converted `source` may be replaced).
+        If tokenizer, labels or `calibrate` do not fit the model: an id beyond its Embedding, a label too many; if
+        `target` is one of the files that are read (a converted `source` may be replaced); or if int8 does not suit the
+        model.
     """
     # A converted file may be replaced by itself with texts and labels: it loses nothing.
-    read = [path for path in (source, config, tokenizer, labels) if isinstance(path, (str, os.PathLike))]
-    check_not_read(target, [path for path in read if path is not source or not _is_converted(path)])
+    read = [path for path in (source, config, tokenizer, labels, calibrate) if isinstance(path, (str, os.PathLike))]
+    check_not_read(target, [path for path in read if path is not source or not is_converted(path)])
     if not overwrite and os.path.lexists(target):
         raise FileFormatError(f"{os.fspath(target)}: exists already; allow it with overwrite=True (--overwrite)")
     if trust and not keras:
@@ -351,6 +393,16 @@ def convert(
     if trust and not isinstance(source, (str, os.PathLike)):
         raise FastBiLSTMError("trust=True hands a file to Keras; give the path of the source")
     model = load(source, config=config, outputs=outputs, any_length=any_length, inference=inference, lambdas=lambdas)
+    wide = model
+    if weights is not None and weights != model.weights:
+        if trust:
+            raise FastBiLSTMError(f"trust=True gives Keras float32 weights; leave it or weights={weights!r} out")
+        model = narrowed_model(model, weights)
+    if calibrate is not None and model is wide:
+        raise InputError(
+            "calibrate measures what weights='int8' (or 'bfloat16', 'float16') costs, and needs the float32 weights: "
+            f"{model.source} holds its weights in {model.weights}, and they are not narrowed"
+        )
     given = {"tokenizer": tokenizer, "tokenizer_type": tokenizer_type, "num_words": num_words, "labels": labels}
     given |= {"maxlen": maxlen, "padding": padding, "truncating": truncating, "remove": remove}
     if any(value is not None for value in given.values()):
@@ -359,11 +411,30 @@ def convert(
         text_and_labels.add(model, **given)
     if keras:
         model.vector = _record_with_keras(model, (source, config, outputs) if trust else None)
+    if model is not wide:
+        _measure(model, wide, calibrate)
     model.save(target, overwrite=overwrite)
     return load(target, lambdas=lambdas)
 
 
-def _is_converted(path: Any) -> bool:
+def _measure(model: Model, wide: Model, calibrate: Any) -> None:
+    """Find out how far a narrowed model is from its float32 twin; warn if labels differ."""
+    from .converted import narrow_error, self_check  # these serve narrowing alone
+
+    if model.vector is None:
+        model.vector = self_check.with_int8_errors(self_check.make(model.graph, model._tensors), model)
+    x = self_check.many_rows(model)
+    found = [narrow_error.measure(model, wide, x, f"{len(x[0])} made-up rows")]
+    if calibrate is not None:
+        found.append(narrow_error.measure(model, wide, *narrow_error.read_rows(calibrate)))
+    model.measured = tuple(found)
+    for one in found:
+        if one.flips:
+            warnings.warn(f"weights={model.weights!r}: {one}", RuntimeWarning, stacklevel=3)
+
+
+def is_converted(path: Any) -> bool:
+    """Whether a path, or what else `load` takes, leads to a converted file."""
     return fbl_file.looks_converted(_read_source(path)[1])
 
 
@@ -385,4 +456,5 @@ def _record_with_keras(model: Model, trusted: Any) -> fbl_file.Vector:
     apart = versions.difference(model.graph, model._tensors, inputs, results, title)
     if apart is not None:
         raise FastBiLSTMError(f"{model.source}: no vector can be recorded with Keras: {apart}")
-    return fbl_file.Vector(tuple(inputs), tuple(results), title, made.roundings)
+    vector = fbl_file.Vector(tuple(inputs), tuple(results), title, made.roundings)
+    return self_check.with_int8_errors(vector, model)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Unpack
 
+    from .converted.narrow_file import Measured
     from .converted.self_check import Check
     from .engine.streaming import Stream
     from .graph import Graph
@@ -54,6 +55,9 @@ class Model:
         The file it came from.
     vector : Vector or None
         The self-check vector that came with a converted file.
+    measured : tuple of Measured
+        How far a model that was converted with narrow weights is from its float32 twin: on made-up rows, and on rows
+        that `convert` was given.
     text : TextEncoder or None
         What turns texts into the input, for `predict_text`. Can be set.
     labels : list of str or None
@@ -63,6 +67,7 @@ class Model:
     graph: Graph
     source: str
     vector: fbl_file.Vector | None
+    measured: tuple[Measured, ...]
 
     def __init__(
         self,
@@ -78,10 +83,12 @@ class Model:
         text: TextEncoder | bytes | None = None,
         labels: list[str] | None = None,
         mapped: fbl_file.Mapped | None = None,
+        weights: Literal["float32", "bfloat16", "float16", "int8"] = "float32",
+        measured: tuple[Measured, ...] = (),
     ) -> None:
-        self.graph, self.vector, self.source = graph, vector, source
+        self.graph, self.vector, self.source, self.measured = graph, vector, source, measured
         self._tensors, self._mapped = tensors, mapped
-        self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget)
+        self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget, weights)
         # What answers from a tape, if anything does.
         self._replay = None if self._plan.replay is None else self._plan.replay.run
         self._n_threads = check_whole("n_threads", n_threads)
@@ -106,6 +113,11 @@ class Model:
     def backend(self) -> Literal["vector", "blas", "numpy"]:
         """What runs the layers: 'vector' (our kernels), 'blas' (SciPy's) or 'numpy' (the specification)."""
         return self._plan.backend
+
+    @property
+    def weights(self) -> Literal["float32", "bfloat16", "float16", "int8"]:
+        """The form of the kernels and embeddings: 'float32', or what `load` or `convert` narrowed them to."""
+        return self._plan.weights
 
     @property
     def n_threads(self) -> int:
@@ -189,7 +201,8 @@ class Model:
         return summary_html(self)
 
     def __repr__(self) -> str:
-        return f"<fastbilstm.Model {self.name!r} of {self.keras}, {self.dtype}, from {self.source}>"
+        form = "" if self.weights == "float32" else f" with {self.weights} weights"
+        return f"<fastbilstm.Model {self.name!r} of {self.keras}, {self.dtype}{form}, from {self.source}>"
 
     # ---- what it does -----------------------------------------------------------------------------------------------
 
@@ -485,9 +498,10 @@ class Model:
         from .converted import self_check
 
         self._check_file()
-        vector = self.vector or self_check.make(self.graph, self._tensors)
+        vector = self.vector or self_check.with_int8_errors(self_check.make(self.graph, self._tensors), self)
         text = _texts().stored_text(self._text)
-        content = fbl_file.to_bytes(self.graph, self._tensors, vector, text, self._labels)
+        narrow = (self.weights, self.measured)
+        content = fbl_file.to_bytes(self.graph, self._tensors, vector, text, self._labels, *narrow)
         self._check_file()
         fbl_file.write_file(path, content, overwrite)
 
@@ -512,6 +526,7 @@ class Model:
         tensors = {name: take(array) for name, array in self._tensors.items()}
         self._check_file()
         held = {"vector": self.vector, "text": _texts().stored_text(self._text), "labels": self._labels}
+        held |= {"measured": self.measured} if self.measured else {}
         state: tuple[Any, ...] = (graph_to_json(self.graph), tensors, self._options() | held)
         from .layers import lambdas
 
@@ -520,7 +535,9 @@ class Model:
 
     def _options(self) -> dict[str, Any]:
         """What another model is made with to run as this one does."""
-        options = {"dtype": self.dtype, "backend": self.backend, "memory_budget": self._plan.memory_budget}
+        options: dict[str, Any] = {"dtype": self.dtype, "backend": self.backend}
+        options |= {"memory_budget": self._plan.memory_budget}
+        options |= {} if self.weights == "float32" else {"weights": self.weights}
         return options | {"n_threads": self._n_threads, "source": self.source}
 
     def check_vector(self, vector: fbl_file.Vector) -> None:

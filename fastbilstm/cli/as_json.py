@@ -48,6 +48,8 @@ def of_model(model):
         "backend": model.backend,
         "parameters": model.count_params(),
         "bytes": sum(array.nbytes for array in arrays),
+        "weights": model.weights,
+        "measured": [_record(one, *one._fields) for one in model.measured],
         "inputs": [_record(info, "name", "shape", "dtype") for info in model.inputs],
         "outputs": [_record(info, "name", "shape", "dtype") for info in model.outputs],
         "layers": layers,

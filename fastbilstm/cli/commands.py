@@ -8,11 +8,13 @@ import argparse
 import contextlib
 import os
 import sys
+import warnings
 
 from .._version import __version__
 from ..converted.fbl_file import SUFFIX
 from ..engine.backends import BACKENDS
 from ..engine.summary import held_lines
+from ..engine.weight_forms import FORMS
 from ..errors import FastBiLSTMError
 from ..loading import convert, load
 from . import as_json, completion
@@ -80,6 +82,15 @@ def add_engine_options(parser):
         "--backend", choices=BACKENDS, default="auto", help="what computes (default: the fastest there is)"
     )
     parser.add_argument("--threads", type=int, help="threads at most (default: the cores this process may use)")
+    _add_weights_option(parser)
+
+
+def _add_weights_option(parser):
+    parser.add_argument(
+        "--weights",
+        choices=FORMS,
+        help="the form of kernels and embeddings (default: what the file holds); a narrow one changes the answers",
+    )
 
 
 def _outputs(args):
@@ -99,6 +110,13 @@ def add_convert_options(parser):
         help="record the self-check vector with the installed Keras or tf_keras (default: our float64 specification)",
     )
     _add_trust_option(parser)
+    _add_weights_option(parser)
+    parser.add_argument(
+        "--calibrate",
+        metavar="FILE",
+        help="with --weights: measure on these rows (.npy, or .npz keyed by input name), too, how far the answers are "
+        "from those of float32, and how many labels differ",
+    )
     texts = texts.add_argument_group("texts and labels, kept in the target")
     texts.add_argument(
         "--tokenizer",
@@ -136,13 +154,18 @@ def run_convert(args):
     options |= {"trust": args.trust, "any_length": args.any_length, "inference": args.inference}
     options |= {name: getattr(args, name) for name in ("tokenizer", "tokenizer_type", "num_words", "labels", "maxlen")}
     options |= {"padding": args.pad, "truncating": args.truncating, "remove": args.remove}
-    model = convert(args.source, target, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "weights=", RuntimeWarning)  # printed below
+        model = convert(args.source, target, weights=args.weights, calibrate=args.calibrate, **options)
     size = os.path.getsize(target) / 1e6
     parameters = sum(array.size for array in model.get_weights())
     print(f"{target}: {size:.2f} MB, {parameters:,} parameters, written by {model.keras}")
     print(f"self-check vector computed by {model.vector.computed_by}")
     for line in held_lines(model):
         print(line)
+    if any(one.flips for one in model.measured):
+        text = f"with {model.weights} weights labels differ from those of float32: check accuracy on rows of your own"
+        print(f"fastbilstm: warning: {text}", file=sys.stderr)
     return 0
 
 

@@ -228,6 +228,7 @@ def _predictor(args, outputs, columns, text):
         inference=args.inference,
         dtype=args.dtype,
         backend=args.backend,
+        weights=args.weights,
         raw=args.raw,
         empty=args.empty or "score",
         plugins=args.plugin or (),

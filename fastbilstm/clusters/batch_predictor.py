@@ -34,9 +34,12 @@ if TYPE_CHECKING:
         backend: Literal["auto", "vector", "blas", "numpy"]
         memory_budget: int | None
         check: bool
+        weights: Literal["float32", "bfloat16", "float16", "int8"] | None
 
 
-_LOAD_OPTIONS = {"config", "outputs", "any_length", "inference", "dtype", "backend", "memory_budget", "check"}
+_LOAD_OPTIONS = {
+    *("config", "outputs", "any_length", "inference", "dtype", "backend", "memory_budget", "check", "weights"),
+}
 
 
 class BatchPredictor(ColumnScorer):
@@ -52,7 +55,7 @@ class BatchPredictor(ColumnScorer):
     plugins : list of str
         Modules, or paths of .py files, that call `register_layer`; imported in each process before the file is loaded.
     **load_options
-        `config`, `outputs`, `any_length`, `inference`, `dtype`, `backend`, `memory_budget`, `check` of
+        `config`, `outputs`, `any_length`, `inference`, `dtype`, `backend`, `memory_budget`, `check`, `weights` of
         `fastbilstm.load`.
 
     Attributes

@@ -5,8 +5,8 @@
     the rest     the arrays, end to end, without holes
 
 `__metadata__` holds fastbilstm_format (the version of this layout), graph, keras, sha256 and, where there are such,
-vector, labels (JSON) and text (the name of an array that holds the JSON of a TextEncoder). Every malformed case has its
-own error. Imports NumPy; knows nothing of Keras' files.
+vector, labels (JSON), text (the name of an array that holds the JSON of a TextEncoder) and weights (narrow_file.py).
+Every malformed case has its own error. Imports NumPy; knows nothing of Keras' files.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..graph import Graph
+    from .narrow_file import Measured
 
-FORMAT_VERSION = 1
+# The version that is written: of float32 weights, which every release reads, and of narrow ones.
+FORMAT_VERSION, NARROW_VERSION = 1, 2
 SUFFIX = ".fbl"
 _MAX_HEADER = 100_000_000
 _MAX_DIGITS = 100
@@ -74,12 +76,16 @@ class Vector(Record):
     roundings : tuple of float
         For each output, how far NumPy's float32 is from float64, relative to its largest element; () for a model in
         which rounding errors stay small. See `tolerances.ROUNDINGS`.
+    quantized : tuple of float
+        Of a model with int8 weights, for each output, how far the int8 kernels are from `outputs`, relative to its
+        largest element; () where it was not measured. See `tolerances.NARROW_ROOM`.
     """
 
     inputs: tuple[NDArray[Any], ...]
     outputs: tuple[NDArray[Any], ...]
     computed_by: str
     roundings: tuple[float, ...] = ()
+    quantized: tuple[float, ...] = ()
 
 
 def looks_converted(head: bytes) -> bool:
@@ -105,22 +111,31 @@ def to_bytes(
     vector: Vector | None = None,
     text: bytes | None = None,
     labels: list[str] | None = None,
+    weights: str = "float32",
+    measured: tuple[Measured, ...] = (),
 ) -> bytes:
-    """The content of a converted file; `text` is the JSON of a TextEncoder in bytes, `labels` a list of str."""
+    """The content of a converted file; `text` is the JSON of a TextEncoder in bytes, `labels` a list of str.
+
+    `tensors` are narrowed to the form `weights`; `measured` is what that costs.
+    """
     arrays = dict(tensors)
+    narrow = weights != "float32"
     metadata = {
-        "fastbilstm_format": str(FORMAT_VERSION),
+        "fastbilstm_format": str(NARROW_VERSION if narrow else FORMAT_VERSION),
         "keras": str(graph.keras),
         "graph": json.dumps(graph_to_json(graph), separators=(",", ":")),
     }
+    if narrow:
+        from . import narrow_file  # few files hold narrow weights: saves time at start
+
+        arrays, metadata["weights"] = narrow_file.stored(graph, tensors, weights, measured)
     if vector is not None:
         given = {f"input/{k}": array for k, array in enumerate(vector.inputs)}
         given |= {f"output/{k}": array for k, array in enumerate(vector.outputs)}
         counts = {"inputs": len(vector.inputs), "outputs": len(vector.outputs), "computed_by": vector.computed_by}
         strings = [name for name, array in given.items() if array.dtype == object]
-        counts |= ({"strings": strings} if strings else {}) | (
-            {"roundings": list(vector.roundings)} if vector.roundings else {}
-        )
+        counts |= {"strings": strings} if strings else {}
+        counts |= {key: list(getattr(vector, key)) for key in ("roundings", "quantized") if getattr(vector, key)}
         metadata["vector"] = json.dumps(counts)
         arrays.update(
             {_VECTOR + name: _from_strings(array) if name in strings else array for name, array in given.items()}
@@ -268,8 +283,9 @@ def read(source: str | bytes, label: str) -> tuple[Graph, dict[str, NDArray[Any]
     Returns
     -------
     (Graph, dict of str to ndarray, Vector or None, dict)
-        The arrays are read-only views of the content. The dict holds `text`, the JSON of a TextEncoder as bytes or
-        None, `labels`, a list of str or None, and `mapped`, a Mapped or None.
+        The arrays are read-only views of the content; narrow ones are floats of their own. The dict holds `text`, the
+        JSON of a TextEncoder as bytes or None, `labels`, a list of str or None, `mapped`, a Mapped or None, and of a
+        file with narrow weights `weights` and `measured`.
 
     Raises
     ------
@@ -288,7 +304,14 @@ def read(source: str | bytes, label: str) -> tuple[Graph, dict[str, NDArray[Any]
         raise FileFormatError(f"{label}: its graph is missing or no valid JSON ({error})") from error
     graph = graph_from_json(entry)
     vector = _read_vector(metadata, arrays, label)
-    return graph, arrays, vector, {**_read_bundle(metadata, arrays, label), "mapped": mapped}
+    bundle = {**_read_bundle(metadata, arrays, label), "mapped": mapped}
+    if int(metadata["fastbilstm_format"]) >= NARROW_VERSION:
+        from . import narrow_file  # as in to_bytes
+
+        bundle |= narrow_file.opened(metadata.get("weights"), arrays, graph, label)
+    elif "weights" in metadata:
+        raise FileFormatError(f"{label}: has an entry weights, which format version {FORMAT_VERSION} does not")
+    return graph, arrays, vector, bundle
 
 
 def _read_header(content: NDArray[np.uint8], label: str) -> tuple[dict[str, Any], int]:
@@ -312,9 +335,9 @@ def _read_header(content: NDArray[np.uint8], label: str) -> tuple[dict[str, Any]
     version = metadata.get("fastbilstm_format")
     if version is None or not re.fullmatch("[0-9]{1,9}", version):
         raise FileFormatError(f"{label}: a safetensors file, but no converted model (fastbilstm_format is {version!r})")
-    if not 1 <= int(version) <= FORMAT_VERSION:
+    if not 1 <= int(version) <= NARROW_VERSION:
         raise FileFormatError(
-            f"{label}: has format version {version}; this fastbilstm reads up to {FORMAT_VERSION}: upgrade it"
+            f"{label}: has format version {version}; this fastbilstm reads up to {NARROW_VERSION}: upgrade it"
         )
     return header, 8 + length
 
@@ -385,10 +408,11 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _roundings(entry: dict[str, Any]) -> tuple[float, ...]:
-    found = tuple(float(number) for number in entry.get("roundings", ()))
+def _errors(entry: dict[str, Any], key: str) -> tuple[float, ...]:
+    """One of the entries `roundings` and `quantized` of a vector."""
+    found = tuple(float(number) for number in entry.get(key, ()))
     if found and (len(found) != entry["outputs"] or not all(0 <= number <= 1 for number in found)):
-        raise ValueError(f"roundings are {list(found)[:5]}")
+        raise ValueError(f"{key} are {list(found)[:5]}")
     return found
 
 
@@ -403,7 +427,7 @@ def _read_vector(metadata: dict[str, str], arrays: dict[str, NDArray[Any]], labe
             tuple(np.array(arrays.pop(f"{_VECTOR}input/{k}")) for k in range(entry["inputs"])),
             tuple(np.array(arrays.pop(f"{_VECTOR}output/{k}")) for k in range(entry["outputs"])),
             str(entry["computed_by"]),
-            _roundings(entry),
+            *(_errors(entry, key) for key in ("roundings", "quantized")),
         )
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise FileFormatError(f"{label}: its self-check vector is malformed ({error})") from error

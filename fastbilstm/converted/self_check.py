@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +17,7 @@ from ..layers.core import Masking
 from ..layers.lookup import Lookup
 from ..layers.multihead import MultiHeadAttention
 from ..layers.text import TextVectorization
-from ..tolerances import MOST_ROUNDING, Comparison, compare
+from ..tolerances import MOST_NARROW, MOST_ROUNDING, Comparison, compare, narrow_error
 from .fbl_file import Vector
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _SCALES = (1, 0.25, 0.0625)
 _ROOM = 4
 # Nets with weights moved by a rounding, whose errors are measured.
 _NETS = 4
+# Rows on which errors of narrow weights are measured.
+_MANY_ROWS = 64
 # Numbers in one made-up input: 400 MB, which no sequence model needs.
 MAX_INPUT = 50_000_000
 
@@ -280,11 +283,74 @@ def _is_far_within(y: NDArray[Any], k: NDArray[Any]) -> bool:
 
 
 def check(model: Any, vector: Vector) -> Check:
-    """Run a vector through a model and compare by the project's tolerance for the model's dtype."""
-    outputs = model._plan.run(list(vector.inputs), {})
+    """Run a vector through a model and compare by the project's tolerance for the model's dtype.
+
+    Of int8 weights the specification is compared by it, which finds a single wrong weight; then the model as it runs,
+    by what was measured at conversion.
+    """
+    if not rounds_inputs(model):
+        return _compared(model, model._plan, vector)
+    found = _compared(model, planning.compile(model.graph, model._tensors, model.dtype, "numpy"), vector)
+    errors = vector.quantized or (MOST_NARROW,) * len(vector.outputs)
+    return _compared(model, model._plan, vector, tuple(map(narrow_error, errors))) if found else found
+
+
+def _compared(model: Any, plan: Plan, vector: Vector, at_least: Sequence[float] | None = None) -> Check:
+    """A plan of a model beside a vector; `at_least`: an error that is allowed, for each output that has floats."""
+    outputs = plan.run(list(vector.inputs), {})
     dtype: Literal["float32", "float64"] = (
         model.dtype if vector.outputs and vector.outputs[0].dtype == np.float64 else "float32"
     )
-    roundings = vector.roundings or (0.0,) * len(outputs)
-    found = tuple(compare(y, k, dtype, r) for y, k, r in zip(outputs, vector.outputs, roundings))
+    none = (0.0,) * len(outputs)
+    pairs = zip(outputs, vector.outputs, vector.roundings or none, at_least or none)
+    found = tuple(
+        compare(y, k, dtype, rounding, least) for y, k, rounding, least in pairs if at_least is None or _is_real(k)
+    )
     return Check(all(c.ok for c in found) and len(outputs) == len(vector.outputs), vector.computed_by, found)
+
+
+def _is_real(array: NDArray[Any]) -> bool:
+    """Whether small errors leave small differences: numbers of classes, booleans and strings are right or wrong."""
+    return array.dtype.kind == "f"
+
+
+def rounds_inputs(model: Any) -> bool:
+    """Whether a model runs on int8 kernels, which round what they multiply."""
+    runs: bool = model.weights == "int8" and model.backend == "vector"
+    return runs
+
+
+def many_rows(model: Any) -> list[NDArray[Any]]:
+    """Made-up inputs of many rows; of few, where a model treats the batch axis as another axis or rows are large."""
+    for rows in (_MANY_ROWS, _ROWS):
+        with contextlib.suppress(FileFormatError):
+            for inputs in made_inputs(model._plan, rows):
+                with contextlib.suppress(InputError):
+                    model._plan.run(inputs, {})
+                    return inputs
+    raise InputError(f"{model.source}: no made-up input fits the model")
+
+
+def with_int8_errors(vector: Vector, model: Any) -> Vector:
+    """The vector of a model, with the errors of int8 kernels where it runs on them: of more rows than it holds.
+
+    Raises
+    ------
+    InputError
+        If they take an output further than `tolerances.MOST_NARROW` of its largest element.
+    """
+    if not rounds_inputs(model):
+        return vector
+    # Float32 kernels with the same weights stand for the specification, whose rounding errors are far smaller.
+    floats = planning.compile(model.graph, model._tensors, model.dtype, model.backend)
+    x = many_rows(model)
+    pairs: list[tuple[Any, Any]] = [(model._plan.run(list(vector.inputs), {}), vector.outputs)]
+    pairs.append((model._plan.run(x, {}), floats.run(x, {})))
+    found = [[compare(y, k).max_rel if _is_real(k) else 0.0 for y, k in zip(*pair)] for pair in pairs]
+    errors = tuple(map(max, *found))
+    if max(errors, default=0.0) > MOST_NARROW:
+        raise InputError(
+            f"{model.source}: int8 kernels take an output {max(errors):.3g} times its largest element away from what "
+            "its weights say: weights='int8' does not suit this model; take 'bfloat16' or 'float16'"
+        )
+    return vector.replace(quantized=errors)

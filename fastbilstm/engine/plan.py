@@ -71,6 +71,8 @@ class Plan(Record):
     table_bytes, memory_budget : int
     replay : Replay or None
         Runs small predictions of backend "vector" again without Python.
+    weights : str
+        The form of the weights, one of weight_forms.FORMS.
     """
 
     network: Functional
@@ -89,6 +91,7 @@ class Plan(Record):
     memory_budget: int
     scratches: list[Any]
     replay: Any
+    weights: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
 
     def run(self, arrays: Sequence[Any], states: dict[Any, Any], n_threads: int = 1) -> list[NDArray[Any]]:
         """Arrays in, arrays out, for one batch.
@@ -281,7 +284,7 @@ def compile(
     dtype: str | None = None,
     backend: str = "auto",
     memory_budget: int | None = None,
-    weights: str = "float32",
+    weights: Literal["float32", "bfloat16", "float16", "int8"] = "float32",
 ) -> Plan:
     """Make a Plan.
 
@@ -370,6 +373,7 @@ def compile(
         int(budget),
         [],
         replay,
+        weights,
     )
 
 

@@ -129,10 +129,11 @@ def plan_lines(model, rows):
 
 
 def held_lines(model):
-    """What a file holds besides the network: tokenizer, labels, notes."""
+    """What a file holds besides the network in float32: the form of its weights, tokenizer, labels, notes."""
+    narrow = [] if model.weights == "float32" else [f"weights: {model.weights}", *map(str, model.measured)]
     lines = [f"text: {model.text.describe()}"] if model.text is not None else []
     lines += [f"labels: {', '.join(model.labels)}"] if model.labels is not None else []
-    return lines + [f"note: {note}" for note in model.graph.notes]
+    return narrow + lines + [f"note: {note}" for note in model.graph.notes]
 
 
 def _threads(model):

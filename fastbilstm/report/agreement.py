@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,20 @@ from ..engine import plan as planning
 from ..errors import FastBiLSTMError, InputError
 from ..keras import installed_keras
 from ..loading import load
-from ..model import Model
-from ..tolerances import HALF_RELATIVE, IMDB_PROBABILITY, MOST_ROUNDING, ROUNDINGS, Comparison, compare
-from .verify import given_to_keras, same_model
+from ..tolerances import (
+    HALF_RELATIVE,
+    IMDB_PROBABILITY,
+    MOST_NARROW,
+    MOST_ROUNDING,
+    ROUNDINGS,
+    Comparison,
+    compare,
+    narrow_error,
+)
+from .verify import allowed_of_form, fresh, given_to_keras, same_model
+
+if TYPE_CHECKING:
+    from ..model import Model
 
 # Rows that are compared with a reference: the specification should take a few seconds.
 ROWS, SPECIFICATION_WORK = 64, 2 * 10**10
@@ -74,10 +85,11 @@ def agreements(
     if model.vector is not None:
         recorded = model.vector
         remark = "recorded when the file was converted"
-        found.append(_agreement(model, recorded, f"{RECORDED}, by {recorded.computed_by}", remark))
+        allowed = _allowed_of_kernels(model, recorded)
+        found.append(_agreement(model, recorded, f"{RECORDED}, by {recorded.computed_by}", remark, allowed=allowed))
     try:
         # Of the source: the Keras file may fix the timesteps that the converted one leaves free.
-        made = _made(source or model)
+        made = _made(source or model, model)
     except FastBiLSTMError as error:
         missing.append(f"compared on no made-up input, since none fits the model: {error}")
         return found, missing
@@ -88,13 +100,24 @@ def agreements(
             title, theirs = installed_keras.run(source.graph, source._tensors, list(made.inputs), trusted)
             live = made.replace(outputs=tuple(theirs), computed_by=title)
             remark = f"made-up input with real padding; Keras was given {given_to_keras(source, trusted)}"
-            one = _agreement(model, live, f"{title}{LIVE}", remark, made, trusted is not None)
+            reference, allowed = f"{title}{LIVE}", allowed_of_form(model)
+            one = _agreement(model, live, reference, remark, made, trusted is not None, allowed)
             found.append(one if one.ok else _by_version(one, source, live, title))
         except installed_keras.KerasUnavailable as reason:
             missing.append(f"not compared with Keras: {without_addresses(str(reason))}")
     remark = "shows that the engine computes what fastbilstm's NumPy specification says; no comparison with Keras"
-    found.append(_agreement(model, made, "fastbilstm's specification in float64", remark))
+    reference, allowed = "fastbilstm's specification in float64", _allowed_of_kernels(model, model.vector)
+    found.append(_agreement(model, made, reference, remark, allowed=allowed))
     return found, missing
+
+
+def _allowed_of_kernels(model, vector):
+    """For each output the error that int8 kernels may make beside the specification; 0 where they do not run."""
+    if not vectors.rounds_inputs(model):
+        return (0.0,) * len(model.outputs)
+    return tuple(map(narrow_error, vector.quantized if vector and vector.quantized else ())) or (
+        (MOST_NARROW,) * len(model.outputs)
+    )
 
 
 def without_addresses(text: str) -> str:
@@ -110,17 +133,20 @@ def _rows(model):
     return max(3, min(most, ROWS))
 
 
-def _made(model):
-    """A vector of many rows; of few for a model that treats the batch axis as another axis and takes no more."""
+def _made(source, model):
+    """A vector of many rows; of few for a model that treats the batch axis as another axis and takes no more.
+
+    The graph is that of the source, the weights are those of the model, which may be narrower.
+    """
     try:
-        return vectors.make(model.graph, model._tensors, _rows(model), _SIZES, exact=True)
+        return vectors.make(source.graph, model._tensors, _rows(source), _SIZES, exact=True)
     except InputError:
-        return vectors.make(model.graph, model._tensors, exact=True)
+        return vectors.make(source.graph, model._tensors, exact=True)
 
 
-def check_against(against: str, model: Model, path: str, **options: Any) -> Model:
+def check_against(against: str, model: Model, path: str, converted: bool, **options: Any) -> Model:
     """The Model of the Keras file that a converted model came from; refuse any other file."""
-    if model.vector is None:
+    if not converted:
         raise FastBiLSTMError(f"{path}: is a Keras file itself; --against goes with a converted model")
     source = load(against, **options)
     if not same_model(source, model):
@@ -128,17 +154,22 @@ def check_against(against: str, model: Model, path: str, **options: Any) -> Mode
     return source
 
 
-def _agreement(model, vector, reference, remark, exact=None, in_half=True):
-    """`in_half`: whether Keras may have computed in half precision, which a model that we built for it does not."""
+def _agreement(model, vector, reference, remark, exact=None, in_half=True, allowed=None):
+    """`in_half`: whether Keras may have computed in half precision, which a model that we built for it does not.
+
+    `allowed`: for each output the error that narrow weights allow, relative to its largest element.
+    """
     inputs = list(vector.inputs)
-    ours = Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend)._plan.run(inputs, {})
+    ours = fresh(model)._plan.run(inputs, {})
     relative, special, outcomes = [], 0, []
     half, rounded = _half(model, vector) if in_half else None, None
     for number, (info, y, k) in enumerate(zip(model.outputs, ours, vector.outputs)):
         dtype = "float64" if model.dtype == "float64" and k.dtype == np.float64 else "float32"
         result = compare(y, k, dtype)
         outcome = Outcome(info.name, result, WITHIN if result.ok else OUT)
-        if not result.ok and half is not None and result.max_rel <= HALF_RELATIVE[half]:
+        if not result.ok and allowed and result.max_rel <= allowed[number]:
+            outcome = outcome._replace(verdict=f"within what {model.weights} weights allow, {allowed[number]:.2g}")
+        elif not result.ok and half is not None and result.max_rel <= HALF_RELATIVE[half]:
             outcome = outcome._replace(verdict=f"within what {half} allows Keras, {HALF_RELATIVE[half]:g}")
         elif not result.ok and exact is not None and _is_nearer(y, k, result, exact.outputs[number]):
             outcome = outcome._replace(verdict="nearer to float64 than Keras is")

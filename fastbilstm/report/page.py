@@ -142,6 +142,7 @@ def _header(model, path, found):
         ("file", f"{os.path.basename(os.path.normpath(path))}, {_megabytes(_file_size(path))}"),
         ("written by", model.keras),
         ("parameters", f"{parameters:,}, {_megabytes(nbytes)}"),
+        *((("weights", "; ".join([model.weights, *map(str, model.measured)])),) if model.weights != "float32" else ()),
         ("computed by", f"backend {model.backend}{isa}, {model.dtype}"),
         ("CPU", report_measure.cpu_name()),
         ("threads at most", model.n_threads),

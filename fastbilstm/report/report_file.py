@@ -13,7 +13,7 @@ from ..converted.fbl_file import write_file
 from ..engine.threads import cores
 from ..errors import FastBiLSTMError
 from ..keras.installed_keras import KerasUnavailable, TrustedFile
-from ..loading import load
+from ..loading import is_converted, load
 from . import agreement as report_agreement
 from . import measure as report_measure
 from .keras_speed import KerasSpeed, keras_speed
@@ -83,6 +83,7 @@ def report(
     dtype: Literal["float32", "float64"] | None = None,
     backend: Literal["auto", "vector", "blas", "numpy"] = "auto",
     n_threads: int | None = None,
+    weights: Literal["float32", "bfloat16", "float16", "int8"] | None = None,
     overwrite: bool = False,
     seconds: float = SECONDS,
     inference: bool = False,
@@ -102,7 +103,7 @@ def report(
         The page; written under a temporary name and renamed.
     against : str or PathLike, optional
         For a converted file: the Keras file it came from.
-    config, outputs, dtype, backend, n_threads, inference
+    config, outputs, dtype, backend, n_threads, weights, inference
         See `fastbilstm.load`; with `against`, config, outputs and inference belong to the Keras file.
     trust : bool
         Hand the Keras file itself to Keras, instead of a model built from the layers and weights read from it. This
@@ -134,10 +135,12 @@ def report(
     _check_target(target, overwrite, [path, against, config])
     tell("reading the model")
     of_keras: dict[str, Any] = {"config": config, "outputs": outputs, "inference": inference}
-    model = load(path, dtype=dtype, backend=backend, n_threads=n_threads, **({} if against else of_keras))
-    source = model if model.vector is None else None
+    options: dict[str, Any] = {} if against else of_keras
+    model = load(path, dtype=dtype, backend=backend, n_threads=n_threads, weights=weights, **options)
+    converted = is_converted(path)
+    source = None if converted else model if model.weights == "float32" else load(path, **of_keras)
     if against is not None:
-        source = report_agreement.check_against(against, model, path, **of_keras)
+        source = report_agreement.check_against(against, model, path, converted, **of_keras)
     before = report_measure.load_now()
     speed = report_measure.speed(model, seconds, tell)
     after = report_measure.load_now()
@@ -154,7 +157,8 @@ def report(
             missing.append(f"Keras was not timed: {report_agreement.without_addresses(str(reason))}")
     ok, page_path = all(one.ok for one in compared), os.path.abspath(target)
     found = Report(ok, tuple(compared), tuple(missing), speed, page_path, load_found, theirs)
-    command = _command(path, target, against, config, outputs, trust, dtype, backend, n_threads, seconds, inference)
+    engine = (dtype, backend, n_threads, weights)
+    command = _command(path, target, against, config, outputs, trust, engine, seconds, inference)
     text = page(model, path, found, command)
     # Messages of Keras and the system may contain folders of this machine.
     for name in filter(None, (path, against, config)):
@@ -186,13 +190,12 @@ def _command(
     config: Any,
     outputs: Sequence[str] | None,
     trust: bool,
-    dtype: str | None,
-    backend: str,
-    n_threads: int | None,
+    engine: tuple[str | None, str, int | None, str | None],
     seconds: float,
     inference: bool,
 ) -> str:
     """The command that makes this page, with the names of files alone."""
+    dtype, backend, n_threads, weights = engine
     parts = ["fastbilstm report", os.path.basename(path), "-o", os.path.basename(target)]
     given = {
         "--against": against and os.path.basename(against),
@@ -202,6 +205,7 @@ def _command(
         "--dtype": dtype,
         "--backend": None if backend == "auto" else backend,
         "--threads": n_threads,
+        "--weights": weights,
         "--inference": inference,
         "--seconds": None if seconds == SECONDS else f"{seconds:g}",
     }
@@ -219,7 +223,7 @@ def run(args: argparse.Namespace, outputs: list[str] | None, quiet: bool = False
         if live:
             print(f"\r\x1b[K{text}", end=" " if text else "", file=sys.stderr, flush=True)
 
-    names = ("against", "config", "trust", "dtype", "backend", "overwrite", "seconds", "inference")
+    names = ("against", "config", "trust", "dtype", "backend", "weights", "overwrite", "seconds", "inference")
     options = {name: getattr(args, name) for name in names}
     try:
         found = report(args.model, args.output, outputs=outputs, n_threads=args.threads, tell=tell, **options)

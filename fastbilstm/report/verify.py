@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ..converted import narrow_error as narrowing
 from ..converted import self_check as vectors
 from ..converted import versions
 from ..errors import FileFormatError
 from ..keras import installed_keras
-from ..loading import load
+from ..loading import load, narrowed_model
 from ..model import Model
-from ..tolerances import compare
+from ..tolerances import MOST_NARROW, NARROW_ROOM, compare, narrow_error
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def verify(path, against=None, config=None, outputs=None, dtype=None, trust=Fals
     keras_options = {"config": config, "outputs": outputs, "inference": inference}
     model = load(path, dtype=dtype, lambdas=lambdas, **(keras_options if against is None else {}))
     is_converted = model.vector is not None
+    data["weights"] = model.weights
     if is_converted:
         lines.append(f"{label}: SHA-256 matches")
         result = model.self_check()
@@ -100,9 +102,36 @@ def _check_data(result):
 
 
 def same_model(first, second):
-    """Whether two models hold the same arrays in the same order."""
+    """Whether two models hold the same arrays in the same order; those of the first in the form of the second."""
+    if second.weights != first.weights:
+        first = narrowed_model(first, second.weights)
     mine, other = first.get_weights(), second.get_weights()
     return len(mine) == len(other) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(mine, other))
+
+
+def fresh(model: Model) -> Model:
+    """The same model, with weights that are packed anew."""
+    return Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend, weights=model.weights)
+
+
+def allowed_of_form(model: Model) -> tuple[float, ...]:
+    """For each output the error that its weights' form allows beside float32, relative to the largest element."""
+    none = 0.0 if model.weights == "float32" else MOST_NARROW
+    measured = model.measured[0].relative if model.measured else ()
+    return tuple(map(narrow_error, measured)) or (none,) * len(model.outputs)
+
+
+def _told_of_form(model, ours, theirs):
+    """Lines about the tolerance of narrow weights, and the labels that differ from Keras'."""
+    yield f"  {model.weights} weights beside Keras' float32; measured at conversion:"
+    yield from (f"    {one}" for one in model.measured)
+    if not model.measured:
+        yield f"    nothing, since the file was not made by convert: allowed is {MOST_NARROW:g} of max|k|"
+    else:
+        yield f"    allowed is {NARROW_ROOM} times that difference on made-up rows"
+    counts = [narrowing.flips(y, k, model.labels is not None) for y, k in zip(ours, theirs)]
+    if labels := sum(count for _, count in counts):
+        yield f"  {sum(flips for flips, _ in counts)} of {labels} labels differ"
 
 
 def as_list(outputs: Any) -> Any:
@@ -120,17 +149,21 @@ def _compare_with_keras(source, model, trusted):
     made = vectors.make(source.graph, source._tensors)
     inputs, roundings = list(made.inputs), made.roundings or (0.0,) * len(made.outputs)
     title, theirs = installed_keras.run(source.graph, source._tensors, inputs, trusted)
-    ours = Model(model.graph, model._tensors, dtype=model.dtype, backend=model.backend)._plan.run(inputs, {})
+    ours = fresh(model)._plan.run(inputs, {})
     lines, ok = [f"compared with {title} on {len(inputs[0])} rows, {model.dtype}"], len(ours) == len(theirs)
     lines.append(f"  Keras was given {given_to_keras(source, trusted)}")
     dtype = "float64" if model.dtype == "float64" and theirs[0].dtype == np.float64 else "float32"
-    results = [compare(y, k, dtype, rounding) for y, k, rounding in zip(ours, theirs, roundings)]
+    allowed = allowed_of_form(model)
+    results = [compare(y, k, dtype, *errors) for y, k, *errors in zip(ours, theirs, roundings, allowed)]
+    if model.weights != "float32":
+        lines += _told_of_form(model, ours, theirs)
     reason, outputs = None, []
     if ok and not all(result.ok for result in results):
         reason = versions.difference(source.graph, source._tensors, inputs, theirs, title)
     for info, result in zip(model.outputs, results):
         word = "ok" if result.ok else "MISMATCH" if reason is None else "differs by version"
         outputs.append({"name": info.name, "verdict": word, "max_abs": result.max_abs, "max_rel": result.max_rel})
+        outputs[-1]["allowed"] = None if model.weights == "float32" else allowed[len(outputs) - 1]
         where = f" at {result.where}" if result.where else ""
         lines.append(
             f"  output {info.name!r}: {word}, largest absolute error "

@@ -65,12 +65,33 @@ def tagger(tmp_path):
 
 def test_inspect(capsys):
     found = run(capsys, "inspect", SAMPLE)
-    assert paths(found) == check(found, "inspect") - {"notes[]"}
+    unused = {"notes[]", *(f"measured[].{name}" for name in ("rows", "largest[]", "relative[]", "flips", "labels"))}
+    assert paths(found) == check(found, "inspect") - unused
+    assert found["weights"] == "float32"
     model = fastbilstm.load(SAMPLE)
     assert found["parameters"] == model.count_params() and found["labels"] == ["neg", "pos"]
     assert found["inputs"] == [{"name": "ids", "shape": [None, None], "dtype": "int32"}]
     assert found["layers"][0]["output_shapes"] == [[None, None, 16]] and found["padding"]["matters"] is False
     assert run(capsys, "inspect", DEMO)["text"] is None
+
+
+def test_narrow_weights(capsys, tmp_path):
+    model = fastbilstm.convert(DEMO, tmp_path / "demo.fbl", weights="int8")
+    found = run(capsys, "inspect", tmp_path / "demo.fbl")
+    check(found, "inspect")
+    (one,) = model.measured
+    assert found["weights"] == "int8" and found["measured"] == [
+        {
+            **{"rows": "64 made-up rows", "largest": list(one.largest), "relative": list(one.relative)},
+            **{"flips": one.flips, "labels": 64},
+        }
+    ]
+    found = run(capsys, "verify", tmp_path / "demo.fbl", "--against", DEMO)
+    check(found, "verify")
+    assert found["same_weights"] and found["weights"] == "int8"
+    if found["keras"] is not None:
+        (output,) = found["keras"]["outputs"]
+        assert 0 < output["max_rel"] <= output["allowed"] == 4 * one.relative[0]
 
 
 def test_info(capsys):

@@ -113,7 +113,7 @@ METADATA = {
     "foreign": (save_safetensors({"x": np.zeros((2, 2), "f4")}), "safetensors file without fastbilstm's metadata"),
     "foreign with metadata": (save_safetensors({"x": np.zeros(2)}, {"format": "pt"}), "but no converted model"),
     "values no text": (metadata(fastbilstm_format=1), "without fastbilstm's metadata"),
-    "newer version": (metadata(fastbilstm_format="2"), "has format version 2; .* reads up to 1: upgrade it"),
+    "newer version": (metadata(fastbilstm_format="3"), "has format version 3; .* reads up to 2: upgrade it"),
     "version 0": (metadata(fastbilstm_format="0"), "has format version 0"),
     "version no number": (metadata(fastbilstm_format="one"), "fastbilstm_format is 'one'"),
     "version superscript": (metadata(fastbilstm_format="\u00b2"), "fastbilstm_format is '\u00b2'"),

@@ -258,7 +258,7 @@ def test_unsupported_model(tmp_path, capsys):
 
 @pytest.mark.parametrize("where", ["speed", "agreements", "write"])
 def test_interrupted_it_leaves_no_file(where, tmp_path, capsys, monkeypatch, without_keras):
-    def interrupt(*args):
+    def interrupt(*args, **options):
         raise KeyboardInterrupt
 
     module, name = {
