@@ -105,7 +105,7 @@ def convolve_transposed(x, Matrix kernel not None, bias, out, windows, Scratch s
     checked("x", x, (out.shape[0], *[window[0] for window in windows], s.depth))
     if kernel.columns != elements(s.at.taps) * s.at.channels:
         raise ValueError(f"kernel has {kernel.columns} columns for {s.at.channels} filters and windows {windows}")
-    s.table, s.packed, s.x, s.out, s.bias = kernel.table, kernel.packed_at, floats(x), floats(out), NULL
+    s.table, s.packed, s.x, s.out, s.bias = kernel.table, kernel.floats_at(), floats(x), floats(out), NULL
     if bias is not None:
         s.bias = floats(checked("bias", bias, (s.at.channels,)))
     apart("out", out, {"x": x, "bias": bias})

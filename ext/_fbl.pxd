@@ -85,6 +85,13 @@ cdef extern from "fbl_narrow.h":
     enum:
         FBL_INT8, FBL_BFLOAT16, FBL_FLOAT16, FBL_FORM_COUNT
 
+        FBL_MOST_DEPTH
+
+    ctypedef struct fbl_codes:
+        const void* codes
+        const float* scales
+        const int* zeros
+
     ctypedef struct fbl_narrow:
         const char* isa
         const fbl_kernels* table
@@ -93,6 +100,10 @@ cdef extern from "fbl_narrow.h":
         fbl_step[3] lstm_gates
         fbl_step[3] gru_step
         fbl_step[3] multiply
+        void (*gemm)(
+            Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t columns, const float* a, Py_ssize_t lda,
+            const Py_ssize_t* index, const fbl_codes* b, const float* bias, float* c, Py_ssize_t ldc,
+        ) noexcept nogil
 
     const fbl_narrow* fbl_narrow_tables[]
     int fbl_narrow_table_count

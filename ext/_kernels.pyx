@@ -22,9 +22,9 @@ import numpy as np
 
 from _fbl cimport (
     FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_BFLOAT16, FBL_CLIP_HARD_SIGMOID, FBL_FLOAT16, FBL_HARD_TANH, FBL_INT8,
-    FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MUL, FBL_RELU6_HARD_SIGMOID, FBL_SIGMOID, FBL_SOFTMAX, FBL_SOFTSIGN, FBL_SPARSEMAX,
+    FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MOST_DEPTH, FBL_MUL, FBL_RELU6_HARD_SIGMOID, FBL_SIGMOID, FBL_SOFTMAX, FBL_SOFTSIGN, FBL_SPARSEMAX,
     FBL_STORE, FBL_TANH, fbl_convolution, fbl_convolution_scratch, fbl_convolve_lines, fbl_kernels,
-    fbl_kernels as Table, fbl_narrow, fbl_narrow_table_count,
+    fbl_kernels as Table, fbl_codes, fbl_narrow, fbl_narrow_table_count,
     fbl_narrow_tables, fbl_narrow_usable, fbl_plan_convolution, fbl_pool_windows, fbl_prefetch, fbl_recurrent, fbl_scatter_windows, fbl_step,
     fbl_table_count as table_count, fbl_tables as tables, fbl_usable as is_usable, fbl_weigh_windows, fbl_windows,
 )
@@ -241,19 +241,32 @@ cdef class Matrix:
     """A packed matrix and its bias: x.K + b."""
 
     cdef const fbl_kernels* table
+    cdef const fbl_narrow* narrow # the kernels for `codes`; NULL: floats are packed
+    cdef fbl_codes codes
     cdef readonly Py_ssize_t depth, columns
     cdef object packed, bias
     cdef const float* packed_at
     cdef const float* bias_at
 
-    def __cinit__(self, kernel, bias=None):
-        """kernel (K, N), bias (N,) or None, of any float dtype."""
-        self.table = table_in_use()
+    def __cinit__(self, kernel, bias=None, narrow=None):
+        """kernel (K, N), bias (N,) or None, of any float dtype; narrow: (codes, scale) of it, int8 and (1, N), to be used in
+        place of it where there are kernels for them.
+        """
+        self.table, self.narrow, self.bias_at = table_in_use(), NULL, NULL
         kernel = matrix_of("kernel", kernel, (None, None))
         self.depth, self.columns = kernel.shape
-        self.packed = pack(kernel, self.table.lanes)
-        self.packed_at = floats(self.packed)
-        self.bias_at = NULL
+        if narrow is not None and 0 < self.depth <= FBL_MOST_DEPTH:
+            self.narrow = narrow_in_use(self.table)
+        if self.narrow == NULL:
+            self.packed = (pack(kernel, self.table.lanes),)
+            self.packed_at = floats(self.packed[0])
+        else:
+            codes, scale = narrow
+            if codes.dtype != np.int8 or codes.shape != kernel.shape:
+                raise ValueError(f"codes are {codes.dtype} {codes.shape}; expected int8 {kernel.shape}")
+            self.packed = pack_int8(codes, scale, 4 * self.table.lanes, self.narrow)
+            packed, scales, zeros = self.packed
+            self.codes.codes, self.codes.scales, self.codes.zeros = floats(packed), floats(scales), <const int*> floats(zeros)
         if bias is not None:
             bias = matrix_of("bias", bias, (self.columns,))
             self.bias = np.zeros(rounded_up(self.columns, self.table.lanes), np.float32)
@@ -262,7 +275,18 @@ cdef class Matrix:
 
     @property
     def nbytes(self):
-        return self.packed.nbytes
+        return sum([part.nbytes for part in self.packed])
+
+    cdef const float* floats_at(self) except NULL:
+        """The packed floats, for what has no kernels for int8."""
+        if self.narrow != NULL:
+            raise ValueError(f"a kernel ({self.depth}, {self.columns}) in int8, where only float32 can be used")
+        return self.packed_at
+
+    @property
+    def form(self):
+        """That of the weights, as packed."""
+        return "float32" if self.narrow == NULL else "int8"
 
     def product(self, x, out, Activation activation=None):
         """out = activation(x.K + b), row by row; x (..., K) and out (..., N) float32, contiguous."""
@@ -273,7 +297,7 @@ cdef class Matrix:
         if out.size == 0:
             return out
         p.table, p.depth, p.columns, p.packed, p.bias = self.table, self.depth, self.columns, self.packed_at, self.bias_at
-        p.rows = out.size // self.columns
+        p.narrow, p.codes, p.rows = self.narrow, self.codes, out.size // self.columns
         p.code, p.parameters = FBL_LINEAR, NULL
         if activation is not None:
             p.code, p.parameters = activation.code, activation.parameters
@@ -287,6 +311,8 @@ cdef class Matrix:
 
 cdef struct Product:
     const fbl_kernels* table
+    const fbl_narrow* narrow
+    fbl_codes codes
     Py_ssize_t rows, depth, columns
     const float* x
     const float* packed
@@ -294,6 +320,17 @@ cdef struct Product:
     float* out
     int code
     const float* parameters
+
+
+cdef inline void multiply_rows(
+    const fbl_kernels* table, const fbl_narrow* narrow, const fbl_codes* codes, Py_ssize_t rows, Py_ssize_t depth,
+    Py_ssize_t columns, const float* x, const Py_ssize_t* index, const float* packed, const float* bias, float* out,
+) noexcept nogil:
+    """out = x.K + bias, of what a Matrix packs: x (rows of `index`, depth), out (rows, columns)."""
+    if narrow == NULL:
+        table.gemm(rows, depth, columns, x, depth, index, packed, bias, out, columns)
+    else:
+        narrow.gemm(rows, depth, columns, x, depth, index, codes, bias, out, columns)
 
 
 cdef int _product(void* record) except -1 nogil:
@@ -305,9 +342,9 @@ cdef int _product(void* record) except -1 nogil:
         if work >= SIGNAL_WORK:
             look_for_signals()
             work = 0
-        p.table.gemm(
-            stop - start, p.depth, p.columns, p.x + start * p.depth, p.depth, NULL, p.packed, p.bias,
-            p.out + start * p.columns, p.columns,
+        multiply_rows(
+            p.table, p.narrow, &p.codes, stop - start, p.depth, p.columns, p.x + start * p.depth, NULL, p.packed, p.bias,
+            p.out + start * p.columns,
         )
         start = stop
     return 0 if p.code == FBL_LINEAR else _activate(record)

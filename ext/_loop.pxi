@@ -22,6 +22,8 @@ cdef struct Job:
     fbl_step sums             # Recurrent.sums
     bint projected, reverse, flip
     const float* packed
+    const fbl_narrow* narrow
+    fbl_codes codes           # in place of `packed`, unless `narrow` is NULL
     const float* bias
     float* proj
     float* states             # h, h, c (LSTM alone)
@@ -167,7 +169,7 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
     steps = max(1, SLICE_BYTES // max(1, int(row_bytes) * int(batch)))
     job.slice_rows = batch * min(steps, timesteps)
     if kernel is not None:
-        job.packed, job.bias = kernel.packed_at, kernel.bias_at
+        job.packed, job.bias, job.narrow, job.codes = kernel.packed_at, kernel.bias_at, kernel.narrow, kernel.codes
         job.proj = scratch.place(held, (job.slice_rows, layer.width))
     job.cursors = <Cursor*> scratch.place(held, (batch, sizeof(Cursor) // sizeof(float)))
     job.before = scratch.place(held, (2, batch, padded))
@@ -351,10 +353,17 @@ cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active, Py_ssize_
     job.begin, job.filled = 0, n
     if job.projected:
         return 0
-    job.table.gemm(
-        n, job.features, width, job.x, job.features, job.source, job.packed, job.bias, job.proj, width
-    )
+    _project(job, n, job.x, job.source, job.proj)
     return n * job.features * width
+
+
+cdef inline void _project(
+    const Job* job, Py_ssize_t rows, const float* x, const Py_ssize_t* index, float* out,
+) noexcept nogil:
+    """Projections of rows of inputs."""
+    multiply_rows(
+        job.table, job.narrow, &job.codes, rows, job.features, job.step.width, x, index, job.packed, job.bias, out
+    )
 
 
 cdef _final_states(Job* job, Recurrent layer):

@@ -178,7 +178,7 @@ def attend_heads(
     if additive is not None:
         if (<Matrix?> additive).depth != at.depth or additive.columns != 1 or (<Matrix> additive).table != _table:
             raise ValueError(f"additive is ({additive.depth}, {additive.columns}); expected ({at.depth}, 1)")
-        at.additive = (<Matrix> additive).packed_at
+        at.additive = (<Matrix> additive).floats_at()
     if out.size == 0:
         return out
     at.threads = n_threads = max(1, min(n_threads, at.batch * heads))

@@ -48,6 +48,17 @@ cdef const fbl_narrow* narrow_in_use(const fbl_kernels* table) except? NULL:
     return NULL
 
 
+cdef tuple pack_int8(codes, scale, Py_ssize_t wide, const fbl_narrow* table):
+    """(packed codes, scales, zeros) of codes (K, N) int8 and scale (1, N), in blocks of `wide` columns."""
+    packed = pack_narrow(codes, wide, 4)
+    size = packed.shape[0] * wide
+    scales, zeros = aligned((size,)), aligned((size,), np.int32)
+    scales[...] = 0
+    scales[:codes.shape[1]] = matrix_of("scale", scale, (1, codes.shape[1]))[0].astype(np.float32) / np.float32(127)
+    zeros[...] = -table.byte_of_zero * packed.sum((1, 3), dtype=np.int32).ravel()
+    return packed, scales, zeros
+
+
 cdef pack_narrow(codes, Py_ssize_t wide, Py_ssize_t beside):
     """Codes (K, N) as blocks of `wide` columns, each [k / beside][column][beside of k]."""
     depth, columns = codes.shape

@@ -49,12 +49,14 @@ cdef class Recurrent:
     def __cinit__(
         self, kernel, recurrent_kernel, bias, Activation activation not None, Activation recurrent_activation=None,
         embeddings=None, project=False, str cell not None="lstm", recurrent_bias=None, bint reset_after=True, narrow=None,
+        narrow_kernel=None,
     ):
         """kernel (F, GU), recurrent_kernel (U, GU), bias (GU,) or None, for the G gates of `cell`: "lstm" (4, i f c o),
         "gru" (3, z r h; with reset_after perhaps recurrent_bias (3U,)) or "simple_rnn" (1, no recurrent_activation);
         embeddings (V, F) to be run on token ids, projected once with `project`: then a token is a row to add.
         narrow: (codes, scale) of the recurrent kernel, int8 with scale (1, GU), or uint16 (bfloat16) or float16 with None;
         they are used where there are kernels for them, see `form`, and a state is in [-1, 1] if they are int8.
+        narrow_kernel: (codes, scale) of the kernel, int8.
         """
         self.table = table_in_use()
         if cell not in CELLS:
@@ -93,7 +95,11 @@ cdef class Recurrent:
             bias = shared if bias is None else bias + shared
         if bias is not None:
             bias = self.arranged(bias[np.newaxis])[0]
-        cdef Matrix packed = Matrix(self.arranged(kernel), bias)
+        if narrow_kernel is not None:
+            codes, scale = narrow_kernel
+            codes = self.arranged(matrix_of("codes", codes, (self.features, width))).astype(np.int8)
+            narrow_kernel = codes, self.arranged(matrix_of("scale", scale, (1, width)))
+        cdef Matrix packed = Matrix(self.arranged(kernel), bias, narrow_kernel)
         if packed.table != self.table:
             raise RuntimeError("another thread chose another instruction set meanwhile")
         self.source = None, packed
@@ -107,7 +113,7 @@ cdef class Recurrent:
     cdef bint takes_narrow(self, tuple narrow) except -1:
         """Pack narrow weights, if there are kernels for them."""
         cdef const fbl_narrow* table = narrow_in_use(self.table)
-        cdef Py_ssize_t wide = (4 if self.how == RUN_RNN else self.gates) * self.table.lanes, size
+        cdef Py_ssize_t wide = (4 if self.how == RUN_RNN else self.gates) * self.table.lanes
         codes, scale = narrow
         codes = matrix_of("codes", codes, (self.units, self.gates * self.units))
         if codes.dtype not in _FORMS:
@@ -126,15 +132,14 @@ cdef class Recurrent:
                 self.sums = table.multiply[number]
         if self.sums == NULL:
             return False
-        packed = pack_narrow(self.arranged(codes).astype(codes.dtype), wide, beside)
-        self.recurrent, self.narrow_at = (packed,), floats(packed)
+        arranged = self.arranged(codes).astype(codes.dtype)
         if number == FBL_INT8:
-            size = packed.shape[0] * wide
-            scale = matrix_of("scale", scale, (1, self.gates * self.units)).astype(np.float32)
-            scales = padded_to(self.arranged(scale / np.float32(127))[0], size)
-            zeros = aligned((size,), np.int32)
-            zeros[...] = -table.byte_of_zero * packed.sum((1, 3), dtype=np.int32).ravel()
-            self.recurrent, self.scales_at, self.zeros_at = (packed, scales, zeros), floats(scales), <const int*> floats(zeros)
+            scale = matrix_of("scale", scale, (1, self.gates * self.units))
+            self.recurrent = pack_int8(arranged, self.arranged(scale), wide, table)
+            self.scales_at, self.zeros_at = floats(self.recurrent[1]), <const int*> floats(self.recurrent[2])
+        else:
+            self.recurrent = (pack_narrow(arranged, wide, beside),)
+        self.narrow_at = floats(self.recurrent[0])
         return True
 
     cdef bint is_bounded(self):

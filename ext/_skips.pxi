@@ -111,15 +111,9 @@ cdef Py_ssize_t _keep_states(const Job* job, Py_ssize_t wanted) noexcept nogil:
     if job.projected:
         one.step.proj, one.step.proj_index = job.x, &row
     elif job.ids != NULL:
-        one.table.gemm(
-            1, job.features, job.step.width, job.x, job.features, &row, job.packed, job.bias, kept.work + padded,
-            job.step.width,
-        )
+        _project(job, 1, job.x, &row, kept.work + padded)
     else:
-        one.table.gemm(
-            1, job.features, job.step.width, kept.frame, job.features, NULL, job.packed, job.bias, kept.work + padded,
-            job.step.width,
-        )
+        _project(job, 1, kept.frame, NULL, kept.work + padded)
     for k in range(count, last):
         one.step.h_tm1 = kept.states + 2 * padded * (k - 1) if k else kept.work
         one.step.h = kept.states + 2 * padded * k

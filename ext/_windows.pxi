@@ -100,7 +100,7 @@ def convolve(
     for g in range(len(kernels)):
         kernel = <Matrix?> kernels[g]
         s.c.table, s.c.filters, s.c.depth = kernel.table, kernel.columns, kernel.depth
-        places[0, g], places[1, g] = <size_t> kernel.packed_at, <size_t> kernel.bias_at
+        places[0, g], places[1, g] = <size_t> kernel.floats_at(), <size_t> kernel.bias_at
         if kernel.depth != (<Matrix> kernels[0]).depth or kernel.columns != (<Matrix> kernels[0]).columns or kernel.table != (<Matrix> kernels[0]).table:
             raise ValueError(f"kernel {g} is ({kernel.depth}, {kernel.columns}); expected the sizes of the others")
     if tokens is None:
@@ -121,7 +121,7 @@ def convolve(
             kernel = <Matrix?> winograd[g]
             if kernel.depth != s.c.at.channels or kernel.columns != s.c.filters or kernel.table != s.c.table:
                 raise ValueError(f"winograd kernel {g} is ({kernel.depth}, {kernel.columns}); expected ({s.c.at.channels}, {s.c.filters})")
-            tiles[g] = <size_t> kernel.packed_at
+            tiles[g] = <size_t> kernel.floats_at()
         s.c.winograd = <const float* const*> <void*> floats(tiles)
     if activation is not None:
         s.c.code, s.c.parameters = activation.code, activation.parameters

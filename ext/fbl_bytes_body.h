@@ -99,19 +99,20 @@ FBL_INLINE void FBL_DOTS(write_codes)(const float *h, ptrdiff_t n, float factor,
         vstore_bytes(codes + k, vround(vload_n(h + k, n - k) * factor) + BYTE_OF_ZERO);
 }
 
-/* A row with a state above 1, which only its first state can be, or one that is not finite. */
-static __attribute__((noinline)) float FBL_DOTS(write_large)(const float *h, ptrdiff_t n, unsigned char *codes)
+/* The codes of a row with its own scale; returns max|x|, NaN if an element is not finite, 0 if all are below 2^-100. */
+static __attribute__((noinline)) float FBL_DOTS(write_scaled)(const float *x, ptrdiff_t n, unsigned char *codes)
 {
-    float largest = 0;
-    for (ptrdiff_t k = 0; k < n; k++) {
-        const float size = __builtin_fabsf(h[k]);
-        if (!(size <= FLT_MAX))
-            largest = __builtin_nanf("");
-        else if (size > largest)
-            largest = size;
+    vf top = vset(0.0f);
+    vi finite = vset_int(-1);
+    for (ptrdiff_t k = 0; k < n; k += L) {
+        const vf size = vabs(vload_n(x + k, n - k));
+        finite &= size <= FLT_MAX;
+        top = vmax(top, size);
     }
-    if (largest == largest)
-        FBL_DOTS(write_codes)(h, n, 127 / largest, codes);
+    if (!vall(finite))
+        return __builtin_nanf("");
+    const float largest = vtop_lane(top) < 0x1p-100f ? 0 : vtop_lane(top);
+    FBL_DOTS(write_codes)(x, n, largest > 0 ? 127 / largest : 0, codes);
     return largest;
 }
 
@@ -128,7 +129,7 @@ FBL_INLINE void FBL_DOTS(write_rows)(const fbl_recurrent *s)
             s->largest[r] = 1;
             FBL_DOTS(write_codes)(h, s->units, 127.0f, codes);
         } else
-            s->largest[r] = FBL_DOTS(write_large)(h, s->units, codes);
+            s->largest[r] = FBL_DOTS(write_scaled)(h, s->units, codes);
     }
 }
 
@@ -143,6 +144,37 @@ DEFINE_BYTE_STEP(byte_lstm_gates, LSTM_GATES)
 DEFINE_BYTE_STEP(byte_gru_step, FUSED_GRU)
 DEFINE_BYTE_STEP(byte_multiply, PANELS)
 
+static void FBL_DOTS(byte_gemm)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
+                                const ptrdiff_t *index, const fbl_codes *b, const float *bias, float *c, ptrdiff_t ldc)
+{
+    const ptrdiff_t groups = (depth + 3) / 4, stride = (depth + L - 1) / L * L;
+    const ptrdiff_t most = least(ROW_BLOCK, FBL_MOST_DEPTH / stride);
+    unsigned char codes[FBL_MOST_DEPTH];
+    float largest[ROW_BLOCK];
+    for (ptrdiff_t first = 0; first < rows; first += most) {
+        const ptrdiff_t stop = least(rows, first + most);
+        const tiles parts = cut(stop - first);
+        for (ptrdiff_t r = first; r < stop; r++)
+            largest[r - first] = FBL_DOTS(write_scaled)(a + (index ? index[r] : r) * lda, depth, codes + (r - first) * stride);
+        for (ptrdiff_t column = 0; column < columns; column += W)
+            FOR_TILES(parts, first, stop, row, count) {
+                const unsigned char *from[FBL_ROWS];
+                vf sums[FBL_ROWS * 4];
+                for (int r = 0; r < count; r++) {
+                    from[r] = codes + (row - first + r) * stride;
+                    for (ptrdiff_t v = 0; v < 4; v++)
+                        sums[r * 4 + v] = bias && column + v * L < columns ? vload(bias + column + v * L) : vset(0.0f);
+                }
+                BY_HEIGHT(FBL_DOTS(bytes), 4, count, groups, from, largest + (row - first),
+                          (const signed char *)b->codes + column * groups * 4, 0, b->zeros + column, b->scales + column,
+                          (vf(*)[4])sums)
+                for (int r = 0; r < count; r++)
+                    for (ptrdiff_t v = 0; v < 4 && column + v * L < columns; v++)
+                        vstore_n(c + (row + r) * ldc + column + v * L, sums[r * 4 + v], columns - column - v * L);
+            }
+    }
+}
+
 const fbl_narrow FBL_DOTS(narrow) = {
     .isa = FBL_DOTS_NAME,
     .table = &FBL_SYMBOL(table),
@@ -150,6 +182,7 @@ const fbl_narrow FBL_DOTS(narrow) = {
     .lstm_step = {FBL_DOTS(byte_lstm_step), NULL, NULL},
     .lstm_gates = {FBL_DOTS(byte_lstm_gates), NULL, NULL},
     .gru_step = {FBL_DOTS(byte_gru_step), NULL, NULL},
+    .gemm = FBL_DOTS(byte_gemm),
     .multiply = {FBL_DOTS(byte_multiply), NULL, NULL},
 };
 

@@ -19,7 +19,17 @@
 
 #define FBL_LARGEST_STATE 1.0009765625f /* 1 + 2^-10: tanh may exceed 1 by its rounding */
 
+/* Rows of matrices are no longer. */
+#define FBL_MOST_DEPTH 32768
+
 enum { FBL_INT8, FBL_BFLOAT16, FBL_FLOAT16, FBL_FORM_COUNT };
+
+/* A matrix in int8, packed as for sums that end in z: blocks of 4 vectors. */
+typedef struct {
+    const void *codes;
+    const float *scales;
+    const int *zeros;
+} fbl_codes;
 
 typedef struct {
     const char *isa;
@@ -32,6 +42,11 @@ typedef struct {
     fbl_step lstm_gates[FBL_FORM_COUNT];
     fbl_step gru_step[FBL_FORM_COUNT];
     fbl_step multiply[FBL_FORM_COUNT];
+
+    /* gemm of fbl_kernels with B in int8, depth <= FBL_MOST_DEPTH. A row of A is codes times largest / 127, largest = max|a|
+       whatever it is; 0 if it is below 2^-100. An element of C is begun with its bias. */
+    void (*gemm)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda, const ptrdiff_t *index,
+                 const fbl_codes *b, const float *bias, float *c, ptrdiff_t ldc);
 } fbl_narrow;
 
 /* What the compiler knows. */

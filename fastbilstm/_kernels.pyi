@@ -41,7 +41,11 @@ class Activation:
 
 @final
 class Matrix:
-    def __new__(cls, kernel: ArrayLike, bias: ArrayLike | None = None) -> Matrix: ...
+    def __new__(
+        cls, kernel: ArrayLike, bias: ArrayLike | None = None, narrow: tuple[NDArray[Any], _Floats] | None = None
+    ) -> Matrix: ...
+    @property
+    def form(self) -> str: ...
     @property
     def depth(self) -> int: ...
     @property
@@ -85,6 +89,7 @@ class Recurrent:
         recurrent_bias: ArrayLike | None = None,
         reset_after: bool = True,
         narrow: tuple[NDArray[Any], _Floats | None] | None = None,
+        narrow_kernel: tuple[NDArray[Any], _Floats] | None = None,
     ) -> Recurrent: ...
     @property
     def cell(self) -> str: ...

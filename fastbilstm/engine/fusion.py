@@ -6,6 +6,7 @@ linear Dense into the product beside them, the mean over queries through Attenti
 
 import copy
 from collections import Counter
+from functools import partial
 
 import numpy as np
 
@@ -220,8 +221,9 @@ class Builder:
             fold = self.fold_before(call)
             folds = ([fold] if fold else []) + call.folds
             special = bool(folds or call.activation)
-            call.engine = self.cached(layer, lambda: engine.VectorDense(layer, folds, call.activation), special)
-            self.labels[call.index] = "vector"
+            make = partial(engine.VectorDense, layer, folds, call.activation, self.weights)
+            call.engine = self.cached(layer, make, special)
+            self.labels[call.index] = self.label_of(call.engine)
         elif layer is not None and family(layer) in ("convolution", "pooling"):
             self.replace_windows(call)
         elif isinstance(layer, reshaping.GlobalAveragePooling1D) and call.plain and layer.time_axis == 1:
@@ -356,7 +358,8 @@ class Builder:
             made = self.cached(layer, lambda: engine_recurrent.recurrent(layer, weights=self.weights))
             return made, self.label_of(made)
         if type(layer) in DENSE:
-            return self.cached(layer, lambda: engine.VectorDense(layer)), "vector"
+            made = self.cached(layer, lambda: engine.VectorDense(layer, weights=self.weights))
+            return made, self.label_of(made)
         code = self.activation_code(call or Call(None, layer, None, (), {}))
         if code is not None:
             return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
@@ -367,8 +370,8 @@ class Builder:
         return layer, "elementwise" if layer.exact else "numpy"
 
     def label_of(self, made):
-        """What computes a layer, and the form of the weights that its products with states read."""
-        forms = {part.packed.form for part in getattr(made, "directions", ())} - {"float32"}
+        """What computes a layer, and the form of the weights that its products read, if it is not float32."""
+        forms = {getattr(part, "form", "float32") for part in getattr(made, "directions", (made,))} - {"float32"}
         return ", ".join(["vector", *sorted(forms)])
 
     def drop_unread(self):

@@ -11,10 +11,13 @@ from ..activations import kernel_code
 from ..layers import Tensor
 from ..layers.core import Dense
 from ..layers.merging import Attention
+from .weight_forms import int8_codes
 
 Scratch, is_plain, recorder = _kernels.Scratch, _kernels.is_plain, _kernels.recorder
 # Multiplications that take a thread about 0.05 ms: for fewer, waking another thread does not pay.
 PARALLEL_WORK = 2_000_000
+# Rows of fewer numbers are multiplied in float32: there int8 gains nothing.
+LEAST_OF_INT8 = 16
 
 
 class Context:
@@ -91,15 +94,17 @@ def contiguous_mask(mask):
 class VectorDense(Dense):
     """Dense. `folds`: functions (kernel, bias) -> (kernel, bias) that fold neighbouring layers into the weights.
 
-    `activation`: a compiled Activation in place of a linear one.
+    `activation`: a compiled Activation in place of a linear one. `weights`: their form, of weight_forms.py.
     """
 
-    def __init__(self, layer, folds=(), activation=None):
+    def __init__(self, layer, folds=(), activation=None, weights="float32"):
         adopt(self, layer)
         kernel, bias = self.weights["kernel"], self.weights.get("bias")
         for fold in folds:
             kernel, bias = fold(kernel, bias)
-        self.packed = _kernels.Matrix(kernel, bias)
+        narrow = None if folds or weights != "int8" or min(kernel.shape) < LEAST_OF_INT8 else int8_codes(kernel, 0)
+        self.packed = _kernels.Matrix(kernel, bias, narrow)
+        self.form = self.packed.form
         self.row_activation = activation or row_activation(self)
 
     def call(self, inputs, kwargs, states):

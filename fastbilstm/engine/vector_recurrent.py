@@ -14,7 +14,7 @@ from ..layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from ..layers.core import Embedding, check_ids, own_ids
 from ..layers.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent, SimpleRNN
 from .folding import cell_of
-from .vector_layers import adopt, contiguous, contiguous_mask, row_activation, worth_a_thread
+from .vector_layers import LEAST_OF_INT8, adopt, contiguous, contiguous_mask, row_activation, worth_a_thread
 from .weight_forms import bfloat16_codes, int8_codes
 
 
@@ -72,9 +72,12 @@ class VectorRecurrent(Recurrent):
         gates = None if self.cell_name == "simple_rnn" else row_activation(self, "recurrent_activation")
         recurrent_kernel = self.weights["recurrent_kernel"]
         options["narrow"] = narrow_codes(recurrent_kernel, weights)
+        if weights == "int8" and fold is None and embeddings is None and len(kernel) >= LEAST_OF_INT8:
+            options["narrow_kernel"] = int8_codes(kernel, 0)
         self.packed = _kernels.Recurrent(
             kernel, recurrent_kernel, bias, row_activation(self), gates, embeddings, **options
         )
+        self.form = self.packed.form
         self.input_dtype = np.float32 if embeddings is None else np.int32
 
     @property

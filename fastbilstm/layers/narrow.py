@@ -1,4 +1,4 @@
-"""The product of states with a recurrent kernel of int8, in whole numbers: it specifies the kernels of fbl_narrow.h.
+"""Products with a kernel of int8, in whole numbers: the specification of the kernels of fbl_narrow.h.
 
 An Int8Kernel stands at the right of an @ in place of a kernel. NumPy alone.
 """
@@ -9,30 +9,32 @@ import numpy as np
 LARGEST_STATE = np.float32(1 + 2**-10)
 
 
-def state_codes(h):
-    """(codes (B, U) of -127 to 127, largest (B, 1)): h is near codes / 127 * largest.
+def row_codes(x, are_states=True):
+    """(codes (B, U) of -127 to 127, largest (B, 1)): x is near codes / 127 * largest.
 
-    `largest` is 1 where no |h| of a row is above LARGEST_STATE, else max|h|: so may states be that a user gives. Codes
-    are rounded in float32, halves to even, as in the kernels. A row that is not finite has codes 0 and `largest` NaN.
+    `largest` is max|x| of a row; of states, 1 where that is not above LARGEST_STATE: states that a user gives may be.
+    Codes are rounded in float32, halves to even, as in the kernels. A row below 2**-100 has codes and `largest` 0, one
+    that is not finite codes 0 and `largest` NaN.
     """
-    h = np.asarray(h, np.float32)
-    largest = np.abs(h).max(axis=1, keepdims=True, initial=0)
-    largest = np.where(
-        largest <= LARGEST_STATE, np.float32(1), np.where(np.isfinite(largest), largest, np.float32(np.nan))
-    )
-    with np.errstate(invalid="ignore"):
-        codes = np.rint(h * (np.float32(127) / largest))
-    return np.where(np.isnan(codes), 0, codes).astype(np.int64), largest
+    x = np.asarray(x, np.float32)
+    largest = np.abs(x).max(axis=1, keepdims=True, initial=0)
+    if are_states:
+        largest = np.where(largest <= LARGEST_STATE, np.float32(1), largest)
+    largest = np.where(largest < 2.0**-100, np.float32(0), np.where(np.isfinite(largest), largest, np.float32(np.nan)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        codes = np.rint(x * (np.float32(127) / largest))
+    return np.where((largest > 0) & np.isfinite(codes), codes, 0).astype(np.int64), largest
 
 
 class Int8Kernel:
-    """codes (U, N) int8 and scale (1, N); h @ kernel is (codes of h) @ codes * (scale / 127) * largest, in float64."""
+    """codes (K, N) int8 and scale (1, N); x @ kernel is (codes of x) @ codes * (scale / 127) * largest, in float64."""
 
-    __array_ufunc__ = None  # NumPy leaves h @ kernel to this class
+    __array_ufunc__ = None  # NumPy leaves x @ kernel to this class
 
-    def __init__(self, codes, scale):
+    def __init__(self, codes, scale, of_states=True):
         self.codes, self.scale = codes.astype(np.int64), scale.astype(np.float64)
+        self.of_states = of_states
 
-    def __rmatmul__(self, h):
-        codes, largest = state_codes(h)
+    def __rmatmul__(self, x):
+        codes, largest = row_codes(x, self.of_states)
         return codes @ self.codes * (self.scale / 127) * largest

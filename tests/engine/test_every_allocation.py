@@ -239,6 +239,9 @@ def functions():
     return {
         "Activation apply": lambda: (compiled(activations.elu), activated(rows.copy()))[1],
         "Matrix product": lambda: _kernels.Matrix(kernel, bias).product(rows, empty((5, 35), "f4"), tanh),
+        "Matrix product, int8": lambda: _kernels.Matrix(kernel, bias, int8_codes(kernel, 0)).product(
+            rows, empty((5, 35), "f4"), tanh
+        ),
         "Recurrent project": lambda: recurrent(looked_up, given=ids),
         "Recurrent keep_beginnings": lambda: looked_up.packed().keep_beginnings(4096),
         "Rows": lambda: (_kernels.Rows(2, 7, mask).steps, _kernels.Rows(2, 2, np.eye(2) > 2).masked),

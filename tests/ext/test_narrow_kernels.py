@@ -11,7 +11,7 @@ import pytest
 
 from fastbilstm import activations
 from fastbilstm.engine.vector_recurrent import narrow_codes
-from fastbilstm.engine.weight_forms import narrowed
+from fastbilstm.engine.weight_forms import int8_codes, narrowed
 from fastbilstm.layers.narrow import Int8Kernel
 from fastbilstm.layers.timesteps import gru_step, lstm_step, simple_rnn_step, unroll
 from fastbilstm.tolerances import compare
@@ -56,7 +56,8 @@ def make(batch, features, units, cell="lstm", form="int8", **options):
 
 def specify_step(part, x):
     """The states after one timestep x (B, 1, F), by the specification in float64."""
-    weights = [part.kernel.astype(np.float64), Int8Kernel(*part.narrow), part.bias.astype(np.float64)]
+    kernel = part.kernel if isinstance(part.kernel, Int8Kernel) else part.kernel.astype(np.float64)
+    weights = [kernel, Int8Kernel(*part.narrow), part.bias.astype(np.float64)]
     states = tuple(state.astype(np.float64) for state in part.initial_state)
     x = x[:, 0].astype(np.float64)
     if part.cell == "simple_rnn":
@@ -156,6 +157,49 @@ def test_a_row_has_the_same_bits_in_every_batch(cell):
 def test_an_empty_batch(cell):
     y, h, *_ = make(0, 7, 17, cell).run(make_input(0, 4, 7))
     assert y.shape == (0, 4, 17) and h.shape == (0, 17)
+
+
+@pytest.mark.parametrize("depth", [1, 7, 16, 300, 1025])
+def test_products_of_rows(depth):
+    """Rows quantized as they come: of any size, zeros, tiny, not finite."""
+    rng = np.random.default_rng(depth)
+    for columns in (1, 17, 65, 300):
+        kernel = narrowed(normal(rng, depth, columns), "int8")
+        bias = normal(rng, columns) if columns % 2 else None
+        matrix = _kernels.Matrix(kernel, bias, int8_codes(kernel, 0))
+        assert matrix.form == "int8"
+        x = normal(rng, 100, depth) * np.float32(10) ** rng.integers(-3, 4, (100, 1)).astype(np.float32)
+        x[1], x[2], x[3] = 0, 1e-38, 1e30
+        x[4, -1], x[5, 0], x[6, 0] = np.nan, np.inf, 2e-20
+        y = matrix.product(x, np.empty((100, columns), np.float32))
+        k = x @ Int8Kernel(*int8_codes(kernel, 0), of_states=False) + (0 if bias is None else bias)
+        assert np.isnan(y[4:6]).all() and np.isnan(k[4:6]).all()
+        for row in (0, 1, 2, 3, *range(6, 100, 7)):
+            assert np.abs(y[row] - k[row]).max() <= 1e-6 * max(np.abs(k[row]).max(), 1)
+        for count in (1, 2, 5, 33):
+            same_bits(matrix.product(x[7 : 7 + count], np.empty((count, columns), np.float32)), y[7 : 7 + count])
+        assert matrix.product(x[:0], np.empty((0, columns), np.float32)).shape == (0, columns)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_inputs_in_int8(cell):
+    part = make(33, 19, 17, cell)
+    part.kernel = narrowed(part.kernel, "int8")
+    x = make_input(33, 6, 19)
+    y, *_ = part.run(x)
+    part.narrow_kernel = int8_codes(part.kernel, 0)
+    states = part.initial_state
+    z, *_ = part.run(x)
+    assert 1e-5 < np.abs(z - y).max() < 0.05
+    for row in (0, 7, 32):
+        part.initial_state = tuple(state[row : row + 1] for state in states)
+        same_bits(part.run(x[row : row + 1])[0][0], z[row])
+    if cell != "gru without reset_after":
+        part.initial_state = states
+        part.kernel = Int8Kernel(*part.narrow_kernel, of_states=False)
+        expected = specify_step(part, x[:, :1])
+        part.kernel = narrowed(make(33, 19, 17, cell).kernel, "int8")
+        agrees(z[:, 0], expected[0])
 
 
 @pytest.mark.parametrize("form", ["int8"])

@@ -117,6 +117,7 @@ class Direction:
     cell: str = "lstm"  # of CELLS
     recurrent_bias: np.ndarray | None = None
     narrow: tuple | None = None
+    narrow_kernel: tuple | None = None
     extra: dict = field(default_factory=dict)
 
     @property
@@ -137,6 +138,7 @@ class Direction:
             self.recurrent_bias,
             reset_after,
             self.narrow,
+            self.narrow_kernel,
         )
 
     def job(self, x, rows, outputs=None, offset=0, merge=None):
