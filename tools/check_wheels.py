@@ -1,21 +1,17 @@
 """Check the wheels in a folder: tags, symbols, sizes, contents, instruction sets; and run each that can be run here.
 
     python tools/check_wheels.py dist
-    python tools/check_wheels.py dist --arm64-root ROOT
 
 `make wheels` runs it. Each wheel for this architecture runs in new environments of the Pythons that are found, with the
 oldest NumPy promised and the newest, and with nothing on the PATH: a sample of the golden cases, and tests of the
 kernels. A wheel for musl is loaded by musl's loader where there is one (Debian: the package musl). AArch64 runs under
-qemu, with a Debian root that this makes, without becoming root of anything:
-
-    debootstrap --foreign --arch=arm64 --variant=minbase --include=libpython3.11-stdlib,python3.11,musl bookworm ROOT
-    for deb in ROOT/var/cache/apt/archives/*.deb; do dpkg -x $deb ROOT; done
+qemu, with Debian's Python for it, where there are qemu and debootstrap (Debian: qemu-user-static, debootstrap): their
+packages are unpacked to build/arm64, nothing is installed.
 
 What cannot be run is named. Needs auditwheel, abi3audit, ziglang and packaging; imports wheels.py.
 """
 
 import argparse
-import glob
 import os
 import platform as machine
 import re
@@ -27,13 +23,12 @@ import zipfile
 from pathlib import Path
 
 from packaging.utils import parse_wheel_filename
-from wheels import PLATFORMS, PYTHONS, ROOT, package_files
+from wheels import PLATFORMS, PYTHONS, ROOT, installed, package_files
 
 MOST_BYTES = 2_000_000
 ISAS = {"x86_64": ("avx512", "avx2", "base"), "aarch64": ("neon", "base")}
 # The oldest NumPy that each Python has wheels of, from 1.24 on, which pyproject.toml promises.
 OLDEST_NUMPY = {(3, 10): "1.24.0", (3, 11): "1.24.0", (3, 12): "1.26.0", (3, 13): "2.1.0", (3, 14): "2.3.2"}
-INTERPRETERS = ("~/.pyenv/versions/*/bin", "~/.local/share/uv/python/*/bin", "/usr/local/bin", "/usr/bin")
 # Arguments of pytest: files, and the tests that are chosen of them.
 SAMPLE = (
     (("tests/model/test_golden.py",), "test_golden_case and (guide or format or every)"),
@@ -114,8 +109,7 @@ def check_symbols(wheel, python, name):
 def interpreters():
     """{tag of the wheel: [interpreter]} of the Pythons found here."""
     found = {}
-    paths = (path for folder in INTERPRETERS for path in sorted(glob.glob(os.path.expanduser(f"{folder}/python3.*"))))
-    for path in paths:
+    for path in installed("bin/python3.*"):
         number = re.fullmatch(r"python3\.(\d+)(t?)", os.path.basename(path))
         minor, threads = (int(number[1]), number[2]) if number else (0, "")
         for python in PYTHONS:
@@ -161,10 +155,29 @@ def check_runs(dist, interpreter, version, numpy, tag):
     return f"Python {'.'.join(map(str, version))}, NumPy {found}: {passed} tests"
 
 
+ARM64 = ROOT / "build" / "arm64"
+DEBIAN = ("--variant=minbase", "--include=python3.11,libpython3.11-stdlib,musl", "bookworm")
+
+
 def emulator():
-    found = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
-    expect(found, "--arm64-root needs qemu-aarch64 (Debian: qemu-user or qemu-user-static)")
-    return found
+    return shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+
+
+def debian_for_arm64():
+    """The folder that holds Debian's Python and musl for arm64; None, and a line that says why, without programs."""
+    missing = [name for name in ("debootstrap", "dpkg") if not shutil.which(name)]
+    missing += [] if emulator() else ["qemu-aarch64"]
+    if missing:
+        print(f"wheels for AArch64 are not run: there is no {', '.join(missing)}", flush=True)
+        return None
+    if not ARM64.exists():
+        unfinished = ARM64.with_name("arm64-unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        run("debootstrap", "--foreign", "--arch=arm64", *DEBIAN, unfinished)
+        for package in sorted(unfinished.glob("var/cache/apt/archives/*.deb")):
+            run("dpkg", "-x", package, unfinished)
+        unfinished.rename(ARM64)
+    return ARM64
 
 
 def check_aarch64(dist, root, tag):
@@ -220,12 +233,15 @@ def check_musl_loads(wheel, arch, loader):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dist", type=Path, help="the folder of the wheels")
-    parser.add_argument("--arm64-root", help="a folder that holds Debian's Python for arm64")
     args = parser.parse_args()
     dist, here, failed = args.dist.resolve(), interpreters(), 0
     loaders = {machine.machine(): (f"/lib/ld-musl-{machine.machine()}.so.1",)}
-    if args.arm64_root:
-        loaders["aarch64"] = (emulator(), f"{args.arm64_root}/lib/ld-musl-aarch64.so.1")
+    try:
+        arm64 = debian_for_arm64() if machine.machine() == "x86_64" else None
+    except Failed as error:
+        raise SystemExit(f"check_wheels.py: {error}") from None
+    if arm64:
+        loaders["aarch64"] = (emulator(), f"{arm64}/lib/ld-musl-aarch64.so.1")
     for wheel in sorted(dist.glob("*.whl")):
         told = []
         try:
@@ -241,8 +257,8 @@ def main():
                     for version, interpreter in here.get(python.tag, {}).items():
                         for numpy in (f"numpy=={OLDEST_NUMPY[version]}", "numpy"):
                             told.append(check_runs(dist, interpreter, version, numpy, python.tag))
-                elif args.arm64_root and python.tag == "cp311-cp311":
-                    told.append(check_aarch64(dist, args.arm64_root, python.tag))
+                elif arm64 and python.tag == "cp311-cp311":
+                    told.append(check_aarch64(dist, arm64, python.tag))
             print(f"{wheel.name}: {'; '.join(told) or 'contents and symbols; not run'}", flush=True)
         except Failed as error:
             failed += 1

@@ -4,7 +4,7 @@
 
 `make wheels`. Writes dist/: the source archive, a wheel without compiled modules for all other platforms, and for each
 platform one wheel per Python below, of those whose C headers are found. Headers are those of the Pythons installed here
-(pyenv, uv, /usr, /usr/local, the one that runs this), and of --headers. They are the same for every Linux of 64 bits.
+(pyenv, uv, those on the PATH, the one that runs this), and of --headers. They are the same for every Linux of 64 bits.
 The compiler is Zig's Clang, of the package ziglang: it carries both C libraries in every version. Python code comes
 from the wheel without compiled modules; Cython translates once. `check_wheels.py` tells whether they work.
 
@@ -84,12 +84,8 @@ PYTHONS = (
     Python("cp314", "cp314t", (3, 14), (3, 14), ("-DPy_GIL_DISABLED=1",)),
 )
 
-INCLUDES = (
-    "~/.pyenv/versions/*/include/python3.*",
-    "~/.local/share/uv/python/*/include/python3.*",
-    "/usr/local/include/python3.*",
-    "/usr/include/python3.*",
-)
+# Where Pythons are installed, beside those on the PATH.
+PREFIXES = ("~/.pyenv/versions/*", "~/.local/share/uv/python/*", "/usr/local", "/usr")
 COMPILE_ARGS = ("-fPIC", "-fvisibility=hidden", "-DNDEBUG", "-fno-sanitize=undefined")
 
 
@@ -98,6 +94,13 @@ def package_files():
     compiled = (".so", ".pyd", ".pyc")
     files = (path for path in (ROOT / "fastbilstm").rglob("*") if path.is_file() and path.suffix not in compiled)
     return {path.relative_to(ROOT).as_posix() for path in files}
+
+
+def installed(pattern):
+    """The paths of this pattern in the folders that Pythons are installed in, in this order."""
+    on_path = (os.path.dirname(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder)
+    folders = (*PREFIXES, *on_path)
+    return [path for folder in folders for path in sorted(glob.glob(os.path.expanduser(f"{folder}/{pattern}")))]
 
 
 def version_of(folder):
@@ -119,8 +122,7 @@ def version_of(folder):
 def find_headers(given=()):
     """{(major, minor): folder of C headers}; those that are given come first."""
     found = {}
-    places = [*given, *(path for name in INCLUDES for path in sorted(glob.glob(os.path.expanduser(name))))]
-    for folder in (*places, sysconfig.get_path("include")):
+    for folder in (*given, *installed("include/python3.*"), sysconfig.get_path("include")):
         version = version_of(folder)
         if version is not None:
             found.setdefault(version, Path(folder))

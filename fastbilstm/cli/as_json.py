@@ -63,8 +63,10 @@ def of_model(model):
 def of_report(found, path):
     """`report --json`."""
     timing = ("threads", "batch", "length", "seconds", "low", "high", "calls")
+    keras = found.keras
     return {
         "ok": found.ok,
+        "verdict": found.verdict,
         "page": path,
         "agreements": [
             {
@@ -79,6 +81,17 @@ def of_report(found, path):
         "missing": [*found.missing, *found.speed.missing],
         "batches": [_record(one, *timing) for one in found.speed.batches],
         "lengths": [_record(one, *timing) for one in found.speed.lengths],
+        "layers": [
+            {
+                **_record(one, "path", "together"),
+                "times": [{"batch": batch, "seconds": seconds} for batch, seconds in one.seconds.items()],
+            }
+            for one in found.speed.shares
+        ],
+        "keras": None
+        if keras is None
+        else {"title": keras.title, "batches": [_record(one, *timing[1:]) for one in keras.batches]},
+        "load": None if found.load is None else _record(found.load, "before", "after", "cores"),
     }
 
 

@@ -9,8 +9,12 @@ import pytest
 from paths import DEMO, ROOT
 
 import fastbilstm
+from fastbilstm.cli import as_json
 from fastbilstm.cli import commands as cli
 from fastbilstm.preprocessing import Tokenizer
+from fastbilstm.report.keras_speed import KerasSpeed
+from fastbilstm.report.measure import Share, Speed, Timing
+from fastbilstm.report.report_file import Report
 from fastbilstm.sample import FOLDER
 
 SAMPLE = FOLDER / "sample.fbl"
@@ -129,8 +133,28 @@ def test_verify_out_of_tolerance(capsys, tmp_path):
 
 def test_report(capsys, tmp_path):
     found = run(capsys, "report", SAMPLE, "-o", tmp_path / "page.html", "--seconds", "0.3", "--quiet")
-    assert check(found, "report") - paths(found) <= {"missing[]"}
+    of_keras = {key for key in listed("report") if key.startswith("keras.")}
+    assert check(found, "report") - paths(found) <= {"missing[]", *of_keras}
     assert found["ok"] is True and found["page"] == str(tmp_path / "page.html") and found["batches"][0]["seconds"] > 0
+    together = {layer["path"][0]: layer["together"] for layer in found["layers"]}
+    assert found["keras"] is None and together["bidirectional"] == ["embedding"] and together["dense"] == []
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert all(sentence in text for sentence in found["verdict"].split(". ")[:1])
+    load = found["load"]
+    assert load is None or f"{load['before']:.2f} before, {load['after']:.2f} after the timings" in text
+
+
+def test_report_beside_keras():
+    """What the page draws of Keras' times, and of fused layers, stands in the object."""
+    keras = KerasSpeed("Keras 3.15", (Timing(0, 1, 100, 0.25, 0.125, 0.5, 7),))
+    speed = Speed(100, (), (), (Share(("inner", "lstm"), {1: 0.5, 32: 2.0}, ("dropout",)),), ())
+    found = json.loads(json.dumps(as_json.of_report(Report(True, (), (), speed, "p.html", None, keras), "p.html")))
+    keys = {path for path in paths(found) if path.startswith(("keras", "layers"))}
+    assert keys == {key for key in listed("report") if key.startswith(("keras", "layers"))}
+    times = {"batch": 1, "length": 100, "seconds": 0.25, "low": 0.125, "high": 0.5, "calls": 7}
+    assert found["keras"] == {"title": "Keras 3.15", "batches": [times]} and found["load"] is None
+    (layer,) = found["layers"]
+    assert layer["times"] == [{"batch": 1, "seconds": 0.5}, {"batch": 32, "seconds": 2.0}]
 
 
 def test_predict(capsys, tagger, tmp_path):
