@@ -1,18 +1,46 @@
 /* What the kernels do with windows over a sequence or an image, included in fbl_kernels_body.h: the largest number of each
    window, and the transforms of Winograd's convolution. */
 
+/* Taps that are compared in one go. */
+#define MAX_TAPS 64
+
+/* y[w n + j] = the largest of y[w n + j], unless `first`, and x[w window_step + places[t] + j] over t < count. */
+static void max_places(ptrdiff_t windows, ptrdiff_t window_step, ptrdiff_t count, const ptrdiff_t *places, int first,
+                       ptrdiff_t n, const float *x, float *y)
+{
+    const ptrdiff_t whole = n / L * L;
+    for (ptrdiff_t w = 0; w < windows; w++, x += window_step, y += n) {
+        for (ptrdiff_t k = 0; k < whole; k += L) {
+            vf most = first ? vset(-FLT_MAX) : vload(y + k);
+            for (ptrdiff_t t = 0; t < count; t++)
+                most = vmax(vload(x + places[t] + k), most);
+            vstore(y + k, most);
+        }
+        if (whole < n) {
+            vf most = first ? vset(-FLT_MAX) : vload_n(y + whole, n - whole);
+            for (ptrdiff_t t = 0; t < count; t++)
+                most = vmax(vload_n(x + places[t] + whole, n - whole), most);
+            vstore_n(y + whole, most, n - whole);
+        }
+    }
+}
+
 static void max_windows(ptrdiff_t windows, ptrdiff_t window_step, const ptrdiff_t *taps, const ptrdiff_t *steps,
                         ptrdiff_t n, const float *x, float *y)
 {
-    for (ptrdiff_t w = 0; w < windows; w++, x += window_step, y += n)
-        for (ptrdiff_t k = 0; k < n; k += L) {
-            vf most = vset(-FLT_MAX);
-            for (ptrdiff_t a = 0; a < taps[0]; a++)
-                for (ptrdiff_t b = 0; b < taps[1]; b++)
-                    for (ptrdiff_t c = 0; c < taps[2]; c++)
-                        most = vmax(vload_n(x + a * steps[0] + b * steps[1] + c * steps[2] + k, n - k), most);
-            vstore_n(y + k, most, n - k);
-        }
+    ptrdiff_t places[MAX_TAPS], count = 0;
+    int first = 1;
+    for (ptrdiff_t a = 0; a < taps[0]; a++)
+        for (ptrdiff_t b = 0; b < taps[1]; b++)
+            for (ptrdiff_t c = 0; c < taps[2]; c++) {
+                if (count == MAX_TAPS) {
+                    max_places(windows, window_step, count, places, first, n, x, y);
+                    first = 0;
+                    count = 0;
+                }
+                places[count++] = a * steps[0] + b * steps[1] + c * steps[2];
+            }
+    max_places(windows, window_step, count, places, first, n, x, y);
 }
 
 /* ---- Winograd's F(2x2, 3x3) ---- */
