@@ -481,9 +481,9 @@ class Model:
     def _streaming(self) -> tuple[planning.Plan, Any]:
         """The plan that runs pieces of sequences, made once, and the kinds of its outputs."""
         if self._stream is None:
-            from .engine import streaming
+            from .engine.stand_ins import streamable
 
-            runner, kinds = streaming.streamable(self._plan.network, self._plan.runner)
+            runner, kinds = streamable(self._plan.network, self._plan.runner)
             self._stream = self._plan.replace(runner=runner, scratches=[], replay=None), kinds
         return self._stream
 

@@ -17,14 +17,6 @@ from fastbilstm.engine.vector_layers import Context  # noqa: E402
 ROWS = 3
 
 
-@pytest.fixture(autouse=True)
-def spoiled():
-    """What is given back is filled with NaN."""
-    before = _kernels.spoil_freed(True)
-    yield
-    _kernels.spoil_freed(before)
-
-
 def scratch_bytes(model, rows):
     """Bytes of the memory that the predictions in Python keep, and of the tape."""
     model.predict(rows), model.predict(rows), model.predict(rows)

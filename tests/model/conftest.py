@@ -1,15 +1,5 @@
-"""In this room, memory that a prediction gives back is filled with NaN: whoever reads it later is found out."""
+"""Fixtures of this room."""
 
-import pytest
+from spoiled_memory import spoiled_memory
 
-
-@pytest.fixture(autouse=True, scope="session")
-def spoiled_memory():
-    try:
-        from fastbilstm import _kernels
-    except ImportError:
-        yield
-        return
-    before = _kernels.spoil_freed(True)
-    yield
-    _kernels.spoil_freed(before)
+__all__ = ["spoiled_memory"]
