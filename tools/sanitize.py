@@ -37,7 +37,7 @@ JOBS = (
     (THREADS, "engine/test_parallel.py engine/test_threads.py", f"not ({UNFIT})"),
     (THREADS, "engine/test_hostile_threads.py", "four_threads or counted or vector-thread"),
     (MEMORY, "ext/test_vector_kernels.py", ""),
-    (MEMORY, "engine/test_replay.py", ""),
+    (MEMORY, "engine/test_replay.py engine/test_memory_reuse.py ext/test_scratch.py", "not depth"),
     (MEMORY, "ext/test_vector_products.py engine/test_plan.py", "not largest_error"),
     (THREADS, "engine/test_plan.py engine/test_replay.py engine/test_streaming.py", "thread"),
     (THREADS, "ext/test_vector_windows.py ext/test_vector_products.py", "attend or attention or convolve or pool"),
