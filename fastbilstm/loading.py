@@ -426,7 +426,11 @@ def _measure(model: Model, wide: Model, calibrate: Any) -> None:
     x = self_check.many_rows(model)
     found = [narrow_error.measure(model, wide, x, f"{len(x[0])} made-up rows")]
     if calibrate is not None:
-        found.append(narrow_error.measure(model, wide, *narrow_error.read_rows(calibrate)))
+        rows, title = narrow_error.read_rows(calibrate)
+        try:
+            found.append(narrow_error.measure(model, wide, rows, title))
+        except InputError as error:
+            raise InputError(f"calibrate, {title}: {error}") from error
     model.measured = tuple(found)
     for one in found:
         if one.flips:

@@ -18,6 +18,7 @@ from .narrow_file import Measured
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_BATCH = 32
 # Rows are probabilities of classes if their sums are this near to 1.
 _SUM = 1e-3
 
@@ -33,9 +34,10 @@ def measure(narrow: Any, wide: Any, x: Any, rows: str) -> Measured:
 
 def _answers(model: Any, x: Any) -> list[NDArray[Any]]:
     """The outputs in the order of the graph; rows of different lengths end to end. Stateful layers begin with zeros."""
-    arrays, _, cuts = model_input.check(model._plan, x)
-    size = model_input.fixed_batch(model._plan) or 32
-    outputs = model._plan.predict(arrays, size, {}, model.n_threads, None, cuts)
+    plan = model._plan
+    arrays, rows, cuts = model_input.check(plan, x)
+    size = model_input.fixed_batch(plan) or (_BATCH if plan.independent else max(rows, 1))
+    outputs = plan.predict(arrays, size, {}, model.n_threads, None, cuts)
     return [np.concatenate(y) if isinstance(y, list) else y for y in outputs]
 
 
