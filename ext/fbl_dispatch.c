@@ -76,9 +76,9 @@ extern const fbl_narrow fbl_narrow_neondot, fbl_narrow_neon, fbl_narrow_base;
 const fbl_narrow *const fbl_narrow_tables[] = {&fbl_narrow_neondot, &fbl_narrow_neon, &fbl_narrow_base};
 
 #if defined(__linux__)
-#include <sys/auxv.h>
+extern unsigned long getauxval(unsigned long type);
 #elif defined(_WIN32)
-#include <windows.h>
+__declspec(dllimport) int __stdcall IsProcessorFeaturePresent(unsigned long feature);
 #endif
 int fbl_narrow_usable(const fbl_narrow *table)
 {
@@ -87,7 +87,7 @@ int fbl_narrow_usable(const fbl_narrow *table)
 #if defined(__ARM_FEATURE_DOTPROD) || defined(__APPLE__)
     return 1; /* every Mac with an M has it */
 #elif defined(__linux__)
-    return getauxval(AT_HWCAP) >> 20 & 1; /* HWCAP_ASIMDDP */
+    return getauxval(16) >> 20 & 1; /* AT_HWCAP, HWCAP_ASIMDDP */
 #elif defined(_WIN32)
     return IsProcessorFeaturePresent(43) != 0; /* PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE */
 #else
