@@ -5,8 +5,9 @@
     python3.11 tools/fresh_tests.py lowest tests/scoring -k parquet      # what follows is for pytest
 
 The environment is made from the Python that runs this. `lowest` has each package that pyproject.toml names with `>=` in
-exactly that version, the build, too; a free-threaded Python gets those that have wheels for it. Both lie in build/ with
-the copy, in which the package is compiled; this folder stays as it is. Imports the standard library only.
+exactly that version, the build, too. Both lie in build/ with the copy, in which the package is compiled; this folder
+stays as it is. For Python 3.13t h5py has no wheel: its source needs HDF5 (Debian: libhdf5-dev). Imports the standard
+library only.
 """
 
 import os
@@ -28,8 +29,14 @@ THREADS = (
     "tests/ext",
     "tests/model/test_golden.py",
 )
-FREE_THREADED = ("h5py", "hypothesis", "numpy", "pytest", "pytest-benchmark", "PyYAML")
-WITHOUT_GIL = "import sys, fastbilstm._kernels, fastbilstm._recurrent; sys.exit(sys._is_gil_enabled())"
+FREE_THREADED = ("h5py", "hypothesis", "numpy", "pytest", "pytest-benchmark", "PyYAML", "scipy", "threadpoolctl")
+WITHOUT_GIL = """
+import importlib.util, sys
+import fastbilstm._kernels
+if importlib.util.find_spec("scipy"):
+    import fastbilstm._recurrent
+sys.exit(sys._is_gil_enabled())
+"""
 
 
 def lowest(text):
@@ -59,15 +66,16 @@ def prepared(kind, packages):
     """The Python of a fresh environment with these packages and the package, compiled in a copy; and the copy."""
     place = ROOT / "build" / kind
     shutil.rmtree(place, ignore_errors=True)
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, names.split("\0")):
+    files = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    names = subprocess.run(files, check=True, capture_output=True, text=True).stdout
+    for name in filter(os.path.isfile, names.rstrip("\0").split("\0")):
         target = place / "source" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, target)
+        shutil.copy(name, target)
     run(sys.executable, "-m", "venv", place / "venv")
     python = place / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-    run(*pip, *packages)
+    run(*pip, "--prefer-binary", *packages)
     run(*pip, "--no-build-isolation", "--no-deps", "--editable", place / "source")
     return python, place / "source"
 
@@ -75,6 +83,7 @@ def prepared(kind, packages):
 def main():
     kind, *options = sys.argv[1:] or [""]
     os.environ.pop("PYTHONPATH", None)
+    os.chdir(ROOT)
     if kind == "lowest":
         versions = lowest((ROOT / "pyproject.toml").read_text("utf-8"))
         python, source = prepared(kind, [f"{name}=={version}" for name, version in versions.items()])
@@ -83,7 +92,7 @@ def main():
         if getattr(sys, "_is_gil_enabled", lambda: True)():
             raise SystemExit(f"fresh_tests.py: {sys.executable} has a GIL; start it with a free-threaded Python")
         python, source = prepared(kind, [*BUILD, *FREE_THREADED])
-        run(python, "-c", WITHOUT_GIL, cwd=source)
+        run(python, "-W", "error", "-c", WITHOUT_GIL, cwd=source)
         os.environ["PYTHON_GIL"] = "0"  # another package's module would switch it on
         tests = THREADS
     else:

@@ -3,12 +3,14 @@
     python tools/release_check.py             # what `make release-check` runs, after it has built the site
     python tools/release_check.py --draft     # before the tag and the date are set: reports them, and goes on
 
-Leaves in dist/ what is to be uploaded, and uploads nothing. Each file that fits this machine is installed in a fresh
-environment with NumPy alone, where the sample must give the probabilities that Keras gave; then with the extra
-`convert`, where the demo's .h5 must. Needs build, twine and packaging; pip fetches what the environments need.
+Leaves in dist/ what is to be uploaded, and uploads nothing. For each Python pip must find wheels of all that the extras
+need. Each file that fits this machine is installed in a fresh environment with NumPy alone, where the sample must give
+the probabilities that Keras gave; then with the extra `convert`, where the demo's .h5 must. Needs twine and packaging;
+pip fetches what the environments need.
 """
 
 import argparse
+import json
 import os
 import re
 import runpy
@@ -16,9 +18,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 DIST = ROOT / "dist"
 SECTION = re.compile(r"^## (\S+) \((.*)\)$", re.MULTILINE)
 
@@ -75,14 +79,36 @@ def run(*command, **options):
 
 
 def build():
-    """Fill dist/: the source archive, and the wheels of `make wheels` or, where there is no such target, one of it."""
+    """Fill dist/: the source archive and the wheels."""
     shutil.rmtree(DIST, ignore_errors=True)
-    if re.search(r"^wheels:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE):
-        run("make", "wheels")
-        run(sys.executable, "-m", "build", "--sdist", "--outdir", DIST)
-    else:
-        run(sys.executable, "-m", "build", "--outdir", DIST)
+    run("make", "wheels")
     return sorted(DIST.glob("*.tar.gz")) + sorted(DIST.glob("*.whl"))
+
+
+def resolved(wheel, extras, version):
+    """{package: version} that pip would install of a wheel with extras, from wheels alone; SystemExit where it cannot.
+
+    Markers are those of the Python that runs this, wheels those for the Python of that version.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.json")
+        pip = ("-m", "pip", "--disable-pip-version-check", "install", "-q", "--dry-run", "--ignore-installed")
+        where = ("--target", folder, "--python-version", version, "--only-binary=:all:", "--report", report)
+        run(sys.executable, *pip, *where, f"{wheel}[{extras}]")
+        found = json.loads(report.read_text("utf-8"))["install"]
+    return {package["metadata"]["name"]: package["metadata"]["version"] for package in found}
+
+
+def check_extras(wheel):
+    """All extras resolve on each Python, and `convert` needs NumPy and h5py alone."""
+    with zipfile.ZipFile(wheel) as archive:
+        (about,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        every = ",".join(re.findall(r"^Provides-Extra: (\S+)", archive.read(about).decode(), re.MULTILINE))
+    for version in PYTHONS:
+        few = resolved(wheel, "convert", version)
+        if set(few) != {"fastbilstm", "numpy", "h5py"}:
+            raise SystemExit(f"Python {version}: the extra convert needs {sorted(few)}; expected NumPy and h5py alone")
+        print(f"Python {version}: {len(resolved(wheel, every, version))} packages for the extras {every}")
 
 
 def fits(path):
@@ -120,6 +146,7 @@ def main():
         raise SystemExit(1)
     files = build()
     run(sys.executable, "-m", "twine", "check", "--strict", *files)
+    check_extras(next(path for path in files if path.name.endswith("-none-any.whl")))
     others = [path.name for path in files if not fits(path)]
     for path in files:
         if fits(path):

@@ -1,13 +1,16 @@
 """The recipes of examples/ run: each is started as its first lines say, and its answers are those of the package.
 
 The service needs FastAPI and uvicorn: `make examples` installs them. Archives are compressed there alone. No container
-is built here; what the files of containers/ copy and start is looked for.
+is built here: what the files of containers/ copy and start is looked for, and `make examples` runs their steps, but
+those that install programs of the system, in an empty folder and fresh environments.
 """
 
 import json
 import os
 import re
 import shlex
+import shutil
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -215,6 +218,8 @@ def test_the_service_on_onnx_runtime_gives_the_same(service, tmp_path):
 
 # ---- containers -----------------------------------------------------------------------------------------------------
 
+# What pip is told by its environment: where the index is.
+PIP = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
 CONTAINERS = sorted((EXAMPLES / "containers").iterdir())
 
 
@@ -248,6 +253,62 @@ def test_what_a_container_copies_and_starts_is_there(path):
     assert command[0] == "python" and inside[command[1]].is_file()
     options = {word for word in command if word.startswith("--")}
     assert options <= set(re.findall(r'"(--[\w-]+)"', inside[command[1]].read_text()))
+
+
+@pytest.mark.skipif(not WHOLE, reason="installs packages: make examples")
+def test_the_steps_of_a_container(tmp_path, monkeypatch):
+    """Each stage is a folder and an environment; the service that the last one starts is asked."""
+    bench = example("fastapi_service/bench_service.py", monkeypatch)
+    stages = []
+
+    def inside(text):
+        """Paths of the stage in place of those from its root on."""
+        return re.sub(r"(?<![\w.])/(?=(source|wheels|service)\b)", f"{stages[-1]}/", text)
+
+    def environment():
+        return {"PATH": f"{stages[-1]}/python/bin:/usr/bin:/bin", "HOME": str(stages[-1]), **PIP}
+
+    for kind, rest in steps(EXAMPLES / "containers" / "Containerfile.slim"):
+        if kind == "FROM":
+            stages.append(tmp_path / f"stage{len(stages)}")
+            run(sys.executable, "-m", "venv", stages[-1] / "python")
+        elif kind == "COPY":
+            *sources, target = rest.removeprefix("--from=build ").split()
+            from_stage = rest.startswith("--from=build")
+            for source in sources:
+                path = stages[0] / source.strip("/") if from_stage else ROOT / source
+                place = Path(inside(target))
+                ignored = shutil.ignore_patterns("__pycache__", "*.so")
+                if path.is_dir():
+                    shutil.copytree(path, place, ignore=ignored, dirs_exist_ok=True)
+                else:
+                    place.mkdir(exist_ok=True)
+                    shutil.copy(path, place)
+        elif kind == "RUN" and "apt-get" not in rest:
+            done = subprocess.run(
+                inside(rest), shell=True, cwd=stages[-1], env=environment(), capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        elif kind == "CMD":
+            command = [inside(word).replace("0.0.0.0", "127.0.0.1") for word in json.loads(rest)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = f"{stages[-1]}/python/bin/{command[0]}"
+    with subprocess.Popen([program, *command[1:], "--port", str(port)], cwd=stages[-1], env=environment()) as process:
+        try:
+            bench.wait_for(port, process)
+            body = json.dumps({"text": TEXTS[1]}).encode()
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/classify", body, {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=30) as response:
+                assert json.load(response)["label"] == "neg"
+            shown = run(program, "-I", "-c", "import fastbilstm; print(fastbilstm.sample_model().backend)")
+            assert shown == "vector\n"  # compiled
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def test_containers_differ_in_their_base_alone():

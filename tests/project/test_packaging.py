@@ -35,10 +35,8 @@ def test_build_needs_setuptools_and_cython():
 
 
 def test_wheels_that_are_built(cibuildwheel):
-    assert cibuildwheel["build"] == "cp3??-*"
-    assert set(cibuildwheel["linux"]["archs"]) == {"x86_64", "aarch64"}
-    images = {f"{kind}-{arch}-image" for kind in ("manylinux", "musllinux") for arch in ("x86_64", "aarch64")}
-    assert images <= set(cibuildwheel["linux"])
+    """Those for Linux come from tools/wheels.py."""
+    assert cibuildwheel["build"] == "cp3??-*" and "linux" not in cibuildwheel
     assert set(cibuildwheel["macos"]["archs"]) == {"x86_64", "arm64"}
     compiled = {"FASTBILSTM_COMPILE": "1"}  # without a compiler, no wheel
     assert cibuildwheel["environment"] == compiled

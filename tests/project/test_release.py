@@ -3,11 +3,14 @@
 The builds and installations of `make release-check` need the network, and do not run here.
 """
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 from paths import DEMO, ROOT, TOOLS
@@ -80,14 +83,35 @@ def test_a_file_with_other_weights_is_seen(check, tmp_path):
 
 def test_the_target_runs_it_after_the_site():
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    (recipe,) = re.findall(r"^release-check: docs .*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
-    assert "tools/release_check.py" in recipe and all(name in recipe for name in ("build", "twine", "packaging"))
+    (recipe,) = re.findall(r"^release-check: docs\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert "tools/release_check.py" in recipe and all(name in recipe for name in ("twine", "packaging"))
+
+
+def test_extras_that_do_not_resolve_are_seen(check, tmp_path, monkeypatch, capsys):
+    """pip is asked for each Python, of this wheel's own extras; what it would install is compared."""
+    wheel = tmp_path / "fastbilstm-1.2.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        about = "Name: fastbilstm\nProvides-Extra: convert\nProvides-Extra: parquet\n"
+        archive.writestr("fastbilstm-1.2.0.dist-info/METADATA", about)
+    asked, needed = [], ["fastbilstm", "numpy", "h5py"]
+
+    def run(*command):
+        options = list(map(str, command))
+        asked.append((options[options.index("--python-version") + 1], options[-1].partition("[")[2]))
+        found = [{"metadata": {"name": name, "version": "1"}} for name in needed]
+        Path(options[options.index("--report") + 1]).write_text(json.dumps({"install": found}))
+
+    monkeypatch.setattr(check, "run", run)
+    check.check_extras(wheel)
+    assert asked == [(f"3.{minor}", e) for minor in range(10, 15) for e in ("convert]", "convert,parquet]")]
+    assert "Python 3.14: 3 packages for the extras convert,parquet" in capsys.readouterr().out
+    needed.append("scipy")
+    with pytest.raises(SystemExit, match=r"3.10: the extra convert needs .*'scipy'\]; expected NumPy and h5py alone"):
+        check.check_extras(wheel)
 
 
 def test_files_of_other_machines_are_not_tried(check):
     pytest.importorskip("packaging", reason="needs packaging")
-    from pathlib import Path
-
     here = f"cp{sys.version_info.major}{sys.version_info.minor}"
     assert check.fits(Path("fastbilstm-1.2.0.tar.gz")) and check.fits(Path("fastbilstm-1.2.0-py3-none-any.whl"))
     assert not check.fits(Path("fastbilstm-1.2.0-cp35-cp35m-win32.whl"))
