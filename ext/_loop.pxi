@@ -16,6 +16,7 @@ cdef struct Job:
     Order rows
     fbl_recurrent step
     const float* x            # rows of floats, or of embeddings, or of projections if `projected`
+    bint constant             # x has one row for all timesteps of a row
     const int32_t* ids        # row of a sequence -> row of x; NULL: the same row
     Py_ssize_t features
     int how                   # RUN_LSTM ...
@@ -45,10 +46,11 @@ def run_recurrent(list runs not None, Scratch scratch not None, bint together=Fa
     Parameters
     ----------
     runs : list of dict
-        For each direction: `layer` (Recurrent); `x`, (B, T, F) float32, or (B, T) int32 token ids for a layer with
-        embeddings, contiguous; `rows` (Rows) of it; `reverse`, read from the last timestep to the first; `initial_state`,
-        (h, c) or (h,), each (B, U), or None; `outputs` (B, T, any) or None, written from column `offset` on with `merge`
-        (a value of MERGES); `flip`, write the output of timestep t at T-1-t.
+        For each direction: `layer` (Recurrent); `x`, (B, T, F) float32, or (B, F) where all timesteps of a row have one
+        input, or (B, T) int32 token ids for a layer with embeddings, contiguous; `rows` (Rows) of it; `reverse`, read
+        from the last timestep to the first; `initial_state`, (h, c) or (h,), each (B, U), or None; `outputs` (B, T, any) or
+        None, written from column `offset` on with `merge` (a value of MERGES); `flip`, write the output of timestep t at
+        T-1-t.
 
     Returns
     -------
@@ -154,7 +156,8 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
     job.table, job.rows, x = layer.table, rows.at, run["x"]
     table, kernel = layer.read_source()
     if table is None:
-        job.x = floats(checked("x", x, (batch, timesteps, layer.features)))
+        job.constant = getattr(x, "ndim", 3) == 2
+        job.x = floats(checked("x", x, (batch, *(() if job.constant else (timesteps,)), layer.features)))
     else:
         job.x = floats(table)
         job.ids = <const int32_t*> floats(checked("ids", x, (batch, timesteps), False, _INT32))
@@ -164,13 +167,13 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
     job.how, job.candidate = layer.how, layer.candidate_at
     job.states = scratch.place(held, (3, batch, padded))
     memset(job.states, 0, 3 * batch * padded * sizeof(float))
-    row_bytes = 2 * sizeof(Py_ssize_t) if kernel is None else sizeof(float) * layer.width
+    row_bytes = 2 * sizeof(Py_ssize_t) if kernel is None or job.constant else sizeof(float) * layer.width
     # In Python's integers: batch may be any number where an axis of the arrays is empty.
     steps = max(1, SLICE_BYTES // max(1, int(row_bytes) * int(batch)))
     job.slice_rows = batch * min(steps, timesteps)
     if kernel is not None:
         job.packed, job.bias, job.narrow, job.codes = kernel.packed_at, kernel.bias_at, kernel.narrow, kernel.codes
-        job.proj = scratch.place(held, (job.slice_rows, layer.width))
+        job.proj = scratch.place(held, (batch if job.constant else job.slice_rows, layer.width))
     job.cursors = <Cursor*> scratch.place(held, (batch, sizeof(Cursor) // sizeof(float)))
     job.before = scratch.place(held, (2, batch, padded))
     job.beginning = &layer.beginning if layer.kept is not None else NULL
@@ -254,6 +257,8 @@ cdef int _loop(Job* job, const uint8_t* stop) except -1 nogil:
     cdef Py_ssize_t active = job.rows.batch, s = 0, work = 0, until
     _place_rows(job)
     _skip_beginnings(job)
+    if job.constant:
+        _project(job, active, job.x, NULL, job.proj)
     until = _look(job, s, active)
     while True:
         while active and job.cursors[active - 1].end <= s:
@@ -287,6 +292,8 @@ cdef Py_ssize_t _step(Job* job, Py_ssize_t s, Py_ssize_t active, Py_ssize_t unti
         ahead = job.begin + max(active, FETCHED_AHEAD)
         for r in range(ahead, min(ahead + active, job.filled)):
             fbl_prefetch(job.x + job.source[r] * step.width, step.width)
+    elif job.constant:
+        step.proj, step.proj_index = job.proj, job.source + job.begin
     else:
         step.proj, step.proj_index = job.proj + job.begin * step.width, NULL
     step.out_index = job.target + job.begin
@@ -334,7 +341,7 @@ cdef inline void _multiply(
 
 cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active, Py_ssize_t until) noexcept nogil:
     """Number the rows of the next steps, as many as a slice holds, and project them; returns the multiplications."""
-    cdef Py_ssize_t n = 0, last = min(until, job.cursors[0].end), width = job.step.width, r, t
+    cdef Py_ssize_t n = 0, last = min(until, job.cursors[0].end), r, t
     cdef const Cursor* at
     while s < last:
         while job.cursors[active - 1].end <= s:
@@ -345,16 +352,16 @@ cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active, Py_ssize_
             at = job.cursors + r
             t = _time_of(job, at, s + at.ahead)
             job.target[n + r] = at.row * job.rows.timesteps + (job.rows.timesteps - 1 - t if job.flip else t)
-            job.source[n + r] = at.row * job.rows.timesteps + t
+            job.source[n + r] = at.row if job.constant else at.row * job.rows.timesteps + t
             if job.ids != NULL:
                 job.source[n + r] = job.ids[job.source[n + r]]
         n += active
         s += 1
     job.begin, job.filled = 0, n
-    if job.projected:
+    if job.projected or job.constant:
         return 0
     _project(job, n, job.x, job.source, job.proj)
-    return n * job.features * width
+    return n * job.features * job.step.width
 
 
 cdef inline void _project(

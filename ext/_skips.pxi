@@ -32,7 +32,7 @@ def skip_steps(bint beginnings=True, bint rests=True):
 
 cdef inline Py_ssize_t _input_of(const Job* job, const Cursor* at, Py_ssize_t number) noexcept nogil:
     """The row of the batch's inputs, (B T, ...), that a row reads as its `number`th one."""
-    return at.row * job.rows.timesteps + _time_of(job, at, number)
+    return at.row if job.constant else at.row * job.rows.timesteps + _time_of(job, at, number)
 
 
 cdef inline bint _are_equal(const Job* job, const Cursor* at, Py_ssize_t first, Py_ssize_t second) noexcept nogil:

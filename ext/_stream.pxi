@@ -28,6 +28,8 @@ cdef class StreamStep:
         self.rows, self.sequences, self.layer = run["rows"], sequences, run["layer"]
         cdef list held = []
         self.kept = held, run["x"], _prepare(&self.job, run, scratch, held)
+        if self.job.constant:
+            raise ValueError("x must be one timestep, (B, 1, F)")
         self.job.step.out_stride = self.job.step.units
         self.format = b"f" if self.job.ids == NULL else b"i"
         if self.job.ids != NULL:

@@ -320,7 +320,19 @@ class Builder:
             call.engine = self.cached(
                 layer, lambda: engine_recurrent.recurrent(layer, fold, None, self.weights), fold is not None
             )
+            repeat = self.repeat_before(call)
+            if repeat is not None:
+                call.engine = engine_recurrent.VectorRepeated(repeat.layer, call.engine)
+                self.change(call, call.reading(repeat.refs[0]), call.kwargs)
+                self.merge(repeat, call, "rows read in place")
         self.labels[call.index] = self.label_of(call.engine)
+
+    def repeat_before(self, call):
+        """The call of the RepeatVector that gives the first argument of a recurrent call; None if there is none."""
+        found = self.calls.get(call.refs[0].node) if call.refs and not call.kwargs.get("mask") else None
+        if found is None or not isinstance(found.layer, reshaping.RepeatVector) or not found.plain:
+            return None
+        return None if getattr(call.layer, "time_major", False) else found
 
     def convert_operation(self, call):
         """(what runs an op node on kernels, its label), or None; the call then has its tensors alone as arguments."""

@@ -45,6 +45,11 @@ def call_together(calls, states):
     return [end(final) for end, final in zip(ends, finals)]
 
 
+def is_repeated(x):
+    """Whether all timesteps of x (B, T, F) are the same numbers in memory, as `VectorRepeated` gives them."""
+    return x.ndim == 3 and x.size > 0 and x.strides[1] == 0 and x.shape[1] > 1
+
+
 class VectorRecurrent(Recurrent):
     """One direction of a layer, or of an RNN over one cell.
 
@@ -96,7 +101,7 @@ class VectorRecurrent(Recurrent):
         """A job for `_kernels.run_recurrent`: one direction."""
         return {
             "layer": self.packed,
-            "x": x,
+            "x": contiguous(x[:, 0] if is_repeated(x) else x, self.input_dtype),
             "rows": rows,
             "reverse": self.go_backwards,
             "initial_state": initial_state,
@@ -126,7 +131,7 @@ class VectorRecurrent(Recurrent):
 
     def start(self, x, mask, initial_state, masked_output, states):
         """(A job for `run_recurrent`, a function from its final states to the results of `run`)."""
-        x, rows = contiguous(x, self.input_dtype), states.rows(x, mask)
+        rows = states.rows(x, mask)
         outputs = states.array(*x.shape[:2], self.packed.units) if self.return_sequences else None
 
         def end(final):
@@ -198,7 +203,7 @@ class VectorBidirectional(Bidirectional):
         half = (len(inputs) - 1) // 2
         x, mask, first = forward.begin(inputs[: 1 + half], kwargs, states)
         second = backward.start_states(tuple(state.value for state in inputs[1 + half :]), len(x), states)
-        x, rows, mask = contiguous(x, forward.input_dtype), states.rows(x, mask), contiguous_mask(mask)
+        rows, mask = states.rows(x, mask), contiguous_mask(mask)
         output_mask = inputs[0].mask if forward.return_sequences else None
         run = self.run_sequences if forward.return_sequences else self.run_last
         outputs, states_forward, states_backward = run(x, mask, rows, first, second, states)
@@ -351,3 +356,25 @@ class VectorEmbedded(Embedding):
         except ValueError:
             check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id")
             raise
+
+
+class VectorRepeated:
+    """A RepeatVector and the recurrent or Bidirectional layer after it: a row is projected once for all timesteps."""
+
+    n_inputs, has_kernels = None, True
+
+    def __init__(self, repeat, layer):
+        self.n, self.name, self.layer = repeat.n, layer.name, layer
+
+    @property
+    def work(self):
+        return self.layer.work
+
+    @property
+    def directions(self):
+        return self.layer.directions
+
+    def call(self, inputs, kwargs, states):
+        x = contiguous(inputs[0].value)
+        x = np.broadcast_to(x[:, np.newaxis], (len(x), self.n, x.shape[1]))
+        return self.layer.call([Tensor(x), *inputs[1:]], kwargs, states)

@@ -243,6 +243,22 @@ def test_an_embedding_read_by_two_layers():
         model.predict(np.full((1, 3), VOCABULARY, np.int32))
 
 
+@pytest.mark.parametrize("n", [1, 3, 80])
+@pytest.mark.parametrize("kind", ["lstm", "bidirectional"])
+def test_a_repeated_vector_is_projected_once(kind, n):
+    net = Net()
+    net.lstm("code", "x", units=4)
+    net.add("RepeatVector", "repeat", "code", n=n)
+    getattr(net, kind)("r", net.bn("b", "repeat", 4), 4, return_sequences=True)
+    net.dense("out", "r", 3 if kind == "lstm" else 6)
+    model = check(net, "out", runs={"repeat": "rows read in place", "b": "folded", "r": "vector"})
+    assert len(model._plan.runner.steps) == 3
+    x = net.input(40)
+    together, alone = model.predict(x), [model.predict(row[np.newaxis]) for row in x]
+    assert together.tobytes() == np.concatenate(alone).tobytes()
+    check(net, "out", "repeat")  # which is a result, too
+
+
 def test_an_input_of_an_embedding_used_elsewhere():
     """By another Embedding, and as a result."""
     net = Net(ids=True)

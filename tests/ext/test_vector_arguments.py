@@ -265,6 +265,19 @@ def test_wrong_input_and_outputs():
     np.testing.assert_array_equal(job["outputs"], 1)
 
 
+def test_one_input_for_all_timesteps():
+    """(B, F) is (B, T, F) whose timesteps are equal."""
+    job, scratch = arguments()
+    x = np.ascontiguousarray(job["x"][:, 0])
+    _kernels.run_recurrent([job | {"x": np.repeat(x[:, np.newaxis], 4, axis=1)}], scratch)
+    expected = job["outputs"].copy()
+    _kernels.run_recurrent([job | {"x": x}], scratch)
+    same_bits(job["outputs"], expected)
+    for bad in (x[1:], x[:, 1:], x.astype(np.float64)):
+        with pytest.raises(ValueError, match="x must be a C-contiguous float32 array of shape .3, 2.,"):
+            _kernels.run_recurrent([job | {"x": bad}], scratch)
+
+
 def test_wrong_states():
     job, scratch = arguments()
     h, c = job["initial_state"]
