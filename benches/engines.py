@@ -144,10 +144,13 @@ class OpenVINO(_Rival):
                 self.plain = "saved"
                 self.detail = "read from the SavedModel, fails on the ONNX file"
 
+    def read(self, kind):
+        return self.core.read_model(self.files.path(kind))
+
     def request(self, kind, feeds):
         key = kind, *(array.shape for array in feeds.values())
         if key not in self.compiled:
-            model = self.core.read_model(self.files.path(kind))
+            model = self.read(kind)
             model.reshape({name: list(array.shape) for name, array in feeds.items()})
             self.compiled[key] = self.core.compile_model(model, "CPU", self.options)
         if key not in self.requests:

@@ -182,8 +182,11 @@ def torch_recurrent(arrays, is_gru=False, **options):
     return module.eval().requires_grad_(False)
 
 
-def torch_net(net, weights):
-    """A function of (ids or floats (T, B, ...), lengths or None), in the order of `arrange`; packed where masked."""
+def torch_net(net, weights, change=lambda module: module):
+    """A function of (ids or floats (T, B, ...), lengths or None), in the order of `arrange`; packed where masked.
+
+    `change` turns an nn.LSTM or nn.GRU into what runs in its place.
+    """
     import torch
     from torch.nn.utils.rnn import PackedSequence
 
@@ -202,7 +205,7 @@ def torch_net(net, weights):
             table = torch_tensor(arrays[0])
             return lambda x: on_values(lambda ids: torch.nn.functional.embedding(ids, table), x)
         if kind in RECURRENT:
-            module = torch_recurrent(arrays, kind.endswith("gru"))
+            module = change(torch_recurrent(arrays, kind.endswith("gru")))
             sequences, merge = layer[2:] if kind.startswith("bi") else (False, "concat")
             if sequences:
                 return lambda x: on_values(lambda y: merged(y, layer[1], merge), module(x)[0])
