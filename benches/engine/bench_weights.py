@@ -218,15 +218,18 @@ def rivals(case, folder):
 
 
 def runners(case, folder, others=True):
-    """(Runners that answer, sentences about those that do not)."""
+    """(Runners with their answers, sentences about those that have none)."""
     found, missing = [], []
     for form in FORMS:
         engine = Ours(case, folder, form)
         found.append(Runner(OURS, form, engine, engine.path.stat().st_size))
+        found[-1].found["answers"] = found[-1].answers(case.x)
     for name, form, make, path in rivals(case, folder) if others else ():
         try:
             runner = Runner(name, form, make(), None)
-            runner.answers(case.x[:2])
+            runner.found["answers"] = runner.answers(case.x)
+            for rows in (1, BATCH):  # of other shapes, which an engine may not compile
+                runner.answers(case.timed(rows))
             runner.size = path.stat().st_size if path is not None and path.exists() else None
             found.append(runner)
         except (ImportError, AttributeError, Unavailable, RuntimeError, ValueError) as error:
@@ -249,9 +252,7 @@ def check(case, found):
 
 
 def measure(case, found, rounds, budget):
-    """Fill `found` of each Runner: answers, errors, and milliseconds for one row and for 32."""
-    for runner in found:
-        runner.found["answers"] = runner.answers(case.x)
+    """Fill `found` of each Runner: errors, and milliseconds for one row and for 32."""
     check(case, found)
     first = found[0].found["answers"]
     for runner in found:
