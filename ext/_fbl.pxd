@@ -117,7 +117,7 @@ cdef extern from "fbl_windows.h":
     ctypedef struct fbl_convolution:
         const fbl_kernels* table
         fbl_windows at, pool
-        int axis, pooled, mean, code, by_row
+        int axis, pooled, mean, code, by_row, whole
         Py_ssize_t groups, depth, filters, lines, embedded
         const float* rows
         const float* const* packed

@@ -63,7 +63,7 @@ cdef int _slide_again(void* record) except -1 nogil:
 def convolve(
     x, list kernels not None, out, windows, Scratch scratch not None, Activation activation=None,
     Py_ssize_t n_threads=1, pooling=None, bint mean=False, tokens=None,
-    list winograd=None,
+    list winograd=None, bint whole=False,
 ):
     """out = activation(windows of x . kernel + bias): Conv of one to three axes, channels last, perhaps pooled.
 
@@ -81,6 +81,8 @@ def convolve(
     pooling : tuple of (count, taps, stride, dilation, before), optional
         Windows over what the convolution gives, beside each other (`before` is 0, stride is taps) and not empty; `mean`
         or the largest number of each one.
+    whole : bool
+        The pooling is one window over all timesteps: the largest number, NaN if one is NaN.
     tokens : (rows, bias), optional
         rows (V, taps * F): what each token adds to the window of each tap; or embeddings (V, E), and `kernels` is one
         Matrix (E, taps * F) without bias, whose products are such rows: the bits are the same. bias (F,) or None.
@@ -135,7 +137,9 @@ def convolve(
         for count, (places_of, taps, stride, dilation, before) in zip(counts, pooling):
             if before or stride != taps or dilation != 1 or (places_of - 1) * taps >= count:
                 raise ValueError(f"pooling {pooling}: the windows must lie beside each other and none may be empty")
-        s.c.pooled, s.c.mean = True, mean
+        if whole and (mean or len(counts) != 1 or pooling[0][0] != 1):
+            raise ValueError(f"pooling {pooling}, mean={mean}: the whole is the largest number over one axis")
+        s.c.pooled, s.c.mean, s.c.whole = True, mean, whole
         counts = tuple(window[0] for window in pooling)
     s.out = floats(checked("out", out, (x.shape[0], *counts, s.c.groups * s.c.filters), True))
     s.x = floats(x)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fbl_activations.h"
+#include "fbl_elementwise.h"
 #include "fbl_windows.h"
 
 /* A call of memcpy costs more than a few floats. */
@@ -283,9 +284,17 @@ void fbl_convolve_lines(const fbl_convolution *s, const void *x, ptrdiff_t first
         convolve_ids(s, x, begun, n, result, scratch);
     else
         convolve(s, x, begun, n, result, scratch);
+    if (s->whole && (s->code == FBL_TANH || s->code == FBL_SIGMOID)) {
+        /* They grow with their argument: the largest number is that of the largest one. */
+        fbl_reduce_floats(FBL_MAX, windows, channels, result, NULL, y);
+        s->table->activate(y, channels, s->code, s->parameters);
+        return;
+    }
     for (ptrdiff_t r = 0; s->code != FBL_LINEAR && r < (s->by_row ? windows : 1); r++)
         s->table->activate(result + r * channels, s->by_row ? channels : windows * channels, s->code, s->parameters);
-    if (s->pooled) {
+    if (s->whole)
+        fbl_reduce_floats(FBL_MAX, windows, channels, result, NULL, y);
+    else if (s->pooled) {
         fbl_windows pool = s->pool;
         pool.size[s->axis] = n;
         pool.count[s->axis] = stop - first;

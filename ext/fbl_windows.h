@@ -20,6 +20,7 @@ typedef struct {
     const fbl_kernels *table;
     fbl_windows at, pool; /* pool: windows beside each other over what the convolution gives, before[] 0 */
     int axis, pooled, mean, code, by_row; /* code of the activation; by_row: it is one of a whole row of channels */
+    int whole; /* the pooling is the largest number of all windows (one axis), NaN if one is NaN */
     ptrdiff_t groups, depth, filters;     /* depth and filters of a group */
     ptrdiff_t lines;                      /* lines of the result computed together, whose windows stay in a cache */
     const float *const *packed, *const *bias; /* of each group, as gemm reads them */

@@ -211,6 +211,7 @@ def convolve(
     mean: bool = False,
     tokens: tuple[_Floats, _Floats | None] | None = None,
     winograd: list[Matrix] | None = None,
+    whole: bool = False,
 ) -> _Floats: ...
 def pool(x: _Floats, out: _Floats, windows: Iterable[_Window], mean: bool, n_threads: int = 1) -> _Floats: ...
 def attend_heads(

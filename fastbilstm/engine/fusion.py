@@ -14,7 +14,8 @@ from ..activations import kernel_code
 from ..graph import Ref, flatten_refs, map_refs
 from ..layers import Functional, activation, core, normalization, quantized, recurrent, reshaping
 from ..layers.base import dtype_of
-from ..layers.functional import Operation, Wrapper
+from ..layers.functional import Operation, TimeDistributed, Wrapper
+from . import distributed
 from . import vector_layers as engine
 from . import vector_recurrent as engine_recurrent
 from .calls import Call
@@ -76,6 +77,8 @@ class Builder:
                 call.args, call.kwargs = map_refs(self.resolve, call.args), map_refs(self.resolve, call.kwargs)
             self.fold_after(call)
         self.results = [self.resolve(ref) for ref in graph.outputs]
+        if any(isinstance(layer, TimeDistributed) for layer in network.inner):
+            distributed.join(self, fuse)
         # From the last one on: what goes into a layer takes along what would go into it.
         for number in reversed(list(self.calls)):
             self.replace(number)
@@ -224,7 +227,7 @@ class Builder:
             make = partial(engine.VectorDense, layer, folds, call.activation, self.weights)
             call.engine = self.cached(layer, make, special)
             self.labels[call.index] = self.label_of(call.engine)
-        elif layer is not None and family(layer) in ("convolution", "pooling"):
+        elif layer is not None and (family(layer) in ("convolution", "pooling") or is_whole_pooling(layer)):
             self.replace_windows(call)
         elif isinstance(layer, reshaping.GlobalAveragePooling1D) and call.plain and layer.time_axis == 1:
             before = self.producer_of_attention(call)
@@ -424,6 +427,10 @@ class Builder:
                 reads = {ref.node for ref in (*second.refs, second.mask) if ref is not None}
                 steps[k] = first._replace(beside=first.number not in reads)
         return steps
+
+
+def is_whole_pooling(layer):
+    return isinstance(layer, reshaping.GlobalMaxPooling1D)
 
 
 def is_convolution(layer):

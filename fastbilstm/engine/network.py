@@ -11,7 +11,7 @@ import numpy as np
 
 from ..graph import Ref, flatten_refs, map_refs
 from ..layers import Functional, Tensor
-from ..layers.functional import autocast, cast_input
+from ..layers.functional import Wrapper, autocast, cast_input
 from . import vector_layers as engine
 from .vector_recurrent import call_together
 
@@ -73,7 +73,8 @@ class Network(Functional):
         """Whether no step is still to make a table of projections: a tape would go on without it."""
         layers = [step.layer for step in self.steps]
         pending = any(getattr(layer, "project", None) is True for layer in layers)
-        return not pending and all(layer.is_settled() for layer in layers if isinstance(layer, Network))
+        inside = [*layers, *(part for layer in layers if isinstance(layer, Wrapper) for part in layer.inner)]
+        return not pending and all(layer.is_settled() for layer in inside if isinstance(layer, Network))
 
     def run(self, step, values, states):
         if step.refs is None:

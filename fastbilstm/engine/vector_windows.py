@@ -11,8 +11,9 @@ from .. import _kernels
 from ..layers import Tensor
 from ..layers.convolution import Conv
 from ..layers.pooling import AveragePooling, MaxPooling
+from ..layers.reshaping import GlobalMaxPooling1D
 from ..layers.windows import margins, reach
-from .vector_elementwise import moved
+from .vector_elementwise import VectorGlobalPooling, moved
 from .vector_layers import adopt, contiguous, row_activation, worth_a_thread
 
 
@@ -42,6 +43,8 @@ def channels_back(layer, y, states):
     return moved(states, y, view.shape, view)
 
 
+# Windows of a convolution whose largest number is taken in place: what they give stays in a cache.
+MOST_WHOLE = 256
 # Channels and filters of a 3 x 3 convolution from which on Winograd's is faster.
 FEWEST_CHANNELS = 32
 # G of Winograd's F(2x2, 3x3): Lavin and Gray, "Fast algorithms for convolutional neural networks", arXiv:1509.09308.
@@ -87,8 +90,10 @@ class VectorConv(Conv):
         # channels_first: the activation comes after the channels are moved back.
         function = activation or row_activation(self)
         self.row_activation, self.late_activation = (None, function) if self.channels_first else (function, None)
-        self.pooling = None
-        if pooling is not None:
+        self.pooling, self.takes_whole = None, isinstance(pooling, GlobalMaxPooling1D)
+        if self.takes_whole:
+            self.pooling = VectorGlobalPooling(pooling)
+        elif pooling is not None:
             made = VectorAveragePooling if isinstance(pooling, AveragePooling) else VectorMaxPooling
             self.pooling = made(pooling)
 
@@ -117,7 +122,11 @@ class VectorConv(Conv):
         shape = (len(x), *(window[0] for window in windows), self.filters)
         size = math.prod(shape)
         pooling, mean = None, isinstance(self.pooling, AveragePooling)
-        if self.pooling is not None:
+        if self.takes_whole:
+            count = shape[1]
+            if 0 < count <= MOST_WHOLE:
+                pooling, shape = ((1, count, count, 1, 0),), (len(x), 1, self.filters)
+        elif self.pooling is not None:
             self.pooling.check_room(np.broadcast_to(np.float32(0), shape))
             pooling = pooled_windows(self.pooling, shape)
             if all(before == 0 for *_, before in pooling):
@@ -140,6 +149,7 @@ class VectorConv(Conv):
             mean,
             tokens,
             self.winograd,
+            self.takes_whole and pooling is not None,
         )
         y = channels_back(self, y, states)
         if self.late_activation is not None:
@@ -148,11 +158,16 @@ class VectorConv(Conv):
             y = self.activation_function()(y)
         if self.pooling is not None and pooling is None:
             return self.pooling.call([Tensor(y)], kwargs, states)
-        return [Tensor(y)]
+        return [Tensor(y.reshape(len(y), -1) if self.takes_whole else y)]
 
 
 def pools_in_place(layer):
-    """Whether a layer pools windows that lie beside each other, channels last: a convolution before it takes it in."""
+    """Whether a layer pools windows that lie beside each other, channels last: a convolution before it takes it in.
+
+    Or all of a sequence, to the largest number.
+    """
+    if isinstance(layer, GlobalMaxPooling1D):
+        return layer.time_axis == 1 and not layer.keepdims
     kinds = isinstance(layer, (MaxPooling, AveragePooling))
     return kinds and not layer.channels_first and list(layer.steps) == list(layer.pool_size)
 

@@ -1,9 +1,9 @@
 """The C kernels by other compilers and for other machines: without a warning, and run against plain loops in double.
 
-`kernels_driver.c` and `narrow_driver.c` are built natively (GCC, Clang, and under the sanitizers) and for AArch64, where
-qemu runs them. For macOS and Windows the files are compiled only, against declarations of the few functions they call. A
-compiler or emulator that is missing skips its tests, by name. Debian has them in the packages gcc-aarch64-linux-gnu,
-libc6-dev-arm64-cross, qemu-user and clang.
+`kernels_driver.c` and `narrow_driver.c` are built natively (GCC, Clang, and under the sanitizers) and for AArch64,
+where qemu runs them. For macOS and Windows the files are compiled only, against declarations of the few functions they
+call. A compiler or emulator that is missing skips its tests, by name. Debian has them in the packages
+gcc-aarch64-linux-gnu, libc6-dev-arm64-cross, qemu-user and clang.
 """
 
 import os
