@@ -24,9 +24,9 @@ def narrow_codes(kernel, form):
     """
     if form == "int8":
         return int8_codes(kernel, 0)
-    return {"float32": None, "bfloat16": (bfloat16_codes(kernel), None), "float16": (kernel.astype(np.float16), None)}[
-        form
-    ]
+    if form == "float32":
+        return None
+    return (bfloat16_codes(kernel) if form == "bfloat16" else kernel.astype(np.float16)), None
 
 
 def is_one_direction(layer):
