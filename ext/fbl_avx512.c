@@ -7,11 +7,11 @@
 #define FBL_ROWS 6
 #if defined(__clang__)
 #include "fbl_x86.h"
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
 #include "fbl_kernels_body.h"
 #pragma clang attribute pop
 #else
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
 #include "fbl_kernels_body.h"
 #endif
 
@@ -22,11 +22,11 @@
 #define FBL_DOTS_NAME "avx512vnni"
 #define FBL_DOTS(name) fbl_##name##_avx512vnni
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
 #include "fbl_bytes_body.h"
 #pragma clang attribute pop
 #else
-#pragma GCC target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
+#pragma GCC target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
 #include "fbl_bytes_body.h"
 #endif
 #endif

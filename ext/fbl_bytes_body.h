@@ -179,11 +179,11 @@ const fbl_narrow FBL_DOTS(narrow) = {
     .isa = FBL_DOTS_NAME,
     .table = &FBL_SYMBOL(table),
     .byte_of_zero = BYTE_OF_ZERO,
-    .lstm_step = {FBL_DOTS(byte_lstm_step), NULL, NULL},
-    .lstm_gates = {FBL_DOTS(byte_lstm_gates), NULL, NULL},
-    .gru_step = {FBL_DOTS(byte_gru_step), NULL, NULL},
+    .lstm_step = {FBL_DOTS(byte_lstm_step), HALVES(lstm_step)},
+    .lstm_gates = {FBL_DOTS(byte_lstm_gates), HALVES(lstm_gates)},
+    .gru_step = {FBL_DOTS(byte_gru_step), HALVES(gru_step)},
     .gemm = FBL_DOTS(byte_gemm),
-    .multiply = {FBL_DOTS(byte_multiply), NULL, NULL},
+    .multiply = {FBL_DOTS(byte_multiply), HALVES(multiply)},
 };
 
 #undef BYTE_OF_ZERO

@@ -41,8 +41,8 @@ int fbl_usable(const fbl_kernels *table)
         return 1;
     if (!__get_cpuid(1, &a, &b, &c, &d))
         return 0;
-    const int has_xsave = c >> 27 & 1, has_avx = c >> 28 & 1, has_fma = c >> 12 & 1;
-    if (!has_xsave || !has_avx || !has_fma || (saved_registers() & 0x6) != 0x6)
+    const int has_xsave = c >> 27 & 1, has_avx = c >> 28 & 1, has_fma = c >> 12 & 1, has_f16c = c >> 29 & 1;
+    if (!has_xsave || !has_avx || !has_fma || !has_f16c || (saved_registers() & 0x6) != 0x6)
         return 0;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b >> 5 & 1))
         return 0;

@@ -433,6 +433,22 @@ const fbl_kernels FBL_SYMBOL(table) = {
     .winograd_out = winograd_out,
 };
 
+#define HALF(name) bfloat16_##name
+#define WIDEN widen_bfloat16
+#include "fbl_halves_body.h"
+#undef HALF
+#undef WIDEN
+#if FBL_HAS_FLOAT16
+#define HALF(name) float16_##name
+#define WIDEN widen_float16
+#include "fbl_halves_body.h"
+#undef HALF
+#undef WIDEN
+#define HALVES(name) bfloat16_##name, float16_##name
+#else
+#define HALVES(name) bfloat16_##name, NULL
+#endif
+
 #define FBL_DOTS FBL_SYMBOL
 #define FBL_DOTS_NAME FBL_ISA_NAME
 #include "fbl_bytes_body.h"

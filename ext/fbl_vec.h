@@ -213,6 +213,46 @@ FBL_INLINE int vall(vi mask) { return (mask[0] & mask[1] & mask[2] & mask[3]) !=
 
 FBL_INLINE vf vabs(vf x) { return (vf)((vi)x & vset_int(0x7FFFFFFF)); }
 
+/* Two weights of each lane: the k-th in the lower half, the next in the upper half of 32 bits. */
+FBL_INLINE void widen_bfloat16(const uint16_t *p, vf *first, vf *second)
+{
+    const vi both = vload_int(p);
+    *first = (vf)(both << 16);
+    *second = (vf)(both & vset_int((int32_t)0xFFFF0000u));
+}
+#if defined(FBL_ISA_AVX512)
+#define FBL_HAS_FLOAT16 1
+FBL_INLINE void widen_float16(const uint16_t *p, vf *first, vf *second)
+{
+    const vi both = vload_int(p);
+    *first = (vf)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)both));
+    *second = (vf)_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)both, 16)));
+}
+#elif defined(FBL_ISA_AVX2)
+#define FBL_HAS_FLOAT16 1
+FBL_INLINE vf widen_lower_halves(__m256i x)
+{
+    const __m256i words = _mm256_packus_epi32(x, x); /* of each half twice */
+    return (vf)_mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(words, 0x08)));
+}
+FBL_INLINE void widen_float16(const uint16_t *p, vf *first, vf *second)
+{
+    const __m256i both = (__m256i)vload_int(p);
+    *first = widen_lower_halves(_mm256_and_si256(both, _mm256_set1_epi32(0xFFFF)));
+    *second = widen_lower_halves(_mm256_srli_epi32(both, 16));
+}
+#elif defined(FBL_ISA_NEON)
+#define FBL_HAS_FLOAT16 1
+FBL_INLINE void widen_float16(const uint16_t *p, vf *first, vf *second)
+{
+    const uint32x4_t both = (uint32x4_t)vload_int(p);
+    *first = (vf)vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(both)));
+    *second = (vf)vcvt_f32_f16(vreinterpret_f16_u16(vshrn_n_u32(both, 16)));
+}
+#else
+#define FBL_HAS_FLOAT16 0
+#endif
+
 /* 2^n r-part of e^x: returns e^r, |r| <= ln(2)/2, and in `bits` 0x4B400000 + n; |x| <= 104. */
 FBL_INLINE vf vexp_reduced(vf x, vi *bits)
 {

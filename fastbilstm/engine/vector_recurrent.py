@@ -18,6 +18,15 @@ from .vector_layers import LEAST_OF_INT8, adopt, contiguous, contiguous_mask, ro
 from .weight_forms import bfloat16_codes, int8_codes
 
 
+def narrow_pays(cell_name, recurrent_kernel, form):
+    """Whether kernels for a form are faster than those for float32, as measured: widening costs more than it saves
+    where the weights are in the L1 cache, that of float16 as long as they are in L2.
+    """
+    if form == "int8":
+        return cell_name != "simple_rnn" or len(recurrent_kernel) >= 64
+    return 4 * recurrent_kernel.size >= {"float32": 0, "bfloat16": 2**16, "float16": 2**21}[form]
+
+
 def narrow_codes(kernel, form):
     """(codes, scale or None) of a kernel that a form of weight_forms.py can hold, for `_kernels.Recurrent`; None for
     float32.
@@ -76,7 +85,8 @@ class VectorRecurrent(Recurrent):
             kernel, bias = fold(kernel, bias)
         gates = None if self.cell_name == "simple_rnn" else row_activation(self, "recurrent_activation")
         recurrent_kernel = self.weights["recurrent_kernel"]
-        options["narrow"] = narrow_codes(recurrent_kernel, weights)
+        if narrow_pays(self.cell_name, recurrent_kernel, weights):
+            options["narrow"] = narrow_codes(recurrent_kernel, weights)
         if weights == "int8" and fold is None and embeddings is None and len(kernel) >= LEAST_OF_INT8:
             options["narrow_kernel"] = int8_codes(kernel, 0)
         self.packed = _kernels.Recurrent(

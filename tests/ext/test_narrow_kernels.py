@@ -202,6 +202,24 @@ def test_inputs_in_int8(cell):
         agrees(z[:, 0], expected[0])
 
 
+@pytest.mark.parametrize("form", ["bfloat16", "float16"])
+@pytest.mark.parametrize("units", [1, 3, 8, 17, 65, 100])
+@pytest.mark.parametrize("cell", CELLS)
+def test_halves_have_the_bits_of_floats(cell, units, form):
+    """Widening is exact and the sums are the same, of every activation."""
+    for batch, activation in ((1, activations.tanh), (2, activations.relu), (33, activations.tanh)):
+        part = make(batch, 7, units, cell, form, activation=activation)
+        x = make_input(batch, 5, 7)
+        narrow = part.packed().form
+        assert narrow == ("float32" if cell == "gru without reset_after" or narrow == "float32" else form)
+        if cell != "gru without reset_after" and activation is activations.tanh and _kernels.isa() != "base":
+            assert narrow == form
+        y = part.run(x)
+        part.narrow = None
+        for found, expected in zip(y, part.run(x), strict=True):
+            same_bits(found, expected)
+
+
 @pytest.mark.parametrize("form", ["int8"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_has_no_kernels_computes_in_float32(cell, form):
