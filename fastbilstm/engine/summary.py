@@ -147,6 +147,9 @@ def _engine_lines(plan, rows):
     if plan.table_bytes:
         size = f"{plan.table_bytes / 1e6:.2f} MB of {plan.memory_budget / 1e6:.2f} allowed"
         yield f"tables of projected embeddings, and of states after padding: {size}, made when they are worth it"
+    for form in sorted({row.runs.partition("vector, ")[2] for row in rows} & {"int8", "bfloat16", "float16"}):
+        kind = f" ({_kernels.dots()[0]})" if form == "int8" else ""
+        yield f"products read weights in {form}{kind} where 'runs' says so, else the same weights in float32"
     exempt = [row.name for row in rows if row.runs == "numpy"]
     if exempt:
         yield f"run by NumPy, where the last bits of a row may depend on the batch: {', '.join(exempt)}"
