@@ -136,6 +136,8 @@ def write_onnx(net, weights, path, masked=False):
             # The mean over queries of softmax(QK^T) comes before the product with V: half the FLOPs.
             queries = graph.add("Transpose", [x], perm=[1, 0, 2])
             keys = graph.add("Transpose", [x], perm=[1, 2, 0])
+            for scale in arrays:
+                keys = graph.add("Mul", [keys, graph.constant(scale)])
             scores = graph.add("Softmax", [graph.add("MatMul", [queries, keys])], axis=-1)
             mean = graph.add("ReduceMean", [scores, graph.constant(np.array([1]))], keepdims=1)
             x = graph.add("MatMul", [mean, queries])

@@ -31,7 +31,8 @@ class Net:
 # ("embedding", vocabulary, features, mask_zero) | ("lstm", units) | ("bilstm", units, return_sequences, merge_mode)
 # ("gru", units) | ("bigru", units, return_sequences, merge_mode): with reset_after, Keras' default
 # ("lstm_pair", units): an LSTM and one with go_backwards, concatenated | ("batchnorm",)
-# ("attention_mean",): Attention of the sequence with itself, GlobalAveragePooling1D | ("dense", units, activation)
+# ("attention_mean",): Attention of the sequence with itself, GlobalAveragePooling1D
+# ("attention_mean", "scale"): the same with use_scale | ("dense", units, activation)
 EMBEDDING = ("embedding", VOCABULARY, FEATURES, False)
 SCORE = ("dense", 1, "sigmoid")
 NETS = {
@@ -137,7 +138,7 @@ def layer_parts(net):
         elif kind == "dense":
             width, parts = layer[1], [(name, [(before, layer[1]), (layer[1],)])]
         else:
-            parts = []
+            parts = [(name, [()])] if layer[1:] == ("scale",) else []
         yield layer, before, parts
 
 

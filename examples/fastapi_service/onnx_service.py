@@ -2,10 +2,9 @@
 
     ONNX=model.onnx python examples/fastapi_service/serve.py --app onnx_service:app --workers 2
 
-bench_service.py writes the model and starts it: the weights of the net in ONNX' own LSTM operator, with the lengths of
-rows where the net has a mask. The session has one thread, and each request is a call of its own in the event loop: to
-hand so short a call to another thread takes longer. Needs FastAPI, uvicorn, onnxruntime; fastbilstm for its tokenizer
-and labels.
+bench_service.py writes the model and starts it: the weights of the net in ONNX' own LSTM operator. The session has one
+thread, and each request is a call of its own in the event loop: to hand so short a call to another thread takes longer.
+Needs FastAPI, uvicorn, onnxruntime; fastbilstm for its tokenizer and labels.
 """
 
 import os
@@ -27,8 +26,7 @@ async def lifespan(app):
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(os.environ["ONNX"], options, providers=["CPUExecutionProvider"])
     model = load_model()
-    masked = len(session.get_inputs()) == 2
-    ready.update(session=session, masked=masked, text=model.text, labels=model.labels)
+    ready.update(session=session, text=model.text, labels=model.labels)
     yield
 
 
@@ -43,9 +41,6 @@ async def health():
 @app.post("/classify")
 async def classify(asked: Asked) -> Answer:
     (ids,) = ready["text"].encode([asked.text])
-    x = {"x": ids[-LONGEST:, np.newaxis]}  # time-major
-    if ready["masked"]:
-        x["lengths"] = np.array([len(x["x"])], np.int32)
-    (y,) = ready["session"].run(None, x)
+    (y,) = ready["session"].run(None, {"x": ids[-LONGEST:, np.newaxis]})  # time-major
     (label,), (score,) = label_answers(y, ready["labels"])
     return Answer(label=label, score=float(score))

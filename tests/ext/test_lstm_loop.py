@@ -4,6 +4,7 @@ Sizes are odd and unequal, states and biases nonzero, so that no two dimensions 
 """
 
 import itertools
+import sys
 import threading
 from functools import partial
 
@@ -328,6 +329,7 @@ def test_unknown_masked_output(code):
         call(case)
 
 
+@pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="there is no GIL")
 def test_other_threads_run_meanwhile():
     """The GIL is released: were it held, this thread could not count while the loop runs."""
     case = make_case(4, 4000, 64, np.float64)
