@@ -87,7 +87,7 @@ def main():
     if kind == "lowest":
         versions = lowest((ROOT / "pyproject.toml").read_text("utf-8"))
         python, source = prepared(kind, [f"{name}=={version}" for name, version in versions.items()])
-        tests = ("tests",)
+        tests = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "tests")
     elif kind == "free-threaded":
         if getattr(sys, "_is_gil_enabled", lambda: True)():
             raise SystemExit(f"fresh_tests.py: {sys.executable} has a GIL; start it with a free-threaded Python")

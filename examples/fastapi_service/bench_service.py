@@ -65,25 +65,44 @@ def wait_for(port, process, seconds=60):
     raise RuntimeError(f"no answer within {seconds} s")
 
 
-def write_models(name, folder):
-    """Files of the net for both services, and the net: (path of the .fbl, path of the .onnx, Model)."""
-    sys.path.insert(0, str(BENCHES))
-    from handmade import write_onnx
-    from nets import NETS, Net, layer_parts
+# The sample. A request is a row without padding, so that its mask does nothing.
+SAMPLE = (
+    ("embedding", 5000, 16, False),
+    ("bilstm", 16, True, "concat"),
+    ("attention_mean", "scale"),
+    ("dense", 1, "sigmoid"),
+)
 
-    model, fbl, onnx = fastbilstm.sample_model(), Path(folder, "model.fbl"), Path(folder, "model.onnx")
-    # A request is a row without padding: the mask of the sample does nothing.
-    sample = ("embedding", 5000, 16, False), ("bilstm", 16, True, "concat"), ("attention_mean", "scale")
-    net = Net((*sample, ("dense", 1, "sigmoid")))
-    if name == "demo":
-        options = {"tokenizer": model.text.tokenizer, "maxlen": 400, "labels": model.labels}
-        net, model = NETS["bilstm64"], fastbilstm.convert(DEMO, fbl, **options)
-    else:
-        model.save(fbl)
-    left, weights = model.get_weights(), {}
+
+def weights_of(model, layers):
+    """(the net of these layers as the benches describe it, the weights of a Model by its names)."""
+    sys.path.insert(0, str(BENCHES))
+    from nets import Net, layer_parts
+
+    net, left, weights = Net(layers), model.get_weights(), {}
     for _, _, parts in layer_parts(net):
         for part, shapes in parts:
             weights[part], left = left[: len(shapes)], left[len(shapes) :]
+            if [array.shape for array in weights[part]] != shapes:
+                raise RuntimeError(f"model {model.name!r} has another {part} than the layers {layers}")
+    if left:
+        raise RuntimeError(f"model {model.name!r} has more layers than {layers}")
+    return net, weights
+
+
+def write_models(name, folder):
+    """Files of the net for both services, and the net: (path of the .fbl, path of the .onnx, Model)."""
+    model, fbl, onnx = fastbilstm.sample_model(), Path(folder, "model.fbl"), Path(folder, "model.onnx")
+    layers = SAMPLE
+    if name == "demo":
+        options = {"tokenizer": model.text.tokenizer, "maxlen": 400, "labels": model.labels}
+        model = fastbilstm.convert(DEMO, fbl, **options)
+        layers = (("embedding", 5000, 128, False), ("bilstm", 64, False, "concat"), ("dense", 1, "sigmoid"))
+    else:
+        model.save(fbl)
+    net, weights = weights_of(model, layers)
+    from handmade import write_onnx
+
     write_onnx(net, weights, onnx)
     return str(fbl), str(onnx), model
 

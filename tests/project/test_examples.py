@@ -204,6 +204,19 @@ def test_answers_are_not_held_back(service):
     assert min(asyncio.run(bench.load(port, 1, 1, texts, fastbilstm.sample_model().classify(texts)))) < 0.03
 
 
+def test_the_net_that_is_compared_is_the_sample(monkeypatch):
+    """Of the same layers; ONNX Runtime itself runs in `make examples` alone."""
+    bench = example("fastapi_service/bench_service.py", monkeypatch)
+    monkeypatch.syspath_prepend(str(bench.BENCHES))
+    model = fastbilstm.sample_model()
+    _, weights = bench.weights_of(model, bench.SAMPLE)
+    assert sum(array.size for arrays in weights.values() for array in arrays) == model.count_params()
+    with pytest.raises(RuntimeError, match="'sample' has more layers than"):
+        bench.weights_of(model, bench.SAMPLE[:3])
+    with pytest.raises(RuntimeError, match="'sample' has another bilstm_1 than the layers"):
+        bench.weights_of(model, (bench.SAMPLE[0], ("bilstm", 17, True, "concat")))
+
+
 def test_the_service_on_onnx_runtime_gives_the_same(service, tmp_path):
     import asyncio
 
