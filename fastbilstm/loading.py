@@ -412,29 +412,16 @@ def convert(
     if keras:
         model.vector = _record_with_keras(model, (source, config, outputs) if trust else None)
     if model is not wide:
-        _measure(model, wide, calibrate)
+        from .converted import narrow_error, self_check  # these serve conversion alone
+
+        if model.vector is None:
+            model.vector = self_check.with_int8_errors(self_check.make(model.graph, model._tensors), model)
+        model.measured = narrow_error.measure(model, wide, calibrate)
+        for one in model.measured:
+            if one.flips:
+                warnings.warn(f"weights={model.weights!r}: {one}", RuntimeWarning, stacklevel=2)
     model.save(target, overwrite=overwrite)
     return load(target, lambdas=lambdas)
-
-
-def _measure(model: Model, wide: Model, calibrate: Any) -> None:
-    """Find out how far a narrowed model is from its float32 twin; warn if labels differ."""
-    from .converted import narrow_error, self_check  # these serve narrowing alone
-
-    if model.vector is None:
-        model.vector = self_check.with_int8_errors(self_check.make(model.graph, model._tensors), model)
-    x = self_check.many_rows(model)
-    found = [narrow_error.measure(model, wide, x, f"{len(x[0])} made-up rows")]
-    if calibrate is not None:
-        rows, title = narrow_error.read_rows(calibrate)
-        try:
-            found.append(narrow_error.measure(model, wide, rows, title))
-        except InputError as error:
-            raise InputError(f"calibrate, {title}: {error}") from error
-    model.measured = tuple(found)
-    for one in found:
-        if one.flips:
-            warnings.warn(f"weights={model.weights!r}: {one}", RuntimeWarning, stacklevel=3)
 
 
 def is_converted(path: Any) -> bool:

@@ -14,6 +14,7 @@ from ..errors import InputError, unreadable
 from ..inputs import model_input
 from ..tolerances import compare
 from .narrow_file import Measured
+from .self_check import many_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +24,21 @@ _BATCH = 32
 _SUM = 1e-3
 
 
-def measure(narrow: Any, wide: Any, x: Any, rows: str) -> Measured:
-    """Compare what two models answer to `x`, which is what `Model.predict` takes; `rows` says what it is."""
+def measure(narrow: Any, wide: Any, calibrate: Any = None) -> tuple[Measured, ...]:
+    """Compare two models on made-up rows and on those of `calibrate`, if there are some; see `convert`."""
+    x = many_rows(narrow)
+    found = [_compared(narrow, wide, x, f"{len(x[0])} made-up rows")]
+    if calibrate is not None:
+        x, title = _read_rows(calibrate)
+        try:
+            found.append(_compared(narrow, wide, x, title))
+        except InputError as error:
+            raise InputError(f"calibrate, {title}: {error}") from error
+    return tuple(found)
+
+
+def _compared(narrow: Any, wide: Any, x: Any, rows: str) -> Measured:
+    """The answers of two models to `x`, which is what `Model.predict` takes; `rows` says what it is."""
     ours, theirs = (_answers(model, x) for model in (narrow, wide))
     found = [compare(y, k) for y, k in zip(ours, theirs)]
     counts = [flips(y, k, narrow.labels is not None) for y, k in zip(ours, theirs)]
@@ -63,7 +77,7 @@ def flips(y: NDArray[Any], k: NDArray[Any], named: bool = False) -> tuple[int, i
     return int(differ.sum()), differ.size
 
 
-def read_rows(calibrate: Any) -> tuple[Any, str]:
+def _read_rows(calibrate: Any) -> tuple[Any, str]:
     """(what `predict` takes, what it is in words) of what `convert` was given: a path of .npy or .npz, or arrays."""
     if not isinstance(calibrate, (str, os.PathLike)):
         return calibrate, "the rows given"

@@ -42,6 +42,8 @@ WITHIN, OUT = "within tolerance", "OUT OF TOLERANCE"
 # How the names of references begin or end.
 RECORDED, LIVE = "the recorded vector", ", run beside it"
 BY_VERSION = "differs by the version of Keras"
+# In the verdict of an output that narrow weights explain.
+ALLOWED = "weights allow"
 
 
 class Outcome(NamedTuple):
@@ -168,7 +170,7 @@ def _agreement(model, vector, reference, remark, exact=None, in_half=True, allow
         result = compare(y, k, dtype)
         outcome = Outcome(info.name, result, WITHIN if result.ok else OUT)
         if not result.ok and allowed and result.max_rel <= allowed[number]:
-            outcome = outcome._replace(verdict=f"within what {model.weights} weights allow, {allowed[number]:.2g}")
+            outcome = outcome._replace(verdict=f"within what {model.weights} {ALLOWED}, {allowed[number]:.2g}")
         elif not result.ok and half is not None and result.max_rel <= HALF_RELATIVE[half]:
             outcome = outcome._replace(verdict=f"within what {half} allows Keras, {HALF_RELATIVE[half]:g}")
         elif not result.ok and exact is not None and _is_nearer(y, k, result, exact.outputs[number]):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..checks import check_not_read
 from ..converted.fbl_file import write_file
+from ..converted.narrow_error import measure
 from ..engine.threads import cores
 from ..errors import FastBiLSTMError
 from ..keras.installed_keras import KerasUnavailable, TrustedFile
@@ -141,6 +142,8 @@ def report(
     source = None if converted else model if model.weights == "float32" else load(path, **of_keras)
     if against is not None:
         source = report_agreement.check_against(against, model, path, converted, **of_keras)
+    if source is not None and model.weights != "float32" and not model.measured:
+        model.measured = measure(model, source)
     before = report_measure.load_now()
     speed = report_measure.speed(model, seconds, tell)
     after = report_measure.load_now()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .agreement import BY_VERSION, LIVE, OUT, RECORDED
+from .agreement import ALLOWED, BY_VERSION, LIVE, OUT, RECORDED
 from .figures import number
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def _answers(agreements: tuple[Agreement, ...]) -> str:
         )
     size = f"on {one.rows} rows, the largest difference is {number(one.largest)} of the largest element"
     if live is not None:
-        return f"The answers are right: {size} of the answers of {one.reference.removesuffix(LIVE)}."
+        word = next((outcome.verdict for outcome in one.outputs if ALLOWED in outcome.verdict), "right")
+        return f"The answers are {word}: {size} of the answers of {one.reference.removesuffix(LIVE)}."
     what = (
         "those recorded at conversion" if recorded is not None else "those of fastbilstm's own definition of the layers"
     )

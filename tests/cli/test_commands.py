@@ -27,6 +27,11 @@ def ids(tmp_path):
     return path
 
 
+@pytest.fixture
+def demo_rows():
+    return np.random.default_rng(2).integers(1, 5000, (20, 400))
+
+
 def run(capsys, *args):
     try:
         code = cli.main([str(a) for a in args])
@@ -214,3 +219,58 @@ def test_unsupported_model_exits_with_2_and_lists_all(tmp_path, capsys):
     code, _, err = run(capsys, "convert", path)
     assert code == 2 and "'conv' (TFSMLayer)" in err and "'loss' (Lambda)" in err and "Python code" in err
     assert [p.name for p in tmp_path.iterdir()] == ["net.h5"]
+
+
+def test_narrow_weights_from_convert_to_report(tmp_path, capsys, demo_rows):
+    """What each command says of the form, and what it refuses."""
+    target = tmp_path / "narrow.fbl"
+    np.save(tmp_path / "rows.npy", demo_rows)
+    code, out, err = run(capsys, "convert", DEMO, target, "--weights", "int8", "--calibrate", tmp_path / "rows.npy")
+    assert code == 0 and "0.78 MB" in out and "weights: int8" in out and not err
+    assert "on 64 made-up rows it differs from float32 by up to 0.0" in out
+    assert "on the rows of rows.npy it differs from float32 by up to 0.0" in out and "of 20 labels differ" in out
+    code, out, _ = run(capsys, "inspect", target)
+    assert code == 0 and "weights: int8" in out and "of 20 labels differ" in out
+    code, out, _ = run(capsys, "verify", target, "--against", DEMO)
+    assert code == 0 and "holds the same weights" in out
+    code, _, err = run(capsys, "report", target, "-o", tmp_path / "a.html", "--weights", "float16")
+    assert code == 2 and "narrow.fbl: it holds its weights in int8 alone" in err
+    code, _, err = run(capsys, "convert", DEMO, tmp_path / "b.fbl", "--weights", "int4")
+    assert code == 2 and "invalid choice: 'int4'" in err
+    code, _, err = run(capsys, "convert", DEMO, tmp_path / "b.fbl", "--calibrate", tmp_path / "rows.npy")
+    assert code == 2 and "calibrate measures what weights='int8'" in err
+    rows = tmp_path / "rows.npy"
+    code, _, err = run(capsys, "convert", DEMO, rows, "--weights", "int8", "--calibrate", rows, "--overwrite")
+    assert code == 2 and "is read by this very command" in err
+
+
+@pytest.mark.parametrize("source", ["keras", "converted"])
+def test_predict_and_report_with_narrow_weights(source, tmp_path, capsys, demo_rows):
+    np.save(tmp_path / "rows.npy", demo_rows)
+    path = DEMO
+    if source == "converted":
+        path = tmp_path / "demo.fbl"
+        fastbilstm.convert(DEMO, path)
+    code, _, _ = run(
+        capsys, "predict", path, tmp_path / "rows.npy", "-o", tmp_path / "y.npy", "--weights", "bfloat16", "--quiet"
+    )
+    assert code == 0
+    expected = fastbilstm.load(DEMO, weights="bfloat16").predict(demo_rows)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
+    page = tmp_path / "page.html"
+    code, out, _ = run(capsys, "report", path, "-o", page, "--weights", "bfloat16", "--seconds", 0.1)
+    assert code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "--weights bfloat16" in text and "bfloat16" in text
+    if "run beside it" in out:
+        assert "The answers are within what bfloat16 weights allow" in out
+        assert "made-up rows it differs from float32 by up to" in text
+
+
+def test_labels_that_flip_are_a_warning_of_one_line(tmp_path, capsys, monkeypatch):
+    from fastbilstm.converted import narrow_error
+
+    monkeypatch.setattr(narrow_error, "flips", lambda *_: (3, 64))
+    code, out, err = run(capsys, "convert", DEMO, tmp_path / "a.fbl", "--weights", "float16")
+    assert code == 0 and "3 of 64 labels differ" in out
+    assert err.startswith("fastbilstm: warning: with float16 weights labels differ") and err.count("\n") == 1

@@ -204,3 +204,27 @@ def test_large_files_are_mapped_and_widened(form, tmp_path, monkeypatch):
     (tmp_path / "m.fbl").write_bytes(CONTENT[form][:-1] + b"x")
     with pytest.raises(FileFormatError, match="was written into after it was loaded"):
         model.predict(mf.IDS)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_passes_is_narrowed_to_the_same_codes(seed):
+    """Bytes of codes and scales changed at random, and signed again: refused, or what `convert` would write."""
+    from fastbilstm.engine.narrow_layers import narrow
+
+    rng, outcomes = np.random.default_rng(seed), {"refused": 0, "loaded": 0}
+    header, data = mf.split_fbl(CONTENT["int8"])
+    spans = [place["data_offsets"] for name, place in header.items() if name in NARROW or "weight-scale/" in name]
+    for number in range(60):
+        begin, end = spans[number % len(spans)]
+        changed = bytearray(data)
+        changed[rng.integers(begin, end)] = rng.integers(0, 256)
+        try:
+            model = fastbilstm.load(mf.join_fbl(header, bytes(changed)))
+        except FileFormatError as error:
+            assert "the narrow array" in str(error)
+            outcomes["refused"] += 1
+        else:
+            outcomes["loaded"] += 1
+            again = narrow(model.graph, model._tensors, "int8")
+            assert all(again[name].tobytes() == array.tobytes() for name, array in model._tensors.items())
+    assert min(outcomes.values()) > 5, outcomes
