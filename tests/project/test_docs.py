@@ -47,6 +47,7 @@ NEEDS = {
     "many-machines.md": ("dask.dataframe", "distributed", "pandas"),
     "README.md": ("h5py", "keras"),
     "using.md": ("h5py",),
+    "narrow-weights.md": ("h5py",),
 }
 WITH_KERAS = ("files-and-texts.md", "kinds-of-files.md", "streaming.md", "entities.md", "own-layer.md")
 NEEDS |= dict.fromkeys(WITH_KERAS, ("h5py", "keras"))
