@@ -1,10 +1,16 @@
 /* GRU and SimpleRNN: a part of the kernel body, included by fbl_kernels_body.h. Contract: fbl_kernels.h. */
 
-/* From the sums of h_tm1.R, of which z and r hold the projection, to h in registers, for L units of one row. */
-FBL_INLINE void fused_gru_cell(const fbl_recurrent *s, ptrdiff_t r, ptrdiff_t unit, const vf *sum, const float *proj_h)
+/* From the sums of h_tm1.R, of which z and r hold the projection, to what tanh is taken of, and from that to h, for L units
+   of one row; in two parts, as for LSTM. */
+FBL_INLINE void fused_gru_candidate(vf *sum, const float *proj_h)
+{
+    sum[2] = vload(proj_h) + sum[2] / (1.0f + vexp_held(-sum[1]));
+}
+
+FBL_INLINE void fused_gru_output(const fbl_recurrent *s, ptrdiff_t r, ptrdiff_t unit, const vf *sum)
 {
     const ptrdiff_t at = r * s->units_padded + unit;
-    vf q, p = vtanh_ratio(vload(proj_h) + sum[2] / (1.0f + vexp_held(-sum[1])), &q);
+    vf q, p = vtanh_ratio(sum[2], &q);
     /* z = 1 / (1 + e): both terms over one denominator. */
     vf e = vexp_held(vmin(vset(80.0f), -sum[0]));
     vf h = vfma(e, p, vload(s->h_tm1 + at) * q) / vfma(e, q, q);

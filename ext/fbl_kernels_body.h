@@ -107,16 +107,19 @@ FBL_INLINE void emit(const fbl_recurrent *s, ptrdiff_t r, ptrdiff_t unit, vf h)
     vstore_n(out, h, n);
 }
 
-/* From z to c and h in registers, for L units of one row. One division serves sigmoid(i) tanh(g), one
-   sigmoid(o) tanh(c). */
-FBL_INLINE void fused_cell(const fbl_recurrent *s, ptrdiff_t r, ptrdiff_t unit, const vf *z)
+/* From z to c, and from c to h, for L units of one row. One division serves sigmoid(i) tanh(g), one sigmoid(o) tanh(c).
+   In two parts, so that a processor that looks some hundred instructions ahead has several rows under way. */
+FBL_INLINE void fused_state(const fbl_recurrent *s, ptrdiff_t r, ptrdiff_t unit, const vf *z)
 {
     float *c = s->c + r * s->units_padded + unit;
     vf q, p = vtanh_ratio(z[2], &q);
     vf added = p / (q + q * vexp_held(-z[0]));
-    vf state = vfma(vload(c), 1.0f / (1.0f + vexp_held(-z[1])), added);
-    vstore(c, state);
-    p = vtanh_ratio(state, &q);
+    vstore(c, vfma(vload(c), 1.0f / (1.0f + vexp_held(-z[1])), added));
+}
+
+FBL_INLINE void fused_output(const fbl_recurrent *s, ptrdiff_t r, ptrdiff_t unit, const vf *z)
+{
+    vf q, p = vtanh_ratio(vload(s->c + r * s->units_padded + unit), &q);
     vf h = p / (q + q * vexp_held(-z[3]));
     vstore(s->h + r * s->units_padded + unit, h);
     if (s->out)
@@ -192,17 +195,26 @@ FBL_INLINE void begin_sums(const fbl_recurrent *s, int end, const float *proj, p
         sum[3] = end == PANELS ? vset(0.0f) : vload(proj + 3 * L);
 }
 
-FBL_INLINE void end_sums(const fbl_recurrent *s, int end, ptrdiff_t r, ptrdiff_t block, const vf *sum, const float *proj)
+/* Two parts, each for all rows of a tile. */
+FBL_INLINE void end_sums(const fbl_recurrent *s, int end, ptrdiff_t r, ptrdiff_t block, vf *sum, const float *proj)
 {
     if (end == FUSED_LSTM)
-        fused_cell(s, r, block * L, sum);
+        fused_state(s, r, block * L, sum);
     else if (end == LSTM_GATES)
         store_gates(s, r, block * L, sum);
     else if (end == FUSED_GRU)
-        fused_gru_cell(s, r, block * L, sum, proj + 2 * L);
+        fused_gru_candidate(sum, proj + 2 * L);
     else
         for (ptrdiff_t v = 0; v < 4 && block * W + v * L < s->units_padded; v++)
             vstore(s->z + r * s->units_padded + block * W + v * L, sum[v]);
+}
+
+FBL_INLINE void end_step(const fbl_recurrent *s, int end, ptrdiff_t r, ptrdiff_t block, const vf *sum)
+{
+    if (end == FUSED_LSTM)
+        fused_output(s, r, block * L, sum);
+    else if (end == FUSED_GRU)
+        fused_gru_output(s, r, block * L, sum);
 }
 
 /* Adds h_tm1.R to the sums of `count` rows from `row` on in a block of `gates` vectors, or, `two`, of one row in this block
@@ -244,6 +256,8 @@ FBL_INLINE void step(const fbl_recurrent *s, int end, add_products *add)
             add(s, gates, block, 1, 0, 1, sums);
             for (int b = 0; b < 2; b++)
                 end_sums(s, end, 0, block + b, sums + b * gates, proj + b * width);
+            for (int b = 0; b < 2; b++)
+                end_step(s, end, 0, block + b, sums + b * gates);
         }
     for (; done < blocks; done++) {
         const ptrdiff_t block = s->backwards ? blocks - done - 1 : done;
@@ -257,6 +271,8 @@ FBL_INLINE void step(const fbl_recurrent *s, int end, add_products *add)
             add(s, gates, block, 0, row, count, sums);
             for (int r = 0; r < count; r++)
                 end_sums(s, end, row + r, block, sums + r * gates, proj[r]);
+            for (int r = 0; r < count; r++)
+                end_step(s, end, row + r, block, sums + r * gates);
         }
     }
 }
