@@ -29,7 +29,7 @@ cdef struct Gap:
 @cython.final
 @cython.no_gc
 @cython.auto_pickle(False)
-cdef class Block:
+cdef class _Block:
     """Bytes of a Scratch, which get back when the last array in them is gone."""
 
     cdef Scratch scratch
@@ -68,14 +68,14 @@ cdef class Scratch:
 
     cdef float* place(self, list held, tuple shape) except NULL:
         """Address of an uninitialized float32 array of a shape, valid as long as the list `held` is."""
-        cdef Block block = self.block(elements(shape) * sizeof(float))
+        cdef _Block block = self.block(elements(shape) * sizeof(float))
         held.append(block)
         return <float*> block.start
 
-    cdef Block block(self, size):
+    cdef _Block block(self, size):
         """A block of at least that many bytes, from the smallest gap that holds it; from a new slab if none does."""
         cdef Py_ssize_t wanted = max(<Py_ssize_t> size, 1), best
-        cdef Block block = Block.__new__(Block)
+        cdef _Block block = _Block.__new__(_Block)
         cdef Tape tape = recording()
         if not FBL_FENCED:
             wanted = rounded_up(wanted, 64)

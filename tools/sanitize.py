@@ -45,7 +45,7 @@ JOBS = (
     (MEMORY, "engine/test_hostile_threads.py", "counted or vector"),
     (MEMORY, "ext/test_activations.py ext/test_lstm_loop.py engine/test_blas_layers.py", ""),
     (MEMORY, "ext/test_vector_windows.py ext/test_vector_arguments.py engine/test_streaming.py", "not golden_models"),
-    (MEMORY, "ext/test_narrow_kernels.py engine/test_narrow_weights.py", ""),
+    (MEMORY, "ext/test_narrow_kernels.py engine/test_narrow_nets.py", ""),
     (MEMORY, "ext/test_elementwise_kernels.py engine/test_vector_elementwise.py", ""),
 )
 # Reads n bytes of a buffer that has 12.
