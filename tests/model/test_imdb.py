@@ -1,5 +1,6 @@
 """Five models trained on real reviews: Keras' label on each of 2000 reviews, probabilities within the tolerance, no
-further from the float64 specification than Keras' own float32, and the engines within twice that of each other.
+further from the float64 specification than Keras' own float32, and the engines within twice that of each other. With
+narrow weights, nearly all labels.
 
 Two of the six files are ones that Keras 3.15 itself cannot load. Needs the shared folder; takes minutes.
 """
@@ -66,6 +67,24 @@ def test_the_answers_of_keras(name, reviews, exact):
     assert np.abs(ours - exact(name)).max() <= distance
     for engine, y in other_engines(shared_file(f"imdb/{name}"), reviews):
         assert np.abs(y - ours).max() <= 2 * distance, engine
+
+
+# Labels of 2000 that may differ from Keras', and the largest difference of a probability.
+NARROW = {"int8": (5, 0.1), "bfloat16": (3, 0.06), "float16": (1, 2e-3)}
+
+
+@pytest.mark.parametrize("form", NARROW)
+@pytest.mark.parametrize("name", FILES[:-1])
+def test_narrow_weights_keep_the_labels(name, form, reviews):
+    with np.load(shared_file(f"imdb/{name.partition('.')[0]}_expected.npz")) as npz:
+        keras = npz["prob"]
+    with np.load(shared_file("imdb/imdb_5000.npz")) as npz:
+        positive = npz["test_labels"][:REVIEWS, None] == 1
+    y = fastbilstm.load(shared_file(f"imdb/{name}"), weights=form).predict(reviews)
+    flips, largest = NARROW[form]
+    assert ((y > 0.5) != (keras > 0.5)).sum() <= flips
+    assert 1e-5 < np.abs(y - keras).max() <= largest
+    assert abs(((y > 0.5) == positive).mean() - ((keras > 0.5) == positive).mean()) <= 0.002
 
 
 def other_engines(path, reviews):
