@@ -103,7 +103,7 @@ def opened(text: str | None, arrays: dict[str, NDArray[Any]], graph: Graph, labe
             raise ValueError("arrays is no list of names")
         if len(set(names)) != len(names):
             raise ValueError("a name stands twice")
-        measured = tuple(map(_measured, entry["measured"]))
+        measured = tuple(_measured(one, len(graph.outputs)) for one in entry["measured"])
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise FileFormatError(f"{label}: its entry weights is missing or malformed ({error})") from error
     known = narrow_arrays(graph)
@@ -118,13 +118,14 @@ def opened(text: str | None, arrays: dict[str, NDArray[Any]], graph: Graph, labe
     return {"weights": form, "measured": measured}
 
 
-def _measured(entry: dict[str, Any]) -> Measured:
+def _measured(entry: dict[str, Any], outputs: int) -> Measured:
     largest, relative = (tuple(float(number) for number in entry[key]) for key in ("largest", "relative"))
     flips, labels = entry["flips"], entry["labels"]
     if not isinstance(flips, int) or not isinstance(labels, int) or not 0 <= flips <= labels:
         raise ValueError(f"{flips!r} of {labels!r} labels differ")
-    if len(largest) != len(relative) or not all(number >= 0 for number in (*largest, *relative)):
-        raise ValueError(f"measured differences are {largest[:5]} and {relative[:5]}")
+    right = len(largest) == len(relative) == outputs and all(number >= 0 for number in (*largest, *relative))
+    if not right:
+        raise ValueError(f"measured differences are {largest[:5]} and {relative[:5]}; expected {outputs} of each")
     return Measured(str(entry["rows"]), largest, relative, flips, labels)
 
 

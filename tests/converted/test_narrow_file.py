@@ -165,6 +165,11 @@ MALFORMED = {
         {"entry": {"measured": [{"rows": "x", "largest": [-1], "relative": [0], "flips": 0, "labels": 2}]}},
         "measured differences are",
     ),
+    "differences of other outputs": (
+        "int8",
+        {"entry": {"measured": [{"rows": "x", "largest": [0, 0], "relative": [0, 0], "flips": 0, "labels": 2}]}},
+        r"measured differences are .*; expected 1 of each",
+    ),
     "in format version 1": ("int8", {"version": "1"}, "has an entry weights, which format version 1 does not"),
     "a newer version": ("int8", {"version": "3"}, "has format version 3; this fastbilstm reads up to 2: upgrade it"),
 }
