@@ -33,6 +33,9 @@ def unpacked(archive):
 
 
 def main():
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(__doc__.partition("\n\n")[2].partition("\n\n")[0])
+        return
     folder = unpacked(Path(sys.argv[0]))
     sys.path.insert(0, str(folder))
     import fastbilstm

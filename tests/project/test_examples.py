@@ -136,6 +136,7 @@ def test_one_file_predicts(tmp_path, monkeypatch):
     """Twice: unpacked the first time, found the second; by a Python that sees no packages (-S)."""
     example("zipapp/build_zipapp.py", monkeypatch).build(tmp_path / "predict.pyz")
     command = (sys.executable, "-I", "-S", tmp_path / "predict.pyz")
+    assert run(*command, "--help").split()[:3] == ["python", "predict.pyz", '"a']
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     first = run(*command, *TEXTS, **cache)
     assert [line.split("\t")[::2] for line in first.splitlines()] == [["pos", TEXTS[0]], ["neg", TEXTS[1]]]
