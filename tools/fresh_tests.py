@@ -40,14 +40,14 @@ sys.exit(sys._is_gil_enabled())
 
 
 def lowest(text):
-    """{package: lowest version} of all lists of requirements in pyproject.toml but those of the extras bench and docs.
+    """{package with its extras: lowest version} of all requirements in pyproject.toml but those of bench and docs.
 
     A requirement reads "name[extra]>=version", with an upper bound or a marker behind it. The extras of this project
     name each other without a version.
     """
     found = {}
     for key, content in re.findall(r"^([\w-]+) = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL):
-        for name, version in re.findall(r'"([A-Za-z][\w-]*)(?:\[[\w,]+\])?>=([\d.]+)[^"]*"', content):
+        for name, version in re.findall(r'"([A-Za-z][\w-]*(?:\[[\w,]+\])?)>=([\d.]+)[^"]*"', content):
             if key not in ("bench", "docs") and found.setdefault(name, version) != version:
                 raise SystemExit(
                     f"fresh_tests.py: pyproject.toml allows {name} from {found[name]} on, and from {version}"

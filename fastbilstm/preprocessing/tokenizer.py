@@ -95,7 +95,7 @@ class Tokenizer:
             words = tokens(text)
             for word in words:
                 self.word_counts[word] = self.word_counts.get(word, 0) + 1
-            for word in set(words):
+            for word in dict.fromkeys(words):  # in their order: the JSON is the same in every process
                 self.word_docs[word] = self.word_docs.get(word, 0) + 1
         # Of equally frequent words the one that was seen first comes first.
         ordered = sorted(self.word_counts, key=self.word_counts.__getitem__, reverse=True)
@@ -108,7 +108,7 @@ class Tokenizer:
         """Count in how many sequences of ids each id occurs, for `sequences_to_matrix`."""
         self.document_count += len(sequences)
         for sequence in sequences:
-            for number in set(sequence):
+            for number in dict.fromkeys(sequence):
                 self.index_docs[number] = self.index_docs.get(number, 0) + 1
 
     # ---- encoding ---------------------------------------------------------------------------------------------------

@@ -1,7 +1,10 @@
 """Tokenizer and its JSON: what the class of the last Keras 2 gives, and what is refused."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -97,6 +100,16 @@ def older(**changed):
     tokenizer.fit_on_texts(["b a b"])
     config = {key: value for key, value in {**tokenizer.get_config(), **changed}.items() if value is not None}
     return json.dumps({"class_name": "Tokenizer", "config": config})
+
+
+@pytest.mark.parametrize("seed", ["1", "2", "3"])
+def test_tokenizer_json_is_the_same_in_every_process(seed):
+    code = "import fastbilstm.preprocessing as pp; t = pp.Tokenizer(); t.fit_on_texts(['c b a c d']); print(t.to_json())"
+    seeded = {**os.environ, "PYTHONHASHSEED": seed}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=seeded)
+    tokenizer = pp.Tokenizer()
+    tokenizer.fit_on_texts(["c b a c d"])
+    assert done.stdout.strip() == tokenizer.to_json(), done.stderr
 
 
 def test_tokenizer_json_of_other_versions():
