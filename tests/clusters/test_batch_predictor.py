@@ -80,7 +80,7 @@ def arrow_columns(pa, ids):
 def test_arrow_batches_and_tables(kind, predictor, ids, answers):
     pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
     names = pa.array([str(k) for k in range(len(ids))])
-    batch = pa.record_batch({"ids": arrow_columns(pa, ids)[kind], "name": names})
+    batch = pa.RecordBatch.from_pydict({"ids": arrow_columns(pa, ids)[kind], "name": names})
     predictor = fastbilstm.BatchPredictor(DEMO, columns="ids")
     found = predictor(batch)
     assert isinstance(found, pa.RecordBatch) and found.schema.names == ["ids", "name", "prediction"]
@@ -105,7 +105,7 @@ def test_batches_of_no_rows_have_the_columns_and_types_of_others(predictor, ids)
     found = predictor({"ids": ids[:0]})
     assert found["prediction"].shape == (0,) and found["prediction"].dtype == np.float32
     pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
-    batch = pa.record_batch({"ids": pa.array(ids.tolist())})
+    batch = pa.RecordBatch.from_pydict({"ids": pa.array(ids.tolist())})
     assert predictor(batch.slice(0, 0)).schema.equals(predictor(batch).schema)
     assert predictor(pa.Table.from_batches([batch]).slice(0, 0)).schema.equals(predictor(batch).schema)
     assert predictor(pa.Table.from_batches([], batch.schema)).schema.equals(predictor(batch).schema)
@@ -124,7 +124,9 @@ def test_several_inputs_and_outputs():
         again = fastbilstm.BatchPredictor(FORMAT_V1, columns=columns, output="y")(renamed)
         assert np.array_equal(again["y_add"], add)
     pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
-    arrow = fastbilstm.BatchPredictor(FORMAT_V1)(pa.record_batch({n: pa.array(c.tolist()) for n, c in given.items()}))
+    arrow = fastbilstm.BatchPredictor(FORMAT_V1)(
+        pa.RecordBatch.from_pydict({n: pa.array(c.tolist()) for n, c in given.items()})
+    )
     assert np.array_equal(np.array(arrow.column("prediction_add").to_pylist(), "f4"), add)
     assert np.array_equal(np.array(arrow.column("prediction_bidirectional").to_pylist(), "f4"), sequences)
     pd = pytest.importorskip("pandas", reason="needs pandas")
@@ -232,7 +234,9 @@ def test_bad_rows_are_left_out_or_null_and_others_keep_their_answers(ids, answer
 def test_bad_rows_of_frames_and_arrow_batches(kind, ids, answers):
     module = pytest.importorskip(kind, reason=f"needs {kind}")
     rows, good = spoiled(ids)
-    given = (module.DataFrame if kind == "pandas" else module.record_batch)({"ids": rows, "n": list(range(7))})
+    given = (module.DataFrame if kind == "pandas" else module.RecordBatch.from_pydict)(
+        {"ids": rows, "n": list(range(7))}
+    )
     for how in ("skip", "null"):
         with pytest.warns(RuntimeWarning, match="3 of 7 rows"):
             found = fastbilstm.BatchPredictor(DEMO, columns="ids", on_error=how)(given)

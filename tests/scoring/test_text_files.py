@@ -54,7 +54,7 @@ def test_batches_of_text(model, expected):
     assert found["prediction"].tolist() == [expected[1][0], None, expected[1][2]]
     assert np.isnan(found["prediction_probability"]).tolist() == [False, True, False]
     pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
-    arrow = fastbilstm.BatchPredictor(model, text="review")(pa.record_batch({"review": TEXTS}))
+    arrow = fastbilstm.BatchPredictor(model, text="review")(pa.RecordBatch.from_pydict({"review": TEXTS}))
     assert arrow.column("prediction").to_pylist() == expected[1]
 
 
