@@ -29,6 +29,7 @@ cdef class Recurrent:
     cdef const fbl_kernels* table
     cdef readonly str cell
     cdef readonly Py_ssize_t features, units, units_padded, rows_of_table, gates
+    cdef Py_ssize_t tail # units of a last block that is a quarter or half of the others; 0: it is as large as they
     cdef int how
     cdef tuple recurrent # what the next three point into
     cdef const float* recurrent_at
@@ -84,6 +85,9 @@ cdef class Recurrent:
         if recurrent_bias is not None:
             recurrent_bias = matrix_of("recurrent_bias", recurrent_bias, (width,))
         if narrow is None or not self.takes_narrow(narrow):
+            rest = self.units % lanes
+            if self.how == RUN_LSTM and 0 < rest <= lanes // 2:
+                self.tail = lanes // 4 if rest <= lanes // 4 else lanes // 2
             self.pack_recurrent(recurrent_kernel, recurrent_bias, reset_after)
         if self.how == RUN_GRU:
             last = np.zeros(self.units) if recurrent_bias is None else recurrent_bias[2 * self.units:]
@@ -183,9 +187,13 @@ cdef class Recurrent:
         depth, lanes = len(matrix), self.table.lanes
         padded = np.zeros((depth, self.gates, self.units_padded), np.float32)
         padded[:, :, :self.units] = matrix.reshape(depth, self.gates, self.units)
+        tail = padded[:, :, self.units_padded - lanes:self.units_padded - lanes + self.tail]
         if self.how in (RUN_LSTM, RUN_LSTM_CELL, RUN_GRU):
             padded = padded.reshape(depth, self.gates, self.units_padded // lanes, lanes).transpose(0, 2, 1, 3)
-        return np.ascontiguousarray(padded.reshape(depth, self.gates * self.units_padded))
+        padded = padded.reshape(depth, self.gates * self.units_padded)
+        if self.tail:
+            padded = np.concatenate([padded[:, :-self.gates * lanes], tail.reshape(depth, self.gates * self.tail)], axis=1)
+        return np.ascontiguousarray(padded)
 
     cdef tuple read_source(self):
         with cython.critical_section(self):  # without a GIL, `project` could free it in between
@@ -204,20 +212,20 @@ cdef class Recurrent:
 
     def keep_beginnings(self, Py_ssize_t nbytes):
         """Keep states of as many timesteps of one input as `nbytes` hold; once, before the first run."""
-        cdef Py_ssize_t steps = nbytes // (2 * self.units_padded * sizeof(float))
+        cdef Py_ssize_t steps = nbytes // (2 * self.units_padded * sizeof(float)), width = self.width
         if self.kept is not None or steps < 1:
             return
         states = aligned((steps, 2, self.units_padded))
-        work = aligned((2 * self.units_padded + 2 * self.width + self.features,))
+        work = aligned((2 * self.units_padded + 2 * width + self.features,))
         work[...] = 0
         self.beginning.states, self.beginning.work = floats(states), floats(work)
-        self.beginning.frame = self.beginning.work + 2 * (1 + self.gates) * self.units_padded
+        self.beginning.frame = self.beginning.work + 2 * (self.units_padded + width)
         self.beginning.capacity, self.kept = steps, (states, work)
 
     @property
     def width(self):
         """Columns of a projection."""
-        return self.gates * self.units_padded
+        return self.gates * (self.units_padded if self.tail == 0 else self.units_padded - self.table.lanes + self.tail)
 
     @property
     def n_states(self):

@@ -8,7 +8,9 @@
 
    Packed matrices. `gemm` reads B (K, N) as panels of W columns, each [k][W], then, for the columns left over, panels of
    L columns, each [k][L], the last one padded with zeros. `lstm_step` reads the recurrent kernel (U, 4U) as blocks of L
-   units, each [k][gate i f g o][L], padded with zeros: `units_padded` = U rounded up to a multiple of L; `gru_step` a
+   units, each [k][gate i f g o][L], padded with zeros: `units_padded` = U rounded up to a multiple of L; if at most L / 4
+   or L / 2 units are left for the last block, lstm_step reads it as one or two panels of L columns, [gate i f g o][L / 4]
+   or, of the first two gates and the others, [gate][L / 2], and the width is smaller. `gru_step` reads a
    kernel (U, 3U) as blocks [k][gate z r h][L]. A projection row has the same order, [block][gate][L]: it is a gemm over
    the packed columns. For gru_gates, gru_cell and rnn_cell the order is [gate][units_padded]. */
 #ifndef FBL_KERNELS_H
@@ -27,7 +29,7 @@ typedef struct {
     const float *recurrent;      /* packed, see above */
     const float *recurrent_bias; /* (units_padded), added to h_tm1.R of gate h; gru_step alone */
     const float *proj;           /* projections; row r at proj + proj_index[r] * width, or r without index */
-    ptrdiff_t width;             /* gates * units_padded */
+    ptrdiff_t width;             /* gates * units_padded, or less where lstm_step reads a narrow last block */
     const ptrdiff_t *proj_index;
     const float *h_tm1;          /* (rows, units_padded) */
     float *h;                    /* (rows, units_padded); padding may be written */

@@ -71,6 +71,8 @@ DEFINE_TILE(tile_1x4x2, 1, 4, 2)
 DEFINE_TILE(tile_1x3x2, 1, 3, 2)
 DEFINE_HEIGHTS(DEFINE_TILE, tile, 4, 4, 1)
 DEFINE_HEIGHTS(DEFINE_TILE, tile, 3, 3, 1)
+DEFINE_HEIGHTS(DEFINE_TILE, tile, 2, 1, 2)
+DEFINE_HEIGHTS(DEFINE_TILE, tile, 1, 1, 1)
 
 FBL_INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
@@ -239,10 +241,13 @@ FBL_INLINE void add_floats(const fbl_recurrent *s, int gates, ptrdiff_t block, i
         BY_HEIGHT(tile, 4, count, s->units, from, w, 0, (vf(*)[4])sums)
 }
 
-FBL_INLINE void step(const fbl_recurrent *s, int end, add_products *add)
+#include "fbl_tail_body.h"
+
+/* The first blocks, as many as are given. */
+FBL_INLINE void step_blocks(const fbl_recurrent *s, int end, add_products *add, ptrdiff_t blocks)
 {
     const int gates = end == FUSED_GRU ? 3 : 4;
-    const ptrdiff_t wide = end == PANELS ? W : L, blocks = (s->units_padded + wide - 1) / wide, width = gates * L;
+    const ptrdiff_t width = gates * L;
     const tiles parts = cut(s->rows);
     ptrdiff_t done = 0;
     /* A single row has only 3 or 4 sums under way: two blocks at a time keep the multipliers busy. */
@@ -277,7 +282,31 @@ FBL_INLINE void step(const fbl_recurrent *s, int end, add_products *add)
     }
 }
 
-static void lstm_step(const fbl_recurrent *s) { step(s, FUSED_LSTM, add_floats); }
+FBL_INLINE void step(const fbl_recurrent *s, int end, add_products *add)
+{
+    const ptrdiff_t wide = end == PANELS ? W : L;
+    step_blocks(s, end, add, (s->units_padded + wide - 1) / wide);
+}
+
+static void lstm_blocks(const fbl_recurrent *s, ptrdiff_t blocks)
+{
+    step_blocks(s, FUSED_LSTM, add_floats, blocks);
+}
+
+static void lstm_step(const fbl_recurrent *s)
+{
+    const ptrdiff_t blocks = s->width / W, vectors = s->width % W / L;
+    const ptrdiff_t beside = vectors && s->rows == 1 && blocks ? 2 - blocks % 2 : 0;
+    if (!s->backwards)
+        lstm_blocks(s, blocks - beside);
+    if (beside)
+        lstm_row_end(s, blocks - beside, beside, vectors);
+    else if (vectors)
+        lstm_tail(s, blocks, vectors);
+    if (s->backwards)
+        lstm_blocks(s, blocks - beside);
+}
+
 static void lstm_gates(const fbl_recurrent *s) { step(s, LSTM_GATES, add_floats); }
 static void gru_step(const fbl_recurrent *s) { step(s, FUSED_GRU, add_floats); }
 
@@ -372,48 +401,7 @@ static void weigh_rows(ptrdiff_t rows, ptrdiff_t n, const float *weights, const 
     }
 }
 
-/* The sum of (x - mean) or of its square over n elements, in double: one sum for each of 16 places, halved at the end. */
-FBL_INLINE double moment(const float *x, ptrdiff_t n, double mean, int square)
-{
-    double sums[16] = {0};
-    ptrdiff_t k = 0;
-    for (; k + 16 <= n; k += 16)
-        for (int j = 0; j < 16; j++) {
-            const double d = (double)x[k + j] - mean;
-            sums[j] += square ? d * d : d;
-        }
-    for (int j = 0; k + j < n; j++) {
-        const double d = (double)x[k + j] - mean;
-        sums[j] += square ? d * d : d;
-    }
-    FBL_UNROLL for (int half = 8; half; half /= 2)
-        for (int j = 0; j < half; j++)
-            sums[j] += sums[j + half];
-    return sums[0];
-}
-
-static void normalize(ptrdiff_t rows, ptrdiff_t n, const float *x, const float *gamma, const float *beta, double epsilon,
-                      int keep_mean, int about_zero, float *y)
-{
-    double mean[32] = {0}, inverse[32];
-    /* Of some rows one number after the other: rows do not wait for each other. */
-    for (ptrdiff_t first = 0, count; first < rows; first += count, x += count * n, y += count * n) {
-        count = least(32, rows - first);
-        for (ptrdiff_t r = 0; r < count && !about_zero; r++)
-            mean[r] = moment(x + r * n, n, 0, 0) / (double)n;
-        for (ptrdiff_t r = 0; r < count; r++)
-            inverse[r] = moment(x + r * n, n, mean[r], 1);
-        for (ptrdiff_t r = 0; r < count; r++)
-            inverse[r] = 1 / __builtin_sqrt(inverse[r] / (double)n + epsilon);
-        for (ptrdiff_t r = 0; r < count; r++) {
-            const double shift = keep_mean ? 0 : mean[r];
-            for (ptrdiff_t k = 0; k < n; k++) {
-                const double scale = gamma ? inverse[r] * (double)gamma[k] : inverse[r];
-                y[r * n + k] = (float)((double)x[r * n + k] * scale + ((beta ? (double)beta[k] : 0) - shift * scale));
-            }
-        }
-    }
-}
+#include "fbl_normalize_body.h"
 
 static void sum_rows(ptrdiff_t rows, ptrdiff_t n, const float *const *x, const float *bias, float *y)
 {
