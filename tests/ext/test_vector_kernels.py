@@ -54,7 +54,7 @@ def assert_outputs(y, k, kept, what=""):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("units", [1, 3, 8, 17, 65])
+@pytest.mark.parametrize("units", [1, 3, 8, 10, 12, 17, 20, 22, 38, 65])
 def test_sizes_and_masks(units, cell):
     """Two directions of different units side by side in a wider array; every other case reads and writes turned."""
     threads = itertools.cycle([False, True])
