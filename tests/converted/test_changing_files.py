@@ -41,7 +41,7 @@ def write_into(path, content, at=0):
 # ---- a converted file under its model --------------------------------------------------------------------------------
 
 PREDICTS = """
-import sys, numpy as np, fastbilstm
+import io, sys, numpy as np, fastbilstm
 from fastbilstm.converted import fbl_file
 path, fbl_file.MAPPED_FROM = sys.argv[1], int(sys.argv[2])
 models = [fastbilstm.load(path, backend=backend) for backend in ("auto", "numpy")]
@@ -55,7 +55,8 @@ for k in range(400):
     except fastbilstm.FileFormatError as error:
         sys.exit(f"refused: {error}")
     for y in answers:
-        np.save(sys.stdout.buffer, y)
+        np.save(file := io.BytesIO(), y)  # it asks a file for its position, which a pipe has only if it is unbuffered
+        sys.stdout.buffer.write(file.getvalue())
 models[0].save(path + ".again")
 """
 CHANGES = {
