@@ -21,12 +21,13 @@ import os
 import numpy as np
 
 from _fbl cimport (
-    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_BFLOAT16, FBL_CLIP_HARD_SIGMOID, FBL_FLOAT16, FBL_HARD_TANH, FBL_INT8,
-    FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MOST_DEPTH, FBL_MUL, FBL_RELU6_HARD_SIGMOID, FBL_SIGMOID, FBL_SOFTMAX, FBL_SOFTSIGN, FBL_SPARSEMAX,
-    FBL_STORE, FBL_TANH, fbl_convolution, fbl_convolution_scratch, fbl_convolve_lines, fbl_kernels,
-    fbl_kernels as Table, fbl_codes, fbl_narrow, fbl_narrow_table_count,
-    fbl_narrow_tables, fbl_narrow_usable, fbl_plan_convolution, fbl_pool_windows, fbl_prefetch, fbl_recurrent, fbl_scatter_windows, fbl_step,
-    fbl_table_count as table_count, fbl_tables as tables, fbl_usable as is_usable, fbl_weigh_windows, fbl_windows,
+    FBL_ACTIVATION_COUNT, FBL_ADD, FBL_AVERAGE, FBL_BFLOAT16, FBL_CLIP_HARD_SIGMOID, FBL_FLOAT16, FBL_HARD_TANH,
+    FBL_INT8, FBL_LINEAR, FBL_LOG_SOFTMAX, FBL_MOST_DEPTH, FBL_MUL, FBL_RELU6_HARD_SIGMOID, FBL_SIGMOID, FBL_SOFTMAX,
+    FBL_SOFTSIGN, FBL_SPARSEMAX, FBL_STORE, FBL_TANH, fbl_codes, fbl_convolution, fbl_convolution_scratch,
+    fbl_convolve_lines, fbl_kernels, fbl_kernels as Table, fbl_narrow, fbl_narrow_table_count, fbl_narrow_tables,
+    fbl_narrow_usable, fbl_plan_convolution, fbl_pool_windows, fbl_prefetch, fbl_recurrent, fbl_scatter_windows,
+    fbl_step, fbl_table_count as table_count, fbl_tables as tables, fbl_usable as is_usable, fbl_weigh_windows,
+    fbl_windows,
 )
 
 cdef extern from "fbl_fence.h":

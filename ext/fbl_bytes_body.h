@@ -67,10 +67,7 @@ FBL_INLINE vi FBL_DOTS(dot)(vi acc, vi h, vi w)
             sum[r][v] = vfma(vfloat(acc[r][v]), vload(scales + v * L) * largest[r], sum[r][v]);                          \
     }
 
-DEFINE_BYTE_TILE(FBL_DOTS(bytes_1x4x2), 1, 4, 2)
-DEFINE_BYTE_TILE(FBL_DOTS(bytes_1x3x2), 1, 3, 2)
-DEFINE_HEIGHTS(DEFINE_BYTE_TILE, FBL_DOTS(bytes), 4, 4, 1)
-DEFINE_HEIGHTS(DEFINE_BYTE_TILE, FBL_DOTS(bytes), 3, 3, 1)
+DEFINE_STEP_TILES(DEFINE_BYTE_TILE, FBL_DOTS(bytes))
 
 FBL_INLINE void FBL_DOTS(add_bytes)(const fbl_recurrent *s, int gates, ptrdiff_t block, int two, ptrdiff_t row,
                                     ptrdiff_t count, vf *sums)
@@ -80,16 +77,8 @@ FBL_INLINE void FBL_DOTS(add_bytes)(const fbl_recurrent *s, int gates, ptrdiff_t
     const unsigned char *from[FBL_ROWS];
     for (ptrdiff_t r = 0; r < count; r++)
         from[r] = s->codes + (row + r) * s->units_padded;
-#define ARGUMENTS groups, from, s->largest + row, w, span, s->zeros + column, s->scales + column
-    if (two && gates == 3)
-        FBL_DOTS(bytes_1x3x2)(ARGUMENTS, (vf(*)[6])sums);
-    else if (two)
-        FBL_DOTS(bytes_1x4x2)(ARGUMENTS, (vf(*)[8])sums);
-    else if (gates == 3)
-        BY_HEIGHT(FBL_DOTS(bytes), 3, count, ARGUMENTS, (vf(*)[3])sums)
-    else
-        BY_HEIGHT(FBL_DOTS(bytes), 4, count, ARGUMENTS, (vf(*)[4])sums)
-#undef ARGUMENTS
+    BY_STEP(FBL_DOTS(bytes), gates, two, count, sums, groups, from, s->largest + row, w, span, s->zeros + column,
+            s->scales + column)
 }
 
 /* The codes of one row of h; `factor` is 127 or less. */

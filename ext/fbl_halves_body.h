@@ -27,10 +27,7 @@
         FBL_UNROLL for (int r = 0; r < (R); r++) FBL_UNROLL for (int v = 0; v < (V) * (S); v++) acc[r][v] += sum[r][v]; \
     }
 
-DEFINE_HALF_TILE(HALF(tile_1x4x2), 1, 4, 2)
-DEFINE_HALF_TILE(HALF(tile_1x3x2), 1, 3, 2)
-DEFINE_HEIGHTS(DEFINE_HALF_TILE, HALF(tile), 4, 4, 1)
-DEFINE_HEIGHTS(DEFINE_HALF_TILE, HALF(tile), 3, 3, 1)
+DEFINE_STEP_TILES(DEFINE_HALF_TILE, HALF(tile))
 
 FBL_INLINE void HALF(add)(const fbl_recurrent *s, int gates, ptrdiff_t block, int two, ptrdiff_t row, ptrdiff_t count,
                           vf *sums)
@@ -40,14 +37,7 @@ FBL_INLINE void HALF(add)(const fbl_recurrent *s, int gates, ptrdiff_t block, in
     const float *from[FBL_ROWS];
     for (ptrdiff_t r = 0; r < count; r++)
         from[r] = s->h_tm1 + (row + r) * s->units_padded;
-    if (two && gates == 3)
-        HALF(tile_1x3x2)(s->units, from, w, span, (vf(*)[6])sums);
-    else if (two)
-        HALF(tile_1x4x2)(s->units, from, w, span, (vf(*)[8])sums);
-    else if (gates == 3)
-        BY_HEIGHT(HALF(tile), 3, count, s->units, from, w, 0, (vf(*)[3])sums)
-    else
-        BY_HEIGHT(HALF(tile), 4, count, s->units, from, w, 0, (vf(*)[4])sums)
+    BY_STEP(HALF(tile), gates, two, count, sums, s->units, from, w, span)
 }
 
 static void HALF(lstm_step)(const fbl_recurrent *s) { step(s, FUSED_LSTM, HALF(add)); }

@@ -67,10 +67,28 @@
     TALL_CASES(NAME, WIDTH, __VA_ARGS__)                                                                               \
     }
 
-DEFINE_TILE(tile_1x4x2, 1, 4, 2)
-DEFINE_TILE(tile_1x3x2, 1, 3, 2)
-DEFINE_HEIGHTS(DEFINE_TILE, tile, 4, 4, 1)
-DEFINE_HEIGHTS(DEFINE_TILE, tile, 3, 3, 1)
+/* The functions for a step of 3 or 4 gates, NAME_1x3x2 and NAME_1x4x2 for `two` blocks of one row, and a call of the one for
+   its rows and gates. */
+#define DEFINE_STEP_TILES(DEFINE, NAME)                                                                                \
+    DEFINE_PAIRS(DEFINE, NAME)                                                                                         \
+    DEFINE_HEIGHTS(DEFINE, NAME, 4, 4, 1)                                                                              \
+    DEFINE_HEIGHTS(DEFINE, NAME, 3, 3, 1)
+#define DEFINE_PAIRS(DEFINE, NAME) DEFINE_EACH_PAIR(DEFINE, NAME)
+#define DEFINE_EACH_PAIR(DEFINE, NAME)                                                                                 \
+    DEFINE(NAME##_1x4x2, 1, 4, 2)                                                                                      \
+    DEFINE(NAME##_1x3x2, 1, 3, 2)
+#define BY_STEP(NAME, GATES, TWO, ROWS, SUMS, ...) CALL_BY_STEP(NAME, GATES, TWO, ROWS, SUMS, __VA_ARGS__)
+#define CALL_BY_STEP(NAME, GATES, TWO, ROWS, SUMS, ...)                                                                \
+    if ((TWO) && (GATES) == 3)                                                                                         \
+        NAME##_1x3x2(__VA_ARGS__, (vf(*)[6])(SUMS));                                                                   \
+    else if (TWO)                                                                                                      \
+        NAME##_1x4x2(__VA_ARGS__, (vf(*)[8])(SUMS));                                                                   \
+    else if ((GATES) == 3)                                                                                             \
+        BY_HEIGHT(NAME, 3, ROWS, __VA_ARGS__, (vf(*)[3])(SUMS))                                                        \
+    else                                                                                                               \
+        BY_HEIGHT(NAME, 4, ROWS, __VA_ARGS__, (vf(*)[4])(SUMS))
+
+DEFINE_STEP_TILES(DEFINE_TILE, tile)
 DEFINE_HEIGHTS(DEFINE_TILE, tile, 2, 1, 2)
 DEFINE_HEIGHTS(DEFINE_TILE, tile, 1, 1, 1)
 
@@ -231,14 +249,7 @@ FBL_INLINE void add_floats(const fbl_recurrent *s, int gates, ptrdiff_t block, i
     const float *from[FBL_ROWS], *w = s->recurrent + block * block_size;
     for (ptrdiff_t r = 0; r < count; r++)
         from[r] = s->h_tm1 + (row + r) * s->units_padded;
-    if (two && gates == 3)
-        tile_1x3x2(s->units, from, w, block_size, (vf(*)[6])sums);
-    else if (two)
-        tile_1x4x2(s->units, from, w, block_size, (vf(*)[8])sums);
-    else if (gates == 3)
-        BY_HEIGHT(tile, 3, count, s->units, from, w, 0, (vf(*)[3])sums)
-    else
-        BY_HEIGHT(tile, 4, count, s->units, from, w, 0, (vf(*)[4])sums)
+    BY_STEP(tile, gates, two, count, sums, s->units, from, w, block_size)
 }
 
 #include "fbl_tail_body.h"
