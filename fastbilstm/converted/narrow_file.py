@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.narrow_layers import narrow_arrays
-from ..engine.weight_forms import FORMS, LARGEST, bfloat16_codes, int8_codes, widened
+from ..engine.weight_forms import FORMS, LARGEST, codes_of, widened
 from ..errors import FileFormatError
 from ..record import Record
 
@@ -73,10 +73,9 @@ def stored(
         if array.dtype.kind != "f":
             continue
         names.append(name)
-        if form == "int8":
-            arrays[name], arrays[SCALE + name] = int8_codes(array, this.axes(array))
-        else:
-            arrays[name] = bfloat16_codes(array) if form == "bfloat16" else array.astype(np.float16)
+        arrays[name], scale = codes_of(array, form, this.axes(array))
+        if scale is not None:
+            arrays[SCALE + name] = scale
     found = [{key: getattr(one, key) for key in Measured._fields} for one in measured]
     return arrays, json.dumps({"form": form, "arrays": names, "measured": found})
 

@@ -15,7 +15,7 @@ from ..layers.core import Embedding, check_ids, own_ids
 from ..layers.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent, SimpleRNN
 from .folding import cell_of
 from .vector_layers import LEAST_OF_INT8, adopt, contiguous, contiguous_mask, row_activation, worth_a_thread
-from .weight_forms import bfloat16_codes, int8_codes
+from .weight_forms import codes_of, int8_codes
 
 
 def narrow_pays(cell_name, recurrent_kernel, form):
@@ -24,18 +24,7 @@ def narrow_pays(cell_name, recurrent_kernel, form):
     """
     if form == "int8":
         return cell_name != "simple_rnn" or len(recurrent_kernel) >= 64
-    return 4 * recurrent_kernel.size >= {"float32": 0, "bfloat16": 2**16, "float16": 2**21}[form]
-
-
-def narrow_codes(kernel, form):
-    """(codes, scale or None) of a kernel that a form of weight_forms.py can hold, for `_kernels.Recurrent`; None for
-    float32.
-    """
-    if form == "int8":
-        return int8_codes(kernel, 0)
-    if form == "float32":
-        return None
-    return (bfloat16_codes(kernel) if form == "bfloat16" else kernel.astype(np.float16)), None
+    return 4 * recurrent_kernel.size >= {"bfloat16": 2**16, "float16": 2**21}[form]
 
 
 def is_one_direction(layer):
@@ -54,9 +43,10 @@ def call_together(calls, states):
     return [end(final) for end, final in zip(ends, finals)]
 
 
-def is_repeated(x):
-    """Whether all timesteps of x (B, T, F) are the same numbers in memory, as `VectorRepeated` gives them."""
-    return x.ndim == 3 and x.size > 0 and x.strides[1] == 0 and x.shape[1] > 1
+def read_by_kernels(x, dtype):
+    """x (B, T, F) or (B, T) contiguous; (B, F) if its timesteps are the same memory, as `VectorRepeated` gives them."""
+    is_repeated = x.ndim == 3 and x.size > 0 and x.strides[1] == 0 and x.shape[1] > 1
+    return contiguous(x[:, 0] if is_repeated else x, dtype)
 
 
 class VectorRecurrent(Recurrent):
@@ -85,8 +75,8 @@ class VectorRecurrent(Recurrent):
             kernel, bias = fold(kernel, bias)
         gates = None if self.cell_name == "simple_rnn" else row_activation(self, "recurrent_activation")
         recurrent_kernel = self.weights["recurrent_kernel"]
-        if narrow_pays(self.cell_name, recurrent_kernel, weights):
-            options["narrow"] = narrow_codes(recurrent_kernel, weights)
+        if weights != "float32" and narrow_pays(self.cell_name, recurrent_kernel, weights):
+            options["narrow"] = codes_of(recurrent_kernel, weights)
         if weights == "int8" and fold is None and embeddings is None and len(kernel) >= LEAST_OF_INT8:
             options["narrow_kernel"] = int8_codes(kernel, 0)
         self.packed = _kernels.Recurrent(
@@ -111,7 +101,7 @@ class VectorRecurrent(Recurrent):
         """A job for `_kernels.run_recurrent`: one direction."""
         return {
             "layer": self.packed,
-            "x": contiguous(x[:, 0] if is_repeated(x) else x, self.input_dtype),
+            "x": x,
             "rows": rows,
             "reverse": self.go_backwards,
             "initial_state": initial_state,
@@ -149,6 +139,7 @@ class VectorRecurrent(Recurrent):
                 self.fill(outputs, contiguous_mask(mask), rows, masked_output, initial_state, self.go_backwards)
             return outputs, self.last_output(final[0], mask, rows, masked_output), *final
 
+        x = read_by_kernels(x, self.input_dtype)
         return self.job(x, rows, initial_state, outputs, flip=self.go_backwards), end
 
     def start_call(self, inputs, kwargs, states):
@@ -214,6 +205,7 @@ class VectorBidirectional(Bidirectional):
         x, mask, first = forward.begin(inputs[: 1 + half], kwargs, states)
         second = backward.start_states(tuple(state.value for state in inputs[1 + half :]), len(x), states)
         rows, mask = states.rows(x, mask), contiguous_mask(mask)
+        x = read_by_kernels(x, forward.input_dtype)
         output_mask = inputs[0].mask if forward.return_sequences else None
         run = self.run_sequences if forward.return_sequences else self.run_last
         outputs, states_forward, states_backward = run(x, mask, rows, first, second, states)

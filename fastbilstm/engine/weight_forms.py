@@ -47,6 +47,15 @@ def bfloat16_codes(array: NDArray[np.float32]) -> NDArray[np.uint16]:
     return np.where(np.isnan(array), bits >> 16 | 0x40, rounded).astype(np.uint16)
 
 
+def codes_of(
+    array: NDArray[np.float32], form: str, axis: int | tuple[int, ...] = 0
+) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+    """(codes, scale or None) of an array in a form other than float32: what `widened` takes."""
+    if form == "int8":
+        return int8_codes(array, axis)
+    return (bfloat16_codes(array) if form == "bfloat16" else array.astype(np.float16)), None
+
+
 def narrowed(array: NDArray[np.float32], form: str, axis: int | tuple[int, ...] = 0) -> NDArray[np.float32]:
     """The array rounded to a form of FORMS, as float32. `axis` as for int8_codes; the other forms have no scale.
 
@@ -58,13 +67,10 @@ def narrowed(array: NDArray[np.float32], form: str, axis: int | tuple[int, ...] 
     """
     if form == "float32":
         return array
-    if form == "int8":
-        if not np.isfinite(array).all():
-            raise ValueError("NaN or infinity, which int8 cannot hold")
-        codes, scale = int8_codes(array, axis)
-        return codes * scale
+    if form == "int8" and not np.isfinite(array).all():
+        raise ValueError("NaN or infinity, which int8 cannot hold")
     with np.errstate(over="ignore"):
-        found = widened(bfloat16_codes(array) if form == "bfloat16" else array.astype(np.float16))
+        found = widened(*codes_of(array, form, axis))
     if (np.isinf(found) & ~np.isinf(array)).any():
         raise ValueError(f"{np.abs(array[np.isfinite(array)]).max():g}, which {form} cannot hold")
     return found

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from fastbilstm import activations
-from fastbilstm.engine.vector_recurrent import narrow_codes
-from fastbilstm.engine.weight_forms import int8_codes, narrowed
+from fastbilstm.engine.weight_forms import codes_of, int8_codes, narrowed
 from fastbilstm.layers.narrow import Int8Kernel
 from fastbilstm.layers.timesteps import gru_step, lstm_step, simple_rnn_step, unroll
 from fastbilstm.tolerances import compare
@@ -48,7 +47,7 @@ def make(batch, features, units, cell="lstm", form="int8", **options):
     """A direction with narrow recurrent weights and states in [-1, 1]."""
     part = make_direction(batch, features, units, cell=cell, **options)
     part.recurrent_kernel = narrowed(part.recurrent_kernel, form)
-    part.narrow = narrow_codes(part.recurrent_kernel, form)
+    part.narrow = codes_of(part.recurrent_kernel, form)
     if part.initial_state is not None:
         part.initial_state = (np.tanh(part.initial_state[0]), *part.initial_state[1:])
     return part
