@@ -153,7 +153,7 @@ def _engine_lines(plan, rows):
     exempt = [row.name for row in rows if row.runs == "numpy"]
     if exempt:
         yield f"run by NumPy, where the last bits of a row may depend on the batch: {', '.join(exempt)}"
-    else:
-        yield f"a row's result is the same to the bit in every batch and with any number of threads ({_kernels.isa()})"
     if not plan.independent:
         yield "rows of a batch depend on each other or on earlier batches: batches are run as given"
+    elif not exempt:
+        yield f"a row's result is the same to the bit in every batch and with any number of threads ({_kernels.isa()})"

@@ -156,6 +156,10 @@ def test_shape_and_rows(function, arguments, shape, apart):
     found = model(node(function, **arguments), shape=(None, None, 3))
     assert found.outputs[0].shape == shape
     assert found._plan.independent is apart
+    lines = []
+    found.summary(print_fn=lines.append)
+    assert ("batches are run as given" in str(lines)) is not apart
+    assert apart or "in every batch" not in str(lines)
 
 
 def row_by_row(model, inputs):
