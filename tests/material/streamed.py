@@ -85,7 +85,7 @@ def check_ragged(model, inputs, label=""):
     lengths = np.random.default_rng(timesteps).integers(1, timesteps + 1, count)
     rows = [row[:length] for row, length in zip(x, lengths)]
     answer = model.predict(rows)
-    outputs = [answer] if len(model.outputs) == 1 else listed(answer)
+    outputs = [answer] if isinstance(answer, list) and len(model.outputs) == 1 else listed(answer)
     for side in ("pre", "post"):
         places = [slice(timesteps - n, timesteps) if side == "pre" else slice(0, n) for n in lengths]
         array = np.full(x.shape, plan.padding.values[0], x.dtype)
