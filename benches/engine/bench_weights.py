@@ -8,7 +8,7 @@ as they are installed. Times are of one row and of 32 rows of random ids or floa
 same engine. Differences and labels are beside our float32, which has to be that of Keras, as float32 of the rivals
 has to be: on reviews for trained nets, on random rows for others. "demo" is the BiLSTM(64) of tests/golden/demo with
 its 200 reviews; --imdb gives a folder with imdb_5000.npz and imdb_NET.h5 for lstm64, bilstm64, stack, attention and
-masked_stack, whose first `--rows` test reviews are scored.
+masked_stack, whose first `--rows` test reviews are scored. Prints the tables of RESULTS.md.
 """
 
 import argparse
@@ -268,20 +268,22 @@ def measure(case, found, rounds, budget):
 
 
 def table(case, found, missing):
-    head = f"{'engine':<13} {'form':<14} {'MB':>6} {'1 row, ms':>10} {'times':>6} {'32 rows, ms':>12} {'times':>6}"
+    """Lines of Markdown."""
     yield f"{case.name}: {len(case.x)} rows scored" + (", checked against Keras" if case.answers is not None else "")
-    yield f"{head} {'largest':>9} {'flips':>12} {'accuracy':>9}"
+    yield ""
+    yield "| engine | form | MB | 1 row, ms | times | 32 rows, ms | times | largest difference | flips | accuracy |"
+    yield "| --- " * 10 + "|"
     wide = {runner.name: runner.found for runner in found if runner.form == FLOAT32}
     for runner in found:
         own = runner.found
-        cells = [f"{runner.name:<13} {runner.form:<14} {'' if runner.size is None else f'{runner.size / 1e6:.2f}':>6}"]
-        for rows, width in ((1, 10), (BATCH, 12)):
-            cells.append(f"{own[rows]:{width}.3f} {wide[runner.name][rows] / own[rows]:6.2f}")
+        cells = [runner.name, runner.form, "" if runner.size is None else f"{runner.size / 1e6:.2f}"]
+        for rows in (1, BATCH):
+            cells += [f"{own[rows]:.3f}", f"{wide[runner.name][rows] / own[rows]:.2f}"]
         flipped, labels = own["flips"]
-        cells.append(f"{own['largest']:9.2g} {f'{flipped} of {labels}' if labels else '':>12}")
-        cells.append(f"{own['accuracy']:9.4f}" if "accuracy" in own else "")
-        yield " ".join(cells).rstrip()
-    yield from (f"  not measured: {line}" for line in missing)
+        cells += [f"{own['largest']:.2g}", f"{flipped} of {labels}" if labels else ""]
+        cells.append(f"{own['accuracy']:.4f}" if "accuracy" in own else "")
+        yield f"| {' | '.join(cells)} |"
+    yield from ("", *(f"- Not measured: {line}" for line in missing)) if missing else ()
 
 
 def main():
@@ -313,7 +315,7 @@ def bench_small_net_once(tmp_path):
     found, missing = runners(case, tmp_path, others=False)
     measure(case, found, 1, 1.0)
     lines = list(table(case, found, missing))
-    assert len(lines) == 2 + len(FORMS) and not missing
+    assert len(lines) == 4 + len(FORMS) and not missing
     assert found[0].found["largest"] == 0 < found[-1].found["largest"] < 0.1
 
 
