@@ -30,6 +30,7 @@ cdef extern from "fbl_kernels.h":
         const void* narrow
         const float* scales
         const int* zeros
+        Py_ssize_t columns
         unsigned char* codes
         float* largest
 

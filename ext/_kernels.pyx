@@ -266,8 +266,7 @@ cdef class Matrix:
             if codes.dtype != np.int8 or codes.shape != kernel.shape:
                 raise ValueError(f"codes are {codes.dtype} {codes.shape}; expected int8 {kernel.shape}")
             self.packed = pack_int8(codes, scale, 4 * self.table.lanes, self.narrow)
-            packed, scales, zeros = self.packed
-            self.codes.codes, self.codes.scales, self.codes.zeros = floats(packed), floats(scales), <const int*> floats(zeros)
+            self.codes = codes_at(self.packed)
         if bias is not None:
             bias = matrix_of("bias", bias, (self.columns,))
             self.bias = np.zeros(rounded_up(self.columns, self.table.lanes), np.float32)

@@ -29,6 +29,7 @@ cdef struct Job:
     float* proj
     float* states             # h, h, c (LSTM alone)
     const float* candidate    # Recurrent.candidate_at
+    fbl_codes narrow_candidate
     Py_ssize_t* source
     Py_ssize_t* target
     Py_ssize_t slice_rows, filled, begin # rows of a slice at most, rows in it, the first one of this step
@@ -164,7 +165,7 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
         if not are_below(job.ids, batch * timesteps, layer.rows_of_table):
             raise ValueError(f"a token id is not in 0 to {layer.rows_of_table - 1}")
     job.features, job.projected, job.reverse, job.flip = layer.features, kernel is None, run["reverse"], run["flip"]
-    job.how, job.candidate = layer.how, layer.candidate_at
+    job.how, job.candidate, job.narrow_candidate = layer.how, layer.candidate_at, layer.narrow_candidate
     job.states = scratch.place(held, (3, batch, padded))
     memset(job.states, 0, 3 * batch * padded * sizeof(float))
     row_bytes = 2 * sizeof(Py_ssize_t) if kernel is None or job.constant else sizeof(float) * layer.width
@@ -192,7 +193,8 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
         first_h, first_c = given[0], given[1] if layer.n_states == 2 else None
     step.units, step.units_padded, step.width = layer.units, padded, layer.width
     step.recurrent, step.recurrent_bias = layer.recurrent_at, layer.recurrent_bias_at
-    job.sums, step.narrow, step.scales, step.zeros = layer.sums, layer.narrow_at, layer.scales_at, layer.zeros_at
+    job.sums, step.columns = layer.sums, layer.columns
+    step.narrow, step.scales, step.zeros = layer.narrow.codes, layer.narrow.scales, layer.narrow.zeros
     if step.scales != NULL:
         step.codes = <unsigned char*> scratch.place(held, (batch, padded // 4))
         step.largest = scratch.place(held, (batch,))
@@ -208,7 +210,7 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
         step.recurrent_activation_parameters = layer.recurrent_activation.parameters
     if job.how in (RUN_LSTM_CELL, RUN_GRU_CELL, RUN_RNN):
         step.z = scratch.place(held, (batch, layer.width))
-    if job.candidate != NULL:
+    if layer.columns < layer.width:
         step.reset = scratch.place(held, (batch, padded))
     outputs = run["outputs"]
     if outputs is not None:
@@ -308,35 +310,36 @@ cdef Py_ssize_t _step(Job* job, Py_ssize_t s, Py_ssize_t active, Py_ssize_t unti
 cdef void _compute(Job* job) noexcept nogil:
     """The kernels of a step."""
     cdef fbl_recurrent* step = &job.step
-    cdef Py_ssize_t columns
+    cdef fbl_recurrent last
     if job.how == RUN_LSTM or job.how == RUN_GRU:
         job.sums(step)
     elif job.how == RUN_LSTM_CELL:
         job.sums(step)
         job.table.lstm_cell(step)
     elif job.how == RUN_GRU_CELL:
-        columns = step.width if step.reset == NULL else 2 * step.units_padded
-        _multiply(job, step.h_tm1, step.recurrent, step.recurrent_bias, 0, columns)
+        _multiply(job, step)
         job.table.gru_gates(step)
         if step.reset != NULL:
-            _multiply(job, step.reset, job.candidate, NULL, 2 * step.units_padded, step.units_padded)
+            last = step[0]
+            last.h_tm1, last.z, last.columns = step.reset, step.z + step.columns, step.units_padded
+            last.recurrent, last.recurrent_bias, last.narrow = job.candidate, NULL, job.narrow_candidate.codes
+            last.scales, last.zeros = job.narrow_candidate.scales, job.narrow_candidate.zeros
+            _multiply(job, &last)
         job.table.gru_cell(step)
     else:
-        if job.sums != NULL:
-            job.sums(step)
-        else:
-            _multiply(job, step.h_tm1, step.recurrent, NULL, 0, step.width)
+        _multiply(job, step)
         job.table.rnn_cell(step)
 
 
-cdef inline void _multiply(
-    Job* job, const float* a, const float* packed, const float* bias, Py_ssize_t column, Py_ssize_t columns,
-) noexcept nogil:
-    """Columns of z = a.packed + bias, for the rows of a step; a (rows, units_padded)."""
-    cdef fbl_recurrent* step = &job.step
-    job.table.gemm(
-        step.rows, step.units, columns, a, step.units_padded, NULL, packed, bias, step.z + column, step.width,
-    )
+cdef inline void _multiply(const Job* job, const fbl_recurrent* step) noexcept nogil:
+    """The first `columns` of each row of z = h_tm1.R + recurrent_bias."""
+    if job.sums != NULL:
+        job.sums(step)
+    else:
+        job.table.gemm(
+            step.rows, step.units, step.columns, step.h_tm1, step.units_padded, NULL, step.recurrent, step.recurrent_bias,
+            step.z, step.width,
+        )
 
 
 cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active, Py_ssize_t until) noexcept nogil:

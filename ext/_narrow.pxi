@@ -59,6 +59,15 @@ cdef tuple pack_int8(codes, scale, Py_ssize_t wide, const fbl_narrow* table):
     return packed, scales, zeros
 
 
+cdef fbl_codes codes_at(tuple packed):
+    """What pack_int8 gives, or codes alone, as the kernels read it."""
+    cdef fbl_codes at
+    at.codes, at.scales, at.zeros = floats(packed[0]), NULL, NULL
+    if len(packed) > 1:
+        at.scales, at.zeros = floats(packed[1]), <const int*> floats(packed[2])
+    return at
+
+
 cdef pack_narrow(codes, Py_ssize_t wide, Py_ssize_t beside):
     """Codes (K, N) as blocks of `wide` columns, each [k / beside][column][beside of k]."""
     depth, columns = codes.shape

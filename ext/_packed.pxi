@@ -37,9 +37,9 @@ cdef class Recurrent:
     cdef const float* candidate_at # gate h of a GRU without reset_after
     cdef readonly str form # of the recurrent weights, as packed: "float32", "int8", "bfloat16" or "float16"
     cdef fbl_step sums # the kernel of a timestep, or what gives z; NULL: a product of matrices gives it
-    cdef const void* narrow_at # in place of recurrent_at, with the next two
-    cdef const float* scales_at
-    cdef const int* zeros_at
+    cdef fbl_codes narrow # in place of recurrent_at
+    cdef fbl_codes narrow_candidate # in place of candidate_at
+    cdef Py_ssize_t columns # of z, that a product of h_tm1 gives where the kernel of a timestep does not
     # What the input rows are looked up in (None: they are given) and the kernel (None: the look-up gives projections);
     # one object, so that whoever prepares a run while another thread projects sees both of one time: `read_source`.
     cdef tuple source
@@ -84,11 +84,12 @@ cdef class Recurrent:
             bias = matrix_of("bias", bias, (width,))
         if recurrent_bias is not None:
             recurrent_bias = matrix_of("recurrent_bias", recurrent_bias, (width,))
-        if narrow is None or not self.takes_narrow(narrow):
+        self.columns = 2 * self.units_padded if cell == "gru" and not reset_after else self.gates * self.units_padded
+        if narrow is None or not self.takes_narrow(narrow, recurrent_bias):
             rest = self.units % lanes
             if self.how == RUN_LSTM and 0 < rest <= lanes // 2:
                 self.tail = lanes // 4 if rest <= lanes // 4 else lanes // 2
-            self.pack_recurrent(recurrent_kernel, recurrent_bias, reset_after)
+            self.pack_recurrent(recurrent_kernel, recurrent_bias)
         if self.how == RUN_GRU:
             last = np.zeros(self.units) if recurrent_bias is None else recurrent_bias[2 * self.units:]
             last = padded_to(np.asarray(last, np.float32), self.units_padded)
@@ -114,10 +115,9 @@ cdef class Recurrent:
         if project:
             self.project()
 
-    cdef bint takes_narrow(self, tuple narrow) except -1:
+    cdef bint takes_narrow(self, tuple narrow, recurrent_bias) except -1:
         """Pack narrow weights, if there are kernels for them."""
         cdef const fbl_narrow* table = narrow_in_use(self.table)
-        cdef Py_ssize_t wide = (4 if self.how == RUN_RNN else self.gates) * self.table.lanes
         codes, scale = narrow
         codes = matrix_of("codes", codes, (self.units, self.gates * self.units))
         if codes.dtype not in _FORMS:
@@ -132,18 +132,26 @@ cdef class Recurrent:
                 self.sums = table.lstm_gates[number]
             elif self.how == RUN_GRU:
                 self.sums = table.gru_step[number]
-            elif self.how == RUN_RNN:
+            else:
                 self.sums = table.multiply[number]
         if self.sums == NULL:
             return False
-        arranged = self.arranged(codes).astype(codes.dtype)
+        arranged, split = self.arranged(codes).astype(codes.dtype), self.columns
         if number == FBL_INT8:
-            scale = matrix_of("scale", scale, (1, self.gates * self.units))
-            self.recurrent = pack_int8(arranged, self.arranged(scale), wide, table)
-            self.scales_at, self.zeros_at = floats(self.recurrent[1]), <const int*> floats(self.recurrent[2])
-        else:
-            self.recurrent = (pack_narrow(arranged, wide, beside),)
-        self.narrow_at = floats(self.recurrent[0])
+            scale = self.arranged(matrix_of("scale", scale, (1, self.gates * self.units)))
+        wide = (self.gates if self.how in (RUN_LSTM, RUN_LSTM_CELL, RUN_GRU) else 4) * self.table.lanes
+        parts = []
+        for part in [slice(0, split)] if split == arranged.shape[1] else [slice(0, split), slice(split, None)]:
+            if number == FBL_INT8:
+                parts.append(pack_int8(arranged[:, part], scale[:, part], wide, table))
+            else:
+                parts.append((pack_narrow(arranged[:, part], wide, beside),))
+        self.narrow, self.narrow_candidate = codes_at(parts[0]), codes_at(parts[len(parts) - 1])
+        self.recurrent = sum(parts, ())
+        if recurrent_bias is not None and self.how == RUN_GRU_CELL:
+            last = self.arranged(recurrent_bias[np.newaxis])[0]
+            last = padded_to(last, rounded_up(len(last), wide))
+            self.recurrent, self.recurrent_bias_at = (*self.recurrent, last), floats(last)
         return True
 
     cdef bint is_bounded(self):
@@ -157,7 +165,7 @@ cdef class Recurrent:
         """Whether an activation gives 0 to 1."""
         return code == FBL_SIGMOID or code == FBL_CLIP_HARD_SIGMOID or code == FBL_RELU6_HARD_SIGMOID
 
-    cdef pack_recurrent(self, kernel, bias, bint reset_after):
+    cdef pack_recurrent(self, kernel, bias):
         cdef Matrix first, second
         cdef Py_ssize_t lanes = self.table.lanes, padded = self.units_padded
         matrix = self.arranged(kernel)
@@ -171,7 +179,7 @@ cdef class Recurrent:
             blocks[...] = matrix.reshape(self.units, padded // lanes, 3 * lanes).transpose(1, 0, 2)
             self.recurrent = (blocks,)
         else:
-            split = 2 * padded if self.how == RUN_GRU_CELL and not reset_after else self.gates * padded
+            split = self.columns
             first = Matrix(matrix[:, :split], None if bias is None else self.arranged(bias[np.newaxis])[0])
             self.recurrent, self.recurrent_at, self.recurrent_bias_at = (first,), first.packed_at, first.bias_at
             if split < self.gates * padded:

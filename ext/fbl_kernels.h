@@ -27,7 +27,7 @@ enum { FBL_STORE = 0, FBL_ADD = 1, FBL_MUL = 2, FBL_AVERAGE = 3 };
 typedef struct {
     ptrdiff_t rows, units, units_padded;
     const float *recurrent;      /* packed, see above */
-    const float *recurrent_bias; /* (units_padded), added to h_tm1.R of gate h; gru_step alone */
+    const float *recurrent_bias; /* (units_padded), added to h_tm1.R of gate h in gru_step; of `multiply`, see fbl_narrow.h */
     const float *proj;           /* projections; row r at proj + proj_index[r] * width, or r without index */
     ptrdiff_t width;             /* gates * units_padded, or less where lstm_step reads a narrow last block */
     const ptrdiff_t *proj_index;
@@ -47,6 +47,7 @@ typedef struct {
     const void *narrow;          /* in place of `recurrent` */
     const float *scales;         /* for each packed column */
     const int *zeros;            /* for each packed column */
+    ptrdiff_t columns;           /* of z that `multiply` writes, a multiple of L */
     unsigned char *codes;        /* (rows, units_padded): h_tm1 as bytes; written and used up by a step */
     float *largest;              /* (rows), as `codes` */
 } fbl_recurrent;

@@ -201,18 +201,21 @@ static void lstm_cell(const fbl_recurrent *s)
 /* ---- one timestep over all units ---- */
 
 /* What the sums of a block, L units of one row, end in: a cell, or z. A constant of each function made of `step`. A block of
-   PANELS is 4 L columns of z, which begin at zero. */
+   PANELS is 4 L columns of z, which begin with their bias. */
 enum { FUSED_LSTM, FUSED_GRU, LSTM_GATES, PANELS };
 
 /* Sums begin with the projection, that of gate h of a GRU with its bias. Written out: GCC keeps fewer constants in
    registers where a loop over the gates becomes straight code late. */
 FBL_INLINE void begin_sums(const fbl_recurrent *s, int end, const float *proj, ptrdiff_t block, vf *sum)
 {
-    sum[0] = end == PANELS ? vset(0.0f) : vload(proj);
-    sum[1] = end == PANELS ? vset(0.0f) : vload(proj + L);
-    sum[2] = end == PANELS ? vset(0.0f) : vload(end == FUSED_GRU ? s->recurrent_bias + block * L : proj + 2 * L);
+    const int none = end == PANELS && !s->recurrent_bias;
+    if (end == PANELS)
+        proj = s->recurrent_bias + (none ? 0 : block * W);
+    sum[0] = none ? vset(0.0f) : vload(proj);
+    sum[1] = none ? vset(0.0f) : vload(proj + L);
+    sum[2] = none ? vset(0.0f) : vload(end == FUSED_GRU ? s->recurrent_bias + block * L : proj + 2 * L);
     if (end != FUSED_GRU)
-        sum[3] = end == PANELS ? vset(0.0f) : vload(proj + 3 * L);
+        sum[3] = none ? vset(0.0f) : vload(proj + 3 * L);
 }
 
 /* Two parts, each for all rows of a tile. */
@@ -225,8 +228,8 @@ FBL_INLINE void end_sums(const fbl_recurrent *s, int end, ptrdiff_t r, ptrdiff_t
     else if (end == FUSED_GRU)
         fused_gru_candidate(sum, proj + 2 * L);
     else
-        for (ptrdiff_t v = 0; v < 4 && block * W + v * L < s->units_padded; v++)
-            vstore(s->z + r * s->units_padded + block * W + v * L, sum[v]);
+        for (ptrdiff_t v = 0; v < 4 && block * W + v * L < s->columns; v++)
+            vstore(s->z + r * s->width + block * W + v * L, sum[v]);
 }
 
 FBL_INLINE void end_step(const fbl_recurrent *s, int end, ptrdiff_t r, ptrdiff_t block, const vf *sum)
@@ -295,8 +298,7 @@ FBL_INLINE void step_blocks(const fbl_recurrent *s, int end, add_products *add, 
 
 FBL_INLINE void step(const fbl_recurrent *s, int end, add_products *add)
 {
-    const ptrdiff_t wide = end == PANELS ? W : L;
-    step_blocks(s, end, add, (s->units_padded + wide - 1) / wide);
+    step_blocks(s, end, add, end == PANELS ? (s->columns + W - 1) / W : s->units_padded / L);
 }
 
 static void lstm_blocks(const fbl_recurrent *s, ptrdiff_t blocks)

@@ -4,14 +4,15 @@
    rint(127 h) times 1 / 127 or, where an |h| is above FBL_LARGEST_STATE, rint(h * (127 / largest)) times largest / 127, with
    largest = max|h|, which else is 1. An element of h.R is (the sum of the products of codes) * (`scales` * largest), `scales`
    being a column's scale / 127. The sum is a whole number: it is the same on every CPU and whatever is computed beside it. A
-   row of h that is not finite gives NaN. fastbilstm/layers/narrow.py specifies all this in NumPy.
+   row of h that is not finite gives NaN. r h_tm1 of a GRU without reset_after is such a row, too. fastbilstm/layers/narrow.py
+   specifies all this in NumPy.
    The bytes of h are code + byte_of_zero. `zeros` is what the sum of a column begins with: -byte_of_zero times the sum of its
    codes.
 
    bfloat16 and float16. h.R in float32, as fbl_kernels.h says, of weights that are widened where they are read.
 
    Packed. int8: blocks of `gates` vectors as there, each [k / 4][gate][lane][4 of k], padded with zeros. bfloat16, float16:
-   each [k / 2][gate][lane][2 of k]. For sums that end in z (SimpleRNN), a block is 4 vectors of columns. */
+   each [k / 2][gate][lane][2 of k]. For sums that end in z, a block is 4 vectors of columns. */
 #ifndef FBL_NARROW_H
 #define FBL_NARROW_H
 
@@ -36,8 +37,8 @@ typedef struct {
     const fbl_kernels *table; /* whose lanes and cells it has */
     int byte_of_zero;         /* the byte that stands for code 0 of h: 128 where the products take bytes without a sign */
 
-    /* As lstm_step, lstm_gates and gru_step of fbl_kernels, and z = h_tm1.R (rows, units_padded), by form of weights; NULL:
-       there is none. */
+    /* As lstm_step, lstm_gates and gru_step of fbl_kernels, and the first `columns` of each row of z (rows, width) set to
+       recurrent_bias (padded to whole blocks; NULL: 0) + h_tm1.R, by form of weights; NULL: there is none. */
     fbl_step lstm_step[FBL_FORM_COUNT];
     fbl_step lstm_gates[FBL_FORM_COUNT];
     fbl_step gru_step[FBL_FORM_COUNT];

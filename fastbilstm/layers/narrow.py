@@ -35,6 +35,10 @@ class Int8Kernel:
         self.codes, self.scale = codes.astype(np.int64), scale.astype(np.float64)
         self.of_states = of_states
 
+    def __getitem__(self, columns):
+        """The kernel of some columns: kernel[:, first:stop]."""
+        return Int8Kernel(self.codes[columns], self.scale[columns], self.of_states)
+
     def __rmatmul__(self, x):
         codes, largest = row_codes(x, self.of_states)
         return codes @ self.codes * (self.scale / 127) * largest

@@ -79,6 +79,10 @@ def test_what_computes_each_layer(capsys):
     assert f"products read weights in int8 ({_kernels.dots()[0]}) where 'runs' says so" in capsys.readouterr().out
 
 
+def test_a_gru_without_reset_after_reads_int8():
+    assert labels(narrowed(load("gru stack"), "int8"))["second"] == "vector, int8"
+
+
 def test_streams_have_the_same_bits():
     net = Net()
     net.lstm("lstm", "x", units=20, return_sequences=True)

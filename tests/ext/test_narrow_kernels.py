@@ -11,7 +11,7 @@ import pytest
 
 from fastbilstm import activations
 from fastbilstm.engine.weight_forms import codes_of, int8_codes, narrowed
-from fastbilstm.layers.narrow import Int8Kernel
+from fastbilstm.layers.narrow import Int8Kernel, row_codes
 from fastbilstm.layers.timesteps import gru_step, lstm_step, simple_rnn_step, unroll
 from fastbilstm.tolerances import compare
 
@@ -64,19 +64,29 @@ def specify_step(part, x):
     functions = part.activation, part.recurrent_activation
     if part.cell == "lstm":
         return lstm_step(x, states, *weights, *functions)
-    weights[2] = np.stack([part.bias, part.recurrent_bias]).astype(np.float64)
-    return gru_step(x, states, *weights, *functions, reset_after=True)
+    if CELLS[part.cell][1]:
+        weights[2] = np.stack([part.bias, part.recurrent_bias]).astype(np.float64)
+    return gru_step(x, states, *weights, *functions, reset_after=CELLS[part.cell][1])
 
 
-def agrees(y, k):
+def slack(part, x):
+    """How far h may be off: of r h_tm1, which a GRU without reset_after rounds to codes, some lie between two codes."""
+    if CELLS[part.cell][1]:
+        return 0
+    h, columns = part.initial_state[0].astype(np.float64), slice(part.units, 2 * part.units)
+    z = x[:, 0].astype(np.float64) @ part.kernel + h @ Int8Kernel(*part.narrow) + part.bias
+    reset = part.recurrent_activation(z[:, columns]) * h
+    _, largest = row_codes(reset)
+    between = np.abs(np.abs(reset * 127 / largest) % 1 - 0.5) < 1e-3
+    return between * largest / 127 @ np.abs(part.recurrent_kernel[:, 2 * part.units :])
+
+
+def agrees(y, k, slack=0):
     result = compare(y, k)
-    assert result.ok, result.message
+    assert result.ok or (np.abs(y - k) <= slack + 1e-6).all(), result.message
 
 
-NARROW_CELLS = [cell for cell in CELLS if cell != "gru without reset_after"]
-
-
-@pytest.mark.parametrize("cell", NARROW_CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("units", UNITS)
 def test_one_timestep(units, cell):
     for batch in (1, 2, 5, 33):
@@ -85,23 +95,24 @@ def test_one_timestep(units, cell):
         x = make_input(batch, 1, 7)
         outputs, *states = part.run(x)
         for y, k in zip(states, specify_step(part, x), strict=True):
-            agrees(y, k)
+            agrees(y, k, slack(part, x))
         same_bits(outputs[:, 0], states[0])
 
 
-@pytest.mark.parametrize("cell", NARROW_CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 def test_states_beyond_one_have_a_scale_of_their_own(cell):
     part = make(5, 7, 33, cell)
     h = part.initial_state[0]
     h[0], h[1, 4], h[2, 32], h[3, 0] = 3 * h[0] / np.abs(h[0]).max(), 1.0009, -1e20, 1.002
     x = make_input(5, 1, 7)
     _, *states = part.run(x)
+    allowed = np.zeros_like(h) + slack(part, x)
     for y, k in zip(states, specify_step(part, x), strict=True):
-        agrees(y[[0, 1, 3, 4]], k[[0, 1, 3, 4]])
+        agrees(y[[0, 1, 3, 4]], k[[0, 1, 3, 4]], allowed[[0, 1, 3, 4]])
         assert np.isfinite(y).all()
 
 
-@pytest.mark.parametrize("cell", NARROW_CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_states_that_are_not_finite_are_never_numbers_again(value, cell):
     part = make(3, 7, 33, cell)
@@ -126,7 +137,7 @@ def in_single_steps(part, x, mask):
     return outputs[:, ::-1] if part.reverse != part.flip else outputs, *states
 
 
-@pytest.mark.parametrize("cell", NARROW_CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("units", [1, 17, 65])
 def test_sequences_are_single_timesteps(units, cell):
     turned = itertools.cycle([(False, False), (True, False), (True, True)])
@@ -142,7 +153,7 @@ def test_sequences_are_single_timesteps(units, cell):
             same_bits(state, found)
 
 
-@pytest.mark.parametrize("cell", NARROW_CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_row_has_the_same_bits_in_every_batch(cell):
     part, x = make(33, 7, 100, cell), make_input(33, 4, 7)
     states = part.initial_state
@@ -152,7 +163,7 @@ def test_a_row_has_the_same_bits_in_every_batch(cell):
         same_bits(part.run(x[row : row + 1])[0][0], y[row])
 
 
-@pytest.mark.parametrize("cell", NARROW_CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 def test_an_empty_batch(cell):
     y, h, *_ = make(0, 7, 17, cell).run(make_input(0, 4, 7))
     assert y.shape == (0, 4, 17) and h.shape == (0, 17)
@@ -193,12 +204,9 @@ def test_inputs_in_int8(cell):
     for row in (0, 7, 32):
         part.initial_state = tuple(state[row : row + 1] for state in states)
         same_bits(part.run(x[row : row + 1])[0][0], z[row])
-    if cell != "gru without reset_after":
-        part.initial_state = states
-        part.kernel = Int8Kernel(*part.narrow_kernel, of_states=False)
-        expected = specify_step(part, x[:, :1])
-        part.kernel = narrowed(make(33, 19, 17, cell).kernel, "int8")
-        agrees(z[:, 0], expected[0])
+    part.initial_state = states
+    part.kernel = Int8Kernel(*part.narrow_kernel, of_states=False)
+    agrees(z[:, 0], specify_step(part, x[:, :1])[0], slack(part, x[:, :1]))
 
 
 @pytest.mark.parametrize("form", ["bfloat16", "float16"])
@@ -210,9 +218,7 @@ def test_halves_have_the_bits_of_floats(cell, units, form):
         part = make(batch, 7, units, cell, form, activation=activation)
         x = make_input(batch, 5, 7)
         narrow = part.packed().form
-        assert narrow == ("float32" if cell == "gru without reset_after" or narrow == "float32" else form)
-        if cell != "gru without reset_after" and activation is activations.tanh and _kernels.isa() != "base":
-            assert narrow == form
+        assert narrow == form or (narrow == "float32" and form == "float16" and _kernels.isa() == "base")
         y = part.run(x)
         part.narrow = None
         for found, expected in zip(y, part.run(x), strict=True):
@@ -226,16 +232,18 @@ def test_what_has_no_kernels_computes_in_float32(cell, form):
     x = make_input(3, 4, 7)
     assert unbounded.packed().form == "float32"
     agrees(unbounded.run(x)[0], unbounded.specify(x)[0])
-    gates = make(3, 7, 17, cell, form, recurrent_activation=activations.clip_hard_sigmoid)
-    assert gates.packed().form == ("float32" if cell.startswith("gru") else form)
+    gates = make(3, 7, 17, cell, form, recurrent_activation=activations.relu)
+    assert gates.packed().form == ("int8" if cell == "simple_rnn" else "float32")
 
 
-def test_gates_with_other_activations():
-    part, x = make(5, 7, 33, activation=activations.softsign, recurrent_activation=activations.clip_hard_sigmoid), None
-    assert part.packed().form == "int8"
-    x = make_input(5, 1, 7)
-    for y, k in zip(part.run(x)[1:], specify_step(part, x), strict=True):
-        agrees(y, k)
+@pytest.mark.parametrize("cell", CELLS)
+def test_gates_with_other_activations(cell):
+    functions = {"activation": activations.softsign, "recurrent_activation": activations.clip_hard_sigmoid}
+    for batch, units in ((1, 65), (5, 33)):
+        part, x = make(batch, 7, units, cell, **functions), make_input(batch, 1, 7)
+        assert part.packed().form == "int8"
+        for y, k in zip(part.run(x)[1:], specify_step(part, x), strict=True):
+            agrees(y, k, slack(part, x))
 
 
 def test_wrong_arguments():

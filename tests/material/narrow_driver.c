@@ -86,7 +86,7 @@ static void test_products(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, in
             a[r * lda + k] = k >= depth ? NAN : r % 5 == 1 ? 3 * random_float() : r % 5 == 2 ? 0 : random_float();
     if (of_states) {
         const fbl_recurrent s = {.rows = rows, .units = depth, .units_padded = padded, .h_tm1 = a, .z = c, .narrow = packed,
-                                 .scales = scales, .zeros = zeros, .width = padded, .proj = a,
+                                 .scales = scales, .zeros = zeros, .width = padded, .columns = padded, .proj = a,
                                  .codes = room(rows * padded), .largest = floats(rows)};
         kind->multiply[FBL_INT8](&s);
         free(s.codes), free(s.largest);
