@@ -105,6 +105,11 @@ cdef extern from "fbl_narrow.h":
             Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t columns, const float* a, Py_ssize_t lda,
             const Py_ssize_t* index, const fbl_codes* b, const float* bias, float* c, Py_ssize_t ldc,
         ) noexcept nogil
+        void (*gemm_pieces)(
+            Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t columns, const float* a, const Py_ssize_t* start,
+            Py_ssize_t pieces, const Py_ssize_t* offset, const Py_ssize_t* length, const fbl_codes* b, const float* bias,
+            float* c, Py_ssize_t ldc,
+        ) noexcept nogil
 
     const fbl_narrow* fbl_narrow_tables[]
     int fbl_narrow_table_count
@@ -125,6 +130,8 @@ cdef extern from "fbl_windows.h":
         const float* const* bias
         const float* parameters
         const float* const* winograd
+        const fbl_narrow* narrow
+        const fbl_codes* codes
 
     void fbl_plan_convolution(fbl_convolution* s) noexcept nogil
     Py_ssize_t fbl_convolution_scratch(const fbl_convolution* s) noexcept nogil

@@ -283,6 +283,11 @@ cdef class Matrix:
             raise ValueError(f"a kernel ({self.depth}, {self.columns}) in int8, where only float32 can be used")
         return self.packed_at
 
+    cdef bint is_like(self, Matrix other):
+        """Whether both have one size and are packed for the same kernels."""
+        sizes = self.depth == other.depth and self.columns == other.columns
+        return sizes and self.table == other.table and self.narrow == other.narrow
+
     @property
     def form(self):
         """That of the weights, as packed."""

@@ -96,15 +96,18 @@ def convolve(
     memset(&s, 0, sizeof(Slide))
     windows = tuple(windows)
     places = np.zeros((2, max(1, len(kernels))), np.intp)
+    codes = np.zeros((max(1, len(kernels)), sizeof(fbl_codes) // sizeof(Py_ssize_t)), np.intp)
     tiles = np.zeros(16, np.intp)
     s.c.packed = <const float* const*> <void*> floats(places)
     s.c.bias = s.c.packed + max(1, len(kernels))
+    s.c.codes = <const fbl_codes*> <void*> floats(codes)
     for g in range(len(kernels)):
         kernel = <Matrix?> kernels[g]
-        s.c.table, s.c.filters, s.c.depth = kernel.table, kernel.columns, kernel.depth
-        places[0, g], places[1, g] = <size_t> kernel.floats_at(), <size_t> kernel.bias_at
-        if kernel.depth != (<Matrix> kernels[0]).depth or kernel.columns != (<Matrix> kernels[0]).columns or kernel.table != (<Matrix> kernels[0]).table:
-            raise ValueError(f"kernel {g} is ({kernel.depth}, {kernel.columns}); expected the sizes of the others")
+        s.c.table, s.c.filters, s.c.depth, s.c.narrow = kernel.table, kernel.columns, kernel.depth, kernel.narrow
+        places[0, g], places[1, g] = <size_t> kernel.packed_at, <size_t> kernel.bias_at
+        (<fbl_codes*> s.c.codes)[g] = kernel.codes
+        if not kernel.is_like(<Matrix> kernels[0]):
+            raise ValueError(f"kernel {g} is ({kernel.depth}, {kernel.columns}); expected size and form of the others")
     if tokens is None:
         checked("x", x, (None,) * max(3, getattr(x, "ndim", 3)))
         _place(&s.c.at, x.shape, windows)
@@ -115,9 +118,11 @@ def convolve(
         if s.c.depth != elements(s.c.at.taps) * s.c.at.used_channels:
             raise ValueError(f"kernels have depth {s.c.depth}, not that of windows {windows} of x {x.shape}")
     else:
+        if s.c.narrow != NULL:
+            raise ValueError("tokens: a kernel in int8, where only float32 can be used")
         _read_tokens(&s, x, windows, tokens, len(kernels), places)
     if winograd is not None:
-        if tokens is not None or len(kernels) != 1 or len(winograd) != 16 or len(windows) != 2 or any([window[1:4] != (3, 1, 1) for window in windows]):
+        if s.c.narrow != NULL or tokens is not None or len(kernels) != 1 or len(winograd) != 16 or len(windows) != 2 or any([window[1:4] != (3, 1, 1) for window in windows]):
             raise ValueError(f"winograd: {len(winograd)} kernels for windows {windows}, {len(kernels)} groups")
         for g in range(16):
             kernel = <Matrix?> winograd[g]
@@ -153,7 +158,7 @@ def convolve(
     s.scratch_size = rounded_up(fbl_convolution_scratch(&s.c), 16)
     cdef list held = []
     s.scratch = scratch.place(held, (n_threads, s.scratch_size))
-    return _run_slide(&s, x, out, n_threads, (kernels, places, scratch, activation, tokens, winograd, tiles))
+    return _run_slide(&s, x, out, n_threads, (kernels, places, codes, scratch, activation, tokens, winograd, tiles))
 
 
 cdef _read_tokens(Slide* s, ids, tuple windows, tuple tokens, Py_ssize_t n_kernels, places):

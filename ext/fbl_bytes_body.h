@@ -88,20 +88,24 @@ FBL_INLINE void FBL_DOTS(write_codes)(const float *h, ptrdiff_t n, float factor,
         vstore_bytes(codes + k, vround(vload_n(h + k, n - k) * factor) + BYTE_OF_ZERO);
 }
 
-/* The codes of a row with its own scale; returns max|x|, NaN if an element is not finite, 0 if all are below 2^-100. */
-static __attribute__((noinline)) float FBL_DOTS(write_scaled)(const float *x, ptrdiff_t n, unsigned char *codes)
+/* The codes of a row with its own scale; returns max|x|, NaN if an element is not finite, 0 if all are below 2^-100. The row
+   lies in pieces, as for gemm_pieces; up to L - 1 bytes behind its codes are written. */
+static __attribute__((noinline)) float FBL_DOTS(write_scaled)(const float *x, ptrdiff_t pieces, const ptrdiff_t *offset,
+                                                              const ptrdiff_t *length, unsigned char *codes)
 {
     vf top = vset(0.0f);
     vi finite = vset_int(-1);
-    for (ptrdiff_t k = 0; k < n; k += L) {
-        const vf size = vabs(vload_n(x + k, n - k));
-        finite &= size <= FLT_MAX;
-        top = vmax(top, size);
-    }
+    for (ptrdiff_t p = 0; p < pieces; p++)
+        for (ptrdiff_t k = 0; k < length[p]; k += L) {
+            const vf size = vabs(vload_n(x + offset[p] + k, length[p] - k));
+            finite &= size <= FLT_MAX;
+            top = vmax(top, size);
+        }
     if (!vall(finite))
         return __builtin_nanf("");
     const float largest = vtop_lane(top) < 0x1p-100f ? 0 : vtop_lane(top);
-    FBL_DOTS(write_codes)(x, n, largest > 0 ? 127 / largest : 0, codes);
+    for (ptrdiff_t p = 0; p < pieces; codes += length[p++])
+        FBL_DOTS(write_codes)(x + offset[p], length[p], largest > 0 ? 127 / largest : 0, codes);
     return largest;
 }
 
@@ -118,7 +122,7 @@ FBL_INLINE void FBL_DOTS(write_rows)(const fbl_recurrent *s)
             s->largest[r] = 1;
             FBL_DOTS(write_codes)(h, s->units, 127.0f, codes);
         } else
-            s->largest[r] = FBL_DOTS(write_scaled)(h, s->units, codes);
+            s->largest[r] = FBL_DOTS(write_scaled)(h, 1, (const ptrdiff_t[]){0}, &s->units, codes);
     }
 }
 
@@ -133,18 +137,26 @@ DEFINE_BYTE_STEP(byte_lstm_gates, LSTM_GATES)
 DEFINE_BYTE_STEP(byte_gru_step, FUSED_GRU)
 DEFINE_BYTE_STEP(byte_multiply, PANELS)
 
-static void FBL_DOTS(byte_gemm)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
-                                const ptrdiff_t *index, const fbl_codes *b, const float *bias, float *c, ptrdiff_t ldc)
+/* Row r of A begins at start[r], or, without it, at (index[r] or r) * lda. */
+static void FBL_DOTS(byte_products)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
+                                    const ptrdiff_t *index, const ptrdiff_t *start, ptrdiff_t pieces,
+                                    const ptrdiff_t *offset, const ptrdiff_t *length, const fbl_codes *b,
+                                    const float *bias, float *c, ptrdiff_t ldc)
 {
     const ptrdiff_t groups = (depth + 3) / 4, stride = (depth + L - 1) / L * L;
     const ptrdiff_t most = least(ROW_BLOCK, FBL_MOST_DEPTH / stride);
-    unsigned char codes[FBL_MOST_DEPTH];
+    unsigned char codes[FBL_MOST_DEPTH + L];
     float largest[ROW_BLOCK];
     for (ptrdiff_t first = 0; first < rows; first += most) {
         const ptrdiff_t stop = least(rows, first + most);
         const tiles parts = cut(stop - first);
-        for (ptrdiff_t r = first; r < stop; r++)
-            largest[r - first] = FBL_DOTS(write_scaled)(a + (index ? index[r] : r) * lda, depth, codes + (r - first) * stride);
+        for (ptrdiff_t r = first; r < stop; r++) {
+            unsigned char *row = codes + (r - first) * stride;
+            largest[r - first] = FBL_DOTS(write_scaled)(a + (start ? start[r] : (index ? index[r] : r) * lda), pieces,
+                                                        offset, length, row);
+            for (ptrdiff_t k = depth; k < groups * 4; k++)
+                row[k] = BYTE_OF_ZERO;
+        }
         for (ptrdiff_t column = 0; column < columns; column += W)
             FOR_TILES(parts, first, stop, row, count) {
                 const unsigned char *from[FBL_ROWS];
@@ -164,6 +176,21 @@ static void FBL_DOTS(byte_gemm)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t colum
     }
 }
 
+static void FBL_DOTS(byte_gemm)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
+                                const ptrdiff_t *index, const fbl_codes *b, const float *bias, float *c, ptrdiff_t ldc)
+{
+    const ptrdiff_t offset = 0;
+    FBL_DOTS(byte_products)(rows, depth, columns, a, lda, index, NULL, 1, &offset, &depth, b, bias, c, ldc);
+}
+
+static void FBL_DOTS(byte_gemm_pieces)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a,
+                                       const ptrdiff_t *start, ptrdiff_t pieces, const ptrdiff_t *offset,
+                                       const ptrdiff_t *length, const fbl_codes *b, const float *bias, float *c,
+                                       ptrdiff_t ldc)
+{
+    FBL_DOTS(byte_products)(rows, depth, columns, a, 0, NULL, start, pieces, offset, length, b, bias, c, ldc);
+}
+
 const fbl_narrow FBL_DOTS(narrow) = {
     .isa = FBL_DOTS_NAME,
     .table = &FBL_SYMBOL(table),
@@ -172,6 +199,7 @@ const fbl_narrow FBL_DOTS(narrow) = {
     .lstm_gates = {FBL_DOTS(byte_lstm_gates), HALVES(lstm_gates)},
     .gru_step = {FBL_DOTS(byte_gru_step), HALVES(gru_step)},
     .gemm = FBL_DOTS(byte_gemm),
+    .gemm_pieces = FBL_DOTS(byte_gemm_pieces),
     .multiply = {FBL_DOTS(byte_multiply), HALVES(multiply)},
 };
 

@@ -48,6 +48,11 @@ typedef struct {
        whatever it is; 0 if it is below 2^-100. An element of C is begun with its bias. */
     void (*gemm)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda, const ptrdiff_t *index,
                  const fbl_codes *b, const float *bias, float *c, ptrdiff_t ldc);
+
+    /* The same for gemm_pieces of fbl_kernels: all pieces of a row have one scale. */
+    void (*gemm_pieces)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, const ptrdiff_t *start,
+                        ptrdiff_t pieces, const ptrdiff_t *offset, const ptrdiff_t *length, const fbl_codes *b,
+                        const float *bias, float *c, ptrdiff_t ldc);
 } fbl_narrow;
 
 /* What the compiler knows. */

@@ -230,9 +230,16 @@ static void convolve(const fbl_convolution *s, const float *x, ptrdiff_t begun, 
         for (ptrdiff_t b = 0; b < places[1]; b++)
             for (ptrdiff_t c = 0; c < places[2]; c++)
                 *next++ = a * at->stride[0] * step[0] + b * at->stride[1] * step[1] + c * at->stride[2] * step[2];
-    for (ptrdiff_t g = 0; g < s->groups; g++)
-        s->table->gemm_pieces(windows, s->depth, s->filters, x + g * at->used_channels, start, pieces, offset, length,
-                              s->packed[g], s->bias[g], result + g * s->filters, channels);
+    for (ptrdiff_t g = 0; g < s->groups; g++) {
+        const float *from = x + g * at->used_channels;
+        float *to = result + g * s->filters;
+        if (s->narrow)
+            s->narrow->gemm_pieces(windows, s->depth, s->filters, from, start, pieces, offset, length, &s->codes[g],
+                                   s->bias[g], to, channels);
+        else
+            s->table->gemm_pieces(windows, s->depth, s->filters, from, start, pieces, offset, length, s->packed[g],
+                                  s->bias[g], to, channels);
+    }
 }
 
 /* The same for token ids: sums of what each token adds to its tap. */

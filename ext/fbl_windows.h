@@ -7,7 +7,7 @@
 #ifndef FBL_WINDOWS_H
 #define FBL_WINDOWS_H
 
-#include "fbl_kernels.h"
+#include "fbl_narrow.h"
 
 typedef struct {
     ptrdiff_t size[3], count[3], taps[3], stride[3], dilation[3], before[3];
@@ -24,6 +24,8 @@ typedef struct {
     ptrdiff_t groups, depth, filters;     /* depth and filters of a group */
     ptrdiff_t lines;                      /* lines of the result computed together, whose windows stay in a cache */
     const float *const *packed, *const *bias; /* of each group, as gemm reads them */
+    const fbl_narrow *narrow;             /* NULL, or the kernels for `codes`, of each group, in place of `packed` */
+    const fbl_codes *codes;
     const float *parameters;              /* of the activation */
 
     /* NULL, or 16 packed matrices (C, F), for 3 x 3 taps, strides and dilation 1, one group: element p = 4 i + j of GgG',

@@ -255,12 +255,13 @@ class Builder:
         if pooling is not None:
             self.change(call, conv.args, conv.kwargs)
             self.remove(conv)
-            self.merge(conv, call, "vector")
         rows = None if embedding is None else embedding.layer.weights["embeddings"]
         if embedding is None and pooling is None and not conv.folds and conv.activation is None:
             return
-        call.engine = VectorConv(conv.layer, conv.folds, conv.activation, pooling, rows)
-        self.labels[call.index] = "vector"
+        call.engine = VectorConv(conv.layer, conv.folds, conv.activation, pooling, rows, self.weights)
+        self.labels[call.index] = "vector" if pooling else self.label_of(call.engine)
+        if pooling is not None:
+            self.merge(conv, call, self.label_of(call.engine))
         if embedding is not None:
             width = conv.layer.kernel_size[0] * conv.layer.filters
             self.look_up(call, embedding, call.engine, self.budget.takes(len(rows) * 4 * width))

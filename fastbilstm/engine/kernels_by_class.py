@@ -48,6 +48,8 @@ MODULES = {
     },
     "vector_operations": {"VectorDot": ("Dot",)},
 }
+# Classes that read weights of other forms.
+NARROW = ("VectorConv", "VectorDepthwise", "VectorMultiHead")
 PLACES = {
     name: (module, made) for module, classes in MODULES.items() for made, names in classes.items() for name in names
 }
@@ -79,4 +81,5 @@ def kernels_of(layer, weights="float32"):
     if name not in PLACES:
         return None
     module, made = PLACES[name]
-    return getattr(importlib.import_module(f".{module}", __package__), made)
+    found = getattr(importlib.import_module(f".{module}", __package__), made)
+    return partial(found, weights=weights) if made in NARROW else found

@@ -12,7 +12,7 @@ from .. import _kernels
 from ..layers import Tensor
 from ..layers.windows import margins, reach
 from .vector_elementwise import OnKernels, moved
-from .vector_layers import contiguous, row_activation
+from .vector_layers import contiguous, packed_matrix, row_activation
 from .vector_windows import channels_back, channels_last, windows_of
 
 
@@ -43,14 +43,15 @@ class Spatial(OnKernels):
 class VectorDepthwise(Spatial):
     """DepthwiseConv, and SeparableConv, whose second kernel is a product."""
 
-    def __init__(self, layer):
+    def __init__(self, layer, weights="float32"):
         super().__init__(layer)
         pointwise = layer.weights.get("pointwise_kernel")
         kernel = contiguous(layer.weights["depthwise_kernel" if pointwise is not None else layer.role])
         self.channels, self.multiplier = kernel.shape[-2:]
         self.kernel, self.pointwise = kernel.reshape(-1, self.channels * self.multiplier), None
         if pointwise is not None:
-            self.pointwise, self.bias = _kernels.Matrix(pointwise.reshape(pointwise.shape[-2:]), self.bias), None
+            (self.pointwise,) = packed_matrix(pointwise.reshape(pointwise.shape[-2:]), self.bias, weights)
+            self.bias, self.form = None, self.pointwise.form
 
     def convolved(self, x, states):
         layer, channels = self.layer, self.channels * self.multiplier

@@ -18,6 +18,9 @@ Scratch, is_plain, recorder = _kernels.Scratch, _kernels.is_plain, _kernels.reco
 PARALLEL_WORK = 2_000_000
 # Rows of fewer numbers are multiplied in float32: there int8 gains nothing.
 LEAST_OF_INT8 = 16
+# Of products over all positions (convolutions, attention): depth and columns from which on int8 is faster. With fewer
+# columns it takes more time to round a row than its products save.
+LEAST_DEPTH, LEAST_COLUMNS = 32, 64
 
 
 class Context:
@@ -89,6 +92,21 @@ def row_activation(layer, option="activation"):
 
 def contiguous_mask(mask):
     return None if mask is None else np.ascontiguousarray(mask)
+
+
+def packed_matrix(kernel, bias, weights, folds=(), groups=1):
+    """A Matrix for each group of columns of a kernel (K, N), in int8 where `weights` say so and it is faster.
+
+    `folds`: functions (kernel, bias) -> (kernel, bias) that scale columns; they leave the codes of int8 as they are.
+    """
+    narrow = weights == "int8" and len(kernel) >= LEAST_DEPTH and kernel.shape[1] >= LEAST_COLUMNS * groups
+    codes, scale = int8_codes(contiguous(kernel), 0) if narrow else (None, None)
+    for fold in folds:
+        scale = fold(scale, bias)[0] if narrow else None
+        kernel, bias = fold(kernel, bias)
+    biases = [None] * groups if bias is None else np.split(bias, groups)
+    parts = zip(np.split(codes, groups, axis=1), np.split(scale, groups, axis=1)) if narrow else [None] * groups
+    return list(map(_kernels.Matrix, np.split(kernel, groups, axis=1), biases, parts))
 
 
 class VectorDense(Dense):

@@ -10,7 +10,7 @@ from ..activations import sigmoid
 from ..layers import Tensor
 from ..layers.merging import AdditiveAttention, Attention
 from ..layers.multihead import MultiHeadAttention
-from .vector_layers import adopt, contiguous, in_numpy, worth_a_thread
+from .vector_layers import adopt, contiguous, in_numpy, packed_matrix, worth_a_thread
 
 
 def wide_mask(make, keys, reads):
@@ -33,21 +33,21 @@ def masks_of(inputs, kwargs=None):
 class VectorMultiHead(MultiHeadAttention):
     """Projections by packed products, then each head of each row by itself. Inputs of three axes."""
 
-    def __init__(self, layer):
+    def __init__(self, layer, weights="float32"):
         adopt(self, layer)
         self.layer, self.parts = layer, {}
         names = ("query", "key", "value", *(["gate"] if self.use_gate else []))
         for part in names:
             kernel, bias = self.weights[f"{part}/kernel"], self.weights.get(f"{part}/bias")
-            self.parts[part] = _kernels.Matrix(
-                kernel.reshape(len(kernel), -1), None if bias is None else bias.reshape(-1)
-            )
+            bias = None if bias is None else bias.reshape(-1)
+            (self.parts[part],) = packed_matrix(kernel.reshape(len(kernel), -1), bias, weights)
         kernel = self.weights["attention_output/kernel"]
         bias = self.weights.get("attention_output/bias")
-        self.out_sizes = kernel.shape[2:]
-        self.parts["attention_output"] = _kernels.Matrix(
-            kernel.reshape(kernel.shape[0] * kernel.shape[1], -1), None if bias is None else bias.reshape(-1)
-        )
+        bias = None if bias is None else bias.reshape(-1)
+        self.out_sizes, kernel = kernel.shape[2:], kernel.reshape(kernel.shape[0] * kernel.shape[1], -1)
+        (self.parts["attention_output"],) = packed_matrix(kernel, bias, weights)
+        forms = {part.form for part in self.parts.values()}
+        self.form = "int8" if "int8" in forms else "float32"
         # Keras 3 may add some biases along another axis; see `misplaced`.
         biases = [array for role, array in self.weights.items() if role.endswith("/bias") and array.ndim > 1]
         vectors = [bias for bias in biases if sum(size > 1 for size in bias.shape) == 1]

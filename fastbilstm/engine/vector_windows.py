@@ -14,7 +14,7 @@ from ..layers.pooling import AveragePooling, MaxPooling
 from ..layers.reshaping import GlobalMaxPooling1D
 from ..layers.windows import margins, reach
 from .vector_elementwise import VectorGlobalPooling, moved
-from .vector_layers import adopt, contiguous, row_activation, worth_a_thread
+from .vector_layers import adopt, contiguous, packed_matrix, row_activation, worth_a_thread
 
 
 def windows_of(layer, shape, taps, strides, dilation_rate):
@@ -63,26 +63,27 @@ class VectorConv(Conv):
     `folds`, `activation`: as in VectorDense. `pooling`: the layer after it, see `pools_in_place`.
 
     With `embeddings` (V, E) it reads token ids. What a token adds to each tap is a product of its own; the taps are
-    added up. `project` makes the table of what all tokens add.
+    added up. `project` makes the table of what all tokens add. `weights` is their form; token ids are
+    read in float32.
     """
 
-    def __init__(self, layer, folds=(), activation=None, pooling=None, embeddings=None):
+    def __init__(self, layer, folds=(), activation=None, pooling=None, embeddings=None, weights="float32"):
         adopt(self, layer)
         self.rank = layer.rank
         kernel, bias = self.weights["kernel"], self.weights.get("bias")
         kernel = kernel.reshape(-1, self.filters)
+        tokens = None
+        if embeddings is None:
+            packed = packed_matrix(kernel, bias, weights, folds, self.groups)
         for fold in folds:
             kernel, bias = fold(kernel, bias)
-        tokens = None
         if embeddings is not None:
             taps = kernel.reshape(*self.kernel_size, -1, self.filters).transpose(1, 0, 2)
             tokens = contiguous(embeddings), None if bias is None else contiguous(bias)
-            kernel, bias = taps.reshape(len(taps), -1), None
-        kernels = np.split(kernel, self.groups, axis=1)
-        biases = [None] * self.groups if bias is None else np.split(bias, self.groups)
-        packed = list(map(_kernels.Matrix, kernels, biases))
+            packed = [_kernels.Matrix(taps.reshape(len(taps), -1))]
+        self.form = packed[0].form
         self.winograd = None
-        if tokens is None and self.suits_winograd():
+        if tokens is None and self.form == "float32" and self.suits_winograd():
             self.winograd = winograd_kernels(kernel.reshape(3, 3, -1, self.filters))
         self.depth = packed[0].depth * packed[0].columns * self.groups // self.filters
         # What a call reads at once, so that another thread may project meanwhile.

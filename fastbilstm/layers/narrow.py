@@ -1,9 +1,11 @@
 """Products with a kernel of int8, in whole numbers: the specification of the kernels of fbl_narrow.h.
 
-An Int8Kernel stands at the right of an @ in place of a kernel. NumPy alone.
+An Int8Kernel stands at the right of an @ in place of a kernel. Imports NumPy.
 """
 
 import numpy as np
+
+from .windows import taps
 
 # Beyond it a row of states has a scale of its own: tanh may exceed 1 by its rounding.
 LARGEST_STATE = np.float32(1 + 2**-10)
@@ -42,3 +44,13 @@ class Int8Kernel:
     def __rmatmul__(self, x):
         codes, largest = row_codes(x, self.of_states)
         return codes @ self.codes * (self.scale / 127) * largest
+
+
+def convolve(x, kernel, kernel_size, strides, dilation_rate):
+    """y[t] = (what the window at t sees, as one row with one scale) @ kernel, along each spatial axis.
+
+    x (B, *spatial, C) with its margins of zeros, kernel an Int8Kernel (taps * C, F) -> (B, *windows, F). So an answer
+    depends on what its window sees alone.
+    """
+    rows = np.concatenate([part for _, part in taps(x, kernel_size, strides, dilation_rate)], axis=-1)
+    return (rows.reshape(-1, rows.shape[-1]) @ kernel).reshape(*rows.shape[:-1], -1)

@@ -79,6 +79,35 @@ def test_what_computes_each_layer(capsys):
     assert f"products read weights in int8 ({_kernels.dots()[0]}) where 'runs' says so" in capsys.readouterr().out
 
 
+def conv(net, name, on, features, filters, **options):
+    given = {"filters": filters, "kernel_size": [3], "strides": [1], "padding": "causal", "dilation_rate": [1]}
+    weights = {"kernel": (3, features, filters), "bias": (filters,)}
+    return net.add("Conv1D", name, on, weights=weights, **given | {"activation": "linear", "use_bias": True} | options)
+
+
+def test_convolutions_of_many_filters_read_int8():
+    """Also where BatchNormalization is folded in, which scales columns and leaves their codes."""
+    net = Net(shape=(None, 12))
+    wide = net.bn("norm", conv(net, "wide", "x", 12, 70), 70)
+    pooled = net.add("MaxPooling1D", "pool", wide, pool_size=[2], strides=[2], padding="valid")
+    thin = conv(net, "thin", conv(net, "again", pooled, 70, 64, activation="relu"), 64, 5)
+    content = net.content(thin)
+    model, x = fastbilstm.load(content, weights="int8"), net.input(9)
+    runs = labels(model)
+    assert {name: runs[name] for name in ("wide", "norm", "pool", "again", "thin")} == {
+        "wide": "vector, int8",
+        "norm": "folded",
+        "pool": "vector",
+        "again": "vector, int8",
+        "thin": "vector",
+    }
+    y, k = model.predict(x), fastbilstm.load(content, weights="int8", backend="numpy").predict(x)
+    assert 0 < np.abs(y - k).max() < 0.03 * np.abs(k).max()
+    for _ in range(3):
+        np.testing.assert_array_equal(model.predict(x[3:4]), y[3:4])
+        np.testing.assert_array_equal(model.predict(x, n_threads=2), y)
+
+
 def test_a_gru_without_reset_after_reads_int8():
     assert labels(narrowed(load("gru stack"), "int8"))["second"] == "vector, int8"
 

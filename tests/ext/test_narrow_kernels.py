@@ -11,15 +11,17 @@ import pytest
 
 from fastbilstm import activations
 from fastbilstm.engine.weight_forms import codes_of, int8_codes, narrowed
-from fastbilstm.layers.narrow import Int8Kernel, row_codes
+from fastbilstm.layers.narrow import Int8Kernel, convolve, row_codes
 from fastbilstm.layers.timesteps import gru_step, lstm_step, simple_rnn_step, unroll
+from fastbilstm.layers.windows import count as windows_along
+from fastbilstm.layers.windows import margins, padded, reach
 from fastbilstm.tolerances import compare
 
 _kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
 if _kernels.isa() is None:
     pytest.skip("this build has no vector kernels", allow_module_level=True)
 
-from kernel_cases import CELLS, MASKS, make_direction, make_input, make_mask, normal, same_bits, using  # noqa: E402
+from kernel_cases import CELLS, MASKS, Guarded, make_direction, make_input, make_mask, normal, same_bits, using  # noqa: E402
 
 UNITS = [1, 3, 8, 17, 65, 100, 256]
 
@@ -189,6 +191,70 @@ def test_products_of_rows(depth):
         for count in (1, 2, 5, 33):
             same_bits(matrix.product(x[7 : 7 + count], np.empty((count, columns), np.float32)), y[7 : 7 + count])
         assert matrix.product(x[:0], np.empty((0, columns), np.float32)).shape == (0, columns)
+
+
+# Sizes of the input, taps, strides, dilation, of one to three axes; padding.
+WINDOWS = [
+    ((13,), (5,), (1,), (1,), "valid"),
+    ((13,), (4,), (3,), (1,), "same"),
+    ((60,), (3,), (1,), (7,), "causal"),
+    ((8, 9), (3, 3), (1, 1), (1, 1), "same"),
+    ((8, 9), (3, 2), (1, 1), (2, 3), "valid"),
+    ((4, 5, 6), (2, 3, 1), (1, 2, 3), (1, 1, 1), "same"),
+]
+
+
+# Rows, channels, filters, groups.
+CHANNELS = [(1, 1, 1, 1), (2, 9, 65, 1), (3, 6, 8, 2), (2, 70, 17, 1)]
+
+
+@pytest.mark.parametrize(("batch", "channels", "filters", "groups"), CHANNELS)
+@pytest.mark.parametrize(("sizes", "kernel", "strides", "dilation", "padding"), WINDOWS, ids=range(len(WINDOWS)))
+def test_windows(sizes, kernel, strides, dilation, padding, batch, channels, filters, groups):
+    """A window is a row with a scale of its own: it has the same bits beside others, and NaN only where it sees one."""
+    spans = [reach(*axis) for axis in zip(kernel, dilation)]
+    counts = [windows_along(*axis, padding) for axis in zip(sizes, spans, strides)]
+    before = [margins(*axis, padding)[0] for axis in zip(sizes, spans, strides)]
+    windows, rng = tuple(zip(counts, kernel, strides, dilation, before)), np.random.default_rng(2)
+    scales = np.float32(10) ** rng.integers(-3, 4, (batch, *sizes, 1)).astype(np.float32)
+    x = normal(rng, batch, *sizes, channels) * scales
+    weights = narrowed(normal(rng, int(np.prod(kernel)) * channels // groups, filters), "int8")
+    bias, narrow = normal(rng, filters), int8_codes(weights, 0)
+    parts = list(zip(*(np.split(array, groups, axis=1) for array in (weights, *narrow))))
+    matrices = [_kernels.Matrix(part[0], own, part[1:]) for part, own in zip(parts, np.split(bias, groups))]
+    kernels = [Int8Kernel(*part[1:], of_states=False) for part in parts]
+
+    def run(x, n_threads=1):
+        guarded = Guarded(len(x), *counts, filters)
+        _kernels.convolve(x, matrices, guarded.array, windows, _kernels.Scratch(), None, n_threads)
+        guarded.check()
+        return guarded.array
+
+    def specify(x):
+        seen = zip(np.split(padded(x, spans, strides, padding), groups, axis=-1), kernels)
+        return np.concatenate([convolve(*one, kernel, strides, dilation) for one in seen], axis=-1) + bias
+
+    y, k = run(x), specify(x)
+    np.testing.assert_allclose(y, k, rtol=1e-5, atol=1e-5 * np.abs(k).max(axis=-1).min())
+    same_bits(run(x, 3), y)
+    same_bits(run(np.ascontiguousarray(x[-1:])), y[-1:])
+    x[-1, -1] = np.nan
+    z, lost = run(x), np.isnan(specify(x))
+    np.testing.assert_array_equal(np.isnan(z), lost)
+    same_bits(z[~lost], y[~lost])
+
+
+def test_wrong_kernels_of_windows():
+    kernel = narrowed(normal(np.random.default_rng(0), 6, 4), "int8")
+    narrow, wide = _kernels.Matrix(kernel, None, int8_codes(kernel, 0)), _kernels.Matrix(kernel)
+    windows, scratch = ((3, 3, 1, 1, 0),), _kernels.Scratch()
+    with pytest.raises(ValueError, match="size and form of the others"):
+        _kernels.convolve(
+            normal(np.random.default_rng(0), 1, 5, 4), [narrow, wide], np.empty((1, 3, 8), np.float32), windows, scratch
+        )
+    ids, rows = np.zeros((1, 5), np.int32), normal(np.random.default_rng(0), 9, 6)
+    with pytest.raises(ValueError, match="tokens: a kernel in int8"):
+        _kernels.convolve(ids, [narrow], np.empty((1, 3, 4), np.float32), windows, scratch, tokens=(rows, None))
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -57,7 +57,7 @@ static double quantize(const float *x, ptrdiff_t n, int is_state, int *codes)
     return (double)largest;
 }
 
-/* rows (given, depth) x (depth, columns), by gemm or, of states, as z of a SimpleRNN. */
+/* rows (given, depth) x (depth, columns), by gemm and, in pieces, by gemm_pieces; or, of states, as z of a SimpleRNN. */
 static void test_products(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int of_states)
 {
     const ptrdiff_t lanes = kind->table->lanes, wide = 4 * lanes, groups = (depth + 3) / 4;
@@ -92,7 +92,16 @@ static void test_products(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, in
         free(s.codes), free(s.largest);
     } else {
         const fbl_codes b = {packed, scales, zeros};
+        float *again = floats(rows * ldc);
+        ptrdiff_t *start = room(rows * (ptrdiff_t)sizeof *start);
+        const ptrdiff_t cut = depth / 3, offset[2] = {0, cut}, length[2] = {cut, depth - cut};
+        for (ptrdiff_t r = 0; r < rows; r++)
+            start[r] = r * lda;
         kind->gemm(rows, depth, columns, a, lda, NULL, &b, bias, c, ldc);
+        kind->gemm_pieces(rows, depth, columns, a, start, 2, offset, length, &b, bias, again, ldc);
+        for (ptrdiff_t n = 0; n < rows * columns; n++)
+            check("gemm_pieces", depth, (double)again[n], (double)c[n]);
+        free(again), free(start);
     }
     for (ptrdiff_t r = 0; r < rows; r++) {
         const double largest = quantize(a + r * lda, depth, of_states, row);
