@@ -5,6 +5,7 @@ import json
 import make_files as mf
 import numpy as np
 import pytest
+from paths import FORMAT_V2
 
 import fastbilstm
 from fastbilstm.errors import FileFormatError
@@ -53,6 +54,43 @@ def test_a_narrow_file_gives_no_other_form(form, other, tmp_path):
     words = f"holds its weights in {form} alone, and they cannot become {other}: leave weights='{other}'"
     mf.assert_refused(tmp_path, CONTENT[form], words, "model.fbl", weights=other)
     assert fastbilstm.load(CONTENT[form], weights=form).weights == form
+
+
+# ---- version 2 ------------------------------------------------------------------------------------------------------
+
+V2_INPUTS = [np.array([[1, 2, 4], [3, 0, 0]]), np.array([[0.5, -0.25], [1.0, 2.0]], "f4")]
+# Computed by tf_keras 2.21.0 from the .h5 of tools/golden/make_format_fixture.py, whose kernels and embeddings were
+# narrowed by ml_dtypes and, for int8, by the formula of docs/fbl-format.md.
+V2_OUTPUTS = {
+    "int8": [
+        [[0.80069673, 0.22307795], [1.44020593, 2.57023931]],
+        [[-0.23722392, 0.02846396, 0.12802486, 0.03391909], [-0.13381034, -0.17329451, 0.09246965, 0.05648647]],
+    ],
+    "bfloat16": [
+        [[0.8011601, 0.22353584], [1.44034743, 2.56995654]],
+        [[-0.23711012, 0.02784189, 0.12803029, 0.03391119], [-0.13384248, -0.17296331, 0.09258295, 0.05648786]],
+    ],
+    "float16": [
+        [[0.80134338, 0.22356245], [1.4404074, 2.570328]],
+        [[-0.2369251, 0.02804486, 0.12804352, 0.03397579], [-0.13389663, -0.17321478, 0.09262387, 0.05646085]],
+    ],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_version_2_is_read_for_ever(form):
+    """These files must never be written again: later releases have to read these bytes."""
+    header, _ = mf.split_fbl(FORMAT_V2[form].read_bytes())
+    assert header["__metadata__"]["fastbilstm_format"] == "2"
+    assert header["embedding/embeddings"]["dtype"] == DTYPES[form]
+    for options in ({"backend": "numpy"}, {"dtype": "float64"}, {}):
+        model = fastbilstm.load(FORMAT_V2[form], check=True, **options)
+        assert model.weights == form and model.keras == "tf_keras 2.15.0"
+        assert [one.rows for one in model.measured] == ["64 made-up rows"]
+        for y, k in zip(model.predict(V2_INPUTS), V2_OUTPUTS[form], strict=True):
+            # int8 kernels round states, too; without them the answers are those of the narrowed numbers.
+            rounds = form == "int8" and model.backend == "vector"
+            assert np.abs(y - np.array(k)).max() < (1e-3 if rounds else 1e-6)
 
 
 # ---- a file that was written by hand --------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Write tests/golden/format_v1.fbl, the file that proves that every later release still reads format version 1.
 
-Run once for a format version and never again for the same one: `python tools/golden/make_format_fixture.py`. The model
-is small and made of fixed numbers, so that its output can be worked out without this package (test_fbl_file.py does):
-two inputs, an Embedding with a mask, a Bidirectional LSTM with two layers inside, a model inside the model.
+Run once for a format version and never again for the same one: `python tools/golden/make_format_fixture.py`, and with
+`--weights int8`, `bfloat16` or `float16` for format_v2_int8.fbl and so on, of format version 2. The model is small and
+made of fixed numbers, so that its output can be worked out without this package (test_fbl_file.py does): two inputs, an
+Embedding with a mask, a Bidirectional LSTM with two layers inside, a model inside the model.
 Imports fastbilstm, h5py and NumPy.
 """
 
@@ -19,7 +20,8 @@ sys.path[:1] = [str(ROOT), str(ROOT / "tests" / "material")]
 import make_files as mf  # noqa: E402
 
 import fastbilstm  # noqa: E402
-from fastbilstm.converted.fbl_file import FORMAT_VERSION  # noqa: E402
+from fastbilstm.converted.fbl_file import FORMAT_VERSION, NARROW_VERSION  # noqa: E402
+from fastbilstm.engine.weight_forms import FORMS  # noqa: E402
 
 
 def steps(*shape, scale=0.5):
@@ -61,10 +63,12 @@ def keras_file():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = ROOT / "tests" / "golden" / f"format_v{FORMAT_VERSION}.fbl"
-    parser.add_argument("target", nargs="?", type=Path, default=default)
-    target = parser.parse_args().target
-    model = fastbilstm.convert(keras_file(), target)
+    parser.add_argument("target", nargs="?", type=Path)
+    parser.add_argument("--weights", default="float32", choices=FORMS)
+    given = parser.parse_args()
+    of = FORMAT_VERSION if given.weights == "float32" else f"{NARROW_VERSION}_{given.weights}"
+    target = given.target or ROOT / "tests" / "golden" / f"format_v{of}.fbl"
+    model = fastbilstm.convert(keras_file(), target, weights=given.weights)
     print(f"{target}: {target.stat().st_size} bytes")
     model.summary()
     print([y.tolist() for y in model.predict([[[1, 2, 4], [3, 0, 0]], [[0.5, -0.25], [1.0, 2.0]]])])
