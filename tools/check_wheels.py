@@ -4,9 +4,10 @@
 
 `make wheels` runs it. Each wheel for this architecture runs in new environments of the Pythons that are found, with the
 oldest NumPy promised and the newest, and with nothing on the PATH: a sample of the golden cases, and tests of the
-kernels. A wheel for musl is loaded by musl's loader where there is one (Debian: the package musl). AArch64 runs under
-qemu, with Debian's Python for it, where there are qemu and debootstrap (Debian: qemu-user-static, debootstrap): their
-packages are unpacked to build/arm64, nothing is installed.
+kernels. A wheel for musl runs in the Pythons that are linked to musl, as Alpine's are; where there is none it is loaded
+by musl's loader, if that is there (Debian: the package musl). AArch64 runs under qemu, with Debian's Python for it,
+where there are qemu and debootstrap (Debian: qemu-user-static, debootstrap): their packages are unpacked to
+build/arm64, nothing is installed.
 
 What cannot be run is named. Needs auditwheel, abi3audit, ziglang and packaging; imports wheels.py.
 """
@@ -29,6 +30,7 @@ MOST_BYTES = 2_000_000
 ISAS = {"x86_64": ("avx512", "avx2", "base"), "aarch64": ("neon", "base")}
 # The oldest NumPy that each Python has wheels of, from 1.24 on, which pyproject.toml promises.
 OLDEST_NUMPY = {(3, 10): "1.24.0", (3, 11): "1.24.0", (3, 12): "1.26.0", (3, 13): "2.1.0", (3, 14): "2.3.2"}
+OLDEST_NUMPY_ON_MUSL = {**OLDEST_NUMPY, (3, 10): "1.25.0", (3, 11): "1.25.0"}
 FOR_FILES = ("h5py", "PyYAML")  # free-threaded 3.13 has no wheels of them: it runs the tests of kernels alone
 # Arguments of pytest: files, and the tests that are chosen of them.
 SAMPLE = (
@@ -43,6 +45,7 @@ assert fastbilstm.sample_model().classify(["a wonderful film"])[0]["label"] == "
 print("gil" if getattr(sys, "_is_gil_enabled", lambda: True)() else "no-gil", *_kernels.isas(usable=False))
 print(distribution("fastbilstm").read_text("WHEEL"))
 """
+SUFFIX = "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))"
 
 
 class Failed(Exception):
@@ -109,7 +112,7 @@ def check_symbols(wheel, python, name):
 
 
 def interpreters():
-    """{tag of the wheel: [interpreter]} of the Pythons found here."""
+    """{(tag of the wheel, whether for musl): {(major, minor): interpreter}} of the Pythons found here."""
     found = {}
     for path in installed("bin/python3.*"):
         number = re.fullmatch(r"python3\.(\d+)(t?)", os.path.basename(path))
@@ -117,16 +120,17 @@ def interpreters():
         for python in PYTHONS:
             fits = python.first <= (3, minor) <= python.last
             if fits and bool(threads) == python.abi.endswith("t"):
-                versions = found.setdefault(python.tag, {})
-                versions.setdefault((3, minor), path)
+                is_musl = "linux-musl" in run(path, "-c", SUFFIX)
+                found.setdefault((python.tag, is_musl), {}).setdefault((3, minor), path)
     return found
 
 
-def check_shown(shown, tag, arch):
+def check_shown(shown, python, name):
     """pip chose the wheel, its kernels are those of the architecture, and without a GIL it stays so."""
-    expected = ["no-gil" if tag.endswith("t") else "gil", *ISAS[arch]]
+    expected = ["no-gil" if python.abi.endswith("t") else "gil", *ISAS[name.split("-")[1]]]
+    tag = f"{python.tag}-{PLATFORMS[name].tags[0]}"
     expect(
-        shown.splitlines()[0].split() == expected and f"Tag: {tag}-" in shown, f"{shown}\nexpected {expected}, {tag}"
+        shown.splitlines()[0].split() == expected and f"Tag: {tag}\n" in shown, f"{shown}\nexpected {expected}, {tag}"
     )
 
 
@@ -142,17 +146,17 @@ def run_sample(python, env, folder, tests):
     return passed
 
 
-def check_runs(dist, interpreter, version, numpy, tag):
+def check_runs(dist, interpreter, version, numpy, target):
     """In a new environment, where pip chooses the wheel: right tag, instruction sets, sample of tests."""
     with tempfile.TemporaryDirectory() as folder:
         run(interpreter, "-m", "venv", folder)
         python = Path(folder, "bin", "python")
         pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--only-binary=:all:")
-        for_files, tests = ((), SAMPLE[1:]) if tag.endswith("t") else (FOR_FILES, SAMPLE)
+        for_files, tests = ((), SAMPLE[1:]) if target[0].abi.endswith("t") else (FOR_FILES, SAMPLE)
         run(*pip, numpy, "pytest", *for_files)
         run(*pip, "--no-index", "--find-links", dist, "fastbilstm")
         env = {"PATH": "/nonexistent", "HOME": folder, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        check_shown(run(python, "-c", SHOWN, cwd=folder, env=env), tag, machine.machine())
+        check_shown(run(python, "-c", SHOWN, cwd=folder, env=env), *target)
         passed = run_sample((python,), env, folder, tests)
         found = run(python, "-c", "import numpy; print(numpy.__version__)").strip()
     return f"Python {'.'.join(map(str, version))}, NumPy {found}: {passed} tests"
@@ -183,7 +187,7 @@ def debian_for_arm64():
     return ARM64
 
 
-def check_aarch64(dist, root, tag):
+def check_aarch64(dist, root, target):
     """Under qemu, with the Python of a Debian root."""
     (interpreter,) = (path for path in Path(root, "usr/bin").glob("python3.*") if path.name[8:].isdecimal())
     version = interpreter.name[6:]
@@ -195,7 +199,7 @@ def check_aarch64(dist, root, tag):
         run(*pip, "--no-index", "--no-deps", "--find-links", dist, "fastbilstm")
         env = {"PATH": "/nonexistent", "HOME": folder, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
         python = (emulator(), "-L", root, interpreter)
-        check_shown(run(*python, "-c", SHOWN, cwd=folder, env=env), tag, "aarch64")
+        check_shown(run(*python, "-c", SHOWN, cwd=folder, env=env), *target)
         passed = run_sample(python, env, folder, SAMPLE)
     return f"AArch64, Python {version}, under qemu: {passed} tests"
 
@@ -237,9 +241,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dist", type=Path, help="the folder of the wheels")
     args = parser.parse_args()
-    dist, here, failed = args.dist.resolve(), interpreters(), 0
+    dist, failed = args.dist.resolve(), 0
     loaders = {machine.machine(): (f"/lib/ld-musl-{machine.machine()}.so.1",)}
     try:
+        here = interpreters()
         arm64 = debian_for_arm64() if machine.machine() == "x86_64" else None
     except Failed as error:
         raise SystemExit(f"check_wheels.py: {error}") from None
@@ -252,16 +257,17 @@ def main():
             check_contents(wheel, python, name)
             if python is not None:
                 check_symbols(wheel, python, name)
-                arch = name.split("-")[1]
-                if PLATFORMS[name].is_musl:
-                    loader = loaders.get(arch, ("/nowhere",))
-                    told += [check_musl_loads(wheel, arch, loader)] if os.path.exists(loader[-1]) else []
-                elif arch == machine.machine():
-                    for version, interpreter in here.get(python.tag, {}).items():
-                        for numpy in (f"numpy=={OLDEST_NUMPY[version]}", "numpy"):
-                            told.append(check_runs(dist, interpreter, version, numpy, python.tag))
-                elif arm64 and python.tag == "cp311-cp311":
-                    told.append(check_aarch64(dist, arm64, python.tag))
+                arch, is_musl = name.split("-")[1], PLATFORMS[name].is_musl
+                if arch == machine.machine():
+                    oldest = OLDEST_NUMPY_ON_MUSL if is_musl else OLDEST_NUMPY
+                    for version, interpreter in here.get((python.tag, is_musl), {}).items():
+                        for numpy in (f"numpy=={oldest[version]}", "numpy"):
+                            told.append(check_runs(dist, interpreter, version, numpy, (python, name)))
+                elif arm64 and not is_musl and python.tag == "cp311-cp311":
+                    told.append(check_aarch64(dist, arm64, (python, name)))
+                loader = loaders.get(arch, ("/nowhere",))
+                if is_musl and not told and os.path.exists(loader[-1]):
+                    told.append(check_musl_loads(wheel, arch, loader))
             print(f"{wheel.name}: {'; '.join(told) or 'contents and symbols; not run'}", flush=True)
         except Failed as error:
             failed += 1

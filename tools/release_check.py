@@ -152,7 +152,11 @@ def main():
         if fits(path):
             try_installed(path, version)
     for path in files:
-        state = "not for this machine: not tried" if path.name in others else "installed, and answers as Keras does"
+        state = (
+            "not for this Python and machine: not tried here"
+            if path.name in others
+            else "installed, and answers as Keras does"
+        )
         print(f"{path.name}, {path.stat().st_size / 1e6:.2f} MB: {state}")
     if found:
         raise SystemExit("a draft: " + "; ".join(found))

@@ -37,6 +37,16 @@ def test_every_command_is_there(jobs):
     assert all(job["timeout-minutes"] <= 90 for job in jobs.values())
 
 
+def test_each_container_is_built_and_wheels_are_handed_on(jobs):
+    found = {path.suffix[1:] for path in (ROOT / "examples" / "containers").iterdir()}
+    assert set(jobs["containers"]["strategy"]["matrix"]["base"]) == found
+    (built,) = (step["with"] for step in jobs["wheels"]["steps"] if "upload-artifact" in step.get("uses", ""))
+    (taken,) = (
+        step["with"] for step in jobs["wheels-on-alpine"]["steps"] if "download-artifact" in step.get("uses", "")
+    )
+    assert built == taken and jobs["wheels-on-alpine"]["needs"] == "wheels"
+
+
 def test_the_pythons_that_are_promised(jobs):
     """The oldest one with the lowest versions; each Python that has a wheel where the wheels are made."""
     wheels = load_script(TOOLS / "wheels.py")

@@ -4,6 +4,7 @@ The wheels themselves are checked by tools/check_wheels.py, at the end of `make 
 """
 
 import itertools
+import os
 import re
 import sys
 import zipfile
@@ -159,6 +160,44 @@ def test_contents_that_fail(check, kernels, extra, platform, message, tmp_path, 
         checked(check, tmp_path, kernels, extra, platform)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="starts scripts of a shell")
+def test_pythons_of_both_libraries(check, tmp_path, monkeypatch):
+    """Each runs the wheels for its own; the first of a version is taken."""
+    paths = []
+    for folder, name, suffix in (
+        ("first", "python3.13", ".cpython-313-x86_64-linux-gnu.so"),
+        ("second", "python3.13", ".cpython-313-x86_64-linux-gnu.so"),
+        ("alpine", "python3.13", ".cpython-313-x86_64-linux-musl.so"),
+        ("alpine", "python3.13t", ".cpython-313t-x86_64-linux-musl.so"),
+        ("alpine", "python3.13-config", ""),
+    ):
+        path = tmp_path / folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\necho {suffix}\n")
+        path.chmod(0o755)
+        paths.append(str(path))
+    monkeypatch.setattr(check, "installed", lambda pattern: paths)
+    assert check.interpreters() == {
+        ("cp312-abi3", False): {(3, 13): paths[0]},
+        ("cp312-abi3", True): {(3, 13): paths[2]},
+        ("cp313-cp313t", True): {(3, 13): paths[3]},
+    }
+
+
+def test_the_wheel_that_pip_chose(check):
+    target = (PYTHONS["cp312-abi3"], "musllinux-x86_64")
+    shown = "gil avx512 avx2 base\nRoot-Is-Purelib: false\nTag: cp312-abi3-musllinux_1_2_x86_64\n"
+    check.check_shown(shown, *target)
+    for wrong in (
+        shown.replace("cp312-abi3-musllinux_1_2", "cp312-abi3-manylinux_2_17"),
+        shown.replace("cp312-abi3-musllinux_1_2_x86_64", "py3-none-any"),
+        shown.replace("avx512 ", ""),
+        shown.replace("gil", "no-gil"),
+    ):
+        with pytest.raises(check.Failed, match="expected"):
+            check.check_shown(wrong, *target)
+
+
 def test_every_python_has_an_oldest_numpy(check):
     """None is older than the one that pyproject.toml promises."""
     (promised,) = re.findall(
@@ -167,3 +206,4 @@ def test_every_python_has_an_oldest_numpy(check):
     numbers = {version: [int(n) for n in numpy.split(".")] for version, numpy in check.OLDEST_NUMPY.items()}
     assert set(numbers) == {(3, minor) for minor in range(10, 15)}
     assert min(numbers.values())[:2] == [int(n) for n in promised.split(".")]
+    assert set(check.OLDEST_NUMPY_ON_MUSL) == set(numbers)
