@@ -11,7 +11,7 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear
 from libc.math cimport NAN
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, intptr_t, uint8_t
 from libc.string cimport memcmp, memcpy, memset, strcmp

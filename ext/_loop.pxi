@@ -105,6 +105,13 @@ cdef struct Runs:
 
 cdef int _run_again(void* record) except -1 nogil:
     cdef Runs* again = <Runs*> record
+    cdef const JobAgain* run
+    cdef Py_ssize_t k
+    for k in range(again.count):
+        run = again.runs + k
+        if run.job.ids != NULL and not are_below(run.job.ids, run.rows.batch * run.rows.timesteps, run.rows_of_table):
+            with gil:
+                raise ValueError("a token id is out of range")
     return run_parts(_run_job_again, again.runs, again.count, again.threads)
 
 
@@ -112,9 +119,6 @@ cdef int _run_job_again(void* runs, Py_ssize_t k, Py_ssize_t thread, const uint8
     cdef const JobAgain* again = <const JobAgain*> runs + k
     cdef Job job = again.job
     job.rows = again.rows[0]
-    if job.ids != NULL and not are_below(job.ids, job.rows.batch * job.rows.timesteps, again.rows_of_table):
-        with gil:
-            raise ValueError("a token id is out of range")
     memset(job.states, 0, 3 * job.rows.batch * job.step.units_padded * sizeof(float))
     if again.first_h != NULL:
         _begin_with(&job, again.first_h, again.first_c)

@@ -9,19 +9,36 @@
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport malloc
 
+cdef enum:
+    MOST_SHARES = 64
+
 ctypedef int (*Again)(void* record) except -1 nogil
 
 
 cdef struct Entry:
-    Again run
+    Again run                 # NULL: a step in Python
     void* record
+
+
+# An input or output of a tape.
+cdef struct Place:
+    char* at
+    Py_ssize_t nbytes
+    Py_ssize_t limit          # what token ids are below; -1 for floats
+
+
+# What of a Tape runs without Python: inputs first, then outputs, lie at `places`.
+cdef struct Reel:
+    Entry* entries
+    Py_ssize_t count, capacity, n_inputs, n_outputs
+    Place* places
+    void* tape
 
 
 @cython.final
 @cython.auto_pickle(False)
 cdef class Tape:
-    cdef Entry* entries
-    cdef Py_ssize_t count, capacity
+    cdef Reel reel
     cdef Scratch scratch
     cdef list known           # (start, stop) of the memory that later operations may read
     cdef list kept            # what operations read and write outside of the scratch, and what else must live
@@ -31,13 +48,17 @@ cdef class Tape:
     cdef readonly list inputs
     cdef tuple limits
     cdef Py_ssize_t most_threads
+    cdef bint is_short
 
-    def __cinit__(self, list xs not None, limits, Py_ssize_t most_threads=1, Scratch scratch=None):
+    def __cinit__(
+        self, list xs not None, limits, Py_ssize_t most_threads=1, Scratch scratch=None, bint is_short=False,
+    ):
         """xs: inputs as `is_plain` takes them; limits: for each, what its token ids are below, None for floats.
 
         What is recorded asks for most_threads threads at most, and works in the scratch, which is the tape's from then on.
+        is_short: it takes no longer than some times what it costs to wake a thread.
         """
-        self.most_threads = most_threads
+        self.most_threads, self.is_short, self.reel.tape = most_threads, is_short, <void*> self
         self.inputs, self.limits = [aligned(x.shape, x.dtype) for x in xs], tuple(limits)
         for copy, x in zip(self.inputs, xs, strict=True):
             copy[...] = x
@@ -48,9 +69,10 @@ cdef class Tape:
 
     def __dealloc__(self):
         cdef Py_ssize_t k
-        for k in range(self.count):
-            free(self.entries[k].record)
-        free(self.entries)
+        for k in range(self.reel.count):
+            free(self.reel.entries[k].record)
+        free(self.reel.entries)
+        free(self.reel.places)
 
     def begin(self, Py_ssize_t n_threads=1):
         """Record what this thread calls from now on, on up to n_threads threads; False if it records already.
@@ -73,14 +95,29 @@ cdef class Tape:
     def verify(self, list outputs not None):
         """Whether the tape gives these outputs, to the bit, out of buffers that hold nothing."""
         self.outputs = outputs
-        if self.broken or not self.count or not all([self.knows(y) and y.flags.c_contiguous for y in outputs]):
+        if self.broken or not self.reel.count or not all([self.knows(y) and y.flags.c_contiguous for y in outputs]):
             return False
+        self.find_places()
         before = [y.tobytes() for y in outputs]
         self.scratch.spoil()
         for array in self.written:
             array.reshape(-1).view(np.uint8)[...] = 255
-        self.play(1)
+        with nogil:
+            _play(&self.reel, 1, False)
         return before == [y.tobytes() for y in outputs]
+
+    cdef find_places(self):
+        cdef Py_ssize_t k
+        self.reel.n_inputs, self.reel.n_outputs = len(self.inputs), len(self.outputs)
+        free(self.reel.places)
+        self.reel.places = <Place*> malloc((self.reel.n_inputs + self.reel.n_outputs) * sizeof(Place))
+        if self.reel.places == NULL:
+            raise MemoryError
+        for k, array in enumerate(self.inputs + self.outputs):
+            self.reel.places[k] = Place(<char*> floats(array), array.nbytes, -1)
+        for k, limit in enumerate(self.limits):
+            if limit is not None:
+                self.reel.places[k].limit = min(limit, INT32_MAX)
 
     cdef bint knows(self, array):
         """Whether an array lies in an input, in a constant or in what an operation of the tape has written."""
@@ -115,19 +152,19 @@ cdef class Tape:
         cdef void* record
         for array in reads:
             self.broken |= not self.knows(array)
-        if self.count == self.capacity:
-            entries = <Entry*> malloc(2 * (self.capacity + 8) * sizeof(Entry))
+        if self.reel.count == self.reel.capacity:
+            entries = <Entry*> malloc(2 * (self.reel.capacity + 8) * sizeof(Entry))
             if entries == NULL:
                 raise MemoryError
-            if self.count:
-                memcpy(entries, self.entries, self.count * sizeof(Entry))
-            free(self.entries)
-            self.entries, self.capacity = entries, 2 * (self.capacity + 8)
+            if self.reel.count:
+                memcpy(entries, self.reel.entries, self.reel.count * sizeof(Entry))
+            free(self.reel.entries)
+            self.reel.entries, self.reel.capacity = entries, 2 * (self.reel.capacity + 8)
         record = malloc(size)
         if record == NULL:
             raise MemoryError
-        self.entries[self.count].run, self.entries[self.count].record = run, record
-        self.count += 1
+        self.reel.entries[self.reel.count] = Entry(run, record)
+        self.reel.count += 1
         for array in reads:
             self.keep(array)
         for array in writes:
@@ -157,69 +194,150 @@ cdef class Tape:
             self.steps.append((function, copies))
         return results
 
-    cdef play(self, Py_ssize_t n_threads):
-        global fbl_most_threads
-        cdef Py_ssize_t before = fbl_most_threads
-        fbl_most_threads = n_threads
-        try:
-            self.play_all()
-        finally:
-            fbl_most_threads = before
+    cdef int take_step(self, Py_ssize_t number) except -1:
+        function, copies = self.steps[number]
+        for copy, y in zip(copies, function()):
+            if copy is not None and copy.shape != y.shape:
+                raise RuntimeError(f"a step gave an array of shape {y.shape} where it gave {copy.shape} before")
+            if copy is not None:
+                copy[...] = y
+        return 0
 
-    cdef play_all(self):
-        cdef Py_ssize_t k = 0
-        steps = iter(self.steps)
-        while k < self.count:
-            if self.entries[k].run == NULL:
-                function, copies = next(steps)
-                for copy, y in zip(copies, function()):
-                    if copy is not None and copy.shape != y.shape:
-                        raise RuntimeError(f"a step gave an array of shape {y.shape} where it gave {copy.shape} before")
-                    if copy is not None:
-                        copy[...] = y
-                k += 1
-            with nogil:
-                while k < self.count and self.entries[k].run != NULL:
-                    self.entries[k].run(self.entries[k].record)
-                    k += 1
 
-    cdef list run(self, xs, Py_ssize_t n_threads, list outs):
-        """The outputs for inputs of the same shapes and dtypes; None if a token id is out of range.
+cdef int _take_step(void* tape, Py_ssize_t number) except -1 with gil:
+    return (<Tape> tape).take_step(number)
 
-        They are new arrays, or those of `outs`.
-        """
-        cdef Py_buffer view
-        cdef Py_ssize_t size, k
-        for k in range(len(self.inputs)):
-            copy, limit = self.inputs[k], self.limits[k]
-            PyObject_GetBuffer(xs[k], &view, PyBUF_SIMPLE)
-            size = view.len
-            memcpy(<void*> floats(copy), view.buf, size)
-            PyBuffer_Release(&view)
-            # The copy is looked at, not what another thread may write into meanwhile.
-            if limit is not None and not are_below(<const int32_t*> floats(copy), size // 4, min(limit, INT32_MAX)):
-                return None
-        self.play(n_threads)
-        found = []
-        for k in range(len(self.outputs)):
-            y = self.outputs[k]
-            copy = np.empty(y.shape, y.dtype) if outs is None else outs[k]
-            PyObject_GetBuffer(copy, &view, PyBUF_WRITABLE)
-            memcpy(view.buf, <const void*> floats(y), view.len)
-            PyBuffer_Release(&view)
-            found.append(copy)
-        return found
 
-    cdef bint fills(self, list outs) except -1:
-        """Whether arrays have the shapes and dtypes of the outputs, are contiguous and may be written."""
-        if len(outs) != len(self.outputs):
-            return False
-        for y, out in zip(self.outputs, outs):
-            if type(out) is not np.ndarray or out.shape != y.shape or out.dtype != y.dtype:
-                return False
-            if not (out.flags.c_contiguous and out.flags.writeable):
-                return False
-        return True
+cdef int _play_all(const Reel* reel) except -1 nogil:
+    cdef Py_ssize_t k, steps = 0
+    for k in range(reel.count):
+        if reel.entries[k].run == NULL:
+            _take_step(reel.tape, steps)
+            steps += 1
+        else:
+            reel.entries[k].run(reel.entries[k].record)
+    return 0
+
+
+# To go on after an error; -1 is the sign of one.
+ctypedef int (*Unchecked)(const Reel* reel) noexcept nogil
+
+
+cdef int _play(const Reel* reel, Py_ssize_t n_threads, bint lets_sleep) except -1 nogil:
+    """Play on so many threads at most, of which those that sleep are not woken where `lets_sleep`."""
+    global fbl_most_threads, fbl_lets_sleep
+    cdef Py_ssize_t most = fbl_most_threads
+    cdef bint lets = fbl_lets_sleep
+    cdef int result
+    fbl_most_threads, fbl_lets_sleep = n_threads, lets_sleep
+    result = (<Unchecked> _play_all)(reel)
+    fbl_most_threads, fbl_lets_sleep = most, lets
+    return result
+
+
+# The rows of a prediction, which `count` tapes share: each computes as many, the last one perhaps fewer.
+cdef struct Shares:
+    Py_ssize_t count, threads # of each tape
+    Reel* reels[MOST_SHARES]
+    Py_buffer* views          # inputs and outputs of all rows
+    bint lets_sleep
+    uint8_t refused           # a token id is out of range, or a worker met an error
+
+
+cdef int _play_share(void* argument, Py_ssize_t part, Py_ssize_t thread, const uint8_t* stop) except -1 nogil:
+    cdef Shares* shares = <Shares*> argument
+    if stop == NULL:
+        return _play_rows(shares, part)
+    if (<int (*)(Shares*, Py_ssize_t) noexcept nogil> _play_rows)(shares, part) == -1:
+        _forget_error()
+        fbl_set_flag(&shares.refused, 1)
+    return 0
+
+
+cdef void _forget_error() noexcept with gil:
+    PyErr_Clear()
+
+
+cdef int _play_rows(Shares* shares, Py_ssize_t part) except -1 nogil:
+    cdef const Reel* reel = shares.reels[part]
+    cdef const Place* place
+    cdef Py_ssize_t k, first
+    for k in range(reel.n_inputs):
+        place = reel.places + k
+        first = part * shares.reels[0].places[k].nbytes
+        memcpy(place.at, <const char*> shares.views[k].buf + first, place.nbytes)
+        # The copy is looked at, not what another thread may write into meanwhile.
+        if place.limit >= 0 and not are_below(<const int32_t*> place.at, place.nbytes // 4, place.limit):
+            fbl_set_flag(&shares.refused, 1)
+            return 0
+    _play(reel, shares.threads, shares.lets_sleep)
+    for k in range(reel.n_inputs, reel.n_inputs + reel.n_outputs):
+        place = reel.places + k
+        first = part * shares.reels[0].places[k].nbytes
+        memcpy(<char*> shares.views[k].buf + first, place.at, place.nbytes)
+    return 0
+
+
+cdef list _play_together(list tapes, Py_ssize_t rows, tuple xs, Py_ssize_t n_threads, bint lets_sleep, list outs):
+    """The outputs of tapes that share the rows, or of one; None if a token id is out of range or `outs` do not fit.
+
+    They are new arrays, or those of `outs`.
+    """
+    cdef list outputs = (<Tape> tapes[0]).outputs, found = []
+    cdef Py_ssize_t k, held = 0, n = len(xs), count = n + len(outputs)
+    cdef Shares shares
+    if outs is not None and len(outs) != len(outputs):
+        return None
+    for k in range(len(outputs)):
+        y = outputs[k]
+        shape = y.shape if len(tapes) == 1 else (rows, *y.shape[1:])
+        if outs is not None and not _is_to_fill(outs[k], shape, y.dtype):
+            return None
+        found.append(np.empty(shape, y.dtype) if outs is None else outs[k])
+    shares.count, shares.threads, shares.lets_sleep = len(tapes), max(1, n_threads // len(tapes)), lets_sleep
+    shares.refused, shares.views = False, <Py_buffer*> malloc(count * sizeof(Py_buffer))
+    if shares.views == NULL:
+        raise MemoryError
+    try:
+        for k in range(shares.count):
+            shares.reels[k] = &(<Tape> tapes[k]).reel
+        for k in range(count):
+            PyObject_GetBuffer(xs[k] if k < n else found[k - n], shares.views + k, PyBUF_SIMPLE if k < n else PyBUF_WRITABLE)
+            held += 1
+        if shares.count > 1 and _overlap(shares.views, n, count):
+            return None
+        with nogil:
+            if shares.count == 1:
+                _play_rows(&shares, 0)
+            else:
+                run_parts(_play_share, &shares, shares.count, n_threads)
+            if n_threads > 1:
+                note_end()
+    finally:
+        for k in range(held):
+            PyBuffer_Release(shares.views + k)
+        free(shares.views)
+    return None if shares.refused else found
+
+
+cdef bint _overlap(const Py_buffer* views, Py_ssize_t n, Py_ssize_t count) noexcept:
+    """Whether an output, of those from `n` on, lies where an input does."""
+    cdef Py_ssize_t i, k
+    cdef bint found = False
+    for i in range(n):
+        for k in range(n, count):
+            found |= (
+                <char*> views[i].buf < <char*> views[k].buf + views[k].len
+                and <char*> views[k].buf < <char*> views[i].buf + views[i].len
+            )
+    return found
+
+
+cdef bint _is_to_fill(out, shape, dtype) except -1:
+    """Whether an array has this shape and dtype, is contiguous and may be written."""
+    if type(out) is not np.ndarray or out.shape != shape or out.dtype != dtype:
+        return False
+    return out.flags.c_contiguous and out.flags.writeable
 
 
 @cython.final
@@ -227,27 +345,27 @@ cdef class Tape:
 cdef class Tapes:
     """Tapes by the shapes of the inputs; while a thread plays one, it is out of the list.
 
-    With one input the key is its shape, else the tuple of shapes.
+    With one input the key is its shape, else the tuple of shapes. `splits`: for such a key (number, is_short), of how many
+    threads have tapes that share its rows, and of how short a prediction; a number of 1 for none.
     """
 
-    cdef readonly dict by_shape
+    cdef readonly dict by_shape, splits
     cdef bytes formats
     cdef object available
 
     def __cinit__(self, limits, available):
         """limits: as for Tape. available(): how many threads there are for who names no number."""
         self.available = available
-        self.by_shape, self.formats = {}, b"".join([b"f" if limit is None else b"i" for limit in limits])
+        self.by_shape, self.splits = {}, {}
+        self.formats = b"".join([b"f" if limit is None else b"i" for limit in limits])
 
     def run(self, x, n_threads=None, list outs=None):
-        """The outputs for inputs whose shapes have a tape that is free; None, with nothing done, for all others.
+        """The outputs for inputs whose shapes have tapes that are free; None, with nothing done, for all others.
 
         `outs`: arrays to write them into; None is the answer where they do not fit.
         """
-        cdef Py_buffer view
-        cdef bint good = True
-        cdef Py_ssize_t k = 0, n = len(self.formats)
-        cdef const char* formats = self.formats
+        cdef Py_ssize_t n = len(self.formats)
+        cdef Tape tape = None
         if type(x) is np.ndarray and n == 1:
             key, xs = x.shape, (x,)
         elif type(x) in (list, tuple) and len(x) == n:
@@ -261,33 +379,88 @@ cdef class Tapes:
         else:
             return None
         cdef list tapes = self.by_shape.get(key)
-        if not tapes:
+        split = self.splits.get(key)
+        if not (tapes or split) or not self.are_plain(xs):
             return None
-        for k in range(n):
+        if tapes:
             try:
-                PyObject_GetBuffer(xs[k], &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-            except (ValueError, BufferError):
-                return None
-            good &= view.itemsize == 4 and view.format[0] == formats[k] and view.format[1] == 0
-            PyBuffer_Release(&view)
-        if not good:
-            return None
+                tape = tapes.pop()
+            except IndexError:
+                pass
         try:
-            tape = tapes.pop()
-        except IndexError:
-            return None
-        try:
-            if outs is not None and not (<Tape> tape).fills(outs):
-                return None
-            if (<Tape> tape).most_threads == 1:
-                n_threads = 1
-            elif n_threads is None:
-                n_threads = self.available()
-            return (<Tape> tape).run(xs, n_threads, outs)
+            return self.play(key, xs, tape, split, n_threads, outs)
         except (ValueError, IndexError):
             return None  # an id or index that was computed is out of range: the usual way tells which
         finally:
-            tapes.append(tape)
+            if tape is not None:
+                tapes.append(tape)
+
+    cdef bint are_plain(self, tuple xs) except -1:
+        """Whether inputs are contiguous and of the dtypes that tapes read."""
+        cdef Py_buffer view
+        cdef bint good = True
+        cdef Py_ssize_t k
+        cdef const char* formats = self.formats
+        for k in range(len(xs)):
+            try:
+                PyObject_GetBuffer(xs[k], &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+            except (ValueError, BufferError):
+                return False
+            good &= view.itemsize == 4 and view.format[0] == formats[k] and view.format[1] == 0
+            PyBuffer_Release(&view)
+        return good
+
+    cdef list play(self, key, tuple xs, Tape tape, tuple split, n_threads, list outs):
+        """As `run`: a tape for all rows, if it is not None, or tapes that share them where workers come for these."""
+        cdef Py_ssize_t most = 1 if tape is None else tape.most_threads, share = 1, threads = 1, rows
+        cdef bint is_short = tape is not None and tape.is_short, lets_sleep = False
+        cdef list taken
+        if split is not None:
+            share, is_short = split
+        if max(most, share) > 1:
+            threads = min(max(most, share), <Py_ssize_t> (self.available() if n_threads is None else n_threads))
+        if threads > 1:
+            rows = xs[0].shape[0]
+            if split is None and rows > 1:
+                return None  # to find out whether tapes may share the rows
+            lets_sleep, share = is_short and not follows_soon(), min(share, threads)
+            if share > 1 and (tape is None or not is_short or free_workers(share - 1, lets_sleep) == share - 1):
+                taken = self.take_shares(key, len(xs), rows, (rows + share - 1) // share)
+                if taken is not None:
+                    try:
+                        return _play_together([part for _, part in taken], rows, xs, threads, lets_sleep, outs)
+                    finally:
+                        _give_back(taken)
+        return None if tape is None else _play_together([tape], 0, xs, threads, lets_sleep, outs)
+
+    cdef list take_shares(self, key, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t size):
+        """A tape for each `size` rows; None if one is missing."""
+        cdef Py_ssize_t first
+        cdef list found = [], tapes
+        if (rows + size - 1) // size > MOST_SHARES:
+            return None
+        try:
+            for first in range(0, rows, size):
+                count = min(size, rows - first)
+                tapes = self.by_shape.get((count, *key[1:]) if n == 1 else tuple([(count, *shape[1:]) for shape in key]))
+                if not tapes:
+                    break
+                found.append((tapes, tapes.pop()))
+            else:
+                taken, found = found, []
+                return taken
+        except IndexError:
+            pass
+        finally:
+            _give_back(found)
+        return None
+
+
+cdef _give_back(list taken):
+    """In such an order that each is the tape of the same thread next time."""
+    cdef Py_ssize_t k
+    for k in range(len(taken) - 1, -1, -1):
+        (<list> taken[k][0]).append(taken[k][1])
 
 
 def recorder():

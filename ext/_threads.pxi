@@ -5,7 +5,7 @@
 # that never comes costs nothing but its help. One that loses its core in the middle of a part costs a slice of the
 # system's time, some ms. So a worker that is late three times in a row, or more than once in some 100 turns, rests: it is
 # not called for 1 ms up to 256 ms, twice as long each time. Callers beside each other call no more workers than there are
-# cores left.
+# cores left. A short prediction wakes no worker, unless it follows another one at once: _tape.pxi.
 #
 # A worker is a Python thread that never leaves `serve` and needs no GIL there. After a part it looks for the next call
 # for a moment, since the next layer or prediction often follows at once, and then sleeps. Workers are started when they
@@ -31,6 +31,7 @@ cdef extern from "fbl_threads.h":
     void* fbl_working_on
     void* fbl_recording
     intptr_t fbl_most_threads
+    int fbl_lets_sleep
     uint8_t fbl_get_flag(const uint8_t* flag) noexcept nogil
     void fbl_set_flag(uint8_t* flag, uint8_t value) noexcept nogil
     intptr_t fbl_add(intptr_t* number, intptr_t by) noexcept nogil
@@ -56,14 +57,16 @@ cdef Py_ssize_t IDLE_LOOKS = 8000
 # Nanoseconds between two looks for Ctrl-C of a thread that takes parts, microseconds of one that sleeps.
 cdef int64_t SIGNAL_TIME = 10_000_000
 cdef long long SIGNAL_WAIT = 20_000
+# Nanoseconds that a worker looks for the next call, at least.
+cdef int64_t IDLE_TIME = 150_000
 # Nanoseconds that a worker may take to wake up; of a rest, at first and at most.
 cdef int64_t WAKE_TIME = 200_000
 cdef int64_t FIRST_REST = 1_000_000
 cdef int64_t LONGEST_REST = 256_000_000
-# How many good turns outweigh a late one; beyond how many of them a worker rests. When none is left to outweigh, its rests
-# begin anew.
-cdef int LATE_WEIGHS = 150
-cdef int MOST_WEIGHT = 300
+# How many nanoseconds of good turns outweigh a late one; beyond how many of them a worker rests. Of a long turn WAKE_TIME
+# counts. When none is left to outweigh, its rests begin anew.
+cdef int64_t LATE_WEIGHS = 30_000_000
+cdef int64_t MOST_WEIGHT = 60_000_000
 
 # One part on one thread, the caller's 0. `stop` is NULL in the caller's, else it points to what `is_stopped` looks at.
 ctypedef int (*Part)(void* argument, Py_ssize_t part, Py_ssize_t thread, const uint8_t* stop) except -1 nogil
@@ -88,11 +91,12 @@ cdef struct Worker:
     bint awaited              # `ended` is to be acquired
     int native_id             # 0 until it runs
     int64_t rest, rests_until
-    int lateness              # good turns that would outweigh its late ones
+    int64_t lateness          # nanoseconds of good turns that would outweigh its late ones
 
 
 cdef struct Pool:
     intptr_t callers          # threads that compute parts of their own, not those of others
+    intptr_t ended            # when a prediction ended last that was worth several threads
     intptr_t count
     Worker* workers[MOST_WORKERS]
 
@@ -190,6 +194,8 @@ cdef int serve(Worker* worker) except -1 nogil:
                 fbl_run_anywhere()
         elif fbl_replace(&worker.state, IDLE, ASLEEP):
             PyThread_acquire_lock(worker.called, WAIT_LOCK)
+            # He who called has perhaps done all meanwhile, and calls again.
+            look_while(&worker.state, IDLE, IDLE_LOOKS)
     return 0
 
 
@@ -227,6 +233,28 @@ cdef int start_workers(Pool* pool, Py_ssize_t count, Py_ssize_t most) except -1 
     return 0
 
 
+cdef bint follows_soon() noexcept nogil:
+    """Whether the last prediction ended so short a time ago that a worker that it called still looks for the next one."""
+    return <intptr_t> fbl_now() - fbl_load(&_pool.ended) < IDLE_TIME
+
+
+cdef void note_end() noexcept nogil:
+    fbl_swap(&_pool.ended, <intptr_t> fbl_now())
+
+
+cdef Py_ssize_t free_workers(Py_ssize_t wanted, bint lets_sleep) noexcept nogil:
+    """How many workers would come, of those wanted; without those that sleep where they are to be let sleep."""
+    cdef Py_ssize_t k, count = fbl_load(&_pool.count), found = 0
+    cdef int64_t now = fbl_now()
+    cdef Worker* worker
+    wanted = min(wanted, _cores - 1 - fbl_load(&_pool.callers))
+    for k in range(count):
+        worker = _pool.workers[k]
+        if not fbl_load(&worker.caller) and worker.rests_until <= now:
+            found += not lets_sleep or fbl_load(&worker.state) != ASLEEP
+    return min(wanted, found if lets_sleep else found + max(0, _cores - 1 - count))
+
+
 cdef int choose_workers(Worker** chosen, Py_ssize_t wanted, Py_ssize_t* found) except -1 nogil:
     """Have up to `wanted` workers to oneself: `found` of them. Starts some if too few are there, whatever these do."""
     cdef Pool* pool = _pool
@@ -235,7 +263,7 @@ cdef int choose_workers(Worker** chosen, Py_ssize_t wanted, Py_ssize_t* found) e
     cdef Worker* worker
     while found[0] < wanted:
         if k == fbl_load(&pool.count):
-            if found[0] + resting >= wanted or k >= most:
+            if found[0] + resting >= wanted or k >= most or fbl_lets_sleep:
                 break
             start_workers(pool, wanted - found[0] - resting, most)
             if k == fbl_load(&pool.count):
@@ -244,7 +272,7 @@ cdef int choose_workers(Worker** chosen, Py_ssize_t wanted, Py_ssize_t* found) e
         k += 1
         if not fbl_replace(&worker.caller, 0, 1):
             continue
-        if worker.rests_until > now:
+        if worker.rests_until > now or (fbl_lets_sleep and fbl_load(&worker.state) == ASLEEP):
             resting += 1
             fbl_swap(&worker.caller, 0)
             continue
@@ -292,7 +320,7 @@ cdef void judge_worker(Worker* worker, Py_ssize_t own, int64_t took, int64_t wai
             worker.rest = min(max(2 * worker.rest, FIRST_REST), LONGEST_REST)
             worker.rests_until = fbl_now() + worker.rest
     elif worker.done and worker.lateness:
-        worker.lateness -= 1
+        worker.lateness = max(0, worker.lateness - min(took + waited, WAKE_TIME))
         if not worker.lateness:
             worker.rest = 0
 

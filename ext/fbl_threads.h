@@ -45,6 +45,9 @@ static FBL_THREAD_LOCAL void* fbl_recording;
 /* How many threads the current one may use; 0: as many as it asks for. */
 static FBL_THREAD_LOCAL intptr_t fbl_most_threads;
 
+/* Whether the current one wakes no thread that sleeps: what it computes is too short for that. */
+static FBL_THREAD_LOCAL int fbl_lets_sleep;
+
 static inline uint8_t fbl_get_flag(const uint8_t* flag) {
 #if defined(__GNUC__) || defined(__clang__)
     return __atomic_load_n(flag, __ATOMIC_RELAXED);

@@ -42,8 +42,10 @@ CHUNK_ROWS = 36
 # Where most of the work is convolutions, which gain nothing from many rows: small parts, of which a thread that is late
 # holds up no large one.
 CHUNK_OF_CONVOLUTIONS = 8
-# Multiplications below which another thread costs more than it gains.
+# Multiplications of each thread, below which another one costs more than it gains.
 WORTH_A_THREAD = 4_000_000
+# Multiplications above which a second thread gains something if it is awake and called without Python: replay.py.
+WORTH_ONE_AWAKE = 1_000_000
 
 
 class Plan(Record):
@@ -184,9 +186,10 @@ class Plan(Record):
         size = max(1, min(batch_size, rows))
         if may_split:
             # The other rows of a batch do not change the bits of a row, so any size of batch is allowed.
-            size = min(size, self.chunk_rows) if rows > self.chunk_rows else rows
+            size = min(size, self.chunk_rows) if rows > self.chunk_rows else max(rows, 1)
             n_threads = min(n_threads, self.most_threads(arrays))
-            size = max(1, min(size, -(-rows // n_threads)))
+            if not self.is_short(arrays):  # else in Python two chunks take longer than one
+                size = max(1, min(size, -(-rows // n_threads)))
         if cuts is None:
             chunks = [slice(start, min(start + size, rows)) for start in range(0, max(rows, 1), size)]
             if len(chunks) == 1:
@@ -202,11 +205,22 @@ class Plan(Record):
             whole.write(chunks[number], self.answer(arrays, chunks[number], states, n_threads // workers))
 
         threads.run_together(run, len(chunks), workers)
+        if workers > 1 and self.replay is not None and all(type(array) is np.ndarray for array in arrays):
+            self.replay.split(self, arrays, n_threads)
         return whole.outputs
 
     def most_threads(self, arrays):
         """How many threads are worth their while."""
-        return max(1, min(threads.cores(), self.work * _steps(arrays) * len(arrays[0]) // WORTH_A_THREAD))
+        products = self.products(arrays)
+        return max(1, min(threads.cores(), max(products // WORTH_A_THREAD, 1 + (products >= WORTH_ONE_AWAKE))))
+
+    def is_short(self, arrays):
+        """Whether no thread is worth its while that must be woken."""
+        return self.products(arrays) < 2 * WORTH_A_THREAD
+
+    def products(self, arrays):
+        """Multiplications for these inputs, roughly."""
+        return self.work * _steps(arrays) * len(arrays[0])
 
     def answer(self, arrays, chunk, states, n_threads):
         """The outputs for a chunk, from a tape if there is one."""

@@ -3,7 +3,11 @@
 Without states, a model calls the same kernels with the same sizes for all inputs of the same shapes. The second
 prediction of a shape is recorded (ext/_tape.pxi). Those after it copy their inputs and run the record in one compiled
 call, which calls Python only for layers without kernels. The bits are the same: same kernels, same weights.
+
+Where several threads are worth their while, each plays a tape of its own for some of the rows.
 """
+
+from collections import Counter
 
 import numpy as np
 
@@ -37,26 +41,37 @@ class Replay:
         """
         rows = len(arrays[0])
         usual = lambda: plan.run_chunk(arrays, slice(0, rows), {}, n_threads)  # noqa: E731
-        if not 0 < rows <= MOST_ROWS or sum(x.nbytes for x in arrays) > MOST_BYTES:
+        given = self.converted(arrays)
+        if given is None:
             return usual()
-        given = [self.converted(x, limit) for x, limit in zip(arrays, self.id_limits)]
-        if any(x is None for x in given):
-            return usual()
-        shape = given[0].shape if len(given) == 1 else tuple(x.shape for x in given)
         outputs = self.run(given, n_threads)
         if outputs is not None:
             return outputs
+        shape = shape_of(given)
         with self.lock:
-            is_new, kept = shape not in self.seen, self.seen.setdefault(shape, [])
+            is_new = shape not in self.seen
             if is_new:
+                self.seen[shape] = []
                 self.drop()
-        if is_new or kept is None or self.are_enough(kept) or not plan.runner.is_settled():
+        if is_new or not plan.runner.is_settled():
             return usual()
+        if n_threads > 1 and shape not in self.tapes.splits:
+            self.split(plan, given, n_threads)
+        outputs = self.record(plan, given, n_threads)
+        return usual() if outputs is None else outputs
+
+    def record(self, plan, given, n_threads=1):
+        """Record a tape; the outputs, or None where it has enough tapes or cannot have one."""
+        shape = shape_of(given)
+        with self.lock:
+            kept = self.seen.setdefault(shape, [])
+        if kept is None or self.are_enough(kept):
+            return None
         most = plan.most_threads(given)
         scratch = plan.runner.new_scratch()
-        tape = _kernels.Tape(given, self.id_limits, most, scratch)
+        tape = _kernels.Tape(given, self.id_limits, most, scratch, plan.is_short(given))
         if not tape.begin(n_threads):
-            return usual()
+            return None
         try:
             arrays = plan.call(tape.inputs, plan.runner.new_context({}, scratch, most))
         finally:
@@ -74,6 +89,25 @@ class Replay:
                 self.seen[shape] = None
         return results
 
+    def split(self, plan, arrays, n_threads):
+        """Record tapes that share the rows of inputs like these, one for each of so many threads, where they may."""
+        given = self.converted(arrays)
+        if given is None or not plan.runner.is_settled():
+            return
+        rows, n_threads = len(given[0]), min(n_threads, plan.most_threads(given))
+        size = -(-rows // n_threads)
+        parts = [[x[first : first + size] for x in given] for first in range(0, rows, size)]
+        is_worth_it = 1 < len(parts) and rows <= plan.chunk_rows
+        for shape, count in Counter(map(shape_of, parts)).items() if is_worth_it else ():
+            part = parts[0] if shape == shape_of(parts[0]) else parts[-1]
+            for _ in range(count - len(self.seen.get(shape) or ())):
+                self.record(plan, part)
+            is_worth_it = is_worth_it and len(self.seen.get(shape) or ()) >= count
+        with self.lock:
+            self.tapes.splits[shape_of(given)] = (n_threads if is_worth_it else 1, plan.is_short(given))
+            while len(self.tapes.splits) > MOST_SHAPES:
+                self.tapes.splits.pop(next(iter(self.tapes.splits)))
+
     def are_enough(self, kept):
         """Whether a shape with tapes of `kept` bytes gets no more. Small ones may be more than there are cores."""
         return len(kept) >= (MOST_TAPES if sum(kept) < MOST_BUFFERS else threads.cores())
@@ -84,8 +118,18 @@ class Replay:
             oldest = next(iter(self.seen))
             del self.seen[oldest]
             self.tapes.by_shape.pop(oldest, None)
+            self.tapes.splits.clear()  # some may need it
 
-    def converted(self, x, limit):
-        """An input as a tape reads it; None if it is of another kind. Token ids have been checked."""
-        kind, dtype = ("f", np.float32) if limit is None else ("iu", np.int32)
-        return np.ascontiguousarray(x, dtype) if x.dtype.kind in kind else None
+    def converted(self, arrays):
+        """Inputs as a tape reads them; None if they are many, or of another kind. Token ids have been checked."""
+        if not 0 < len(arrays[0]) <= MOST_ROWS or sum(x.nbytes for x in arrays) > MOST_BYTES:
+            return None
+        kinds = [("f", np.float32) if limit is None else ("iu", np.int32) for limit in self.id_limits]
+        if any(x.dtype.kind not in kind for x, (kind, _) in zip(arrays, kinds)):
+            return None
+        return [np.ascontiguousarray(x, dtype) for x, (_, dtype) in zip(arrays, kinds)]
+
+
+def shape_of(given):
+    """The key of Tapes."""
+    return given[0].shape if len(given) == 1 else tuple(x.shape for x in given)

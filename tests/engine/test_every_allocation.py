@@ -423,6 +423,11 @@ def each_replay():
 
         fail_each(f"{name}, recorded", lambda model=model, x=x: model.predict(x), record)
         fail_each(f"{name}, played", lambda model=model, x=x: model.predict(x))
+        always_parallel()
+        shared = load(name, n_threads=2)
+        for _ in range(3):
+            shared.predict(x)
+        fail_each(f"{name}, played by two tapes", lambda model=shared, x=x: model.predict(x))
 
 
 def each_stream():

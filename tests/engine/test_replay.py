@@ -3,18 +3,23 @@
 A tape is recorded when a shape comes for the second time; the third prediction plays it.
 """
 
+import contextlib
+import os
 import sys
 import threading
+import time
+from collections import Counter
 
 import numpy as np
 import pytest
 from cases import CASES
+from engine_nets import inputs, load
 from paths import DEMO
 
 import fastbilstm
 
 _kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
-from fastbilstm.engine import replay  # noqa: E402
+from fastbilstm.engine import plan, replay  # noqa: E402
 
 NETS = [case for case in CASES if not case.derived]
 
@@ -195,3 +200,102 @@ def test_a_tape_waits_for_the_table_of_projections():
     assert model._plan.runner.is_settled()
     assert [len(kept) for kept in model._plan.replay.tapes.by_shape.values()] == [1]
     assert np.array_equal(model.predict(ids), y)
+
+
+# ---- tapes that share rows -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    """A second thread is worth its while for the smallest prediction; the pool has no worker at first."""
+    monkeypatch.setattr(plan, "WORTH_ONE_AWAKE", 0)
+    monkeypatch.setattr(plan.threads, "cores", lambda: 2)
+    _kernels.forget_workers()
+
+
+def as_read(x):
+    return x if x.dtype == np.float32 else x.astype(np.int32)
+
+
+@pytest.mark.parametrize("rows", [2, 7, 8])
+@pytest.mark.parametrize("name", ["lstm", "masked stack", "tagger", "softmax cell"])
+def test_tapes_share_rows(name, rows, two_threads):
+    """The bits are those of one thread, whoever computes which rows."""
+    model, one = load(name, n_threads=2), load(name, n_threads=1)
+    xs = [as_read(inputs(name, rows, 9, seed)) for seed in range(5)]
+    expected = [one.predict(x, batch_size=1) for x in xs]
+    for x, y in zip(xs, expected):
+        assert same([model.predict(x)], [y])
+    tapes, size = model._plan.replay.tapes, -(-rows // 2)
+    assert tapes.splits == {xs[0].shape: (2, True)}
+    assert {key[0] for key in tapes.by_shape} == {rows, size, rows - size}
+    del tapes.by_shape[xs[0].shape]  # that of all rows
+    out = np.empty_like(expected[0])
+    for x, y in zip(xs, expected):
+        assert tapes.run(x, 1) is None
+        for _ in range(50):
+            assert same(tapes.run(x, 2), [y])
+        assert tapes.run(x, 2, [out])[0] is out and same([out], [y])
+    assert tapes.run(xs[0], 2, [out[1:]]) is None
+    kept = Counter([size, rows - size])
+    assert {key[0]: len(found) for key, found in tapes.by_shape.items()} == kept, "all are given back"
+
+
+def test_a_share_that_fails(two_threads):
+    """A token id out of range in the last rows; steps in Python that raise, on any thread; no tape for some rows."""
+    model, x = load("lstm", n_threads=2), inputs("lstm", 8, 9).astype(np.int32)
+    for _ in range(3):
+        y = model.predict(x)
+    bad = x.copy()
+    bad[7, 2] = 50
+    with pytest.raises(fastbilstm.InputError, match="50"):
+        model.predict(bad)
+    assert same([model.predict(x)], [y])
+
+    tapes, faults = _kernels.Tapes([None], lambda: 2), []
+
+    def step(tape):
+        def function():
+            if faults:
+                raise faults[0]
+            return [tape.inputs[0] * 2]
+
+        return function
+
+    for _ in range(2):
+        tape = _kernels.Tape([np.ones((2, 5), np.float32)], [None])
+        assert tape.begin()
+        outputs = tape.step(step(tape), tape.inputs, [tape.inputs[0] * 2])
+        tape.end()
+        assert tape.verify(outputs)
+        tapes.by_shape.setdefault((2, 5), []).append(tape)
+    tapes.splits[(4, 5)] = (2, False)
+    x = np.arange(20, dtype=np.float32).reshape(4, 5)
+    for _ in range(20):
+        assert same(tapes.run(x), [2 * x])
+    faults.append(ValueError("wrong"))
+    assert tapes.run(x) is None
+    faults[0] = RuntimeError("wrong")
+    with contextlib.suppress(RuntimeError):  # of the caller's share
+        assert tapes.run(x) is None
+    faults.clear()
+    assert same(tapes.run(x), [2 * x])
+    both = np.zeros((5, 5), np.float32)
+    both[:4] = x
+    assert tapes.run(both[:4], 2, [both[1:]]) is None, "the rows of one share are where another one writes"
+    tapes.by_shape[(2, 5)].pop()
+    assert tapes.run(x) is None and len(tapes.by_shape[(2, 5)]) == 1
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two cores")
+def test_short_predictions_wake_no_worker_after_a_rest(two_threads):
+    """One at a time calls none, since waking it takes longer than it helps; one after the other does."""
+    model, x = load("lstm", n_threads=2), inputs("lstm", 8, 9).astype(np.int32)
+    for _ in range(20):
+        model.predict(x)
+        time.sleep(0.002)
+    assert not _kernels.workers()
+    end = time.perf_counter() + 10
+    while not _kernels.workers() and time.perf_counter() < end:
+        model.predict(x)
+    assert len(_kernels.workers()) == 1
