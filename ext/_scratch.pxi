@@ -3,7 +3,8 @@
 # A block is cut from a slab and becomes a gap again when nothing refers to it: an array between two layers when its last
 # reader is done, what a kernel works in when the kernel returns. So a prediction takes as much memory as lives at one
 # time, however many layers it has. A Tape notes addresses, not references: a block is written anew before it is read, in
-# every run as in the first one.
+# every run as in the first one. So the tapes of many shapes lie in one Scratch, an arena, whose slabs stay where they
+# are; one thread at a time claims it and plays.
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdlib cimport free, realloc
@@ -19,6 +20,11 @@ def spoil_freed(bint on):
     global _spoils
     before, _spoils = _spoils, on
     return before
+
+
+# Bytes of the first slab of an arena.
+cdef enum:
+    SMALLEST_SLAB = 16384
 
 
 cdef struct Gap:
@@ -50,6 +56,7 @@ cdef class Scratch:
     """Memory for the arrays and the working buffers of one prediction after another."""
 
     cdef list slabs
+    cdef intptr_t claimed
     cdef Gap* gaps           # in the order of their addresses; `room` for as many as there can be
     cdef Py_ssize_t n_gaps, room, n_blocks
     cdef Py_ssize_t used, peak # bytes of the blocks; the most since the slabs were joined
@@ -83,7 +90,8 @@ cdef class Scratch:
         with cython.critical_section(self):  # without a GIL, another thread may give a block back meanwhile
             best = self.find(wanted)
             if best < 0:
-                self.add_slab(wanted)
+                # An arena is made for one shape after the other: few slabs, which hold the blocks of others, too.
+                self.add_slab(wanted if FBL_FENCED or not self.claimed else max(wanted, self.nbytes, SMALLEST_SLAB))
                 best = self.find(wanted)
             self.make_room()
             block.start, block.size = self.gaps[best].start, wanted
@@ -155,6 +163,27 @@ cdef class Scratch:
     cdef void remove(self, Py_ssize_t k) noexcept:
         self.n_gaps -= 1
         memmove(self.gaps + k, self.gaps + k + 1, (self.n_gaps - k) * sizeof(Gap))
+
+    def claim(self):
+        """Have it to oneself until `release`; False if another thread has."""
+        return fbl_replace(&self.claimed, 0, 1)
+
+    def release(self):
+        fbl_swap(&self.claimed, 0)
+
+    def is_empty(self):
+        """Whether no array lies in it."""
+        return not self.n_blocks
+
+    def trim(self, nbytes):
+        """Give slabs back, the last ones first, until it has as many bytes at most; if it is empty."""
+        if self.n_blocks:
+            return
+        while self.slabs and self.nbytes > nbytes:
+            self.nbytes -= self.slabs.pop().nbytes
+        self.n_gaps = 0
+        for slab in self.slabs:
+            self.insert(<char*> floats(slab), slab.nbytes)
 
     def join_slabs(self):
         """Before another prediction: several slabs become one that holds as much as lived at one time."""

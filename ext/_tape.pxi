@@ -59,10 +59,10 @@ cdef class Tape:
         is_short: it takes no longer than some times what it costs to wake a thread.
         """
         self.most_threads, self.is_short, self.reel.tape = most_threads, is_short, <void*> self
-        self.inputs, self.limits = [aligned(x.shape, x.dtype) for x in xs], tuple(limits)
+        self.scratch = Scratch() if scratch is None else scratch
+        self.inputs, self.limits = [self.scratch.take(x.shape, x.dtype) for x in xs], tuple(limits)
         for copy, x in zip(self.inputs, xs, strict=True):
             copy[...] = x
-        self.scratch = Scratch() if scratch is None else scratch
         self.known, self.kept, self.written, self.outputs, self.steps = [], [], [], [], []
         for copy in self.inputs:
             self.note(copy)
@@ -93,27 +93,33 @@ cdef class Tape:
             Py_DECREF(self)
 
     def verify(self, list outputs not None):
-        """Whether the tape gives these outputs, to the bit, out of buffers that hold nothing."""
-        self.outputs = outputs
+        """Whether the tape gives these outputs, to the bit, out of buffers that hold nothing.
+
+        From then on it holds no array of its scratch, in which other tapes may be recorded.
+        """
         if self.broken or not self.reel.count or not all([self.knows(y) and y.flags.c_contiguous for y in outputs]):
             return False
-        self.find_places()
-        before = [y.tobytes() for y in outputs]
+        self.find_places(outputs)
+        before, given = [y.tobytes() for y in outputs], [x.copy() for x in self.inputs]
         self.scratch.spoil()
+        for copy, x in zip(self.inputs, given):
+            copy[...] = x
         for array in self.written:
             array.reshape(-1).view(np.uint8)[...] = 255
         with nogil:
             _play(&self.reel, 1, False)
+        self.inputs = self.known = self.written = None
         return before == [y.tobytes() for y in outputs]
 
-    cdef find_places(self):
+    cdef find_places(self, list outputs):
         cdef Py_ssize_t k
-        self.reel.n_inputs, self.reel.n_outputs = len(self.inputs), len(self.outputs)
+        self.outputs = [(y.shape, y.dtype) for y in outputs]
+        self.reel.n_inputs, self.reel.n_outputs = len(self.inputs), len(outputs)
         free(self.reel.places)
         self.reel.places = <Place*> malloc((self.reel.n_inputs + self.reel.n_outputs) * sizeof(Place))
         if self.reel.places == NULL:
             raise MemoryError
-        for k, array in enumerate(self.inputs + self.outputs):
+        for k, array in enumerate(self.inputs + outputs):
             self.reel.places[k] = Place(<char*> floats(array), array.nbytes, -1)
         for k, limit in enumerate(self.limits):
             if limit is not None:
@@ -289,11 +295,12 @@ cdef list _play_together(list tapes, Py_ssize_t rows, tuple xs, Py_ssize_t n_thr
     if outs is not None and len(outs) != len(outputs):
         return None
     for k in range(len(outputs)):
-        y = outputs[k]
-        shape = y.shape if len(tapes) == 1 else (rows, *y.shape[1:])
-        if outs is not None and not _is_to_fill(outs[k], shape, y.dtype):
+        shape, dtype = outputs[k]
+        if len(tapes) > 1:
+            shape = (rows, *shape[1:])
+        if outs is not None and not _is_to_fill(outs[k], shape, dtype):
             return None
-        found.append(np.empty(shape, y.dtype) if outs is None else outs[k])
+        found.append(np.empty(shape, dtype) if outs is None else outs[k])
     shares.count, shares.threads, shares.lets_sleep = len(tapes), max(1, n_threads // len(tapes)), lets_sleep
     shares.refused, shares.views = False, <Py_buffer*> malloc(count * sizeof(Py_buffer))
     if shares.views == NULL:
@@ -343,7 +350,7 @@ cdef bint _is_to_fill(out, shape, dtype) except -1:
 @cython.final
 @cython.auto_pickle(False)
 cdef class Tapes:
-    """Tapes by the shapes of the inputs; while a thread plays one, it is out of the list.
+    """Tapes by the shapes of the inputs; a thread that plays one has claimed its scratch.
 
     With one input the key is its shape, else the tuple of shapes. `splits`: for such a key (number, is_short), of how many
     threads have tapes that share its rows, and of how short a prediction; a number of 1 for none.
@@ -382,18 +389,10 @@ cdef class Tapes:
         split = self.splits.get(key)
         if not (tapes or split) or not self.are_plain(xs):
             return None
-        if tapes:
-            try:
-                tape = tapes.pop()
-            except IndexError:
-                pass
         try:
-            return self.play(key, xs, tape, split, n_threads, outs)
+            return self.play(key, xs, tapes, split, n_threads, outs)
         except (ValueError, IndexError):
             return None  # an id or index that was computed is out of range: the usual way tells which
-        finally:
-            if tape is not None:
-                tapes.append(tape)
 
     cdef bint are_plain(self, tuple xs) except -1:
         """Whether inputs are contiguous and of the dtypes that tapes read."""
@@ -410,8 +409,9 @@ cdef class Tapes:
             PyBuffer_Release(&view)
         return good
 
-    cdef list play(self, key, tuple xs, Tape tape, tuple split, n_threads, list outs):
-        """As `run`: a tape for all rows, if it is not None, or tapes that share them where workers come for these."""
+    cdef list play(self, key, tuple xs, list tapes, tuple split, n_threads, list outs):
+        """As `run`: with a tape for all rows, or with tapes that share them where workers come for these."""
+        cdef Tape tape = tapes[0] if tapes else None
         cdef Py_ssize_t most = 1 if tape is None else tape.most_threads, share = 1, threads = 1, rows
         cdef bint is_short = tape is not None and tape.is_short, lets_sleep = False
         cdef list taken
@@ -428,39 +428,47 @@ cdef class Tapes:
                 taken = self.take_shares(key, len(xs), rows, (rows + share - 1) // share)
                 if taken is not None:
                     try:
-                        return _play_together([part for _, part in taken], rows, xs, threads, lets_sleep, outs)
+                        return _play_together(taken, rows, xs, threads, lets_sleep, outs)
                     finally:
                         _give_back(taken)
-        return None if tape is None else _play_together([tape], 0, xs, threads, lets_sleep, outs)
-
-    cdef list take_shares(self, key, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t size):
-        """A tape for each `size` rows; None if one is missing."""
-        cdef Py_ssize_t first
-        cdef list found = [], tapes
-        if (rows + size - 1) // size > MOST_SHARES:
+        tape = _claimed(tapes)
+        if tape is None:
             return None
         try:
-            for first in range(0, rows, size):
-                count = min(size, rows - first)
-                tapes = self.by_shape.get((count, *key[1:]) if n == 1 else tuple([(count, *shape[1:]) for shape in key]))
-                if not tapes:
-                    break
-                found.append((tapes, tapes.pop()))
-            else:
-                taken, found = found, []
-                return taken
-        except IndexError:
-            pass
+            return _play_together([tape], 0, xs, threads, lets_sleep, outs)
         finally:
-            _give_back(found)
-        return None
+            tape.scratch.release()
+
+    cdef list take_shares(self, key, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t size):
+        """A tape for each `size` rows, claimed; None if one is missing."""
+        cdef Py_ssize_t first
+        cdef list found = []
+        cdef Tape tape
+        if (rows + size - 1) // size > MOST_SHARES:
+            return None
+        for first in range(0, rows, size):
+            count = min(size, rows - first)
+            part = (count, *key[1:]) if n == 1 else tuple([(count, *shape[1:]) for shape in key])
+            tape = _claimed(self.by_shape.get(part))
+            if tape is None:
+                _give_back(found)
+                return None
+            found.append(tape)
+        return found
 
 
-cdef _give_back(list taken):
-    """In such an order that each is the tape of the same thread next time."""
-    cdef Py_ssize_t k
-    for k in range(len(taken) - 1, -1, -1):
-        (<list> taken[k][0]).append(taken[k][1])
+cdef Tape _claimed(list tapes):
+    """One whose scratch nobody has, claimed; None if there is none."""
+    if tapes is not None:
+        for tape in tapes:
+            if (<Tape> tape).scratch.claim():
+                return tape
+    return None
+
+
+cdef _give_back(list tapes):
+    for tape in tapes:
+        (<Tape> tape).scratch.release()
 
 
 def recorder():

@@ -224,11 +224,13 @@ class Plan(Record):
 
     def answer(self, arrays, chunk, states, n_threads):
         """The outputs for a chunk, from a tape if there is one."""
-        usual = self.replay is not None and self.independent and isinstance(chunk, slice)
-        if not usual or not all(type(array) is np.ndarray for array in arrays):
+        if self.replay is None or not self.independent:
+            return self.run_chunk(arrays, chunk, states, n_threads)
+        rows = [array[chunk] for array in arrays]
+        if not all(type(array) is np.ndarray for array in rows):
             return self.run_chunk(arrays, chunk, states, n_threads)
         try:
-            return self.replay.learn(self, [array[chunk] for array in arrays], n_threads)
+            return self.replay.learn(self, rows, n_threads)
         except InputError:
             return self.run_chunk(arrays, chunk, states, n_threads)  # whose error names the rows
 

@@ -7,8 +7,6 @@ call, which calls Python only for layers without kernels. The bits are the same:
 Where several threads are worth their while, each plays a tape of its own for some of the rows.
 """
 
-from collections import Counter
-
 import numpy as np
 
 from .. import _kernels
@@ -16,23 +14,27 @@ from . import threads
 
 # Rows and bytes of the inputs, beyond which the time around the kernels does not show.
 MOST_ROWS, MOST_BYTES = 36, 2**20
-# Bytes of the buffers of a tape, and of all tapes.
-MOST_BUFFERS, ALL_BUFFERS = 8 * 2**20, 64 * 2**20
 # How many shapes have tapes. The oldest one is dropped.
-MOST_SHAPES = 16
-# Tapes of one shape, one for each thread that predicts it at the same time. A thread that finds none free takes the
-# usual way: with two tapes, eight threads on two cores made 0.83 of the predictions of two threads, now 1.0.
-MOST_TAPES = 16
+MOST_SHAPES = 512
+# Arenas, one for each thread that predicts at the same time. A thread that finds none free takes the usual way: with
+# two, eight threads on two cores made 0.83 of the predictions of two threads, now 1.0.
+MOST_ARENAS = 16
+# Bytes of an arena, and of all arenas.
+ARENA_BYTES, ALL_BYTES = 16 * 2**20, 64 * 2**20
 
 
 class Replay:
-    """The tapes of a plan. `id_limits`: for each input the number of token ids, None for one of floats."""
+    """The tapes of a plan. `id_limits`: for each input the number of token ids, None for one of floats.
+
+    The tapes of all shapes lie in one arena, since one thread plays one at a time; a thread that plays at the same time
+    has an arena of its own, and its tapes there.
+    """
 
     def __init__(self, id_limits):
         self.id_limits, self.tapes = id_limits, _kernels.Tapes(id_limits, threads.available)
         self.run = self.tapes.run
-        # Shape -> bytes of each of its tapes; None where a prediction cannot be recorded. Changed under the lock.
-        self.seen, self.lock = {}, threads.fork_safe_lock()
+        # Shape -> the arenas of its tapes; None where a prediction cannot be recorded. Changed under the lock.
+        self.seen, self.arenas, self.lock = {}, [], threads.fork_safe_lock()
 
     def learn(self, plan, arrays, n_threads):
         """The outputs for one chunk. Records the second prediction of a shape; replays later ones.
@@ -49,44 +51,64 @@ class Replay:
             return outputs
         shape = shape_of(given)
         with self.lock:
-            is_new = shape not in self.seen
-            if is_new:
-                self.seen[shape] = []
+            is_new, used = shape not in self.seen, self.seen.setdefault(shape, [])
+            if len(self.seen) > MOST_SHAPES:
                 self.drop()
         if is_new or not plan.runner.is_settled():
             return usual()
         if n_threads > 1 and shape not in self.tapes.splits:
             self.split(plan, given, n_threads)
-        outputs = self.record(plan, given, n_threads)
+        arena = None if used is None else self.claim(plan, used)
+        if arena is None:
+            return usual()
+        try:
+            outputs = self.record(plan, given, n_threads, arena)
+        finally:
+            arena.release()
         return usual() if outputs is None else outputs
 
-    def record(self, plan, given, n_threads=1):
-        """Record a tape; the outputs, or None where it has enough tapes or cannot have one."""
-        shape = shape_of(given)
+    def claim(self, plan, used):
+        """An arena that no thread plays in and that is none of `used`, claimed; None if there are enough."""
         with self.lock:
-            kept = self.seen.setdefault(shape, [])
-        if kept is None or self.are_enough(kept):
-            return None
-        most = plan.most_threads(given)
-        scratch = plan.runner.new_scratch()
-        tape = _kernels.Tape(given, self.id_limits, most, scratch, plan.is_short(given))
+            for arena in self.arenas:
+                if arena not in used and arena.claim():
+                    return arena
+            sizes = [arena.nbytes for arena in {id(arena): arena for arena in (*self.arenas, *used)}.values()]
+            if len(sizes) >= MOST_ARENAS or sum(sizes) + max(sizes, default=0) > ALL_BYTES:
+                return None
+            arena = plan.runner.new_scratch()
+            arena.claim()
+            self.arenas.append(arena)
+            return arena
+
+    def record(self, plan, given, n_threads, arena):
+        """Record a tape in an arena that is claimed; the outputs, None if this thread is recording already."""
+        shape, before, most = shape_of(given), arena.nbytes, plan.most_threads(given)
+        tape = _kernels.Tape(given, self.id_limits, most, arena, plan.is_short(given))
         if not tape.begin(n_threads):
             return None
         try:
-            arrays = plan.call(tape.inputs, plan.runner.new_context({}, scratch, most))
+            arrays = plan.call(tape.inputs, plan.runner.new_context({}, arena, most))
         finally:
             tape.end()
         results = [np.array(y) for y in arrays]
-        is_good = scratch.nbytes <= MOST_BUFFERS and tape.verify(arrays)
+        is_good = arena.nbytes <= ARENA_BYTES and tape.verify(arrays)
+        del arrays  # they lie in the arena
         with self.lock:
-            if self.seen.get(shape) is not kept:
-                return results  # other threads dropped the shape meanwhile, or found that it cannot be recorded
-            if is_good and not self.are_enough(kept):
-                kept.append(scratch.nbytes)
+            used = self.seen.get(shape, [])  # other threads may have dropped the shape
+            if is_good and used is not None:
+                self.seen[shape] = [*used, arena]
                 self.tapes.by_shape.setdefault(shape, []).append(tape)
-                self.drop()
-            elif not kept:
+            elif not used:
                 self.seen[shape] = None
+            tape = None
+            if not arena.is_empty():
+                # Steps in Python hold arrays in it: later shapes get another one.
+                self.arenas = [other for other in self.arenas if other is not arena]
+            if arena.nbytes > ARENA_BYTES:
+                arena.trim(before)
+            while len(self.seen) > MOST_SHAPES or (self.seen and self.nbytes() > ALL_BYTES):
+                self.drop()
         return results
 
     def split(self, plan, arrays, n_threads):
@@ -97,28 +119,35 @@ class Replay:
         rows, n_threads = len(given[0]), min(n_threads, plan.most_threads(given))
         size = -(-rows // n_threads)
         parts = [[x[first : first + size] for x in given] for first in range(0, rows, size)]
-        is_worth_it = 1 < len(parts) and rows <= plan.chunk_rows
-        for shape, count in Counter(map(shape_of, parts)).items() if is_worth_it else ():
-            part = parts[0] if shape == shape_of(parts[0]) else parts[-1]
-            for _ in range(count - len(self.seen.get(shape) or ())):
-                self.record(plan, part)
-            is_worth_it = is_worth_it and len(self.seen.get(shape) or ()) >= count
+        is_worth_it, chosen = 1 < len(parts) and rows <= plan.chunk_rows, []
+        try:
+            for part in parts if is_worth_it else ():
+                used = self.seen.get(shape_of(part), []) or ()
+                chosen.append(next((arena for arena in used if arena.claim()), None) or self.claim(plan, used))
+                if chosen[-1] is not None and chosen[-1] not in used:
+                    self.record(plan, part, 1, chosen[-1])
+                if chosen[-1] not in (self.seen.get(shape_of(part)) or ()):
+                    is_worth_it = False
+                    break
+        finally:
+            for arena in filter(None, chosen):
+                arena.release()
         with self.lock:
             self.tapes.splits[shape_of(given)] = (n_threads if is_worth_it else 1, plan.is_short(given))
             while len(self.tapes.splits) > MOST_SHAPES:
                 self.tapes.splits.pop(next(iter(self.tapes.splits)))
 
-    def are_enough(self, kept):
-        """Whether a shape with tapes of `kept` bytes gets no more. Small ones may be more than there are cores."""
-        return len(kept) >= (MOST_TAPES if sum(kept) < MOST_BUFFERS else threads.cores())
+    def nbytes(self):
+        """Of all arenas."""
+        found = {id(arena): arena for used in (self.arenas, *self.seen.values()) for arena in used or ()}
+        return sum(arena.nbytes for arena in found.values())
 
     def drop(self):
-        """Forget the oldest shapes, until the others may stay."""
-        while len(self.seen) > MOST_SHAPES or sum(sum(kept or ()) for kept in self.seen.values()) > ALL_BUFFERS:
-            oldest = next(iter(self.seen))
-            del self.seen[oldest]
-            self.tapes.by_shape.pop(oldest, None)
-            self.tapes.splits.clear()  # some may need it
+        """Forget the oldest shape."""
+        oldest = next(iter(self.seen))
+        del self.seen[oldest]
+        self.tapes.by_shape.pop(oldest, None)
+        self.tapes.splits.clear()  # some may need it
 
     def converted(self, arrays):
         """Inputs as a tape reads them; None if they are many, or of another kind. Token ids have been checked."""

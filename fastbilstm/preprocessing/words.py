@@ -29,7 +29,9 @@ def separator(filters: str | list[str], split: str) -> Callable[[str], str]:
     if not all(map(str.isascii, [*filters, split])) or len(split) != 1:
         return lambda text: text.translate(table)
     # ASCII is the same bytes in UTF-8, and bytes are translated ten times faster.
-    in_bytes = bytes(ord(table.get(code, chr(code))) for code in range(128)) + bytes(range(128, 256))
+    in_bytes = bytearray(range(256))
+    for code in table:
+        in_bytes[code] = ord(split)
 
     def separated(text: str) -> str:
         return text.encode("utf-8", "surrogatepass").translate(in_bytes).decode("utf-8", "surrogatepass")

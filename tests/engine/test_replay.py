@@ -66,8 +66,9 @@ def test_a_tape_gives_the_same_bits(case):
     assert same(arrays_of(model.predict(x, n_threads=2)), first)
 
 
-def test_what_is_kept():
+def test_what_is_kept(monkeypatch):
     """A tape for a small shape that comes twice; the oldest of many goes, and large ones are not kept."""
+    monkeypatch.setattr(replay, "MOST_SHAPES", 16)
     case = next(case for case in NETS if case.name == "lstm-default-keras3")
     model = fastbilstm.load(**case.load_args(), dtype="float32")
     tapes, shape = model._plan.replay.tapes.by_shape, model.inputs[0].shape[1:]
@@ -79,10 +80,28 @@ def test_what_is_kept():
     for rows in range(2, 36):
         x = np.zeros((rows, *shape), np.float32)
         assert same([model.predict(x)], [model.predict(x)])
-    assert len(tapes) == replay.MOST_SHAPES and row.shape not in tapes
+    assert len(tapes) == 16 and row.shape not in tapes
     large = np.zeros((37, *shape), np.float32)
     model.predict(large), model.predict(large)
     assert large.shape not in tapes
+
+
+def test_shapes_share_an_arena():
+    """Rows of all lengths, each recorded and played among the others: their bits, and hardly more memory than one."""
+    model, alone, largest = (fastbilstm.load(DEMO, n_threads=1, any_length=True) for _ in range(3))
+    for each in (model, alone, largest):
+        each.predict(np.ones((13, 400), np.int32))  # tables are made
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(1, 5000, (1 + k % 3, 1 + 7 * k)).astype(np.int32) for k in range(40)]
+    expected = [alone.predict(x) for x in rows]
+    for _ in range(4):
+        for k in rng.permutation(len(rows)):
+            assert np.array_equal(model.predict(rows[k]), expected[k])
+            assert np.array_equal(model.predict(list(rows[k])), expected[k])
+    found = model._plan.replay
+    assert len(found.tapes.by_shape) == len(rows) and len(found.arenas) == 1
+    largest.predict(rows[-1]), largest.predict(rows[-1])
+    assert found.arenas[0].nbytes <= 4 * largest._plan.replay.arenas[0].nbytes
 
 
 def test_a_tape_refuses_ids_that_are_out_of_range():
@@ -120,23 +139,24 @@ def test_threads_play_the_same_model():
     assert not wrong
 
 
-@pytest.mark.parametrize("cores", [1, 2])
-def test_threads_at_the_same_time_get_a_tape_each(cores, monkeypatch):
-    """While the tapes of a shape are played, another is recorded; large ones are not more than there are cores."""
-    monkeypatch.setattr(replay.threads, "cores", lambda: cores)
+def test_threads_at_the_same_time_get_a_tape_each(monkeypatch):
+    """While the tapes of a shape are played, another is recorded; large ones are not many."""
     model = fastbilstm.load(DEMO, n_threads=1)
-    row, tapes = np.ones((1, 400), np.int32), model._plan.replay.tapes.by_shape
-    y, kept = model.predict(np.ones((13, 400), np.int32))[:1], []
-    for _ in range(2 * replay.MOST_TAPES):
+    row, found = np.ones((1, 400), np.int32), model._plan.replay
+    y = model.predict(np.ones((13, 400), np.int32))[:1]
+    for _ in range(2 * replay.MOST_ARENAS):
         assert np.array_equal(model.predict(row), y)
-        kept += tapes.pop(row.shape, [])  # as if a thread played it
-    assert len(kept) == replay.MOST_TAPES
-    monkeypatch.setattr(replay, "MOST_BUFFERS", model._plan.replay.seen[row.shape][0])
-    model._plan.replay.seen.clear()
-    for _ in range(2 * replay.MOST_TAPES):
-        kept += tapes.pop(row.shape, [])
-        assert np.array_equal(model.predict(row), y)
-    assert len(model._plan.replay.seen[row.shape]) == cores
+        for arena in found.arenas:
+            arena.claim()  # as if a thread played there
+    assert len(found.arenas) == len(found.tapes.by_shape[row.shape]) == replay.MOST_ARENAS
+    monkeypatch.setattr(replay, "ALL_BYTES", 2 * found.arenas[0].nbytes)
+    other = np.ones((2, 400), np.int32)
+    found.arenas.clear()
+    for _ in range(2 * replay.MOST_ARENAS):
+        assert np.array_equal(model.predict(other)[:1], y)
+        for arena in found.arenas:
+            arena.claim()
+    assert len(found.arenas) == len(found.tapes.by_shape[other.shape]) <= 2
 
 
 def test_each_thread_records_for_itself():
