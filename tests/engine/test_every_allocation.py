@@ -202,6 +202,11 @@ def functions():
         copy, owns, _ = y.copy(), buffers.owns(y), other.fill(True)
         del y, other
         buffers.join_slabs()
+        buffers.claim()
+        large = buffers.take((99, 9))  # in a slab of its own
+        del large
+        buffers.trim(64)
+        buffers.release()
         return copy, owns, buffers.nbytes
 
     def activated(x):
@@ -367,7 +372,7 @@ def forget(model):
     """Let a model allocate its buffers again, and run in Python: see each_replay for its tapes."""
     model._plan.scratches.clear()
     if model._plan.replay is not None:
-        model._plan.replay.seen.clear(), model._plan.replay.tapes.by_shape.clear()
+        model._plan.replay.seen.clear(), model._plan.replay.tapes.by_shape.clear(), model._plan.replay.arenas.clear()
 
 
 def each_net():
@@ -420,6 +425,7 @@ def each_replay():
 
         def record(model=model, x=x, replay=replay):
             replay.tapes.by_shape.pop(x.shape, None)
+            replay.seen[x.shape], replay.arenas = [], []
 
         fail_each(f"{name}, recorded", lambda model=model, x=x: model.predict(x), record)
         fail_each(f"{name}, played", lambda model=model, x=x: model.predict(x))

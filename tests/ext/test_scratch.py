@@ -204,3 +204,49 @@ def test_a_step_in_python_keeps_what_it_reads():
 
     tape, y, _ = recorded(steps)
     assert not tape.broken and tape.verify([y])
+
+
+# ---- arenas ---------------------------------------------------------------------------------------------------------
+
+
+@joins
+def test_an_arena_is_claimed_by_one_and_gives_back_what_was_too_much():
+    scratch = _kernels.Scratch()
+    assert scratch.claim() and not scratch.claim()
+    kept = [scratch.take((KB,)) for _ in range(5)]
+    before = scratch.nbytes
+    kept.append(scratch.take((64 * KB,)))
+    assert scratch.nbytes >= before + 64 * 1024 and not scratch.is_empty()
+    scratch.trim(before)
+    assert scratch.nbytes > before  # arrays lie in it
+    kept.clear()
+    scratch.trim(before)
+    assert scratch.is_empty() and scratch.nbytes == before
+    place = address(scratch.take((KB,)))
+    assert place == address(scratch.take((KB,))) and scratch.nbytes == before
+    scratch.release()
+    assert scratch.claim()
+
+
+def test_tapes_of_one_arena():
+    """Each gives its own answer, whichever was played before; one that is played keeps the others waiting."""
+    scratch, tapes, x = _kernels.Scratch(), _kernels.Tapes([None], lambda: 1), normal(np.random.default_rng(2), 4, 5)
+    assert scratch.claim()
+    for rows in range(1, 5):
+        tape = _kernels.Tape([x[:rows]], [None], 1, scratch)
+        assert tape.begin()
+        y = tape.inputs[0]
+        for matrix in MATRICES[: 2 * rows]:
+            y = matrix.product(y, scratch.take((rows, 5)))
+        tape.end()
+        assert tape.verify([y])
+        tapes.by_shape[(rows, 5)] = [tape]
+        del y, tape
+        assert scratch.is_empty()
+    assert tapes.run(x, 1) is None  # claimed
+    scratch.release()
+    for rows in (4, 1, 3, 2, 4, 1):
+        (found,), expected = tapes.run(x[:rows], 1), x[:rows]
+        for matrix in MATRICES[: 2 * rows]:
+            expected = matrix.product(expected, np.empty((rows, 5), np.float32))
+        assert np.array_equal(found, expected)
