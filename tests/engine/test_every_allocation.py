@@ -250,7 +250,7 @@ def functions():
         "Recurrent project": lambda: recurrent(looked_up, given=ids),
         "Recurrent keep_beginnings": lambda: looked_up.packed().keep_beginnings(4096),
         "Rows": lambda: (_kernels.Rows(2, 7, mask).steps, _kernels.Rows(2, 2, np.eye(2) > 2).masked),
-        "Scratch take owns join_slabs": taken,
+        "Scratch take owns join_slabs claim release is_empty trim": taken,
         "StreamStep push go_back states": stream,
         "Tape Tapes begin end verify step run": tape,
         "aligned": lambda: _kernels.aligned((3, 4)) * 0,
