@@ -274,18 +274,18 @@ def test_a_share_that_fails(two_threads):
 
     tapes, faults = _kernels.Tapes([None], lambda: 2), []
 
-    def step(tape):
+    def step(x):
         def function():
             if faults:
                 raise faults[0]
-            return [tape.inputs[0] * 2]
+            return [x * 2]
 
         return function
 
     for _ in range(2):
         tape = _kernels.Tape([np.ones((2, 5), np.float32)], [None])
         assert tape.begin()
-        outputs = tape.step(step(tape), tape.inputs, [tape.inputs[0] * 2])
+        outputs = tape.step(step(*tape.inputs), tape.inputs, [tape.inputs[0] * 2])
         tape.end()
         assert tape.verify(outputs)
         tapes.by_shape.setdefault((2, 5), []).append(tape)
