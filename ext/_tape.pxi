@@ -264,14 +264,31 @@ cdef void _forget_error() noexcept with gil:
     PyErr_Clear()
 
 
+cdef void _copy_input(const Place* place, const Py_buffer* view, Py_ssize_t first) noexcept nogil:
+    """The numbers from the `first` one on, of 4 bytes or of 8: token ids, or floats. An id beyond int32 becomes -1."""
+    cdef Py_ssize_t k, size = place.nbytes // 4
+    cdef int64_t number
+    cdef const int64_t* ids = <const int64_t*> view.buf + first
+    cdef const double* doubles = <const double*> view.buf + first
+    if view.itemsize == 4:
+        memcpy(place.at, <const float*> view.buf + first, place.nbytes)
+    elif place.limit < 0:
+        for k in range(size):
+            (<float*> place.at)[k] = <float> doubles[k]
+    else:
+        for k in range(size):
+            number = ids[k]
+            (<int32_t*> place.at)[k] = <int32_t> number if 0 <= number <= INT32_MAX else -1
+
+
 cdef int _play_rows(Shares* shares, Py_ssize_t part) except -1 nogil:
     cdef const Reel* reel = shares.reels[part]
     cdef const Place* place
     cdef Py_ssize_t k, first
     for k in range(reel.n_inputs):
         place = reel.places + k
-        first = part * shares.reels[0].places[k].nbytes
-        memcpy(place.at, <const char*> shares.views[k].buf + first, place.nbytes)
+        first = part * shares.reels[0].places[k].nbytes // 4
+        _copy_input(place, &shares.views[k], first)
         # The copy is looked at, not what another thread may write into meanwhile.
         if place.limit >= 0 and not are_below(<const int32_t*> place.at, place.nbytes // 4, place.limit):
             fbl_set_flag(&shares.refused, 1)
@@ -395,17 +412,23 @@ cdef class Tapes:
             return None  # an id or index that was computed is out of range: the usual way tells which
 
     cdef bint are_plain(self, tuple xs) except -1:
-        """Whether inputs are contiguous and of the dtypes that tapes read."""
+        """Whether inputs are contiguous, and floats or token ids of 4 or 8 bytes, as tapes read them."""
         cdef Py_buffer view
         cdef bint good = True
         cdef Py_ssize_t k
+        cdef char kind
         cdef const char* formats = self.formats
         for k in range(len(xs)):
             try:
                 PyObject_GetBuffer(xs[k], &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
             except (ValueError, BufferError):
                 return False
-            good &= view.itemsize == 4 and view.format[0] == formats[k] and view.format[1] == 0
+            kind = view.format[0] if view.format[1] == 0 else 0
+            good &= <size_t> view.buf % <size_t> view.itemsize == 0
+            if formats[k] == b"f":
+                good &= kind == b"f" or kind == b"d"
+            else:
+                good &= kind == b"i" or kind == b"l" or kind == b"q"
             PyBuffer_Release(&view)
         return good
 

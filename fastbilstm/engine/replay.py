@@ -156,7 +156,8 @@ class Replay:
         kinds = [("f", np.float32) if limit is None else ("iu", np.int32) for limit in self.id_limits]
         if any(x.dtype.kind not in kind for x, (kind, _) in zip(arrays, kinds)):
             return None
-        return [np.ascontiguousarray(x, dtype) for x, (_, dtype) in zip(arrays, kinds)]
+        with np.errstate(over="ignore"):
+            return [np.ascontiguousarray(x, dtype) for x, (_, dtype) in zip(arrays, kinds)]
 
 
 def shape_of(given):

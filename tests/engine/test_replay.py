@@ -117,6 +117,32 @@ def test_a_tape_refuses_ids_that_are_out_of_range():
     assert np.array_equal(model.predict(ids), y)
 
 
+def test_a_tape_reads_numbers_of_8_bytes():
+    """float64 and int64, as NumPy makes them: the bits of float32 and int32; ids beyond int32 are refused."""
+    model = fastbilstm.load(DEMO)
+    ids = np.random.default_rng(0).integers(0, 5000, (2, 400))
+    y = [model.predict(ids.astype(np.int32)) for _ in range(15)][-1]
+    assert model._plan.replay.tapes.run(ids, 1) is not None
+    assert np.array_equal(model.predict(ids), y) and np.array_equal(model.predict(ids, n_threads=2), y)
+    assert np.array_equal(model.predict(ids.astype(np.uint64)), y)  # the usual way
+    for wrong in (-1, 5000, 2**32 + 7, -(2**40)):
+        bad = ids.copy()
+        bad[1, 7] = wrong
+        assert model._plan.replay.tapes.run(bad, 1) is None
+        with pytest.raises(fastbilstm.InputError, match="5000"):
+            model.predict(bad)
+    model = load("softmax cell")
+    x = np.asarray(inputs("softmax cell", 3, 5), np.float64) * 1e30
+    x[0, 0, :2] = np.nan, 1e39
+    with np.errstate(over="ignore"):
+        narrow = x.astype(np.float32)
+    for _ in range(3):
+        y = model.predict(narrow)
+    assert same(model._plan.replay.tapes.run(x, 1), [y])
+    unaligned = np.frombuffer(b"x" + x.tobytes(), np.uint8)[1:].view(np.float64).reshape(x.shape)
+    assert not unaligned.flags.aligned and same([model.predict(unaligned)], [y])
+
+
 def test_threads_play_the_same_model():
     case = next(case for case in NETS if case.name == "lstm-default-keras3")
     model = fastbilstm.load(**case.load_args(), dtype="float32")
