@@ -109,7 +109,8 @@ class Plan(Record):
                 scratch.join_slabs()
             except IndexError:
                 scratch = self.runner.new_scratch()
-            context = self.runner.new_context(new_states, scratch, n_threads)
+            # A layer would wake a thread, and Python's time around it is longer than what that saves in a short one.
+            context = self.runner.new_context(new_states, scratch, 1 if self.is_short(arrays) else n_threads)
         outputs = self.call(arrays, context)
         # The caller owns the results: none may share memory with a buffer, an input, a state or another result.
         arrays_in_use = [*arrays, *(state for pair in new_states.values() for state in pair)]

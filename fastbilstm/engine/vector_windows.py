@@ -137,7 +137,8 @@ class VectorConv(Conv):
         y = states.array(*shape)
         if self.channels_first and self.use_bias and self.misplaces_bias and y.shape[-2] == self.filters > 1:
             return super().call(inputs, kwargs, states)
-        n_threads = states.n_threads if worth_a_thread(self.depth, size) else 1
+        # Less work pays than elsewhere: a thread reads little that another one has just written.
+        n_threads = states.n_threads if worth_a_thread(7 * self.depth, size) else 1
         _kernels.convolve(
             x,
             kernels,
