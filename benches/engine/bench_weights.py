@@ -1,14 +1,15 @@
 """What narrow weights save and cost: time, largest difference, labels that differ, size of the file.
 
-    python benches/engine/bench_weights.py [--nets demo lstm512 tagger] [--imdb FOLDER] [--rows 2000] [--rounds 20]
+    python benches/engine/bench_weights.py [--nets demo lstm512 tagger captcha ...] [--imdb FOLDER] [--rows 2000]
 
 One thread, one core. Each form of ours takes its turn beside float32 of the rivals, dynamic quantization of ONNX
 Runtime and PyTorch, bfloat16 of OpenVINO and its int8, which NNCF makes with the first 100 of the scored rows, as far
 as they are installed. Times are of one row and of 32 rows of random ids or floats; "times" is beside float32 of the
 same engine. Differences and labels are beside our float32, which has to be that of Keras, as float32 of the rivals
 has to be: on reviews for trained nets, on random rows for others. "demo" is the BiLSTM(64) of tests/golden/demo with
-its 200 reviews; --imdb gives a folder with imdb_5000.npz and imdb_NET.h5 for lstm64, bilstm64, stack, attention and
-masked_stack, whose first `--rows` test reviews are scored. Prints the tables of RESULTS.md.
+its 200 reviews; captcha, conv_lstm, activity, transformer and pictures are nets with convolutions and attention, which
+Keras builds, without rivals; --imdb gives a folder with imdb_5000.npz and imdb_NET.h5 for lstm64, bilstm64, stack,
+attention and masked_stack, whose first `--rows` test reviews are scored. Prints the tables of RESULTS.md.
 """
 
 import argparse
@@ -34,7 +35,7 @@ import handmade
 import timing
 from cells import DEMO, PADDED, pad, reviews
 from engines import HAND_MADE, OURS, Files, Unavailable
-from nets import NETS, Input, Net, keras_file, named_weights, random_weights
+from nets import AROUND, NETS, Input, Net, keras_file, named_weights, random_weights
 
 import fastbilstm
 from fastbilstm.converted.narrow_error import flips
@@ -44,6 +45,7 @@ from fastbilstm.tolerances import IMDB_PROBABILITY
 EMBEDDING, SCORE = ("embedding", 5000, 128, False), ("dense", 1, "sigmoid")
 RANDOM = {"lstm512": Net((EMBEDDING, ("lstm", 512), SCORE)), "tagger": NETS["tagger"]}
 IMDB = ("lstm64", "bilstm64", "stack", "attention", "masked_stack")
+BUILT = ("captcha", "conv_lstm", "activity", "transformer", "pictures")  # by Keras
 TIMESTEPS = {"tagger": 100}
 BATCH, SCORED = 32, 64  # rows of a batch: timed, and where differences are found
 CALIBRATED = 100  # rows that NNCF is given
@@ -55,7 +57,7 @@ class Case:
     """A net with its file and the rows that it is scored on; `answers`: of Keras, or None."""
 
     name: str
-    net: Net
+    net: Net | None  # None: one of BUILT
     path: Path
     x: np.ndarray
     labels: np.ndarray | None = None
@@ -63,6 +65,8 @@ class Case:
 
     def timed(self, rows):
         """Random rows."""
+        if self.net is None:
+            return AROUND[self.name][0].random(np.random.default_rng([1, rows]), rows)
         features, steps = self.net.features, TIMESTEPS.get(self.name, PADDED)
         one = Input((steps, features)) if features else Input((steps,), self.net.layers[0][1])
         return one.random(np.random.default_rng([1, rows]), rows)
@@ -111,6 +115,18 @@ def untrained(name, folder, net=None, rows=64):
     path.write_bytes(keras_file(net, random_weights(net)))
     case = Case(name, net, path, None)
     case.x = case.timed(rows)
+    return case
+
+
+def built(name, folder):
+    import around_nets
+    import keras
+
+    keras.utils.set_random_seed(1)
+    given = [keras.Input(one.shape, dtype=one.dtype, name=one.name) for one in AROUND[name]]
+    case = Case(name, None, Path(folder) / f"{name}.keras", None)
+    keras.Model(given, getattr(around_nets, name)(*given)).save(case.path)
+    case.x = case.timed(64)
     return case
 
 
@@ -224,7 +240,7 @@ def runners(case, folder, others=True):
         engine = Ours(case, folder, form)
         found.append(Runner(OURS, form, engine, engine.path.stat().st_size))
         found[-1].found["answers"] = found[-1].answers(case.x)
-    for name, form, make, path in rivals(case, folder) if others else ():
+    for name, form, make, path in rivals(case, folder) if others and case.net is not None else ():
         try:
             runner = Runner(name, form, make(), None)
             runner.found["answers"] = runner.answers(case.x)
@@ -288,7 +304,7 @@ def table(case, found, missing):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--nets", nargs="+", choices=("demo", *RANDOM), default=["demo", *RANDOM])
+    parser.add_argument("--nets", nargs="+", choices=("demo", *RANDOM, *BUILT), default=["demo", *RANDOM])
     parser.add_argument("--imdb", type=Path, metavar="FOLDER")
     parser.add_argument("--rows", type=int, default=2000, help="reviews of --imdb that are scored (default: 2000)")
     parser.add_argument("--rounds", type=int, default=20)
@@ -296,7 +312,10 @@ def main():
     given = parser.parse_args()
     print(f"fastbilstm {fastbilstm.__version__}, {engines.os.uname().machine}, one thread")
     with tempfile.TemporaryDirectory(prefix="fastbilstm-") as folder:
-        makers = [demo if name == "demo" else partial(untrained, name, folder) for name in given.nets]
+        makers = [
+            demo if name == "demo" else partial(built if name in BUILT else untrained, name, folder)
+            for name in given.nets
+        ]
         makers += [partial(trained, given.imdb, name, given.rows) for name in IMDB if given.imdb is not None]
         for make in makers:
             case = make()
