@@ -18,12 +18,14 @@ from .vector_layers import LEAST_OF_INT8, adopt, contiguous, contiguous_mask, ro
 from .weight_forms import codes_of, int8_codes
 
 
-def narrow_pays(cell_name, recurrent_kernel, form):
+def narrow_pays(cell_name, recurrent_kernel, form, reset_after):
     """Whether kernels for a form are faster than those for float32, as measured: widening costs more than it saves
-    where the weights are in the L1 cache, that of float16 as long as they are in L2.
+    where the weights are in the L1 cache, that of float16 as long as they are in L2; of few units, the codes of a state
+    take longer than the products save.
     """
     if form == "int8":
-        return cell_name != "simple_rnn" or len(recurrent_kernel) >= 64
+        fewest = {"lstm": 16, "gru": 16 if reset_after else 24, "simple_rnn": 64}
+        return len(recurrent_kernel) >= fewest[cell_name]
     return 4 * recurrent_kernel.size >= {"bfloat16": 2**16, "float16": 2**21}[form]
 
 
@@ -75,7 +77,9 @@ class VectorRecurrent(Recurrent):
             kernel, bias = fold(kernel, bias)
         gates = None if self.cell_name == "simple_rnn" else row_activation(self, "recurrent_activation")
         recurrent_kernel = self.weights["recurrent_kernel"]
-        if weights != "float32" and narrow_pays(self.cell_name, recurrent_kernel, weights):
+        if weights != "float32" and narrow_pays(
+            self.cell_name, recurrent_kernel, weights, options.get("reset_after", True)
+        ):
             options["narrow"] = codes_of(recurrent_kernel, weights)
         if weights == "int8" and fold is None and embeddings is None and len(kernel) >= LEAST_OF_INT8:
             options["narrow_kernel"] = int8_codes(kernel, 0)

@@ -34,7 +34,7 @@ def layers_of(keras, name):
         "LSTM": [k.LSTM(16)],
         "BiLSTM": [k.Bidirectional(k.LSTM(8, return_sequences=True)), k.Bidirectional(k.LSTM(6))],
         "GRU": [k.GRU(16)],
-        "GRU of older files": [k.GRU(16, reset_after=False, recurrent_activation="hard_sigmoid")],
+        "GRU of older files": [k.GRU(24, reset_after=False, recurrent_activation="hard_sigmoid")],
         "SimpleRNN in a cell": [k.RNN(k.SimpleRNNCell(7), return_sequences=True), k.SimpleRNN(5)],
         "Conv1D": [k.Conv1D(12, 3, activation="relu"), k.MaxPooling1D(2), k.LSTM(9)],
         "Conv1D of many filters": [
