@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Side = Literal["pre", "post"]
 
 SIDES = ("pre", "post")
+# NumPy 1 makes whole numbers of Python that a type does not hold others, where NumPy 2 raises OverflowError.
+_WRAPS = np.__version__.startswith("1.")
 
 
 def check_side(name: str, value: Side) -> Side:
@@ -137,6 +139,8 @@ def _cast(sequence: Any, dtype: np.dtype[Any], position: int) -> Any:
         return sequence
     try:
         with np.errstate(invalid="raise"):
+            if _WRAPS and dtype.kind in "iu":
+                sequence = np.asarray(sequence)
             kept = np.asarray(sequence, dtype)
     except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
         raise InputError(f"the sequence at position {position} is no {dtype} array ({error})") from None

@@ -28,7 +28,8 @@ def test_texts_and_token_ids():
     assert [row["label"] for row in found] == ["pos", "neg"]
     y = model.predict_text(TEXTS)[:, 0]
     for row, p in zip(found, y):
-        assert row["scores"] == {"neg": float(1 - p), "pos": float(p)} and row["score"] == max(row["scores"].values())
+        assert row["scores"] == {"neg": float(np.float32(1) - p), "pos": float(p)}
+        assert row["score"] == max(row["scores"].values())
     assert model.classify(tuple(TEXTS)) == model.classify(np.array(TEXTS)) == found
     assert model.classify(np.array(TEXTS, object), batch_size=1, n_threads=1) == found
     assert model.classify([]) == []

@@ -62,7 +62,7 @@ def test_pad_sequences_of_texts(k):
         ([[1]], {"dtype": "strange"}, "dtype is 'strange'"),
         ([[[1, 2]], [[1, 2, 3]]], {}, r"position 1 has steps of shape \(3,\), those before it \(2,\)"),
         ([[1], ["a"]], {}, "position 1 is no int32"),
-        ([[1], [2**40]], {}, "position 1 is no int32"),
+        ([[1], [2**40]], {}, "position 1 (is no|holds numbers that) int32"),
         ([[1], np.array([2**40])], {}, "position 1 holds numbers that int32"),
         ([[1], np.array([np.nan])], {}, "position 1 is no int32"),
         ([[[1], [2, 3]]], {}, "position 0 is no int32"),

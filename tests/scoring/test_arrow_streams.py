@@ -13,6 +13,7 @@ from fastbilstm import InputError
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
 
+needs_streams = pytest.mark.skipif(not hasattr(pa.RecordBatchReader, "from_stream"), reason="needs pyarrow 15")
 ROWS = 30
 IDS = make_ids(ROWS)
 
@@ -58,6 +59,7 @@ def made(kind):
 KINDS = ["foreign", "reader", "table", "batch", "pandas", "polars", "duckdb"]
 
 
+@needs_streams
 @pytest.mark.parametrize("kind", KINDS)
 def test_predict_iter(kind, loaded, small_chunks):
     found = list(loaded.predict_iter(made(kind), batch_size=4, columns="x"))
@@ -68,6 +70,7 @@ def test_predict_iter(kind, loaded, small_chunks):
     assert whole["note"].to_pylist() == notes(ROWS) and whole["n"].to_pylist() == list(range(ROWS))
 
 
+@needs_streams
 @pytest.mark.parametrize("kind", ["foreign", "reader", "polars", "duckdb"])
 def test_batch_predictor(kind, model, loaded):
     found = fastbilstm.BatchPredictor(model, columns="x")(made(kind))
@@ -102,6 +105,7 @@ def test_views_of_text(tmp_path):
     assert again["tokens"].to_pylist() == [["a", "b"], [], None] and again["kind"].to_pylist() == ["b", "a", "b"]
 
 
+@needs_streams
 def test_no_rows(loaded):
     (found,) = loaded.predict_iter(Foreign(table(0)), columns="x")
     whole = fastbilstm.BatchPredictor(loaded, columns="x")(Foreign(table(0)))
@@ -109,6 +113,14 @@ def test_no_rows(loaded):
     assert found.num_rows == 0 and found.schema.names == ["n", "x", "note", "prediction"]
 
 
+def test_an_older_pyarrow_is_told(loaded, monkeypatch):
+    foreign = Foreign(table())
+    monkeypatch.setattr(pa, "RecordBatchReader", object)
+    with pytest.raises(InputError, match=r"a Foreign \(__arrow_c_stream__\) needs pyarrow 15; this is \d+"):
+        list(loaded.predict_iter(foreign, columns="x"))
+
+
+@needs_streams
 def test_wrong_streams(loaded, model, small_chunks):
     with pytest.raises(InputError, match="no column 'y'; the columns are 'n', 'x', 'note'"):
         list(loaded.predict_iter(Foreign(table()), columns="y"))
