@@ -37,6 +37,9 @@ if platform.libc_ver()[0] != "glibc" or shutil.which("gcc") is None:
 
 from kernel_cases import compiled, make_direction, make_mask, normal  # noqa: E402
 
+# CPython 3.10 raises an error without its message where there is no memory for it, in place of MemoryError: what looks
+# for that error goes on, and must give the right answer.
+LOSES = sys.version_info < (3, 11)
 STEP = 1 if os.environ.get("FASTBILSTM_FAULTS") == "all" else 12
 
 
@@ -77,8 +80,8 @@ class Malloc:
             number = self.library.end_of_failing()
             raise AssertionError(f"allocation {number}: another error than MemoryError") from error
         number = self.library.end_of_failing()
-        assert number < 0, f"the MemoryError of allocation {number} was lost"
-        return -1, answer
+        assert number < 0 or LOSES, f"the MemoryError of allocation {number} was lost"
+        return number, answer
 
 
 def arrays_of(y):
@@ -106,9 +109,12 @@ def fail_each(name, call, begin=lambda: None, step=STEP):
         faulthandler.dump_traceback_later(60, exit=True)
         begin()
         failed, answer = malloc.failing(number, call)
+        if failed < 0 or answer is not None:
+            assert same(answer, expected), f"{name}: wrong while allocation {failed} failed"
         if failed < 0:
-            assert same(answer, expected), name
             break
+        if answer is not None:
+            begin()  # states went on
         assert same(call(), expected), f"{name}: wrong after allocation {failed} failed"
         number, count = failed + step, count + 1
     faulthandler.cancel_dump_traceback_later()
@@ -516,6 +522,6 @@ def lose():
         calls.append(_kernels.aligned((3,)))
         return len(calls)
 
-    for call, words in ((lost, "was lost"), (other, "not the same")):
+    for call, words in ((lost, "was lost"), (other, "not the same"))[LOSES:]:
         with pytest.raises(AssertionError, match=words):
             fail_each("", call)
