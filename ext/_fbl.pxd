@@ -43,6 +43,10 @@ cdef extern from "fbl_kernels.h":
             Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t columns, const float* a, Py_ssize_t lda,
             const Py_ssize_t* index, const float* packed, const float* bias, float* c, Py_ssize_t ldc,
         ) noexcept nogil
+        void (*gemm_onto)(
+            Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t columns, const float* a, Py_ssize_t lda,
+            const Py_ssize_t* index, const float* packed, float* c, Py_ssize_t ldc,
+        ) noexcept nogil
         void (*gemm_pieces)(
             Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t columns, const float* a, const Py_ssize_t* start,
             Py_ssize_t pieces, const Py_ssize_t* offset, const Py_ssize_t* length, const float* packed, const float* bias,

@@ -18,10 +18,12 @@ cdef struct Job:
     const float* x            # rows of floats, or of embeddings, or of projections if `projected`
     bint constant             # x has one row for all timesteps of a row
     const int32_t* ids        # row of a sequence -> row of x; NULL: the same row
-    Py_ssize_t features
+    const float* joined       # floats beside each id, whose products with `joined_packed` are added; NULL: there are none
+    const float* joined_packed
+    Py_ssize_t features, joined_features
     int how                   # RUN_LSTM ...
     fbl_step sums             # Recurrent.sums
-    bint projected, reverse, flip
+    bint projected, reverse, flip # projected: rows of x are projections
     const float* packed
     const fbl_narrow* narrow
     fbl_codes codes           # in place of `packed`, unless `narrow` is NULL
@@ -30,8 +32,9 @@ cdef struct Job:
     float* states             # h, h, c (LSTM alone)
     const float* candidate    # Recurrent.candidate_at
     fbl_codes narrow_candidate
-    Py_ssize_t* source
+    Py_ssize_t* source            # rows of x
     Py_ssize_t* target
+    Py_ssize_t* places            # rows of `joined`
     Py_ssize_t slice_rows, filled, begin # rows of a slice at most, rows in it, the first one of this step
     Cursor* cursors               # for each place, the longest row first
     # For _skips.pxi. `fresh`: states begin with zeros; `skips`: outputs, if any, are stored; `repeats`: some row may have
@@ -48,8 +51,8 @@ def run_recurrent(list runs not None, Scratch scratch not None, bint together=Fa
     ----------
     runs : list of dict
         For each direction: `layer` (Recurrent); `x`, (B, T, F) float32, or (B, F) where all timesteps of a row have one
-        input, or (B, T) int32 token ids for a layer with embeddings, contiguous; `rows` (Rows) of it; `reverse`, read
-        from the last timestep to the first; `initial_state`, (h, c) or (h,), each (B, U), or None; `outputs` (B, T, any) or
+        input, or (B, T) int32 token ids for a layer with embeddings, or (ids, (B, T, F') float32) if it has a joined_kernel,
+        contiguous; `rows` (Rows) of it; `reverse`, read from the last timestep to the first; `initial_state`, (h, c) or (h,), each (B, U), or None; `outputs` (B, T, any) or
         None, written from column `offset` on with `merge` (a value of MERGES); `flip`, write the output of timestep t at
         T-1-t.
 
@@ -129,7 +132,8 @@ cdef int _run_job_again(void* runs, Py_ssize_t k, Py_ssize_t thread, const uint8
 
 cdef tuple _reads_of(dict run):
     """The arrays that a direction reads."""
-    reads = (run["x"],) if run["merge"] == FBL_STORE else (run["x"], run["outputs"])
+    reads = run["x"] if type(run["x"]) is tuple else (run["x"],)
+    reads = reads if run["merge"] == FBL_STORE else (*reads, run["outputs"])
     return reads if run["initial_state"] is None else (*reads, *run["initial_state"])
 
 
@@ -156,10 +160,16 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
     cdef fbl_recurrent* step = &job.step
     cdef Py_ssize_t batch = rows.at.batch, timesteps = rows.at.timesteps, padded = layer.units_padded
     cdef Matrix kernel
-    first_h = first_c = None
+    first_h = first_c = joined = None
     memset(job, 0, sizeof(Job))
     job.table, job.rows, x = layer.table, rows.at, run["x"]
     table, kernel = layer.read_source()
+    if layer.joined is not None:
+        if type(x) is not tuple or len(x) != 2:
+            raise ValueError("x must be token ids and the floats beside them")
+        x, joined = x
+        job.joined_features, job.joined_packed = layer.joined.depth, layer.joined.packed_at
+        job.joined = floats(checked("joined", joined, (batch, timesteps, layer.joined.depth)))
     if table is None:
         job.constant = getattr(x, "ndim", 3) == 2
         job.x = floats(checked("x", x, (batch, *(() if job.constant else (timesteps,)), layer.features)))
@@ -172,20 +182,23 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
     job.how, job.candidate, job.narrow_candidate = layer.how, layer.candidate_at, layer.narrow_candidate
     job.states = scratch.place(held, (3, batch, padded))
     memset(job.states, 0, 3 * batch * padded * sizeof(float))
-    row_bytes = 2 * sizeof(Py_ssize_t) if kernel is None or job.constant else sizeof(float) * layer.width
+    in_place = job.constant or (kernel is None and joined is None)
+    row_bytes = 2 * sizeof(Py_ssize_t) if in_place else sizeof(float) * layer.width
     # In Python's integers: batch may be any number where an axis of the arrays is empty.
     steps = max(1, SLICE_BYTES // max(1, int(row_bytes) * int(batch)))
     job.slice_rows = batch * min(steps, timesteps)
     if kernel is not None:
         job.packed, job.bias, job.narrow, job.codes = kernel.packed_at, kernel.bias_at, kernel.narrow, kernel.codes
+    if kernel is not None or joined is not None:
         job.proj = scratch.place(held, (batch if job.constant else job.slice_rows, layer.width))
     job.cursors = <Cursor*> scratch.place(held, (batch, sizeof(Cursor) // sizeof(float)))
     job.before = scratch.place(held, (2, batch, padded))
     job.beginning = &layer.beginning if layer.kept is not None else NULL
     job.fresh, job.skips = run["initial_state"] is None, run["outputs"] is None or run["merge"] == FBL_STORE
+    job.skips = job.skips and joined is None
     _place_rows(job)
-    job.source = <Py_ssize_t*> scratch.place(held, (2, job.slice_rows, sizeof(Py_ssize_t) // sizeof(float)))
-    job.target = job.source + job.slice_rows
+    job.source = <Py_ssize_t*> scratch.place(held, (3, job.slice_rows, sizeof(Py_ssize_t) // sizeof(float)))
+    job.target, job.places = job.source + job.slice_rows, job.source + 2 * job.slice_rows
     if run["initial_state"] is not None:
         given = [np.asarray(state, np.float32) for state in run["initial_state"]]
         if [state.shape for state in given] != [(batch, layer.units)] * layer.n_states:
@@ -219,12 +232,12 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
     outputs = run["outputs"]
     if outputs is not None:
         checked("outputs", outputs, (batch, timesteps, None), True)
-        apart("outputs", outputs, {"x": x})
+        apart("outputs", outputs, {"x": x, "joined": joined})
         step.out_stride = outputs.shape[2]
         if not 0 <= run["offset"] <= step.out_stride - layer.units:
             raise ValueError(f"outputs have {step.out_stride} columns, the {layer.units} units start at {run['offset']}")
         step.out = floats(outputs) + <Py_ssize_t> run["offset"]
-    return layer, table, kernel, rows
+    return layer, table, kernel, rows, joined
 
 
 cdef void _begin_with(const Job* job, const float* h, const float* c) noexcept nogil:
@@ -292,7 +305,7 @@ cdef Py_ssize_t _step(Job* job, Py_ssize_t s, Py_ssize_t active, Py_ssize_t unti
     if job.begin + active > job.filled:
         work += _fill_slice(job, s, active, until)
     step.rows = active
-    if job.projected:
+    if job.projected and job.joined == NULL:
         step.proj, step.proj_index = job.x, job.source + job.begin
         # Rows of the table come from far: ask for those of the next step, or of some steps ahead if they are few.
         ahead = job.begin + max(active, FETCHED_AHEAD)
@@ -361,14 +374,33 @@ cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active, Py_ssize_
             job.target[n + r] = at.row * job.rows.timesteps + (job.rows.timesteps - 1 - t if job.flip else t)
             job.source[n + r] = at.row if job.constant else at.row * job.rows.timesteps + t
             if job.ids != NULL:
+                job.places[n + r] = job.source[n + r]
                 job.source[n + r] = job.ids[job.source[n + r]]
         n += active
         s += 1
     job.begin, job.filled = 0, n
+    if job.joined != NULL:
+        return _project_joined(job, n)
     if job.projected or job.constant:
         return 0
     _project(job, n, job.x, job.source, job.proj)
     return n * job.features * job.step.width
+
+
+cdef Py_ssize_t _project_joined(const Job* job, Py_ssize_t rows) noexcept nogil:
+    """Projections of the ids of a slice, and onto them those of the floats beside; returns the multiplications."""
+    cdef Py_ssize_t width = job.step.width, r
+    if job.projected:
+        for r in range(rows):
+            if r + FETCHED_AHEAD < rows:
+                fbl_prefetch(job.x + job.source[r + FETCHED_AHEAD] * width, width)
+            memcpy(job.proj + r * width, job.x + job.source[r] * width, width * sizeof(float))
+    else:
+        _project(job, rows, job.x, job.source, job.proj)
+    job.table.gemm_onto(
+        rows, job.joined_features, width, job.joined, job.joined_features, job.places, job.joined_packed, job.proj, width
+    )
+    return rows * (job.joined_features + (0 if job.projected else job.features)) * width
 
 
 cdef inline void _project(

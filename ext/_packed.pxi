@@ -43,6 +43,7 @@ cdef class Recurrent:
     # What the input rows are looked up in (None: they are given) and the kernel (None: the look-up gives projections);
     # one object, so that whoever prepares a run while another thread projects sees both of one time: `read_source`.
     cdef tuple source
+    cdef Matrix joined # the kernel of the features that follow the embeddings, or None
     cdef Activation activation, recurrent_activation
     cdef Beginning beginning
     cdef tuple kept # what it points into
@@ -50,7 +51,7 @@ cdef class Recurrent:
     def __cinit__(
         self, kernel, recurrent_kernel, bias, Activation activation not None, Activation recurrent_activation=None,
         embeddings=None, project=False, str cell not None="lstm", recurrent_bias=None, bint reset_after=True, narrow=None,
-        narrow_kernel=None,
+        narrow_kernel=None, joined_kernel=None,
     ):
         """kernel (F, GU), recurrent_kernel (U, GU), bias (GU,) or None, for the G gates of `cell`: "lstm" (4, i f c o),
         "gru" (3, z r h; with reset_after perhaps recurrent_bias (3U,)) or "simple_rnn" (1, no recurrent_activation);
@@ -58,6 +59,7 @@ cdef class Recurrent:
         narrow: (codes, scale) of the recurrent kernel, int8 with scale (1, GU), or uint16 (bfloat16) or float16 with None;
         they are used where there are kernels for them, see `form`, and a state is in [-1, 1] if they are int8.
         narrow_kernel: (codes, scale) of the kernel, int8.
+        joined_kernel (F', GU): each timestep has F' floats beside its token id, whose products are added to it.
         """
         self.table = table_in_use()
         if cell not in CELLS:
@@ -112,6 +114,10 @@ cdef class Recurrent:
             embeddings = matrix_of("embeddings", embeddings, (None, self.features))
             self.rows_of_table = len(embeddings)
             self.source = np.ascontiguousarray(embeddings, np.float32), packed
+        if joined_kernel is not None:
+            if embeddings is None:
+                raise TypeError("joined_kernel without embeddings")
+            self.joined = Matrix(self.arranged(matrix_of("joined_kernel", joined_kernel, (None, width))))
         if project:
             self.project()
 
@@ -248,9 +254,11 @@ cdef class Recurrent:
         """Bytes of packed weights and tables."""
         table, kernel = self.read_source()
         packed = sum(part.nbytes for part in self.recurrent)
+        packed += 0 if self.joined is None else self.joined.nbytes
         return packed + (table.nbytes if kernel is None else kernel.nbytes)
 
     @property
     def work(self):
         """Multiplications a row and timestep."""
-        return self.gates * self.units * (self.units + (0 if self.projected else self.features))
+        joined = 0 if self.joined is None else self.joined.depth
+        return self.gates * self.units * (self.units + joined + (0 if self.projected else self.features))

@@ -65,6 +65,10 @@ typedef struct {
     void (*gemm)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
                  const ptrdiff_t *index, const float *packed, const float *bias, float *c, ptrdiff_t ldc);
 
+    /* The same, added to C: each element of C in place of the bias. */
+    void (*gemm_onto)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
+                      const ptrdiff_t *index, const float *packed, float *c, ptrdiff_t ldc);
+
     /* gemm where row r of A lies in pieces: floats a[start[r] + offset[p] + k], k < length[p] <= FBL_DEPTH, one piece
        behind the other, `depth` in all. */
     void (*gemm_pieces)(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, const ptrdiff_t *start,

@@ -430,6 +430,7 @@ const fbl_kernels FBL_SYMBOL(table) = {
     .isa = FBL_ISA_NAME,
     .lanes = L,
     .gemm = gemm,
+    .gemm_onto = gemm_onto,
     .gemm_pieces = gemm_pieces,
     .lstm_step = lstm_step,
     .lstm_gates = lstm_gates,

@@ -51,11 +51,12 @@ DEFINE_PIECES_OF(pieces_wide, 4, WHOLE_LOAD, WHOLE_STORE)
 DEFINE_PIECES_OF(pieces_two, 2, vload_n, vstore_n)
 DEFINE_PIECES_OF(pieces_one, 1, vload_n, vstore_n)
 
-/* Pieces p < n of all rows, `first` the first ones; they begin with k-th rows of B. Row r of A begins at start[r], or, without
+/* Pieces p < n of all rows, which begin with the k-th row of B; `begins`: C begins with the bias. Row r of A begins at start[r], or, without
    it, at (index[r] or r) * lda. */
 FBL_INLINE void products(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
                          const ptrdiff_t *index, const ptrdiff_t *start, ptrdiff_t k, ptrdiff_t n, const ptrdiff_t *offset,
-                         const ptrdiff_t *length, const float *packed, const float *bias, float *c, ptrdiff_t ldc)
+                         const ptrdiff_t *length, const float *packed, int begins, const float *bias, float *c,
+                         ptrdiff_t ldc)
 {
     const ptrdiff_t wide = columns / W * W, two = wide + (columns - wide + L - 1) / (2 * L) * (2 * L);
     for (ptrdiff_t first = 0; first < rows; first += ROW_BLOCK) {
@@ -69,22 +70,35 @@ FBL_INLINE void products(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, con
                 for (int r = 0; r < count; r++)
                     from[r] = a + (start ? start[row + r] : (index ? index[row + r] : row + r) * lda);
                 (column < wide ? pieces_wide : column < two ? pieces_two : pieces_one)(
-                    (int)count, n, offset, length, from, w, depth * L, b, k == 0, c + row * ldc + column, ldc,
+                    (int)count, n, offset, length, from, w, depth * L, b, begins, c + row * ldc + column, ldc,
                     columns - column);
             }
         }
     }
 }
 
-static void gemm(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
-                 const ptrdiff_t *index, const float *packed, const float *bias, float *c, ptrdiff_t ldc)
+FBL_INLINE void products_of_rows(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
+                                 const ptrdiff_t *index, const float *packed, int begins, const float *bias, float *c,
+                                 ptrdiff_t ldc)
 {
     ptrdiff_t k = 0;
     do {
         const ptrdiff_t part = least(FBL_DEPTH, depth - k);
-        products(rows, depth, columns, a, lda, index, NULL, k, 1, &k, &part, packed, bias, c, ldc);
+        products(rows, depth, columns, a, lda, index, NULL, k, 1, &k, &part, packed, begins && k == 0, bias, c, ldc);
         k += FBL_DEPTH;
     } while (k < depth);
+}
+
+static void gemm(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
+                 const ptrdiff_t *index, const float *packed, const float *bias, float *c, ptrdiff_t ldc)
+{
+    products_of_rows(rows, depth, columns, a, lda, index, packed, 1, bias, c, ldc);
+}
+
+static void gemm_onto(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, ptrdiff_t lda,
+                      const ptrdiff_t *index, const float *packed, float *c, ptrdiff_t ldc)
+{
+    products_of_rows(rows, depth, columns, a, lda, index, packed, 0, NULL, c, ldc);
 }
 
 static void gemm_pieces(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, const float *a, const ptrdiff_t *start,
@@ -96,7 +110,7 @@ static void gemm_pieces(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, cons
         ptrdiff_t part = 0, n = 0; /* pieces p to p + n - 1 */
         while (p + n < pieces && (n == 0 || part + length[p + n] <= FBL_DEPTH))
             part += length[p + n++];
-        products(rows, depth, columns, a, 0, NULL, start, k, n, offset + p, length + p, packed, bias, c, ldc);
+        products(rows, depth, columns, a, 0, NULL, start, k, n, offset + p, length + p, packed, k == 0, bias, c, ldc);
         k += part;
         p += n;
     } while (p < pieces);

@@ -94,6 +94,7 @@ class Recurrent:
         reset_after: bool = True,
         narrow: tuple[NDArray[Any], _Floats | None] | None = None,
         narrow_kernel: tuple[NDArray[Any], _Floats] | None = None,
+        joined_kernel: ArrayLike | None = None,
     ) -> Recurrent: ...
     @property
     def cell(self) -> str: ...

@@ -9,8 +9,10 @@ import numpy as np
 
 from .. import activations
 from ..activations import kernel_code
-from ..layers import activation, cells, merging, recurrent
+from ..layers import activation, cells, core, merging, quantized, recurrent
 
+# Layers whose weights are, once bound, those of a plain Embedding.
+EMBEDDING = (core.Embedding, quantized.Int8Embedding, quantized.Int4Embedding)
 # The largest |mean| / deviation of a BatchNormalization that is folded.
 MAX_SHIFT = 64.0
 

@@ -15,11 +15,12 @@ from ..graph import Ref, flatten_refs, map_refs
 from ..layers import Functional, activation, core, normalization, quantized, recurrent, reshaping
 from ..layers.base import dtype_of
 from ..layers.functional import Operation, TimeDistributed, Wrapper
-from . import distributed
+from . import distributed, joined_features
 from . import vector_layers as engine
 from . import vector_recurrent as engine_recurrent
 from .calls import Call
 from .folding import (
+    EMBEDDING,
     affine,
     cell_of,
     has_attention_kernel,
@@ -32,9 +33,8 @@ from .folding import (
 from .kernels_by_class import family, kernels_of
 from .network import Network, Step
 
-# Layers whose weights are, once bound, those of a plain Dense or Embedding.
+# Layers whose weights are, once bound, those of a plain Dense.
 DENSE = (core.Dense, quantized.Int8WeightsDense, quantized.Int4WeightsDense)
-EMBEDDING = (core.Embedding, quantized.Int8Embedding, quantized.Int4Embedding)
 # Bytes for the states that a direction keeps: 2,048 timesteps of 64 units.
 BEGINNINGS = 2**20
 
@@ -314,12 +314,14 @@ class Builder:
 
     def replace_recurrent(self, call):
         layer, fold = call.layer, self.fold_before(call)
-        embedding = self.embedding_read_by(call)
+        embedding, joined = self.embedding_read_by(call), joined_features.find(self, call)
         quirk = call.kwargs.get("mask") and self.network.drops_given_masks
         if embedding is not None and not quirk:
             rows = embedding.layer.weights["embeddings"]
-            project = self.budget.takes(len(rows) * 4 * padded_width(layer))
+            project = self.budget.takes(len(rows) * 4 * engine_recurrent.padded_width(layer))
             self.look_up(call, embedding, engine_recurrent.recurrent(layer, fold, rows, self.weights), project)
+        elif joined is not None:
+            joined_features.replace(self, call, joined, fold)
         else:
             call.engine = self.cached(
                 layer, lambda: engine_recurrent.recurrent(layer, fold, None, self.weights), fold is not None
@@ -438,12 +440,6 @@ def is_convolution(layer):
     """Whether it is a Conv1D, Conv2D or Conv3D whose channels come last."""
     kinds = [kind.__name__ for kind in type(layer).__mro__] if family(layer) == "convolution" else []
     return "Conv" in kinds and not layer.channels_first
-
-
-def padded_width(layer):
-    """Columns of a projection for a recurrent layer, or for both halves."""
-    parts = map(cell_of, layer.inner if isinstance(layer, recurrent.Bidirectional) else (layer,))
-    return sum(part.n_gates * -(-part.units // engine.lanes()) * engine.lanes() for part in parts)
 
 
 def worst(labels):

@@ -14,7 +14,7 @@ from ..layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from ..layers.core import Embedding, check_ids, own_ids
 from ..layers.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent, SimpleRNN
 from .folding import cell_of
-from .vector_layers import LEAST_OF_INT8, adopt, contiguous, contiguous_mask, row_activation, worth_a_thread
+from .vector_layers import LEAST_OF_INT8, adopt, contiguous, contiguous_mask, lanes, row_activation, worth_a_thread
 from .weight_forms import codes_of, int8_codes
 
 
@@ -45,8 +45,23 @@ def call_together(calls, states):
     return [end(final) for end, final in zip(ends, finals)]
 
 
+class Joined:
+    """Token ids (B, T) and floats (B, T, F') beside them: read in place of embeddings and floats joined."""
+
+    def __init__(self, ids, floats):
+        self.ids, self.floats, self.shape = ids, floats, (*ids.shape, None)
+
+    def __len__(self):
+        return len(self.ids)
+
+
 def read_by_kernels(x, dtype):
-    """x (B, T, F) or (B, T) contiguous; (B, F) if its timesteps are the same memory, as `VectorRepeated` gives them."""
+    """x (B, T, F) or (B, T) contiguous; (B, F) if its timesteps are the same memory, as `VectorRepeated` gives them.
+
+    Of a `Joined` both arrays.
+    """
+    if isinstance(x, Joined):
+        return contiguous(x.ids, dtype), contiguous(x.floats)
     is_repeated = x.ndim == 3 and x.size > 0 and x.strides[1] == 0 and x.shape[1] > 1
     return contiguous(x[:, 0] if is_repeated else x, dtype)
 
@@ -55,12 +70,13 @@ class VectorRecurrent(Recurrent):
     """One direction of a layer, or of an RNN over one cell.
 
     `fold`: (kernel, bias) -> (kernel, bias), folds the layers before it into the weights. With `embeddings` (V, F) it
-    reads token ids. `weights` is the form of the weights, of weight_forms.py.
+    reads token ids; if its kernel has more rows than F, it reads a `Joined`, whose embeddings begin at feature `first`.
+    `weights` is the form of the weights, of weight_forms.py.
     """
 
     cell_name = ""
 
-    def __init__(self, layer, fold=None, embeddings=None, weights="float32"):
+    def __init__(self, layer, fold=None, embeddings=None, weights="float32", first=0):
         adopt(self, layer)
         cell = cell_of(layer)
         if cell is not layer:
@@ -75,6 +91,9 @@ class VectorRecurrent(Recurrent):
                 bias, options["recurrent_bias"] = bias
         if fold is not None:
             kernel, bias = fold(kernel, bias)
+        if embeddings is not None and len(kernel) > embeddings.shape[1]:
+            own = slice(first, first + embeddings.shape[1])
+            options["joined_kernel"], kernel = np.delete(kernel, own, axis=0), kernel[own]
         gates = None if self.cell_name == "simple_rnn" else row_activation(self, "recurrent_activation")
         recurrent_kernel = self.weights["recurrent_kernel"]
         if weights != "float32" and narrow_pays(
@@ -173,20 +192,26 @@ class VectorSimpleRNN(VectorRecurrent, SimpleRNN):
 VECTOR_RECURRENT = ((LSTMCell, VectorLSTM), (GRUCell, VectorGRU), (SimpleRNNCell, VectorSimpleRNN))
 
 
-def recurrent(layer, fold=None, embeddings=None, weights="float32"):
+def recurrent(layer, fold=None, embeddings=None, weights="float32", first=0):
     """The kernels of an LSTM, GRU, SimpleRNN, RNN over one such cell, or of a Bidirectional layer of them."""
     if isinstance(layer, Bidirectional):
-        return VectorBidirectional(layer, fold, embeddings, weights)
+        return VectorBidirectional(layer, fold, embeddings, weights, first)
     make = next(make for cell, make in VECTOR_RECURRENT if isinstance(cell_of(layer), cell))
-    return make(layer, fold, embeddings, weights)
+    return make(layer, fold, embeddings, weights, first)
+
+
+def padded_width(layer):
+    """Columns of a projection for a recurrent layer, or for both halves."""
+    parts = map(cell_of, layer.inner if isinstance(layer, Bidirectional) else (layer,))
+    return sum(part.n_gates * -(-part.units // lanes()) * lanes() for part in parts)
 
 
 class VectorBidirectional(Bidirectional):
     """Runs both directions in turn, step by step, or in two threads. Each writes its part of the output in place."""
 
-    def __init__(self, layer, fold=None, embeddings=None, weights="float32"):
+    def __init__(self, layer, fold=None, embeddings=None, weights="float32", first=0):
         adopt(self, layer)
-        self.inner = tuple(recurrent(part, fold, embeddings, weights) for part in layer.inner)
+        self.inner = tuple(recurrent(part, fold, embeddings, weights, first) for part in layer.inner)
         self.forward, self.backward = self.inner
 
     @property
@@ -317,13 +342,14 @@ class VectorEmbedded(Embedding):
 
     With `project`, the table of embeddings is multiplied by the kernel after as many tokens as the table has rows: from
     then on that saves time, and a process that predicts once never does it. The outputs have the same bits.
+    `joined`: how many sequences of floats follow the ids, which a Concatenate joins to the embeddings.
     """
 
     n_inputs = None
 
-    def __init__(self, embedding, layer, project):
+    def __init__(self, embedding, layer, project, joined=0):
         adopt(self, embedding)
-        self.layer, self.project = layer, project
+        self.layer, self.project, self.joined = layer, project, joined
         self.tokens_to_read, self.is_projecting = self.input_dim, False
 
     @property
@@ -358,10 +384,22 @@ class VectorEmbedded(Embedding):
                 finally:
                     self.is_projecting = False
         try:
+            if self.joined:
+                floats, inputs = (
+                    [contiguous(tensor.value) for tensor in inputs[1 : 1 + self.joined]],
+                    inputs[self.joined :],
+                )
+                if any(x.shape[:2] != ids.shape for x in floats):
+                    raise ValueError(f"ids of shape {ids.shape} beside {[x.shape for x in floats]}")
+                ids = Joined(ids, floats[0] if len(floats) == 1 else self.join(floats, states))
             return function([Tensor(ids, mask), *inputs[1:]], kwargs, states)
         except ValueError:
             check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id")
             raise
+
+    def join(self, floats, states):
+        y = states.array(*floats[0].shape[:2], sum(x.shape[2] for x in floats))
+        return _kernels.concatenate(floats, y)
 
 
 class VectorRepeated:

@@ -243,6 +243,48 @@ def test_an_embedding_read_by_two_layers():
         model.predict(np.full((1, 3), VOCABULARY, np.int32))
 
 
+def tagger(kind, places, wide=8, **options):
+    """Embeddings and other features of the same ids, joined in an order, before a recurrent layer."""
+    net = Net(ids=True)
+    net.embedding("narrow")
+    net.dense("dense", "narrow", units=3)
+    weights = {"embeddings": (VOCABULARY, wide)}
+    net.add("Embedding", "wide", "x", weights=weights, input_dim=VOCABULARY, output_dim=wide, **options)
+    parts = {"wide": wide, "narrow": FEATURES, "dense": 3}
+    net.add("Concatenate", "joined", *places, axis=-1)
+    size = sum(parts[place] for place in places)
+    getattr(net, kind)("r", net.bn("b", "joined", size), size, return_sequences=True)
+    return net
+
+
+@pytest.mark.parametrize("kind", ["lstm", "bidirectional"])
+@pytest.mark.parametrize("places", [("wide", "dense"), ("dense", "wide"), ("narrow", "wide", "dense")])
+def test_an_embedding_joined_to_other_features_is_projected(kind, places):
+    runs = {"wide": "in a table of projections", "joined": "rows read in place", "b": "folded", "r": "vector"}
+    net = tagger(kind, places)
+    model = check(net, "r", runs=runs)
+    x = net.input(40)
+    first = model.predict(x)  # before there is a table
+    together, alone = model.predict(x), [model.predict(row[np.newaxis]) for row in x]
+    assert model._plan.runner.is_settled() and first.tobytes() == together.tobytes()
+    assert together.tobytes() == np.concatenate(alone).tobytes()
+    with pytest.raises(fastbilstm.InputError, match="token id"):
+        model.predict(np.full((1, 3), VOCABULARY, np.int32))
+
+
+def test_joined_features_that_are_read_twice_or_masked_stay():
+    assert labels(check(tagger("lstm", ("wide", "dense")), "r", "joined"))["wide"] == "vector"
+    assert labels(check(tagger("lstm", ("wide", "dense"), mask_zero=True), "r"))["wide"] == "vector"
+    net = Net(ids=True)
+    net.embedding()
+    net.add("Concatenate", "joined", "embedding", "embedding", axis=1)
+    assert labels(check(net, net.lstm("r", "joined")))["embedding"] == "vector"
+    net = Net()
+    net.dense("d", "x", units=3)
+    net.add("Concatenate", "joined", "x", "d", axis=-1)
+    check(net, net.lstm("r", "joined", FEATURES + 3), runs={"joined": "vector"})
+
+
 @pytest.mark.parametrize("n", [1, 3, 80])
 @pytest.mark.parametrize("kind", ["lstm", "bidirectional"])
 def test_a_repeated_vector_is_projected_once(kind, n):

@@ -167,7 +167,13 @@ def test_wrong_weights():
     part.embeddings, part.project = None, True
     with pytest.raises(ValueError, match="no embeddings to project"):
         part.packed()
-    part.project = False
+    part.project, part.joined_kernel = False, np.ones((2, 20), np.float32)
+    with pytest.raises(TypeError, match="joined_kernel without embeddings"):
+        part.packed()
+    part.embeddings, part.joined_kernel = np.ones((7, 3), np.float32), np.ones((2, 19), np.float32)
+    with pytest.raises(ValueError, match="joined_kernel must be an array of numbers of shape"):
+        part.packed()
+    part.embeddings = part.joined_kernel = None
     with pytest.raises(ValueError, match="no embeddings to project"):
         part.packed().project()
     for pair in ((None, compiled(np.tanh)), (compiled(np.tanh), None), (1, 2)):
@@ -235,6 +241,24 @@ def arguments(**options):
     part = make_direction(3, 2, 5, **options)
     x = make_input(3, 4, 2) if part.embeddings is None else np.ones((3, 4), np.int32)
     return part.job(x, _kernels.Rows(3, 4), np.ones((3, 4, 7), np.float32), 1), _kernels.Scratch()
+
+
+def test_wrong_floats_beside_token_ids():
+    job, scratch = arguments(embeddings=np.ones((7, 2), np.float32), joined_kernel=np.ones((3, 20), np.float32))
+    run = lambda ids, joined: _kernels.run_recurrent([job | {"x": (ids, joined)}], scratch)  # noqa: E731
+    given = {"ids": job["x"], "joined": np.ones((3, 4, 3), np.float32)}
+    run(**given)
+    for name, how in cases(given, ["joined"], []):
+        refused(run, given, name, how, [])
+    for x in (given["ids"], (given["ids"],), None):
+        with pytest.raises(ValueError, match="x must be token ids and the floats beside them"):
+            _kernels.run_recurrent([job | {"x": x}], scratch)
+    buffer = np.zeros(100, np.float32)
+    with pytest.raises(ValueError, match="outputs and joined share memory"):
+        _kernels.run_recurrent(
+            [job | {"x": (given["ids"], buffer[:36].reshape(3, 4, 3)), "outputs": buffer[10:94].reshape(3, 4, 7)}],
+            scratch,
+        )
 
 
 def test_wrong_input_and_outputs():

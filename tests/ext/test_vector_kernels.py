@@ -128,6 +128,22 @@ def test_embeddings_have_the_bits_of_rows_of_floats(cell):
             assert_agree(y, k)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_floats_beside_token_ids(cell):
+    for units, width, kind in itertools.product([3, 17], [1, 4], ["none", "holes"]):
+        ids = np.random.default_rng(0).integers(0, 11, (6, 7)).astype(np.int32)
+        mask, rows, floats = make_mask(kind, 6, 7), normal(np.random.default_rng(1), 11, 5), make_input(6, 7, width)
+        part = make_direction(6, 5 + width, units, reverse=True, cell=cell)
+        exact = part.specify(np.concatenate([rows[ids], floats], axis=2), mask)
+        part.kernel, part.joined_kernel, part.embeddings = part.kernel[:5], part.kernel[5:], rows
+        found = part.run((ids, floats), mask)
+        for y, k in zip(found[1:], exact[1:]):
+            assert_agree(y, k)
+        part.project = True
+        for y, k in zip(part.run((ids, floats), mask), found):
+            same_bits(y, k)
+
+
 def test_table_of_projections_made_later():
     ids, rows = np.array([[1, 0, 2]], np.int32), normal(np.random.default_rng(1), 3, 5)
     part = make_direction(1, 5, 3, embeddings=rows)

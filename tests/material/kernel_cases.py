@@ -118,6 +118,7 @@ class Direction:
     recurrent_bias: np.ndarray | None = None
     narrow: tuple | None = None
     narrow_kernel: tuple | None = None
+    joined_kernel: np.ndarray | None = None
     extra: dict = field(default_factory=dict)
 
     @property
@@ -139,6 +140,7 @@ class Direction:
             reset_after,
             self.narrow,
             self.narrow_kernel,
+            self.joined_kernel,
         )
 
     def job(self, x, rows, outputs=None, offset=0, merge=None):
@@ -156,8 +158,8 @@ class Direction:
 
     def run(self, x, mask=None, scratch=None):
         """(outputs, h, c or nothing); masked places of the outputs keep UNTOUCHED."""
-        rows = _kernels.Rows(x.shape[0], x.shape[1], mask)
-        guarded = Guarded(*x.shape[:2], self.units)
+        batch, timesteps = (x[0] if isinstance(x, tuple) else x).shape[:2]
+        rows, guarded = _kernels.Rows(batch, timesteps, mask), Guarded(batch, timesteps, self.units)
         job = self.job(x, rows, guarded.array)
         (final,) = _kernels.run_recurrent([job], _kernels.Scratch() if scratch is None else scratch)
         guarded.check()

@@ -97,6 +97,10 @@ static void test_gemm(ptrdiff_t rows, ptrdiff_t depth, ptrdiff_t columns, int in
             check("gemm, gap between rows", columns, (double)c[r * ldc + j], NAN, 1);
         table->gemm(1, depth, columns, a + index[r] * lda, lda, NULL, from, biased ? bias : NULL, alone, columns);
         check_bits("gemm", columns, alone, c + r * ldc, columns);
+        for (ptrdiff_t j = 0; j < columns; j++)
+            alone[j] = biased ? bias[j] : 0;
+        table->gemm_onto(1, depth, columns, a + index[r] * lda, lda, NULL, from, alone, columns);
+        check_bits("gemm_onto", columns, alone, c + r * ldc, columns);
     }
     free(a), free(b), free(from), free(bias), free(c), free(alone), free(index);
 }

@@ -1,0 +1,54 @@
+"""A recurrent layer after a Concatenate of embeddings and other features, as in a tagger of words and characters.
+
+The widest Embedding goes into a table of projections; the products of the other features are added to its rows. Works
+on the calls of fusion.py. Imports the specification and what runs in its place; knows nothing of files.
+"""
+
+from ..layers import merging
+from .folding import EMBEDDING
+from .vector_recurrent import VectorEmbedded, padded_width, recurrent
+
+
+def find(builder, call):
+    """The call of the Concatenate, of an Embedding among others, that a recurrent call alone reads; or None."""
+    found = builder.calls.get(call.refs[0].node) if call.refs and not call.kwargs.get("mask") else None
+    if found is None or type(found.layer) is not merging.Concatenate or not found.plain or builder.is_shared(call):
+        return None
+    if builder.users[found.number] != 1 or builder.rank(found) != 3 or found.layer.axis not in (-1, 2):
+        return None
+    if builder.is_masked(call.refs[0]) or getattr(call.layer, "time_major", False):
+        return None
+    return found if len(found.refs) > 1 and widest_embedding(builder, found) is not None else None
+
+
+def widest_embedding(builder, joined):
+    """(Place in a Concatenate, call) of the Embedding with the largest output; None if none is read."""
+    found = None
+    for place, ref in enumerate(joined.refs):
+        part = builder.calls.get(ref.node)
+        if part is not None and type(part.layer) in EMBEDDING and part.plain and len(part.refs) == 1:
+            if found is None or part.layer.output_dim > found[1].layer.output_dim:
+                found = place, part
+    return found
+
+
+def replace(builder, call, joined, fold):
+    """Let a recurrent layer read the ids of the widest Embedding, and beside them what a Concatenate joins to it."""
+    place, embedding = widest_embedding(builder, joined)
+    rows, others = embedding.layer.weights["embeddings"], list(joined.refs)
+    del others[place]
+    first = sum(features(builder, ref) for ref in joined.refs[:place])
+    made = recurrent(call.layer, fold, rows, builder.weights, first)
+    project = builder.budget.takes(len(rows) * 4 * padded_width(call.layer))
+    call.engine = VectorEmbedded(embedding.layer, made, project, len(others))
+    builder.change(call, ([embedding.refs[0], *others, *call.refs[1:]], *call.args[1:]), call.kwargs)
+    builder.remove(joined)
+    builder.merge(joined, call, "rows read in place")
+    builder.merge(embedding, call, "in a table of projections" if project else "rows read in place")
+
+
+def features(builder, ref):
+    """The size of the last axis of a tensor."""
+    inputs, specs = builder.network.graph.inputs, builder.network.node_specs
+    given = ref.node < len(inputs)
+    return (inputs[ref.node] if given else specs[ref.node - len(inputs)][ref.tensor]).shape[-1]
