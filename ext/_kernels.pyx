@@ -170,6 +170,7 @@ cdef Py_ssize_t* sizes(array) except? NULL:
 
 include "_scratch.pxi"
 include "_tape.pxi"
+include "_tapes.pxi"
 
 
 cdef pack(matrix, Py_ssize_t lanes):

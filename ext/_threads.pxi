@@ -5,7 +5,7 @@
 # that never comes costs nothing but its help. One that loses its core in the middle of a part costs a slice of the
 # system's time, some ms. So a worker that is late three times in a row, or more than once in some 100 turns, rests: it is
 # not called for 1 ms up to 256 ms, twice as long each time. Callers beside each other call no more workers than there are
-# cores left. A short prediction wakes no worker, unless it follows another one at once: _tape.pxi.
+# cores left. A short prediction wakes no worker, unless it follows another one at once: _tapes.pxi.
 #
 # A worker is a Python thread that never leaves `serve` and needs no GIL there. After a part it looks for the next call
 # for a moment, since the next layer or prediction often follows at once, and then sleeps. Workers are started when they
