@@ -321,20 +321,37 @@ cdef struct Gather:
     char kind
 
 
+cdef enum:
+    # Rows come from far: those of so many ids later are asked for, as many floats of each.
+    ROWS_AHEAD = 8
+    MOST_AHEAD = 256
+
+
+cdef inline Py_ssize_t _gathered_row(const Gather* s, Py_ssize_t k) noexcept nogil:
+    """The row that id k asks for; -1 if it is not there."""
+    cdef Py_ssize_t row = -1
+    cdef float number
+    if s.kind == c"i":
+        row = (<const int32_t*> s.ids)[k]
+    elif s.kind == c"l":
+        row = (<const int64_t*> s.ids)[k]
+    else:
+        number = (<const float*> s.ids)[k]
+        if number > -1 and number < <float> s.size:
+            row = <Py_ssize_t> number
+    return row if 0 <= row < s.size else -1
+
+
 cdef int _gather_rows(void* record) except -1 nogil:
     """Copy the rows; a row that is not there raises ValueError, for float ids as for the whole number below them."""
     cdef const Gather* s = <const Gather*> record
     cdef Py_ssize_t k, row
-    cdef float number
     for k in range(s.count):
-        if s.kind == c"i":
-            row = (<const int32_t*> s.ids)[k]
-        elif s.kind == c"l":
-            row = (<const int64_t*> s.ids)[k]
-        else:
-            number = (<const float*> s.ids)[k]
-            row = <Py_ssize_t> number if number > -1 and number < <float> s.size else -1
-        if not 0 <= row < s.size:
+        row = _gathered_row(s, min(k + ROWS_AHEAD, s.count - 1))
+        if row >= 0:
+            fbl_prefetch(s.rows + row * s.width, min(s.width, MOST_AHEAD))
+        row = _gathered_row(s, k)
+        if row < 0:
             raise_out_of_range(k)
         memcpy(s.out + k * s.width, s.rows + row * s.width, s.width * sizeof(float))
     return 0

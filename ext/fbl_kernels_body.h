@@ -157,8 +157,17 @@ FBL_INLINE const float *proj_row(const fbl_recurrent *s, ptrdiff_t r)
     return s->proj + (s->proj_index ? s->proj_index[r] : r) * s->width;
 }
 
+static void softmax(float *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride, float scale, float *inverse);
+
 static void activate(float *x, ptrdiff_t n, int code, const float *parameters)
 {
+    if (code == FBL_SOFTMAX) {
+        float inverse;
+        softmax(x, 1, n, n, 1.0f, &inverse);
+        for (ptrdiff_t k = 0; k < n; k++)
+            x[k] *= inverse;
+        return;
+    }
     if (code != FBL_TANH && code != FBL_SIGMOID && code != FBL_EXPONENTIAL) {
         fbl_activate_f32(x, n, code, parameters);
         return;

@@ -253,7 +253,8 @@ FBL_INLINE void widen_float16(const uint16_t *p, vf *first, vf *second)
 #define FBL_HAS_FLOAT16 0
 #endif
 
-/* 2^n r-part of e^x: returns e^r, |r| <= ln(2)/2, and in `bits` 0x4B400000 + n; |x| <= 104. */
+/* 2^n r-part of e^x: returns e^r, |r| <= ln(2)/2, and in `bits` 0x4B400000 + n as an integer or 1.5 * 2^23 + n as a float;
+   |x| <= 104. */
 FBL_INLINE vf vexp_reduced(vf x, vi *bits)
 {
     const vf shift = vset(12582912.0f); /* 1.5 * 2^23: added to a small number, it leaves the integer in the low bits */
@@ -276,10 +277,14 @@ FBL_INLINE vf vexp(vf x)
 {
     vi bits;
     vf y = vexp_reduced(vmin(vset(89.0f), vmax(vset(-104.0f), x)), &bits);
+#if defined(FBL_ISA_AVX512)
+    return (vf)_mm512_scalef_ps((__m512)y, (__m512)((vf)bits - 12582912.0f)); /* the same bits as below */
+#else
     /* 2^n in two factors, as n runs from -150 to 128; NaN gives some factors here, and NaN again as the product */
     vi n = bits - 0x4B400000;
     vi half = n >> 1;
     return y * (vf)((half + 127) << 23) * (vf)((n - half + 127) << 23);
+#endif
 }
 
 /* e^x with x held to [-87, 87]: what the gates need, since 1 + e^-87 is 1 and 1 / (1 + e^87) is 1.6e-38. */

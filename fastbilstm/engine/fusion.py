@@ -237,9 +237,23 @@ class Builder:
                 call.engine = engine.VectorAttention(before.layer, pooling=layer)
                 self.labels[call.index] = "vector, mean over queries first"
                 self.merge(before, call, "vector, mean over queries first")
+        elif hasattr(layer, "sizes_of_heads") and call.plain and self.weights == "float32":
+            self.replace_heads(call)
         elif has_attention_kernel(layer) and call.plain and self.rank(call) == 3:
             call.engine = engine.VectorAttention(layer)
             self.labels[call.index] = "vector"
+
+    def replace_heads(self, call):
+        """Attention of an embedded sequence with itself: its projections go into tables."""
+        embedding, make = self.embedding_read_by(call), kernels_of(call.layer)
+        if embedding is None or make is None or len(set(call.refs)) > 1:
+            return
+        rows = embedding.layer.weights["embeddings"]
+        (heads, groups), (depth, width) = call.layer.heads, call.layer.sizes_of_heads
+        if self.budget.takes(len(rows) * 4 * (heads * depth + groups * (depth + width))):
+            call.engine = make(call.layer, embeddings=rows)
+            self.labels[call.index] = "vector"
+            self.change(call, ([*call.refs, embedding.refs[0]],), call.kwargs)
 
     def replace_windows(self, call):
         """Convolutions, perhaps with the pooling after them."""

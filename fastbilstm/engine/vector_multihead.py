@@ -31,11 +31,18 @@ def masks_of(inputs, kwargs=None):
 
 
 class VectorMultiHead(MultiHeadAttention):
-    """Projections by packed products, then each head of each row by itself. Inputs of three axes."""
+    """Projections by packed products, then each head of each row by itself. Inputs of three axes.
 
-    def __init__(self, layer, weights="float32"):
+    With `embeddings` (V, F) all inputs are what an Embedding gives, and its token ids follow them. After as many tokens
+    as there are embeddings their projections are kept in tables: then a token is a row to copy, with the same bits.
+    """
+
+    def __init__(self, layer, weights="float32", embeddings=None):
         adopt(self, layer)
-        self.layer, self.parts = layer, {}
+        self.layer, self.parts, self.tables = layer, {}, {}
+        self.embeddings, self.project = embeddings, embeddings is not None
+        if self.project:
+            self.n_inputs, self.casts_input, self.tokens_to_read = None, False, len(embeddings)
         names = ("query", "key", "value", *(["gate"] if self.use_gate else []))
         for part in names:
             kernel, bias = self.weights[f"{part}/kernel"], self.weights.get(f"{part}/bias")
@@ -61,11 +68,16 @@ class VectorMultiHead(MultiHeadAttention):
         return 0 < value.shape[1] == key.shape[1] and list(self.layer.axes(3)) == [1]
 
     def call(self, inputs, kwargs, states):
+        ids = None
+        if self.embeddings is not None:
+            *inputs, (ids, _) = inputs
         if not self.fits(inputs, kwargs):
             return self.layer.call(inputs, kwargs, states)
+        if self.project:
+            self.read_tokens(ids.size)
         x = contiguous(inputs[0].value)
         query, value, key = (
-            self.project(part, tensor.value, states)
+            self.projected(part, tensor.value, states, ids)
             for part, tensor in (("query", inputs[0]), ("value", inputs[1]), ("key", inputs[-1]))
         )
         (heads, groups), (depth, width) = self.layer.heads, self.layer.sizes_of_heads
@@ -93,17 +105,28 @@ class VectorMultiHead(MultiHeadAttention):
             weights=weights, n_threads=states.n_threads if parallel else 1,
         )  # fmt: skip
         if self.use_gate:
-            gate, ungated = self.project("gate", x, states), y
+            gate, ungated = self.projected("gate", x, states), y
             y = in_numpy(lambda: ungated * sigmoid(gate), ungated, gate)
-        out = self.project("attention_output", y, states)
+        out = self.projected("attention_output", y, states)
         out = out.reshape(*x.shape[:2], *self.out_sizes)
         outputs = [Tensor(out, inputs[0].mask if self.sees_masks else None)]
         return outputs if weights is None else [*outputs, Tensor(weights)]
 
-    def project(self, part, x, states):
-        matrix = self.parts[part]
+    def projected(self, part, x, states, ids=None):
+        matrix, table = self.parts[part], None if ids is None else self.tables.get(part)
         y = states.array(*x.shape[:2], matrix.columns)
+        if table is not None:
+            return _kernels.gather(table, contiguous(ids, ids.dtype), y)
         return matrix.product(contiguous(x), y)
+
+    def read_tokens(self, count):
+        """Make the tables if that pays from now on."""
+        self.tokens_to_read -= count
+        if self.tokens_to_read < 0 and not self.tables:
+            rows, parts = contiguous(self.embeddings), ("query", "key", "value")
+            shapes = {part: (len(rows), self.parts[part].columns) for part in parts}
+            self.tables = {part: self.parts[part].product(rows, np.empty(shapes[part], np.float32)) for part in parts}
+            self.project = False
 
 
 class VectorScores(Attention):

@@ -285,6 +285,32 @@ def test_joined_features_that_are_read_twice_or_masked_stay():
     check(net, net.lstm("r", "joined", FEATURES + 3), runs={"joined": "vector"})
 
 
+@pytest.mark.parametrize("kind", ["heads", "groups", "gated", "masked"])
+def test_attention_of_an_embedded_sequence_reads_tables(tmp_path, kind):
+    keras = pytest.importorskip("keras", reason="needs Keras")
+    layers = keras.layers
+    given = keras.Input((12,), dtype="int32")
+    x = layers.Embedding(VOCABULARY, 8, mask_zero=kind == "masked")(given)
+    gate = {"use_gate": True} if kind == "gated" else {}
+    heads = layers.GroupQueryAttention(3, 4, 2) if kind == "groups" else layers.MultiHeadAttention(2, 3, **gate)
+    silent = keras.Model(given, layers.add([x, heads(x, x)]))
+    silent.save(tmp_path / "m.keras")
+    model = fastbilstm.load(tmp_path / "m.keras", backend="vector")
+    plain = fastbilstm.load(tmp_path / "m.keras", backend="vector", memory_budget=0)
+    ids = np.random.default_rng(0).integers(0, VOCABULARY, (9, 12)).astype(np.int32)
+    attention = next(step.layer for step in model._plan.runner.steps if hasattr(step.layer, "tables"))
+    first = model.predict(ids[:1])
+    assert not attention.tables and attention.project and first.tobytes() == plain.predict(ids[:1]).tobytes()
+    for _ in range(4):
+        y = model.predict(ids)
+        assert y.tobytes() == plain.predict(ids).tobytes()
+    assert set(attention.tables) == {"query", "key", "value"} and model._plan.runner.is_settled()
+    np.testing.assert_allclose(y, silent.predict(ids, verbose=0), rtol=1e-5, atol=1e-6)
+    assert not any(getattr(step.layer, "tables", None) for step in plain._plan.runner.steps)
+    with pytest.raises(fastbilstm.InputError, match="token id"):
+        model.predict(np.full((9, 12), VOCABULARY, np.int32))
+
+
 @pytest.mark.parametrize("n", [1, 3, 80])
 @pytest.mark.parametrize("kind", ["lstm", "bidirectional"])
 def test_a_repeated_vector_is_projected_once(kind, n):
