@@ -292,7 +292,11 @@ FBL_INLINE vf vexp_held(vf x)
 {
     vi bits;
     vf y = vexp_reduced(vmin(vset(87.0f), vmax(vset(-87.0f), x)), &bits);
+#if defined(FBL_ISA_AVX512)
+    return (vf)_mm512_scalef_ps((__m512)y, (__m512)((vf)bits - 12582912.0f));
+#else
     return y * (vf)((bits - (0x4B400000 - 127)) << 23);
+#endif
 }
 
 /* 1 / (1 + e^-x), as e^-|x| / (1 + e^-|x|) below zero, so that the small tail keeps its precision. */
