@@ -10,7 +10,7 @@ from ..activations import sigmoid
 from ..layers import Tensor
 from ..layers.merging import AdditiveAttention, Attention
 from ..layers.multihead import MultiHeadAttention
-from .vector_layers import adopt, contiguous, in_numpy, packed_matrix, worth_a_thread
+from .vector_layers import TABLE_PAYS, adopt, contiguous, in_numpy, packed_matrix, worth_a_thread
 
 
 def wide_mask(make, keys, reads):
@@ -33,8 +33,8 @@ def masks_of(inputs, kwargs=None):
 class VectorMultiHead(MultiHeadAttention):
     """Projections by packed products, then each head of each row by itself. Inputs of three axes.
 
-    With `embeddings` (V, F) all inputs are what an Embedding gives, and its token ids follow them. After as many tokens
-    as there are embeddings their projections are kept in tables: then a token is a row to copy, with the same bits.
+    With `embeddings` (V, F) all inputs are what an Embedding gives, and its token ids follow them. After some tokens
+    (TABLE_PAYS) their projections are kept in tables: then a token is a row to copy, with the same bits.
     """
 
     def __init__(self, layer, weights="float32", embeddings=None):
@@ -42,7 +42,8 @@ class VectorMultiHead(MultiHeadAttention):
         self.layer, self.parts, self.tables = layer, {}, {}
         self.embeddings, self.project = embeddings, embeddings is not None
         if self.project:
-            self.n_inputs, self.casts_input, self.tokens_to_read = None, False, len(embeddings)
+            self.n_inputs, self.casts_input = None, False
+            self.tokens_to_read = len(embeddings) * TABLE_PAYS
         names = ("query", "key", "value", *(["gate"] if self.use_gate else []))
         for part in names:
             kernel, bias = self.weights[f"{part}/kernel"], self.weights.get(f"{part}/bias")

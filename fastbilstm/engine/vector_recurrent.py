@@ -14,7 +14,16 @@ from ..layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from ..layers.core import Embedding, check_ids, own_ids
 from ..layers.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent, SimpleRNN
 from .folding import cell_of
-from .vector_layers import LEAST_OF_INT8, adopt, contiguous, contiguous_mask, lanes, row_activation, worth_a_thread
+from .vector_layers import (
+    LEAST_OF_INT8,
+    TABLE_PAYS,
+    adopt,
+    contiguous,
+    contiguous_mask,
+    lanes,
+    row_activation,
+    worth_a_thread,
+)
 from .weight_forms import codes_of, int8_codes
 
 
@@ -340,8 +349,8 @@ class VectorStacked(RNN):
 class VectorEmbedded(Embedding):
     """An Embedding and the recurrent, Bidirectional or convolutional layer after it, in one; reads token ids.
 
-    With `project`, the table of embeddings is multiplied by the kernel after as many tokens as the table has rows: from
-    then on that saves time, and a process that predicts once never does it. The outputs have the same bits.
+    With `project`, the table of embeddings is multiplied by the kernel after some tokens (TABLE_PAYS): from then on
+    that saves time, and a process that predicts once never does it. The outputs have the same bits.
     `joined`: how many sequences of floats follow the ids, which a Concatenate joins to the embeddings.
     """
 
@@ -350,7 +359,7 @@ class VectorEmbedded(Embedding):
     def __init__(self, embedding, layer, project, joined=0):
         adopt(self, embedding)
         self.layer, self.project, self.joined = layer, project, joined
-        self.tokens_to_read, self.is_projecting = self.input_dim, False
+        self.tokens_to_read, self.is_projecting = self.input_dim * TABLE_PAYS, False
 
     @property
     def work(self):
