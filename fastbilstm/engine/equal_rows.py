@@ -5,17 +5,38 @@ A key of each row says which rows may be equal; those are compared. Imports NumP
 
 import numpy as np
 
-# Rows with one key that are compared with each other; further ones count as different.
-MOST_COMPARED = 8
+# Rows with one key that are compared with each other; further ones count as different. So do all that are left, once
+# rows with one key were found so many times oftener different than equal: looking for more would cost time alone.
+MOST_COMPARED, MOST_DIFFERENT = 8, 64
+# Timesteps that a key reads of a row of an array: ends, where texts are, and some between them.
+_ENDS, _BETWEEN = 8, 16
 # Multiplications for each number that a key reads, below which keys would cost more than 1 per cent of the time.
 WORTH_KEYS = 7500
+# Multiplications of all rows, for the calls that do not depend on their number.
+WORTH_LOOKING = 500_000_000
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _ROWS = 4096
 
 
+class Taken:
+    """Some rows of an array, of which a few are read at a time: a copy of all may cost more than the equal ones save."""
+
+    def __init__(self, array, rows):
+        self.array, self.rows, self.ndim, self.dtype = array, rows, array.ndim, array.dtype
+        self.shape = (len(rows), *array.shape[1:])
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, chunk):
+        return self.array[self.rows[chunk]]
+
+
 def worth_looking(arrays, work):
     """Whether keys are cheap beside `work` multiplications a row."""
-    return all(array.dtype.kind in "fiub" for array in arrays) and work >= WORTH_KEYS * sum(map(_numbers, arrays))
+    if not all(array.dtype.kind in "fiub" for array in arrays) or work * len(arrays[0]) < WORTH_LOOKING:
+        return False
+    return work >= WORTH_KEYS * sum(map(_numbers, arrays))
 
 
 def find(arrays):
@@ -31,35 +52,51 @@ def find(arrays):
     first, kinds = np.arange(len(keys)), {}
     alike = np.zeros(len(keys), bool)
     alike[order[1:][repeats]] = alike[order[:-1][repeats]] = True
+    different = 0
     for row in np.flatnonzero(alike).tolist():
         known = kinds.setdefault(keys[row], [])
         same = next((other for other in known if all(_same(array, row, other) for array in arrays)), None)
         if same is not None:
-            first[row] = same
-        elif len(known) < MOST_COMPARED:
+            first[row], different = same, different - 1
+            continue
+        different += len(known)
+        if different > MOST_DIFFERENT:
+            break
+        if len(known) < MOST_COMPARED:
             known.append(row)
     firsts, places = np.unique(first, return_inverse=True)
     return (firsts, places) if len(firsts) < len(keys) else None
 
 
-def _first_numbers(array):
-    """The numbers that a key reads: the first one of each timestep."""
-    return array if array.ndim < 3 else array[(..., *[0] * (array.ndim - 2))]
+def _read(array):
+    """(rows, numbers) that keys read of an array: of some timesteps a number each, of another feature each."""
+    if not array.size:
+        return np.zeros((len(array), 0), array.dtype)
+    x = array.reshape(len(array), array.shape[1] if array.ndim > 1 else 1, -1)
+    timesteps, features = x.shape[1:]
+    at = np.arange(timesteps)
+    if timesteps > 2 * _ENDS + _BETWEEN:
+        between = np.linspace(_ENDS, timesteps - _ENDS, _BETWEEN, endpoint=False).astype(np.intp)
+        at = np.concatenate([at[:_ENDS], between, at[-_ENDS:]])
+    return x[:, at, at % features]
 
 
 def _numbers(array):
     """How many a key reads of a row, roughly."""
-    return 1 if array.ndim < 2 else array.shape[1]
+    if array.ndim < 2:
+        return 1
+    return min(array.shape[1], 2 * _ENDS + _BETWEEN) if isinstance(array, np.ndarray) else array.shape[1]
 
 
 def _keys(array):
     """(rows,) uint64."""
     if isinstance(array, np.ndarray):
-        x = _first_numbers(array).reshape(len(array), -1)
+        x = _read(array)
         weights = np.arange(1, x.shape[1] + 1, dtype=np.uint64) * _ODD | np.uint64(1)
         parts = [(_whole(x[k : k + _ROWS]) * weights).sum(axis=1, dtype=np.uint64) for k in range(0, len(x), _ROWS)]
         return np.concatenate(parts)
-    mixed = _whole(_first_numbers(array.values[np.newaxis])[0]) * _ODD
+    values = array.values
+    mixed = _whole(values if values.ndim == 1 else values[(slice(None), *[0] * (values.ndim - 1))]) * _ODD
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed ^ (mixed >> np.uint64(29)), dtype=np.uint64)])
     lengths = array.lengths.astype(np.uint64)
     return sums[array.starts + array.lengths] - sums[array.starts] + lengths * np.uint64(0xD6E8FEB86659FD93)

@@ -170,7 +170,10 @@ class Plan(Record):
             alike = equal_rows.find(arrays) if equal_rows.worth_looking(arrays, self.work * _steps(arrays)) else None
             if alike is not None:
                 firsts, places = alike
-                some = [array[firsts] if isinstance(array, np.ndarray) else array.taken(firsts) for array in arrays]
+                some = [
+                    equal_rows.Taken(array, firsts) if isinstance(array, np.ndarray) else array.taken(firsts)
+                    for array in arrays
+                ]
                 shorter = None if cuts is None else [None if cut is None else cut[firsts] for cut in cuts]
                 done = None if update is None else lambda count: update(count * len(places) // len(firsts))
                 try:
