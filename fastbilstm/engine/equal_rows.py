@@ -19,7 +19,7 @@ _ROWS = 4096
 
 
 class Taken:
-    """Some rows of an array, of which a few are read at a time: a copy of all may cost more than the equal ones save."""
+    """Some rows of an array, of which a few are read at a time: copying all may cost more than equal ones save."""
 
     def __init__(self, array, rows):
         self.array, self.rows, self.ndim, self.dtype = array, rows, array.ndim, array.dtype
