@@ -37,8 +37,8 @@ if platform.libc_ver()[0] != "glibc" or shutil.which("gcc") is None:
 
 from kernel_cases import compiled, make_direction, make_mask, normal  # noqa: E402
 
-# CPython before 3.11.7 raises an error without its message where there is no memory for it, in place of MemoryError (3.10
-# and 3.11.2 were seen to): what looks for that error goes on, and must give the right answer.
+# CPython before 3.11.7 raises an error without its message where there is no memory for it, in place of MemoryError
+# (3.10 and 3.11.2 were seen to): what looks for that error goes on, and must give the right answer.
 LOSES = sys.version_info < (3, 11, 7)
 STEP = 1 if os.environ.get("FASTBILSTM_FAULTS") == "all" else 12
 

@@ -101,6 +101,8 @@ def test_shapes_share_an_arena():
     found = model._plan.replay
     assert len(found.tapes.by_shape) == len(rows) and len(found.arenas) == 1
     largest.predict(rows[-1]), largest.predict(rows[-1])
+    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+        return  # each block is fenced by itself there
     assert found.arenas[0].nbytes <= 4 * largest._plan.replay.arenas[0].nbytes
 
 
