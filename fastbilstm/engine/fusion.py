@@ -246,7 +246,7 @@ class Builder:
     def replace_heads(self, call):
         """Attention of an embedded sequence with itself: its projections go into tables."""
         embedding, make = self.embedding_read_by(call), kernels_of(call.layer)
-        if embedding is None or make is None or len(set(call.refs)) > 1:
+        if embedding is None or make is None or len(set(call.refs)) > 1 or self.rank(call) != 3:
             return
         rows = embedding.layer.weights["embeddings"]
         (heads, groups), (depth, width) = call.layer.heads, call.layer.sizes_of_heads

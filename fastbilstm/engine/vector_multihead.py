@@ -40,8 +40,8 @@ class VectorMultiHead(MultiHeadAttention):
     def __init__(self, layer, weights="float32", embeddings=None):
         adopt(self, layer)
         self.layer, self.parts, self.tables = layer, {}, {}
-        self.embeddings, self.project = embeddings, embeddings is not None
-        if self.project:
+        self.embeddings = embeddings
+        if embeddings is not None:
             self.n_inputs, self.casts_input = None, False
             self.tokens_to_read = len(embeddings) * TABLE_PAYS
         names = ("query", "key", "value", *(["gate"] if self.use_gate else []))
@@ -60,13 +60,19 @@ class VectorMultiHead(MultiHeadAttention):
         biases = [array for role, array in self.weights.items() if role.endswith("/bias") and array.ndim > 1]
         vectors = [bias for bias in biases if sum(size > 1 for size in bias.shape) == 1]
         self.may_misplace = self.version.is_keras3 and bool(vectors)
+        # Where no call fits, no table is ever made, and none is waited for.
+        self.project = embeddings is not None and self.fits_sequences()
+
+    def fits_sequences(self):
+        """Whether the kernel computes calls with tensors of three axes, as far as the layer says."""
+        return not self.may_misplace and list(self.layer.axes(3)) == [1]
 
     def fits(self, inputs, kwargs):
         """Whether the kernel computes this call; else the specification does."""
-        if any(tensor.value.ndim != 3 for tensor in inputs) or self.may_misplace:
+        if any(tensor.value.ndim != 3 for tensor in inputs) or not self.fits_sequences():
             return False
         value, key = inputs[1].value, inputs[-1].value
-        return 0 < value.shape[1] == key.shape[1] and list(self.layer.axes(3)) == [1]
+        return 0 < value.shape[1] == key.shape[1]
 
     def call(self, inputs, kwargs, states):
         ids = None

@@ -382,3 +382,25 @@ def test_a_model_inside_a_model():
     assert labels(model)["inner"] == "vector"
     (runner,) = {step.layer for step in model._plan.runner.steps if step.layer.name == "inner"}
     assert runner.labels == {0: "rows read in place", 1: "vector", 2: "folded", 3: "vector"}
+
+
+@pytest.mark.parametrize("kind", ["ids of three axes", "one head"])
+def test_attention_that_the_kernel_never_computes_waits_for_no_table(tmp_path, kind):
+    """Keras 3 may add the bias of one head along another axis. Predictions are recorded, with the same numbers."""
+    keras = pytest.importorskip("keras", reason="needs Keras")
+    layers = keras.layers
+    given = keras.Input((12,) if kind == "one head" else (4, 3), dtype="int32")
+    x = layers.Embedding(VOCABULARY, 8)(given)
+    heads = (
+        layers.MultiHeadAttention(1, 3) if kind == "one head" else layers.MultiHeadAttention(2, 3, attention_axes=[2])
+    )
+    silent = keras.Model(given, layers.add([x, heads(x, x)]))
+    silent.set_weights([np.random.default_rng(k).normal(0, 1, w.shape) for k, w in enumerate(silent.get_weights())])
+    silent.save(tmp_path / "m.keras")
+    model = fastbilstm.load(tmp_path / "m.keras", backend="vector")
+    ids = np.random.default_rng(0).integers(0, VOCABULARY, (2, *given.shape[1:])).astype(np.int32)
+    y = model.predict(ids)
+    np.testing.assert_allclose(y, silent.predict(ids, verbose=0), rtol=1e-5, atol=1e-5)
+    for _ in range(10):
+        assert np.array_equal(model.predict(ids), y)
+    assert model._plan.runner.is_settled()
