@@ -52,9 +52,9 @@ def run_recurrent(list runs not None, Scratch scratch not None, bint together=Fa
     runs : list of dict
         For each direction: `layer` (Recurrent); `x`, (B, T, F) float32, or (B, F) where all timesteps of a row have one
         input, or (B, T) int32 token ids for a layer with embeddings, or (ids, (B, T, F') float32) if it has a joined_kernel,
-        contiguous; `rows` (Rows) of it; `reverse`, read from the last timestep to the first; `initial_state`, (h, c) or (h,), each (B, U), or None; `outputs` (B, T, any) or
-        None, written from column `offset` on with `merge` (a value of MERGES); `flip`, write the output of timestep t at
-        T-1-t.
+        contiguous; `rows` (Rows) of it; `reverse`, read from the last timestep to the first; `initial_state`, (h, c) or (h,),
+        each (B, U), or None; `outputs` (B, T, any) or None, written from column `offset` on with `merge` (a value of MERGES);
+        `flip`, write the output of timestep t at T-1-t.
 
     Returns
     -------

@@ -158,7 +158,6 @@ cdef class Tapes:
         `outs`: arrays to write them into; None is the answer where they do not fit.
         """
         cdef Py_ssize_t n = len(self.formats)
-        cdef Tape tape = None
         if type(x) is np.ndarray and n == 1:
             key, xs = x.shape, (x,)
         elif type(x) in (list, tuple) and len(x) == n:

@@ -58,7 +58,7 @@ class Replay:
             return usual()
         if n_threads > 1 and shape not in self.tapes.splits:
             self.split(plan, given, n_threads)
-        arena = None if used is None else self.claim(plan, used)
+        arena = None if used is None else self.claim(used)
         if arena is None:
             return usual()
         try:
@@ -67,16 +67,16 @@ class Replay:
             arena.release()
         return usual() if outputs is None else outputs
 
-    def claim(self, plan, used):
+    def claim(self, used):
         """An arena that no thread plays in and that is none of `used`, claimed; None if there are enough."""
         with self.lock:
             for arena in self.arenas:
                 if arena not in used and arena.claim():
                     return arena
-            sizes = [arena.nbytes for arena in {id(arena): arena for arena in (*self.arenas, *used)}.values()]
+            sizes = [arena.nbytes for arena in {*self.arenas, *used}]
             if len(sizes) >= MOST_ARENAS or sum(sizes) + max(sizes, default=0) > ALL_BYTES:
                 return None
-            arena = plan.runner.new_scratch()
+            arena = _kernels.Scratch()
             arena.claim()
             self.arenas.append(arena)
             return arena
@@ -123,7 +123,7 @@ class Replay:
         try:
             for part in parts if is_worth_it else ():
                 used = self.seen.get(shape_of(part), []) or ()
-                chosen.append(next((arena for arena in used if arena.claim()), None) or self.claim(plan, used))
+                chosen.append(next((arena for arena in used if arena.claim()), None) or self.claim(used))
                 if chosen[-1] is not None and chosen[-1] not in used:
                     self.record(plan, part, 1, chosen[-1])
                 if chosen[-1] not in (self.seen.get(shape_of(part)) or ()):
@@ -139,8 +139,8 @@ class Replay:
 
     def nbytes(self):
         """Of all arenas."""
-        found = {id(arena): arena for used in (self.arenas, *self.seen.values()) for arena in used or ()}
-        return sum(arena.nbytes for arena in found.values())
+        found = {arena for used in (self.arenas, *self.seen.values()) for arena in used or ()}
+        return sum(arena.nbytes for arena in found)
 
     def drop(self):
         """Forget the oldest shape."""
