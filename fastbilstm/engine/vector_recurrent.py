@@ -47,7 +47,7 @@ def call_together(calls, states):
     """The results of two such layers, each as (layer, inputs, kwargs), in two threads."""
     try:
         jobs, ends = zip(*(layer.start_call(inputs, kwargs, states) for layer, inputs, kwargs in calls))
-        finals = _kernels.run_recurrent(list(jobs), states.scratch, True)
+        finals = _kernels.run_recurrent(list(jobs), states.scratch, states.n_threads)
     except ValueError:
         # Call them one after the other: the layer whose input does not fit raises an error with its name.
         return [layer.call(inputs, kwargs, states) for layer, inputs, kwargs in calls]
@@ -159,7 +159,7 @@ class VectorRecurrent(Recurrent):
 
     def run(self, x, mask, initial_state, masked_output, states):
         job, end = self.start(x, mask, initial_state, masked_output, states)
-        return end(*_kernels.run_recurrent([job], states.scratch))
+        return end(*_kernels.run_recurrent([job], states.scratch, states.n_threads))
 
     def start(self, x, mask, initial_state, masked_output, states):
         """(A job for `run_recurrent`, a function from its final states to the results of `run`)."""
@@ -256,7 +256,8 @@ class VectorBidirectional(Bidirectional):
 
     def run_jobs(self, jobs, rows, states):
         """Run both directions, in two threads if that is faster; returns their final states."""
-        return _kernels.run_recurrent(jobs, states.scratch, self.in_parallel(rows, states))
+        n_threads = states.n_threads if self.in_parallel(rows, states) else 1
+        return _kernels.run_recurrent(jobs, states.scratch, n_threads)
 
     def in_parallel(self, rows, states):
         return states.n_threads > 1 and worth_a_thread(self.work, rows.steps)

@@ -415,7 +415,7 @@ def test_a_caller_does_not_wait_for_who_does_not_come(nobody_comes, workers):
 
 @needs_kernels
 def test_kernels_do_not_wait_for_who_does_not_come(nobody_comes, workers):
-    np.testing.assert_array_equal(recur(together=True), recur(together=False))
+    np.testing.assert_array_equal(recur(), recur(n_threads=1))
     assert len(workers()) == 1
 
 
@@ -526,7 +526,7 @@ def test_short_parts_are_no_test_of_a_worker(nobody_comes, workers):
 # ---- workers of compiled loops ---------------------------------------------------------------------------------------
 
 
-def recur(together=True):
+def recur(n_threads=2):
     """The final states of two directions over the same input, of 2000 timesteps."""
     x, rng = np.ones((1, 2000, 3), np.float32), np.random.default_rng(0)
     kernel, recurrent_kernel = (rng.standard_normal(shape, np.float32) for shape in ((3, 32), (8, 32)))
@@ -535,12 +535,12 @@ def recur(together=True):
     options = {"flip": False, "initial_state": None, "outputs": None, "offset": 0, "merge": _kernels.MERGES[None]}
     job = {"layer": layer, "x": x, "rows": _kernels.Rows(1, 2000), **options}
     jobs = [job | {"reverse": k == 1} for k in range(2)]
-    return np.array(_kernels.run_recurrent(jobs, _kernels.Scratch(), together))
+    return np.array(_kernels.run_recurrent(jobs, _kernels.Scratch(), n_threads))
 
 
 @needs_kernels
 def test_a_worker_starts_when_needed_and_is_given_back(workers):
-    expected, before = recur(together=False), set(threading.enumerate())
+    expected, before = recur(n_threads=1), set(threading.enumerate())
     assert not workers()
     for _ in range(5):
         np.testing.assert_array_equal(recur(), expected)
@@ -551,7 +551,7 @@ def test_a_worker_starts_when_needed_and_is_given_back(workers):
 
 @needs_kernels
 def test_many_callers_share_workers(workers):
-    expected, wrong = recur(together=False), []
+    expected, wrong = recur(n_threads=1), []
 
     def call():
         for _ in range(50):
@@ -593,5 +593,5 @@ def test_where_no_worker_can_be_started(workers, monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    np.testing.assert_array_equal(recur(), recur(together=False))
+    np.testing.assert_array_equal(recur(), recur(n_threads=1))
     assert not workers()
