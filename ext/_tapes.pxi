@@ -126,11 +126,21 @@ cdef bint _overlap(const Py_buffer* views, Py_ssize_t n, Py_ssize_t count) noexc
     return found
 
 
-cdef bint _is_to_fill(out, shape, dtype) except -1:
+cdef bint _is_to_fill(out, tuple shape, dtype) except -1:
     """Whether an array has this shape and dtype, is contiguous and may be written."""
-    if type(out) is not np.ndarray or out.shape != shape or out.dtype != dtype:
+    cdef Py_buffer view
+    cdef Py_ssize_t k
+    if type(out) is not np.ndarray or out.dtype != dtype:
         return False
-    return out.flags.c_contiguous and out.flags.writeable
+    try:
+        PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+    except (ValueError, BufferError):
+        return False
+    cdef bint good = view.ndim == len(shape)
+    for k in range(view.ndim if good else 0):
+        good &= view.shape[k] == <Py_ssize_t> shape[k]
+    PyBuffer_Release(&view)
+    return good
 
 
 @cython.final
