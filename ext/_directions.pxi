@@ -71,7 +71,23 @@ def run_recurrent(list runs not None, Scratch scratch not None, Py_ssize_t n_thr
         (<Directions*> tape.add(
             _run_again, sizeof(Directions), tuple(reads), tuple(writes), (kept, scratch)
         ))[0] = directions
+        _note_parts(tape, &directions)
     return finals
+
+
+cdef void _note_parts(Tape tape, const Directions* directions) noexcept:
+    """How many threads share what is computed here, and how much that is."""
+    cdef Py_ssize_t parts = 0, k
+    cdef const Job* job
+    for k in range(directions.count):
+        job = &directions.at[k].job
+        parts += max(1, min(directions.at[k].pieces, job.step.units * job.step.width // LEAST_PIECE))
+    if directions.threads < 2 or parts < 2:
+        return
+    tape.parts = min(tape.parts or parts, parts)
+    for k in range(directions.count):
+        job = &directions.at[k].job
+        tape.shared += job.rows.batch * job.rows.timesteps * (job.step.units + job.features) * job.step.width
 
 
 cdef int _run_again(void* record) except -1 nogil:

@@ -225,7 +225,7 @@ cdef class Tapes:
             if split is None and rows > 1:
                 return None  # to find out whether tapes may share the rows
             lets_sleep, share = is_short and not follows_soon(), min(share, threads)
-            if share > 1 and (tape is None or not is_short or free_workers(share - 1, lets_sleep) == share - 1):
+            if share > 1 and (tape is None or free_workers(share - 1, lets_sleep) == share - 1):
                 taken = self.take_shares(key, len(xs), rows, (rows + share - 1) // share)
                 if taken is not None:
                     try:
