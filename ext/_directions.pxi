@@ -44,7 +44,7 @@ def run_recurrent(list runs not None, Scratch scratch not None, Py_ssize_t n_thr
         The final states, each (B, U). Outputs at masked timesteps are left as they are.
     """
     cdef Directions directions
-    cdef Py_ssize_t count = len(runs), k
+    cdef Py_ssize_t count = len(runs), k, size
     if not 1 <= count <= 2:
         raise ValueError(f"run_recurrent: {count} directions; expected 1 or 2")
     cdef Tape tape = recording()
@@ -57,7 +57,8 @@ def run_recurrent(list runs not None, Scratch scratch not None, Py_ssize_t n_thr
         _describe(&directions.at[k], runs[k], kept[k][0], finals[k])
         directions.at[k].pieces = _pieces_of(&directions.at[k].job, directions.threads // count)
         if directions.at[k].pieces > 1:
-            directions.at[k].team = <Team*> scratch.place(held, (sizeof(Team) // sizeof(float),))
+            size = _team_size(&directions.at[k].job, directions.at[k].pieces)
+            directions.at[k].team = <Team*> scratch.place(held, (size // <Py_ssize_t> sizeof(float),))
     with nogil:
         _run_directions(&directions)
     if tape is not None:
@@ -81,7 +82,7 @@ cdef void _note_parts(Tape tape, const Directions* directions) noexcept:
     cdef const Job* job
     for k in range(directions.count):
         job = &directions.at[k].job
-        parts += max(1, min(directions.at[k].pieces, job.step.units * job.step.width // LEAST_PIECE))
+        parts += max(1, min(directions.at[k].pieces, _worth_pieces(job, 1)))
     if directions.threads < 2 or parts < 2:
         return
     tape.parts = min(tape.parts or parts, parts)

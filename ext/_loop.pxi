@@ -180,7 +180,7 @@ cdef Py_ssize_t _fill_slice(Job* job, Py_ssize_t s, Py_ssize_t active, Py_ssize_
         return _project_joined(job, n)
     if job.projected or job.constant:
         return 0
-    if _has_help(job) and n > 1 and job.narrow == NULL:
+    if _has_help(job) and n > 1:
         _share(job, n)
     else:
         _project(job, n, job.x, job.source, job.proj)

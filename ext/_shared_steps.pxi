@@ -72,10 +72,24 @@ cdef Py_ssize_t _pieces_of(const Job* job, Py_ssize_t n_threads) noexcept nogil:
     """Into how many pieces the steps of a direction are cut for so many threads."""
     cdef const fbl_recurrent* step = &job.step
     cdef Py_ssize_t count = min(n_threads, <Py_ssize_t> MOST_PIECES)
-    if step.scales != NULL or not (job.how == RUN_LSTM or job.how == RUN_GRU):
+    if not (job.how == RUN_LSTM or job.how == RUN_GRU):
         return 1
     count = min(count, step.units_padded // job.table.lanes)
-    return max(1, min(count, job.rows.batch * step.units * step.width // LEAST_PIECE))
+    return max(1, min(count, _worth_pieces(job, job.rows.batch)))
+
+
+cdef Py_ssize_t _worth_pieces(const Job* job, Py_ssize_t rows) noexcept nogil:
+    """For how many pieces a step of so many rows is worth it; products of bytes take a third of the time."""
+    return rows * job.step.units * job.step.width // (LEAST_PIECE if job.step.scales == NULL else 3 * LEAST_PIECE)
+
+
+cdef Py_ssize_t _team_size(const Job* job, Py_ssize_t pieces) noexcept nogil:
+    """Bytes of a team, behind which each helper has room for the states as bytes."""
+    return rounded_up(sizeof(Team), 64) + (0 if job.step.scales == NULL else (pieces - 1) * _codes_size(job))
+
+
+cdef inline Py_ssize_t _codes_size(const Job* job) noexcept nogil:
+    return rounded_up(job.rows.batch * (job.step.units_padded + <Py_ssize_t> sizeof(float)), 64)
 
 
 cdef Py_ssize_t _form(Direction* at) noexcept nogil:
@@ -129,11 +143,19 @@ cdef Py_ssize_t _take_pieces(Team* team, fbl_recurrent* step, intptr_t task, Py_
         piece = team.pieces + number
         if fbl_load(&piece.taken) == task - 1 and fbl_replace(&piece.taken, task - 1, task):
             if step.units == 0:
-                step[0] = team.job.step
+                _describe_step(team, step, first)
             _compute_piece(team, step, number)
             fbl_swap(&piece.done, task)
             taken += 1
     return taken
+
+
+cdef void _describe_step(Team* team, fbl_recurrent* step, Py_ssize_t helper) noexcept nogil:
+    """The step of a helper, one of the numbers from 1 on."""
+    step[0] = team.job.step
+    if step.scales != NULL:
+        step.codes = <unsigned char*> team + rounded_up(sizeof(Team), 64) + (helper - 1) * _codes_size(team.job)
+        step.largest = <float*> (step.codes + team.job.rows.batch * step.units_padded)
 
 
 cdef void _share(Job* job, Py_ssize_t rows) noexcept nogil:

@@ -15,7 +15,21 @@ from kernel_cases import MASKS, Guarded, make_direction, make_input, make_mask, 
 from fastbilstm.engine.weight_forms import codes_of  # noqa: E402
 
 # Widths of whole blocks and of narrow last ones, for 4 to 16 lanes; batches that make a step worth sharing.
-SIZES = [(1, 96), (1, 100), (1, 101), (1, 104), (1, 105), (1, 130), (1, 200), (2, 65), (5, 38), (5, 65), (33, 33)]
+SIZES = [
+    (1, 96),
+    (1, 100),
+    (1, 101),
+    (1, 104),
+    (1, 105),
+    (1, 130),
+    (1, 200),
+    (1, 330),
+    (2, 65),
+    (5, 38),
+    (5, 65),
+    (5, 130),
+    (33, 33),
+]
 
 
 def run(jobs, n_threads):
@@ -27,7 +41,9 @@ def same(finals, expected):
 
 
 @pytest.mark.parametrize("isa", _kernels.isas())
-@pytest.mark.parametrize("cell, form", [("lstm", None), ("gru", None), ("lstm", "bfloat16")])
+@pytest.mark.parametrize(
+    "cell, form", [("lstm", None), ("gru", None), ("lstm", "bfloat16"), ("lstm", "int8"), ("gru", "int8")]
+)
 @pytest.mark.parametrize("batch, units", SIZES)
 def test_the_bits_of_one_thread(batch, units, cell, form, isa):
     """One direction by 2 to 4 threads, and two by 4; more steps than a slice holds in the second case."""
@@ -72,12 +88,6 @@ def test_a_helper_computes_some_pieces():
 
 def test_few_units_and_one_thread_have_no_helper():
     assert [helped(jobs, n) for jobs, n in ((one_row(64, 100), 2), (one_row(256, 100), 1))] == [0, 0]
-
-
-def test_int8_steps_are_not_shared():
-    part = make_direction(1, 3, 256)
-    part.narrow = codes_of(part.recurrent_kernel, "int8")
-    assert helped([part.job(make_input(1, 50, 3), _kernels.Rows(1, 50))]) == 0
 
 
 def test_callers_beside_each_other_have_the_bits_of_one_thread():
