@@ -72,7 +72,8 @@ class Network(Functional):
     def is_settled(self):
         """Whether no step is still to make a table of projections: a tape would go on without it."""
         layers = [step.layer for step in self.steps]
-        pending = any(getattr(layer, "project", None) is True for layer in layers)
+        tables = [getattr(layer, "pending_table", None) for layer in layers]
+        pending = any(table is not None and table.is_pending for table in tables)
         inside = [*layers, *(part for layer in layers if isinstance(layer, Wrapper) for part in layer.inner)]
         return not pending and all(layer.is_settled() for layer in inside if isinstance(layer, Network))
 

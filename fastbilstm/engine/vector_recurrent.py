@@ -14,9 +14,9 @@ from ..layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from ..layers.core import Embedding, check_ids, own_ids
 from ..layers.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent, SimpleRNN
 from .folding import cell_of
+from .pending_table import PendingTable
 from .vector_layers import (
     LEAST_OF_INT8,
-    TABLE_PAYS,
     adopt,
     contiguous,
     contiguous_mask,
@@ -349,8 +349,8 @@ class VectorStacked(RNN):
 class VectorEmbedded(Embedding):
     """An Embedding and the recurrent, Bidirectional or convolutional layer after it, in one; reads token ids.
 
-    With `project`, the table of embeddings is multiplied by the kernel after some tokens (TABLE_PAYS): from then on
-    that saves time, and a process that predicts once never does it. The outputs have the same bits.
+    With `project`, the table of embeddings is multiplied by the kernel once that pays (`PendingTable`). The outputs
+    have the same bits.
     `joined`: how many sequences of floats follow the ids, which a Concatenate joins to the embeddings.
     """
 
@@ -358,8 +358,8 @@ class VectorEmbedded(Embedding):
 
     def __init__(self, embedding, layer, project, joined=0):
         adopt(self, embedding)
-        self.layer, self.project, self.joined = layer, project, joined
-        self.tokens_to_read, self.is_projecting = self.input_dim * TABLE_PAYS, False
+        self.layer, self.joined = layer, joined
+        self.pending_table = PendingTable(self.input_dim) if project else None
 
     @property
     def work(self):
@@ -383,15 +383,8 @@ class VectorEmbedded(Embedding):
             mask = _kernels.mask_of(ids) if self.mask_zero else None
         if ids.dtype != np.int32:
             ids = check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id").astype(np.int32)
-        if self.project:
-            self.tokens_to_read -= ids.size
-            if self.tokens_to_read < 0 and not self.is_projecting:
-                self.is_projecting = True
-                try:
-                    self.layer.project()
-                    self.project = False  # when the table is there: a tape that is recorded now reads it
-                finally:
-                    self.is_projecting = False
+        if self.pending_table is not None:
+            self.pending_table.read(ids.size, self.layer.project)
         try:
             if self.joined:
                 floats, inputs = (
