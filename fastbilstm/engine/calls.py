@@ -1,6 +1,7 @@
 """What fusion.py works on: a node of the graph on its way to a step, and the bytes that tables may take."""
 
 from ..graph import Ref, flatten_refs
+from .folding import EMBEDDING
 
 
 class Budget:
@@ -26,6 +27,11 @@ class Call:
     def plain(self):
         """Whether it is called with tensors alone: no masks, states or flags."""
         return len(self.args) == 1 and not any(self.kwargs.values()) and bool(self.refs)
+
+    @property
+    def is_lookup(self):
+        """Whether it gives rows of an Embedding, and does nothing else."""
+        return type(self.layer) in EMBEDDING and self.plain and len(self.refs) == 1
 
     @property
     def refs(self):

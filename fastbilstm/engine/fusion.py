@@ -20,7 +20,6 @@ from . import vector_layers as engine
 from . import vector_recurrent as engine_recurrent
 from .calls import Call
 from .folding import (
-    EMBEDDING,
     affine,
     cell_of,
     has_attention_kernel,
@@ -295,9 +294,7 @@ class Builder:
     def embedding_read_by(self, call):
         """The call of the Embedding that gives the first argument of a call, which alone calls its layer; or None."""
         embedding = self.calls.get(call.refs[0].node) if call.refs else None
-        if embedding is None or type(embedding.layer) not in EMBEDDING or not embedding.plain:
-            return None
-        return embedding if len(embedding.refs) == 1 and not self.is_shared(call) else None
+        return embedding if embedding is not None and embedding.is_lookup and not self.is_shared(call) else None
 
     def look_up(self, call, embedding, layer, project):
         """Let a layer do the lookup of the Embedding before it."""
@@ -335,7 +332,7 @@ class Builder:
             project = self.budget.takes(len(rows) * 4 * engine_recurrent.padded_width(layer))
             self.look_up(call, embedding, engine_recurrent.recurrent(layer, fold, rows, self.weights), project)
         elif joined is not None:
-            joined_features.replace(self, call, joined, fold)
+            joined_features.replace(self, call, *joined, fold)
         else:
             call.engine = self.cached(
                 layer, lambda: engine_recurrent.recurrent(layer, fold, None, self.weights), fold is not None
