@@ -5,7 +5,6 @@ linear Dense into the product beside them, the mean over queries through Attenti
 """
 
 import copy
-from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -13,12 +12,11 @@ import numpy as np
 from ..activations import kernel_code
 from ..graph import Ref, flatten_refs, map_refs
 from ..layers import Functional, activation, core, normalization, quantized, recurrent, reshaping
-from ..layers.base import dtype_of
 from ..layers.functional import Operation, TimeDistributed, Wrapper
 from . import distributed, joined_features
 from . import vector_layers as engine
 from . import vector_recurrent as engine_recurrent
-from .calls import Call
+from .calls import Call, Calls
 from .folding import (
     affine,
     cell_of,
@@ -30,7 +28,8 @@ from .folding import (
     scaled,
 )
 from .kernels_by_class import family, kernels_of
-from .network import Network, Step
+from .network import Network, Step, side_by_side
+from .vector_embedded import VectorEmbedded, VectorRepeated
 
 # Layers whose weights are, once bound, those of a plain Dense.
 DENSE = (core.Dense, quantized.Int8WeightsDense, quantized.Int4WeightsDense)
@@ -43,33 +42,15 @@ def fuse(functional, budget, weights="float32"):
     return Builder(functional, budget, weights).build()
 
 
-class Builder:
-    """Turns the nodes of a Functional into the steps of a Network, in time that grows with their number.
-
-    `users` counts how often outputs of a node are read, by calls and as results; `callers` counts the calls of a layer,
-    by its id. Who adds, changes or removes a call keeps them right.
-    """
+class Builder(Calls):
+    """Turns the nodes of a Functional into the steps of a Network, in time that grows with their number."""
 
     def __init__(self, functional, budget, weights):
-        self.network, self.budget, self.weights = functional, budget, weights
-        self.calls, self.alias, self.cache = {}, {}, {}
-        self.labels, self.into = {}, {}
-        self.users, self.callers = Counter(), Counter()
+        super().__init__(functional, does_nothing)
+        self.budget, self.weights, self.cache = budget, weights, {}
 
     def build(self):
         network, graph = self.network, self.network.graph
-        for number, node in enumerate(graph.nodes, start=len(graph.inputs)):
-            layer = network.inner[node.layer]
-            args, kwargs = map_refs(self.resolve, node.args), map_refs(self.resolve, node.kwargs)
-            call = Call(number, layer, node.layer, args, kwargs)
-            if call.plain and self.does_nothing(layer):
-                self.alias[Ref(number)] = call.refs[0]
-                self.labels[node.layer] = "dropped"
-            else:
-                self.calls[number] = call
-                self.callers[id(layer)] += 1
-                self.users.update(call.read_numbers)
-        self.users.update(self.resolve(ref).node for ref in graph.outputs)
         n_dropped = len(self.alias)
         for call in list(self.calls.values()):
             if len(self.alias) > n_dropped:  # a node was folded that this call may read
@@ -81,7 +62,7 @@ class Builder:
         # From the last one on: what goes into a layer takes along what would go into it.
         for number in reversed(list(self.calls)):
             self.replace(number)
-        self.drop_unread()
+        self.drop_unread(self.results)
         for call in self.calls.values():
             if call.engine is None:
                 call.engine, self.labels[call.index] = self.convert_operation(call) or self.convert(call.layer, call)
@@ -94,53 +75,6 @@ class Builder:
         for part in found.values():
             if self.budget.takes(BEGINNINGS):
                 part.packed.keep_beginnings(BEGINNINGS)
-
-    def merge(self, call, other, label):
-        """Note that a call has gone into another one."""
-        self.labels[call.index] = label
-        self.into.setdefault(call.index, []).append(other.index)
-
-    def resolve(self, ref):
-        while ref in self.alias:
-            ref = self.alias[ref]
-        return ref
-
-    def remove(self, call):
-        del self.calls[call.number]
-        self.callers[id(call.layer)] -= 1
-        self.users.subtract(call.read_numbers)
-
-    def change(self, call, args, kwargs):
-        """Give a call other arguments."""
-        self.users.subtract(call.read_numbers)
-        call.args, call.kwargs = args, kwargs
-        self.users.update(call.read_numbers)
-
-    def does_nothing(self, layer):
-        if isinstance(layer, activation.Activation):
-            return is_linear(layer)
-        return isinstance(layer, core.Identity)
-
-    def producer(self, call):
-        """The call whose only output is read by this one alone, as its first argument; None if there is none."""
-        number = call.refs[0].node if call.refs else None
-        if number not in self.calls or self.users[number] != 1:
-            return None
-        found = self.calls[number]
-        # A mask given to that call ends with it if this one is given a mask of its own.
-        masked = {name for name, value in found.kwargs.items() if value} == {"mask"} and call.kwargs.get("mask")
-        return found if (found.plain or masked) and len(found.refs) == 1 else None
-
-    def is_shared(self, call):
-        return self.callers[id(call.layer)] > 1
-
-    def rank(self, call):
-        """Axes of what the call gives."""
-        return len(self.network.node_specs[call.number - len(self.network.graph.inputs)][0].shape)
-
-    def is_masked(self, ref):
-        specs, first = self.network.node_specs, len(self.network.graph.inputs)
-        return ref.node >= first and specs[ref.node - first][ref.tensor].masked
 
     def fold_after(self, call):
         """BatchNormalization, or an activation, into the linear Dense or convolution before it."""
@@ -291,14 +225,9 @@ class Builder:
         whole = len(layer.kernel_size) == 1 and layer.kernel_size[0] > 1 and layer.groups == 1
         return self.embedding_read_by(call) if call.plain and whole and layer.padding != "causal" else None
 
-    def embedding_read_by(self, call):
-        """The call of the Embedding that gives the first argument of a call, which alone calls its layer; or None."""
-        embedding = self.calls.get(call.refs[0].node) if call.refs else None
-        return embedding if embedding is not None and embedding.is_lookup and not self.is_shared(call) else None
-
     def look_up(self, call, embedding, layer, project):
         """Let a layer do the lookup of the Embedding before it."""
-        call.engine = engine_recurrent.VectorEmbedded(embedding.layer, layer, project)
+        call.engine = VectorEmbedded(embedding.layer, layer, project)
         self.change(call, call.reading(embedding.refs[0]), call.kwargs)
         self.merge(embedding, call, "in a table of projections" if project else "rows read in place")
 
@@ -339,7 +268,7 @@ class Builder:
             )
             repeat = self.repeat_before(call)
             if repeat is not None:
-                call.engine = engine_recurrent.VectorRepeated(repeat.layer, call.engine)
+                call.engine = VectorRepeated(repeat.layer, call.engine)
                 self.change(call, call.reading(repeat.refs[0]), call.kwargs)
                 self.merge(repeat, call, "rows read in place")
         self.labels[call.index] = self.label_of(call.engine)
@@ -364,14 +293,6 @@ class Builder:
         refs = flatten_refs(named)
         call.args, call.kwargs = (refs if len(refs) > 1 else refs[0],), {}
         return made, "vector"
-
-    def dtype_of(self, ref):
-        """The dtype of a tensor of the graph."""
-        inputs, specs = self.network.graph.inputs, self.network.node_specs
-        if ref.node >= len(inputs):
-            return dtype_of(specs[ref.node - len(inputs)][ref.tensor].dtype or "float32")
-        name = inputs[ref.node].dtype
-        return dtype_of("float32" if name.startswith(("float", "bfloat")) else name)
 
     def convert(self, layer, call=None):
         """(what runs a layer that nothing is fused with, its label)."""
@@ -403,15 +324,6 @@ class Builder:
         forms = {getattr(part, "form", "float32") for part in getattr(made, "directions", (made,))} - {"float32"}
         return ", ".join(["vector", *sorted(forms)])
 
-    def drop_unread(self):
-        """Forget calls that no result needs: an Embedding that went into what read it, say."""
-        needed = {ref.node for ref in self.results}
-        for number, call in reversed(list(self.calls.items())):
-            if number in needed:
-                needed |= call.reads
-            else:
-                del self.calls[number]
-
     def only_mask(self, call):
         """The mask given in a call that has one tensor and nothing else; None if it is another call."""
         given = [name for name, value in call.kwargs.items() if value]
@@ -432,15 +344,11 @@ class Builder:
                 plain = False
             refs = call.refs if plain else None
             steps.append(Step(number, call.engine, call.args, call.kwargs, refs, mask, ended))
-        steps.reverse()
-        for k in range(len(steps) - 2, -1, -1):
-            first, second = steps[k], steps[k + 1]
-            alike = all(s.refs is not None and engine_recurrent.is_one_direction(s.layer) for s in (first, second))
-            alike = alike and first.layer is not second.layer  # a stateful one has one state
-            if alike and not second.beside:
-                reads = {ref.node for ref in (*second.refs, second.mask) if ref is not None}
-                steps[k] = first._replace(beside=first.number not in reads)
-        return steps
+        return side_by_side(steps[::-1])
+
+
+def does_nothing(layer):
+    return is_linear(layer) if isinstance(layer, activation.Activation) else isinstance(layer, core.Identity)
 
 
 def is_whole_pooling(layer):

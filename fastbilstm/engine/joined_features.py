@@ -5,7 +5,8 @@ on the calls of fusion.py. Imports the specification and what runs in its place;
 """
 
 from ..layers import merging
-from .vector_recurrent import VectorEmbedded, padded_width, recurrent
+from .vector_embedded import VectorEmbedded
+from .vector_recurrent import padded_width, recurrent
 
 
 def find(builder, call):
@@ -28,7 +29,7 @@ def replace(builder, call, joined, place, embedding, fold):
     """Let a recurrent layer read the ids of the widest Embedding, and beside them what a Concatenate joins to it."""
     rows, others = embedding.layer.weights["embeddings"], list(joined.refs)
     del others[place]
-    first = sum(features(builder, ref) for ref in joined.refs[:place])
+    first = sum(builder.spec_of(ref).shape[-1] for ref in joined.refs[:place])
     made = recurrent(call.layer, fold, rows, builder.weights, first)
     project = builder.budget.takes(len(rows) * 4 * padded_width(call.layer))
     call.engine = VectorEmbedded(embedding.layer, made, project, len(others))
@@ -36,10 +37,3 @@ def replace(builder, call, joined, place, embedding, fold):
     builder.remove(joined)
     builder.merge(joined, call, "rows read in place")
     builder.merge(embedding, call, "in a table of projections" if project else "rows read in place")
-
-
-def features(builder, ref):
-    """The size of the last axis of a tensor."""
-    inputs, specs = builder.network.graph.inputs, builder.network.node_specs
-    given = ref.node < len(inputs)
-    return (inputs[ref.node] if given else specs[ref.node - len(inputs)][ref.tensor]).shape[-1]

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _kernels
 from ..graph import Ref, flatten_refs, map_refs
 from ..layers import Functional, Tensor
 from ..layers.functional import Wrapper, autocast, cast_input
 from . import vector_layers as engine
-from .vector_recurrent import call_together
+from .vector_embedded import VectorEmbedded
+from .vector_recurrent import VectorRecurrent
 
 NO_KWARGS, MASK_GIVEN = {"mask": False}, {"mask": True}
 
@@ -119,3 +121,31 @@ def noted(tape, call, inputs, outputs):
     found = iter(tape.step(again, arrays(inputs), arrays(outputs)))
     values = [next(found) for _ in outputs]
     return [Tensor(y, None if mask is None else next(found)) for y, (_, mask) in zip(values, outputs)]
+
+
+def side_by_side(steps):
+    """The steps, of which some may run at the same time as the next one: two recurrent layers of one direction."""
+    for k in range(len(steps) - 2, -1, -1):
+        first, second = steps[k], steps[k + 1]
+        alike = all(s.refs is not None and is_one_direction(s.layer) for s in (first, second))
+        alike = alike and first.layer is not second.layer  # a stateful one has one state
+        if alike and not second.beside:
+            reads = {ref.node for ref in (*second.refs, second.mask) if ref is not None}
+            steps[k] = first._replace(beside=first.number not in reads)
+    return steps
+
+
+def is_one_direction(layer):
+    """Whether a layer is an LSTM, GRU or SimpleRNN, perhaps with its Embedding: two such may run at the same time."""
+    return isinstance(layer.layer if isinstance(layer, VectorEmbedded) else layer, VectorRecurrent)
+
+
+def call_together(calls, states):
+    """The results of two such layers, each as (layer, inputs, kwargs), in two threads."""
+    try:
+        jobs, ends = zip(*(layer.start_call(inputs, kwargs, states) for layer, inputs, kwargs in calls))
+        finals = _kernels.run_recurrent(list(jobs), states.scratch, True)
+    except ValueError:
+        # Call them one after the other: the layer whose input does not fit raises an error with its name.
+        return [layer.call(inputs, kwargs, states) for layer, inputs, kwargs in calls]
+    return [end(final) for end, final in zip(ends, finals)]
