@@ -1,6 +1,6 @@
 """Model: what a user calls.
 
-Imports NumPy. What a user gives is checked by `inputs`, what computes is `engine.plan`, files are `converted`'s.
+Imports NumPy. What a user gives is checked by `inputs`, what computes is `engine`'s plan, files are `converted`'s.
 Imports inside methods are of what most processes never need, and save their time at start.
 """
 
@@ -14,8 +14,7 @@ import numpy as np
 from .analysis.listing import LayerInfo, TensorInfo, listed_layers
 from .checks import check_whole
 from .converted import fbl_file
-from .engine import plan as planning
-from .engine import threads
+from .engine import compiling, threads
 from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
 from .inputs import model_input, model_output
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from .converted.narrow_file import Measured
     from .converted.self_check import Check
+    from .engine.plan import Plan
     from .engine.streaming import Stream
     from .graph import Graph
     from .preprocessing import TextEncoder
@@ -88,12 +88,12 @@ class Model:
     ) -> None:
         self.graph, self.vector, self.source, self.measured = graph, vector, source, measured
         self._tensors, self._mapped = tensors, mapped
-        self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget, weights)
+        self._plan = compiling.compile(graph, tensors, dtype, backend, memory_budget, weights)
         # What answers from a tape, if anything does.
         self._replay = None if self._plan.replay is None else self._plan.replay.run
         self._n_threads = check_whole("n_threads", n_threads)
         self._states: dict[Any, Any] = {}
-        self._stream: tuple[planning.Plan, Any] | None = None
+        self._stream: tuple[Plan, Any] | None = None
         self._states_lock = threads.fork_safe_lock()
         self._text, self._labels = text, labels
 
@@ -478,7 +478,7 @@ class Model:
 
         return Stream(self, batch)
 
-    def _streaming(self) -> tuple[planning.Plan, Any]:
+    def _streaming(self) -> tuple[Plan, Any]:
         """The plan that runs pieces of sequences, made once, and the kinds of its outputs."""
         if self._stream is None:
             from .engine.stand_ins import streamable

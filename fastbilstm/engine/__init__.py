@@ -1,6 +1,7 @@
-"""The engine: `plan.compile` makes a plan from a graph; it runs batches of rows.
+"""The engine: `compiling.compile` makes a plan from a graph; it runs batches of rows.
 
-plan.py              the plan: what runs, on which threads, batch after batch; the choice of a backend
+compiling.py         from a graph and its weights to a plan; the choice of a backend
+plan.py              the plan: what runs, on which threads, batch after batch
 fusion.py            backend "vector": what of the graph is dropped, folded and fused; folding.py: constants in weights;
                      calls.py: the calls of the graph and who reads whom
 network.py           the network that fusion.py makes and the plan runs: steps that call layers
