@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Unpack
 
+    from .converted.mapped_file import Mapped
     from .converted.narrow_file import Measured
     from .converted.self_check import Check
     from .engine.plan import Plan
@@ -82,7 +83,7 @@ class Model:
         source: str = "model",
         text: TextEncoder | bytes | None = None,
         labels: list[str] | None = None,
-        mapped: fbl_file.Mapped | None = None,
+        mapped: Mapped | None = None,
         weights: Literal["float32", "bfloat16", "float16", "int8"] = "float32",
         measured: tuple[Measured, ...] = (),
     ) -> None:
