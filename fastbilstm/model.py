@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .analysis.listing import LayerInfo, TensorInfo, listed_layers
+from .analysis.listing import LayerInfo, TensorInfo, find_layer, listed_layers
 from .checks import check_whole
 from .converted import fbl_file
 from .engine import compiling, threads
@@ -167,18 +167,7 @@ class Model:
         InputError
             If there is no such layer; names those there are.
         """
-        layers = self.layers
-        if (name is None) == (index is None):
-            raise InputError("get_layer takes a name or an index")
-        if index is None:
-            found = [layer for layer in layers if layer.name == name]
-            if not found:
-                names = ", ".join(repr(layer.name) for layer in layers)
-                raise InputError(f"there is no layer {name!r}; the layers are {names}")
-            return found[0]
-        if type(index) is not int or not -len(layers) <= index < len(layers):
-            raise InputError(f"index is {index!r}; the model has {len(layers)} layers")
-        return layers[index]
+        return find_layer(self.layers, name, index)
 
     def count_params(self) -> int:
         """How many numbers the arrays of the model hold together."""
@@ -574,7 +563,7 @@ class Model:
         if (keys := graph.output_keys) is not None:
             return dict(zip(keys, outputs))
         if (numbers := graph.output_nesting) is not None:
-            return _nested(numbers, outputs)
+            return model_output.nested(numbers, outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
     # ---- texts and labels -------------------------------------------------------------------------------------------
@@ -675,13 +664,6 @@ def _texts() -> Any:
 
 def _is_size(value: object) -> bool:
     return type(value) is int and value > 0
-
-
-def _nested(numbers: Any, outputs: list[Any]) -> Any:
-    """The outputs in the lists or dicts of their numbers."""
-    if isinstance(numbers, dict):
-        return {key: _nested(item, outputs) for key, item in numbers.items()}
-    return [_nested(item, outputs) for item in numbers] if isinstance(numbers, list) else outputs[numbers]
 
 
 def _restore(
