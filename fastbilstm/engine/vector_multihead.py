@@ -8,6 +8,7 @@ import numpy as np
 from .. import _kernels
 from ..activations import sigmoid
 from ..layers import Tensor
+from ..layers.activation import rules_of_masked_softmax
 from ..layers.merging import AdditiveAttention, Attention
 from ..layers.multihead import MultiHeadAttention
 from .pending_table import PendingTable
@@ -97,9 +98,9 @@ class VectorMultiHead(MultiHeadAttention):
             if self.is_fused(3, kwargs):
                 masked = float(np.finfo(np.float32).min / 2)
             else:
-                number = self.version.version if self.version.is_keras3 else (2,)
-                replaces = number >= (3, 13) or self.config.get("softmax_robust_masking")
-                masked, zeroes = -1e9 if replaces else None, number >= (3, 10)
+                robust = self.config.get("softmax_robust_masking")
+                replaces, zeroes = rules_of_masked_softmax(self.version, robust)
+                masked = -1e9 if replaces else None
         y = states.array(*x.shape[:2], heads * width)
         weights = None
         if kwargs.get("return_attention_scores"):
