@@ -23,11 +23,11 @@ class Budget:
 
 
 class Call:
-    """A node on its way to a step: its layer, its arguments with aliases resolved, what replaces the layer."""
+    """A node on its way to a step: its layer, its arguments with aliases resolved, what runs in place of the layer."""
 
     def __init__(self, number, layer, index, args, kwargs):
         self.number, self.layer, self.index, self.args, self.kwargs = number, layer, index, args, kwargs
-        self.engine, self.folds, self.activation = None, [], None
+        self.runner, self.folds, self.activation = None, [], None
 
     @property
     def plain(self):

@@ -43,7 +43,7 @@ def replace(builder, chain, fuse):
     for k, call in enumerate(chain[:-1]):
         builder.merge(call, chain[-1], network.labels.get(k, "vector"))
         builder.remove(call)
-    chain[-1].engine = wrapper
+    chain[-1].runner = wrapper
     builder.labels[chain[-1].index] = network.labels.get(len(chain) - 1, "vector")
     builder.change(chain[-1], chain[-1].reading(chain[0].refs[0]), chain[-1].kwargs)
 

@@ -13,9 +13,7 @@ from ..activations import kernel_code
 from ..graph import Ref, flatten_refs, map_refs
 from ..layers import Functional, activation, core, normalization, quantized, recurrent, reshaping
 from ..layers.functional import Operation, TimeDistributed, Wrapper
-from . import distributed, joined_features
-from . import vector_layers as engine
-from . import vector_recurrent as engine_recurrent
+from . import distributed, joined_features, vector_recurrent
 from .calls import Call, Calls
 from .folding import (
     affine,
@@ -30,6 +28,7 @@ from .folding import (
 from .kernels_by_class import family, kernels_of
 from .network import Network, Step, side_by_side
 from .vector_embedded import VectorEmbedded, VectorRepeated
+from .vector_layers import VectorActivation, VectorAttention, VectorDense, compiled_activation
 
 # Layers whose weights are, once bound, those of a plain Dense.
 DENSE = (core.Dense, quantized.Int8WeightsDense, quantized.Int4WeightsDense)
@@ -64,14 +63,14 @@ class Builder(Calls):
             self.replace(number)
         self.drop_unread(self.results)
         for call in self.calls.values():
-            if call.engine is None:
-                call.engine, self.labels[call.index] = self.convert_operation(call) or self.convert(call.layer, call)
+            if call.runner is None:
+                call.runner, self.labels[call.index] = self.convert_operation(call) or self.convert(call.layer, call)
         self.keep_beginnings()
         return Network(network, self.schedule(), self.results, self.labels, self.into)
 
     def keep_beginnings(self):
         """Let directions of recurrent layers keep the states after padding, as far as tables leave room for them."""
-        found = {id(part): part for call in self.calls.values() for part in getattr(call.engine, "directions", ())}
+        found = {id(part): part for call in self.calls.values() for part in getattr(call.runner, "directions", ())}
         for part in found.values():
             if self.budget.takes(BEGINNINGS):
                 part.packed.keep_beginnings(BEGINNINGS)
@@ -92,7 +91,7 @@ class Builder(Calls):
             code = self.activation_code(call)
             if code is None:
                 return
-            before.activation = engine.compiled_activation(code)
+            before.activation = compiled_activation(code)
         self.merge(call, before, "folded")
         self.alias[Ref(call.number)] = Ref(before.number)
         self.remove(call)
@@ -157,9 +156,9 @@ class Builder(Calls):
             fold = self.fold_before(call)
             folds = ([fold] if fold else []) + call.folds
             special = bool(folds or call.activation)
-            make = partial(engine.VectorDense, layer, folds, call.activation, self.weights)
-            call.engine = self.cached(layer, make, special)
-            self.labels[call.index] = self.label_of(call.engine)
+            make = partial(VectorDense, layer, folds, call.activation, self.weights)
+            call.runner = self.cached(layer, make, special)
+            self.labels[call.index] = self.label_of(call.runner)
         elif layer is not None and (family(layer) in ("convolution", "pooling") or is_whole_pooling(layer)):
             self.replace_windows(call)
         elif isinstance(layer, reshaping.GlobalAveragePooling1D) and call.plain and layer.time_axis == 1:
@@ -167,13 +166,13 @@ class Builder(Calls):
             if before is not None:
                 self.change(call, before.args, before.kwargs)
                 self.remove(before)
-                call.engine = engine.VectorAttention(before.layer, pooling=layer)
+                call.runner = VectorAttention(before.layer, pooling=layer)
                 self.labels[call.index] = "vector, mean over queries first"
                 self.merge(before, call, "vector, mean over queries first")
         elif hasattr(layer, "sizes_of_heads") and call.plain and self.weights == "float32":
             self.replace_heads(call)
         elif has_attention_kernel(layer) and call.plain and self.rank(call) == 3:
-            call.engine = engine.VectorAttention(layer)
+            call.runner = VectorAttention(layer)
             self.labels[call.index] = "vector"
 
     def replace_heads(self, call):
@@ -184,7 +183,7 @@ class Builder(Calls):
         rows = embedding.layer.weights["embeddings"]
         (heads, groups), (depth, width) = call.layer.heads, call.layer.sizes_of_heads
         if self.budget.takes(len(rows) * 4 * (heads * depth + groups * (depth + width))):
-            call.engine = make(call.layer, embeddings=rows)
+            call.runner = make(call.layer, embeddings=rows)
             self.labels[call.index] = "vector"
             self.change(call, ([*call.refs, embedding.refs[0]],), call.kwargs)
 
@@ -205,13 +204,13 @@ class Builder(Calls):
         rows = None if embedding is None else embedding.layer.weights["embeddings"]
         if embedding is None and pooling is None and not conv.folds and conv.activation is None:
             return
-        call.engine = VectorConv(conv.layer, conv.folds, conv.activation, pooling, rows, self.weights)
-        self.labels[call.index] = "vector" if pooling else self.label_of(call.engine)
+        call.runner = VectorConv(conv.layer, conv.folds, conv.activation, pooling, rows, self.weights)
+        self.labels[call.index] = "vector" if pooling else self.label_of(call.runner)
         if pooling is not None:
-            self.merge(conv, call, self.label_of(call.engine))
+            self.merge(conv, call, self.label_of(call.runner))
         if embedding is not None:
             width = conv.layer.kernel_size[0] * conv.layer.filters
-            self.look_up(call, embedding, call.engine, self.budget.takes(len(rows) * 4 * width))
+            self.look_up(call, embedding, call.runner, self.budget.takes(len(rows) * 4 * width))
 
     def has_row_activation(self, call):
         return call.activation is not None or kernel_code(call.layer.activation_function()) is not None
@@ -227,7 +226,7 @@ class Builder(Calls):
 
     def look_up(self, call, embedding, layer, project):
         """Let a layer do the lookup of the Embedding before it."""
-        call.engine = VectorEmbedded(embedding.layer, layer, project)
+        call.runner = VectorEmbedded(embedding.layer, layer, project)
         self.change(call, call.reading(embedding.refs[0]), call.kwargs)
         self.merge(embedding, call, "in a table of projections" if project else "rows read in place")
 
@@ -258,20 +257,20 @@ class Builder(Calls):
         quirk = call.kwargs.get("mask") and self.network.drops_given_masks
         if embedding is not None and not quirk:
             rows = embedding.layer.weights["embeddings"]
-            project = self.budget.takes(len(rows) * 4 * engine_recurrent.padded_width(layer))
-            self.look_up(call, embedding, engine_recurrent.recurrent(layer, fold, rows, self.weights), project)
+            project = self.budget.takes(len(rows) * 4 * vector_recurrent.padded_width(layer))
+            self.look_up(call, embedding, vector_recurrent.recurrent(layer, fold, rows, self.weights), project)
         elif joined is not None:
             joined_features.replace(self, call, *joined, fold)
         else:
-            call.engine = self.cached(
-                layer, lambda: engine_recurrent.recurrent(layer, fold, None, self.weights), fold is not None
+            call.runner = self.cached(
+                layer, lambda: vector_recurrent.recurrent(layer, fold, None, self.weights), fold is not None
             )
             repeat = self.repeat_before(call)
             if repeat is not None:
-                call.engine = VectorRepeated(repeat.layer, call.engine)
+                call.runner = VectorRepeated(repeat.layer, call.runner)
                 self.change(call, call.reading(repeat.refs[0]), call.kwargs)
                 self.merge(repeat, call, "rows read in place")
-        self.labels[call.index] = self.label_of(call.engine)
+        self.labels[call.index] = self.label_of(call.runner)
 
     def repeat_before(self, call):
         """The call of the RepeatVector that gives the first argument of a recurrent call; None if there is none."""
@@ -305,14 +304,14 @@ class Builder(Calls):
             wrapper.inner, wrapper.has_kernels = (inner,), getattr(inner, "has_kernels", False)
             return wrapper, label
         if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
-            made = self.cached(layer, lambda: engine_recurrent.recurrent(layer, weights=self.weights))
+            made = self.cached(layer, lambda: vector_recurrent.recurrent(layer, weights=self.weights))
             return made, self.label_of(made)
         if type(layer) in DENSE:
-            made = self.cached(layer, lambda: engine.VectorDense(layer, weights=self.weights))
+            made = self.cached(layer, lambda: VectorDense(layer, weights=self.weights))
             return made, self.label_of(made)
         code = self.activation_code(call or Call(None, layer, None, (), {}))
         if code is not None:
-            return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
+            return VectorActivation(layer, compiled_activation(code)), "vector"
         make = kernels_of(layer, self.weights)
         if make is not None:
             made = self.cached(layer, lambda: make(layer))
@@ -338,12 +337,12 @@ class Builder(Calls):
             ended = tuple(call.reads - kept)
             kept |= call.reads
             mask = self.only_mask(call)
-            plain = (call.plain or mask is not None) and not isinstance(call.engine, Operation)
-            n_inputs = call.engine.n_inputs
+            plain = (call.plain or mask is not None) and not isinstance(call.runner, Operation)
+            n_inputs = call.runner.n_inputs
             if plain and n_inputs is not None and len(call.refs) != n_inputs:
                 plain = False
             refs = call.refs if plain else None
-            steps.append(Step(number, call.engine, call.args, call.kwargs, refs, mask, ended))
+            steps.append(Step(number, call.runner, call.args, call.kwargs, refs, mask, ended))
         return side_by_side(steps[::-1])
 
 

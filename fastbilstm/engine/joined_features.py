@@ -32,7 +32,7 @@ def replace(builder, call, joined, place, embedding, fold):
     first = sum(builder.spec_of(ref).shape[-1] for ref in joined.refs[:place])
     made = recurrent(call.layer, fold, rows, builder.weights, first)
     project = builder.budget.takes(len(rows) * 4 * padded_width(call.layer))
-    call.engine = VectorEmbedded(embedding.layer, made, project, len(others))
+    call.runner = VectorEmbedded(embedding.layer, made, project, len(others))
     builder.change(call, ([embedding.refs[0], *others, *call.refs[1:]], *call.args[1:]), call.kwargs)
     builder.remove(joined)
     builder.merge(joined, call, "rows read in place")

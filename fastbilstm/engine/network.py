@@ -13,8 +13,8 @@ from .. import _kernels
 from ..graph import Ref, flatten_refs, map_refs
 from ..layers import Functional, Tensor
 from ..layers.functional import Wrapper, autocast, cast_input
-from . import vector_layers as engine
 from .vector_embedded import VectorEmbedded
+from .vector_layers import Context, Scratch, is_plain, recorder, worth_a_thread
 from .vector_recurrent import VectorRecurrent
 
 NO_KWARGS, MASK_GIVEN = {"mask": False}, {"mask": True}
@@ -46,7 +46,7 @@ class Network(Functional):
 
     has_kernels = True
     # A plan takes these from here, since it does not import vector_layers.
-    new_scratch, new_context, is_plain = engine.Scratch, engine.Context, staticmethod(engine.is_plain)
+    new_scratch, new_context, is_plain = Scratch, Context, staticmethod(is_plain)
 
     def __init__(self, functional, steps, results, labels, into):
         self.__dict__.update(vars(functional))
@@ -88,7 +88,7 @@ class Network(Functional):
             layer, tensors, kwargs = self.plain_call(step, values)
             call = partial(layer.call, tensors, kwargs)
         values[step.number] = found = call(states)
-        tape = engine.recorder()
+        tape = recorder()
         if tape is not None and not getattr(step.layer, "has_kernels", False):
             refs = flatten_refs((step.args, step.kwargs))
             values[step.number] = noted(tape, call, [values[ref.node][ref.tensor] for ref in refs], found)
@@ -104,19 +104,19 @@ class Network(Functional):
     def is_worth_two(self, step, values):
         ref = step.refs[0]
         batch, timesteps = values[ref.node][ref.tensor].value.shape[:2]
-        return engine.worth_a_thread(2 * step.layer.work, batch * timesteps)
+        return worth_a_thread(2 * step.layer.work, batch * timesteps)
 
 
 def noted(tape, call, inputs, outputs):
     """The outputs of a layer without kernels; a tape that is recording notes the call as a step."""
-    scratch = engine.Scratch()
+    scratch = Scratch()
 
     def arrays(tensors):
         return [y for y, _ in tensors] + [mask for _, mask in tensors if mask is not None]
 
     def again():
         with np.errstate(all="ignore"):
-            return arrays(call(engine.Context({}, scratch, 1)))
+            return arrays(call(Context({}, scratch, 1)))
 
     found = iter(tape.step(again, arrays(inputs), arrays(outputs)))
     values = [next(found) for _ in outputs]
