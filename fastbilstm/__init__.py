@@ -81,3 +81,7 @@ else:
 
             return Stream
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        """What is imported when it is asked for is listed, too: editors and notebooks complete names by this."""
+        return sorted({*globals(), *__all__})

@@ -1,6 +1,8 @@
 """Where a converted model is written to: existing targets, full disks, interruptions; a failure leaves no file."""
 
 import os
+import subprocess
+import sys
 
 import make_files as mf
 import numpy as np
@@ -110,3 +112,12 @@ def test_free_axes_that_must_agree_get_a_vector_that_fits(tmp_path):
     config = mf.functional(*inputs, mf.layer("Add", "add", list(SHAPES)), inputs=tuple(SHAPES), outputs=("add",))
     model = fastbilstm.convert(mf.h5(config, {}), tmp_path / "model.fbl")
     assert model.self_check() and [array.shape[0] for array in model.vector.inputs] == [3, 3]
+
+
+def test_convert_is_imported_when_it_is_asked_for_and_listed_before():
+    code = (
+        "import sys, fastbilstm\n"
+        "assert 'fastbilstm.converting' not in sys.modules and set(fastbilstm.__all__) <= set(dir(fastbilstm))\n"
+        "assert fastbilstm.convert is sys.modules['fastbilstm.converting'].convert"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
