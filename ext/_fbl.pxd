@@ -22,7 +22,9 @@ cdef extern from "fbl_kernels.h":
         float* out
         const Py_ssize_t* out_index
         Py_ssize_t out_stride
-        int merge, backwards, activation, recurrent_activation
+        int merge, backwards
+        Py_ssize_t blocks_before, blocks_behind
+        int activation, recurrent_activation
         const float* activation_parameters
         const float* recurrent_activation_parameters
         float* z

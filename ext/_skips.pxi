@@ -103,6 +103,7 @@ cdef Py_ssize_t _keep_states(const Job* job, Py_ssize_t wanted) noexcept nogil:
         return count
     count = fbl_load(&kept.count)
     one = job[0]
+    one.team = NULL
     one.step.rows, one.step.out = 1, NULL
     one.step.proj, one.step.proj_index = kept.work + padded, NULL
     one.step.z = kept.work + padded + job.step.width

@@ -27,7 +27,9 @@ cdef class StreamStep:
         cdef Scratch scratch = Scratch()
         self.rows, self.sequences, self.layer = run["rows"], sequences, run["layer"]
         cdef list held = []
-        self.kept = held, run["x"], _prepare(&self.job, run, scratch, held)
+        given, *kept = _prepare(&self.job, run, scratch, held)
+        self.kept = held, run["x"], kept
+        _begin_with(&self.job, floats(given[0]) if given else NULL, floats(given[1]) if len(given) > 1 else NULL)
         if self.job.constant:
             raise ValueError("x must be one timestep, (B, 1, F)")
         self.job.step.out_stride = self.job.step.units
@@ -59,7 +61,9 @@ cdef class StreamStep:
 
     def states(self):
         """The states after the last step, each (B, U)."""
-        return _final_states(&self.job, self.layer)
+        cdef tuple states = _new_states(&self.job, self.layer)
+        _write_states(&self.job, floats(states[0]), floats(states[1]) if len(states) > 1 else NULL)
+        return states
 
     def push(self, x):
         """Run one timestep: x (B, 1, F) or (B, F) float32, or ids (B, 1) or (B,) int32, C-contiguous.

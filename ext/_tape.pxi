@@ -46,6 +46,8 @@ cdef class Tape:
     cdef tuple limits
     cdef Py_ssize_t most_threads
     cdef bint is_short
+    # Multiplications that threads share where they play the tape together, and how many parts these have, at least.
+    cdef readonly Py_ssize_t shared, parts
 
     def __cinit__(
         self, list xs not None, limits, Py_ssize_t most_threads=1, Scratch scratch=None, bint is_short=False,

@@ -126,11 +126,21 @@ cdef bint _overlap(const Py_buffer* views, Py_ssize_t n, Py_ssize_t count) noexc
     return found
 
 
-cdef bint _is_to_fill(out, shape, dtype) except -1:
+cdef bint _is_to_fill(out, tuple shape, dtype) except -1:
     """Whether an array has this shape and dtype, is contiguous and may be written."""
-    if type(out) is not np.ndarray or out.shape != shape or out.dtype != dtype:
+    cdef Py_buffer view
+    cdef Py_ssize_t k
+    if type(out) is not np.ndarray or out.dtype != dtype:
         return False
-    return out.flags.c_contiguous and out.flags.writeable
+    try:
+        PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+    except (ValueError, BufferError):
+        return False
+    cdef bint good = view.ndim == len(shape)
+    for k in range(view.ndim if good else 0):
+        good &= view.shape[k] == <Py_ssize_t> shape[k]
+    PyBuffer_Release(&view)
+    return good
 
 
 @cython.final
@@ -215,7 +225,7 @@ cdef class Tapes:
             if split is None and rows > 1:
                 return None  # to find out whether tapes may share the rows
             lets_sleep, share = is_short and not follows_soon(), min(share, threads)
-            if share > 1 and (tape is None or not is_short or free_workers(share - 1, lets_sleep) == share - 1):
+            if share > 1 and (tape is None or free_workers(share - 1, lets_sleep) == share - 1):
                 taken = self.take_shares(key, len(xs), rows, (rows + share - 1) // share)
                 if taken is not None:
                     try:

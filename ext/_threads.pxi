@@ -79,6 +79,7 @@ cdef struct Parts:
     Py_ssize_t count
     intptr_t taken            # how many
     uint8_t stop              # no part is to be begun, those begun may end early
+    int64_t lost              # nanoseconds that its caller waited for a worker inside of his own parts
     Parts* above              # what its caller works on
 
 
@@ -340,6 +341,7 @@ cdef int run_parts(Part function, void* argument, Py_ssize_t count, Py_ssize_t n
     if fbl_most_threads:
         wanted = min(wanted, fbl_most_threads - 1)
     parts.function, parts.argument, parts.count, parts.taken, parts.stop = function, argument, count, 0, 0
+    parts.lost = 0
     parts.above = <Parts*> fbl_working_on
     fbl_working_on = &parts
     if parts.above == NULL:
@@ -353,7 +355,7 @@ cdef int run_parts(Part function, void* argument, Py_ssize_t count, Py_ssize_t n
                 call_worker(chosen[k], &parts, k + 1)
         began = fbl_now()
         own = take_parts(&parts, 0, NULL)
-        took = fbl_now() - began
+        took = fbl_now() - began - parts.lost
         for k in range(found):
             finish_worker(chosen[k], True)
             judge_worker(chosen[k], own, took, fbl_now() - began - took)

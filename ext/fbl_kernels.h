@@ -39,6 +39,7 @@ typedef struct {
     ptrdiff_t out_stride;
     int merge;                   /* FBL_STORE ... */
     int backwards;               /* walk the blocks from the last to the first: part of them is still in the cache */
+    ptrdiff_t blocks_before, blocks_behind; /* how many of the first and last blocks of L units a step leaves out */
     int activation, recurrent_activation; /* codes of fbl_activations.h; used by the functions that take z */
     const float *activation_parameters, *recurrent_activation_parameters; /* 3 each */
     float *z;                    /* (rows, gates, units_padded): written by lstm_gates or a gemm, used up by the cell */

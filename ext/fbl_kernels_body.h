@@ -266,8 +266,8 @@ FBL_INLINE void add_floats(const fbl_recurrent *s, int gates, ptrdiff_t block, i
 
 #include "fbl_tail_body.h"
 
-/* The first blocks, as many as are given. */
-FBL_INLINE void step_blocks(const fbl_recurrent *s, int end, add_products *add, ptrdiff_t blocks)
+/* So many blocks, from the `first` one on. */
+FBL_INLINE void step_blocks(const fbl_recurrent *s, int end, add_products *add, ptrdiff_t first, ptrdiff_t blocks)
 {
     const int gates = end == FUSED_GRU ? 3 : 4;
     const ptrdiff_t width = gates * L;
@@ -276,7 +276,7 @@ FBL_INLINE void step_blocks(const fbl_recurrent *s, int end, add_products *add, 
     /* A single row has only 3 or 4 sums under way: two blocks at a time keep the multipliers busy. */
     if (s->rows == 1)
         for (; done + 2 <= blocks; done += 2) {
-            const ptrdiff_t block = s->backwards ? blocks - done - 2 : done;
+            const ptrdiff_t block = first + (s->backwards ? blocks - done - 2 : done);
             const float *proj = proj_row(s, 0) + block * width;
             vf sums[2 * 4];
             FBL_UNROLL for (int b = 0; b < 2; b++)
@@ -288,7 +288,7 @@ FBL_INLINE void step_blocks(const fbl_recurrent *s, int end, add_products *add, 
                 end_step(s, end, 0, block + b, sums + b * gates);
         }
     for (; done < blocks; done++) {
-        const ptrdiff_t block = s->backwards ? blocks - done - 1 : done;
+        const ptrdiff_t block = first + (s->backwards ? blocks - done - 1 : done);
         FOR_TILES(parts, 0, s->rows, row, count) {
             const float *proj[FBL_ROWS];
             vf sums[FBL_ROWS * 4];
@@ -307,26 +307,28 @@ FBL_INLINE void step_blocks(const fbl_recurrent *s, int end, add_products *add, 
 
 FBL_INLINE void step(const fbl_recurrent *s, int end, add_products *add)
 {
-    step_blocks(s, end, add, end == PANELS ? (s->columns + W - 1) / W : s->units_padded / L);
+    const ptrdiff_t blocks = end == PANELS ? (s->columns + W - 1) / W : s->units_padded / L;
+    step_blocks(s, end, add, s->blocks_before, blocks - s->blocks_before - s->blocks_behind);
 }
 
-static void lstm_blocks(const fbl_recurrent *s, ptrdiff_t blocks)
+static void lstm_blocks(const fbl_recurrent *s, ptrdiff_t first, ptrdiff_t blocks)
 {
-    step_blocks(s, FUSED_LSTM, add_floats, blocks);
+    step_blocks(s, FUSED_LSTM, add_floats, first, blocks);
 }
 
 static void lstm_step(const fbl_recurrent *s)
 {
-    const ptrdiff_t blocks = s->width / W, vectors = s->width % W / L;
-    const ptrdiff_t beside = vectors && s->rows == 1 && blocks ? 2 - blocks % 2 : 0;
+    const ptrdiff_t narrow = s->width % W / L, vectors = s->blocks_behind ? 0 : narrow, first = s->blocks_before;
+    const ptrdiff_t end = s->width / W - (s->blocks_behind ? s->blocks_behind - (narrow > 0) : 0);
+    const ptrdiff_t beside = vectors && s->rows == 1 && end > first ? 2 - (end - first) % 2 : 0;
     if (!s->backwards)
-        lstm_blocks(s, blocks - beside);
+        lstm_blocks(s, first, end - first - beside);
     if (beside)
-        lstm_row_end(s, blocks - beside, beside, vectors);
+        lstm_row_end(s, end - beside, beside, vectors);
     else if (vectors)
-        lstm_tail(s, blocks, vectors);
+        lstm_tail(s, end, vectors);
     if (s->backwards)
-        lstm_blocks(s, blocks - beside);
+        lstm_blocks(s, first, end - first - beside);
 }
 
 static void lstm_gates(const fbl_recurrent *s) { step(s, LSTM_GATES, add_floats); }

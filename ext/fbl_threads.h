@@ -11,10 +11,10 @@
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 #else
+#include <sched.h>
 #include <time.h>
 #endif
 #if defined(__linux__)
-#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -113,6 +113,15 @@ static inline int64_t fbl_now(void) {
 #endif
 }
 
+/* Lets another thread have this core, if one waits for it. */
+static inline void fbl_yield(void) {
+#if defined(_WIN32)
+    (void) SwitchToThread();
+#else
+    (void) sched_yield();
+#endif
+}
+
 /* Linux wakes a thread on the core of the one that wakes it, and may leave both there for 20 ms while another core is idle.
    So who wakes a thread keeps it off his core, and the thread frees itself when it has nothing more to do: a lock of
    Python's that it waits for meanwhile would bring it back to that core. */
@@ -140,6 +149,15 @@ static inline int fbl_thread_id(void) { return 0; }
 static inline void fbl_keep_off_this_core(int thread) { (void) thread; }
 static inline void fbl_run_anywhere(void) {}
 #endif
+
+/* Brings a cache line here that this thread will write into. */
+static inline void fbl_prefetch_to_write(const void* at) {
+#if defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(at, 1);
+#else
+    (void) at;
+#endif
+}
 
 /* Tells the CPU that this is a loop that waits. */
 static inline void fbl_pause(void) {

@@ -245,7 +245,7 @@ class Model:
             1 or "auto": a progress line on standard error if that is a terminal; 0 and 2: nothing.
         n_threads : int, optional
             Threads at most, and no more than the machine has cores; default those given to `load`. They share rows, or
-            for a single row the directions of Bidirectional layers; too little work runs on one.
+            for few rows the directions of Bidirectional layers and the units of wide ones; too little work runs on one.
         pad : {None, "pre", "post"}
             Where rows get padding, as `keras.utils.pad_sequences(x, maxlen, padding=pad)` pads: up to `maxlen`, else to
             the timesteps that the model fixes, else to the longest row of `x`; the dtype stays. None: a row is answered
@@ -287,8 +287,10 @@ class Model:
             if sizes and truncating == "pre" and value == 0:
                 outputs = self._replay(x, n_threads or self._n_threads, outs)
                 if outputs is not None:
-                    packed = self._pack(outputs)
-                    return packed if outs is None else out
+                    if outs is None:
+                        return self._pack(outputs)
+                    self._check_file()
+                    return out
         arrays, rows, cuts = model_input.check(self._plan, x, model_input.Options(pad, maxlen, truncating, value))
         batch_size = check_whole("batch_size", batch_size) or model_input.fixed_batch(self._plan) or _DEFAULT_BATCH
         model_input.check_batch(self._plan, rows, batch_size)

@@ -144,7 +144,7 @@ def call_together(calls, states):
     """The results of two such layers, each as (layer, inputs, kwargs), in two threads."""
     try:
         jobs, ends = zip(*(layer.start_call(inputs, kwargs, states) for layer, inputs, kwargs in calls))
-        finals = _kernels.run_recurrent(list(jobs), states.scratch, True)
+        finals = _kernels.run_recurrent(list(jobs), states.scratch, states.n_threads)
     except ValueError:
         # Call them one after the other: the layer whose input does not fit raises an error with its name.
         return [layer.call(inputs, kwargs, states) for layer, inputs, kwargs in calls]

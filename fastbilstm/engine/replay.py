@@ -4,7 +4,8 @@ Without states, a model calls the same kernels with the same sizes for all input
 prediction of a shape is recorded (ext/_tape.pxi). Those after it copy their inputs and run the record in one compiled
 call, which calls Python only for layers without kernels. The bits are the same: same kernels, same weights.
 
-Where several threads are worth their while, each plays a tape of its own for some of the rows.
+Where several threads are worth their while, they share the directions and the units of a tape, or each plays a tape of
+its own for some of the rows.
 """
 
 import numpy as np
@@ -19,6 +20,8 @@ MOST_SHAPES = 512
 # Arenas, one for each thread that predicts at the same time. A thread that finds none free takes the usual way: with
 # two, eight threads on two cores made 0.83 of the predictions of two threads, now 1.0.
 MOST_ARENAS = 16
+# Rows for each thread with which these read weights as often as they compute.
+FEW_ROWS = 3
 # Bytes of an arena, and of all arenas.
 ARENA_BYTES, ALL_BYTES = 16 * 2**20, 64 * 2**20
 
@@ -56,8 +59,6 @@ class Replay:
                 self.drop()
         if is_new or not plan.runner.is_settled():
             return usual()
-        if n_threads > 1 and shape not in self.tapes.splits:
-            self.split(plan, given, n_threads)
         arena = None if used is None else self.claim(used)
         if arena is None:
             return usual()
@@ -65,6 +66,8 @@ class Replay:
             outputs = self.record(plan, given, n_threads, arena)
         finally:
             arena.release()
+        if n_threads > 1 and shape not in self.tapes.splits:
+            self.split(plan, given, n_threads)
         return usual() if outputs is None else outputs
 
     def claim(self, used):
@@ -112,30 +115,45 @@ class Replay:
         return results
 
     def split(self, plan, arrays, n_threads):
-        """Record tapes that share the rows of inputs like these, one for each of so many threads, where they may."""
+        """Record the tapes that so many threads play for inputs like these.
+
+        One for all rows, and where that has too few parts for so many threads, those that share the rows.
+        """
         given = self.converted(arrays)
         if given is None or not plan.runner.is_settled():
             return
-        rows, n_threads = len(given[0]), min(n_threads, plan.most_threads(given))
-        size = -(-rows // n_threads)
-        parts = [[x[first : first + size] for x in given] for first in range(0, rows, size)]
-        is_worth_it, chosen = 1 < len(parts) and rows <= plan.chunk_rows, []
+        rows, n_threads, taken = len(given[0]), min(n_threads, plan.most_threads(given)), []
         try:
-            for part in parts if is_worth_it else ():
-                used = self.seen.get(shape_of(part), []) or ()
-                chosen.append(next((arena for arena in used if arena.claim()), None) or self.claim(used))
-                if chosen[-1] is not None and chosen[-1] not in used:
-                    self.record(plan, part, 1, chosen[-1])
-                if chosen[-1] not in (self.seen.get(shape_of(part)) or ()):
-                    is_worth_it = False
-                    break
+            whole = self.take(plan, given, n_threads, taken)
+            while taken:
+                taken.pop().release()
+            count = n_threads // min(n_threads, parts_within(whole, plan.products(given), rows, n_threads))
+            size = -(-rows // count)
+            shares = [[x[first : first + size] for x in given] for first in range(0, rows, size)]
+            is_worth_it = 1 < len(shares) and rows <= plan.chunk_rows
+            is_worth_it = is_worth_it and all([self.take(plan, share, 1, taken) is not None for share in shares])
         finally:
-            for arena in filter(None, chosen):
+            for arena in taken:
                 arena.release()
         with self.lock:
-            self.tapes.splits[shape_of(given)] = (n_threads if is_worth_it else 1, plan.is_short(given))
+            self.tapes.splits[shape_of(given)] = (len(shares) if is_worth_it else 1, plan.is_short(given))
             while len(self.tapes.splits) > MOST_SHAPES:
                 self.tapes.splits.pop(next(iter(self.tapes.splits)))
+
+    def take(self, plan, given, n_threads, taken):
+        """A tape for inputs like these, whose arena is claimed and added to `taken`; None if there is none."""
+        shape = shape_of(given)
+        for tape, arena in zip(self.tapes.by_shape.get(shape, ()), self.seen.get(shape) or ()):
+            if arena.claim():
+                taken.append(arena)
+                return tape
+        arena = self.claim(self.seen.get(shape) or ())
+        if arena is None:
+            return None
+        taken.append(arena)
+        self.record(plan, given, n_threads, arena)
+        tapes = self.tapes.by_shape.get(shape)
+        return tapes[-1] if tapes and (self.seen.get(shape) or (None,))[-1] is arena else None
 
     def nbytes(self):
         """Of all arenas."""
@@ -158,6 +176,16 @@ class Replay:
             return None
         with np.errstate(over="ignore"):
             return [np.ascontiguousarray(x, dtype) for x, (_, dtype) in zip(arrays, kinds)]
+
+
+def parts_within(tape, products, rows, n_threads):
+    """How many threads should share what is computed for each row, before they share the rows.
+
+    Few rows for each thread read the same weights as many; directions and units of a step divide these.
+    """
+    if tape is None or rows > FEW_ROWS * n_threads or 4 * tape.shared < 3 * products:
+        return 1
+    return max(1, tape.parts)
 
 
 def shape_of(given):

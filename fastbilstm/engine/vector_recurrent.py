@@ -141,7 +141,7 @@ class VectorRecurrent(Recurrent):
 
     def run(self, x, mask, initial_state, masked_output, states):
         job, end = self.start(x, mask, initial_state, masked_output, states)
-        return end(*_kernels.run_recurrent([job], states.scratch))
+        return end(*_kernels.run_recurrent([job], states.scratch, states.n_threads))
 
     def start(self, x, mask, initial_state, masked_output, states):
         """(A job for `run_recurrent`, a function from its final states to the results of `run`)."""
@@ -238,7 +238,8 @@ class VectorBidirectional(Bidirectional):
 
     def run_jobs(self, jobs, rows, states):
         """Run both directions, in two threads if that is faster; returns their final states."""
-        return _kernels.run_recurrent(jobs, states.scratch, self.in_parallel(rows, states))
+        n_threads = states.n_threads if self.in_parallel(rows, states) else 1
+        return _kernels.run_recurrent(jobs, states.scratch, n_threads)
 
     def in_parallel(self, rows, states):
         return states.n_threads > 1 and worth_a_thread(self.work, rows.steps)

@@ -36,11 +36,11 @@ def functions():
     two = (part, gru)
     states = [normal(rng, 2, 5) for _ in range(2)]
 
-    def recurrent(*directions, given=x, mask=None, together=False):
+    def recurrent(*directions, given=x, mask=None, n_threads=1):
         order = _kernels.Rows(2, 7, mask)
         outputs = np.zeros((2, 7, 10), np.float32)
         jobs = [d.job(given, order, outputs, 5 * k) for k, d in enumerate(directions)]
-        return outputs, _kernels.run_recurrent(jobs, scratch(), together)
+        return outputs, _kernels.run_recurrent(jobs, scratch(), n_threads)
 
     def step():
         return _kernels.StreamStep(part.job(first, _kernels.Rows(2, 1)), True)
@@ -196,9 +196,10 @@ def functions():
         "result_dtype": lambda: str(_kernels.result_dtype("add", [x.dtype, x.dtype])),
         "run_recurrent": lambda: recurrent(part, mask=mask),
         "run_recurrent, int8": lambda: recurrent(narrow, mask=mask),
-        "run_recurrent, together": lambda: recurrent(*two, together=True),
+        "run_recurrent, two threads": lambda: recurrent(*two, n_threads=2),
         "run_together": lambda: _kernels.run_together(lambda k: bytearray(k), 3, 2),
         "set_states": lambda: _kernels.set_states([step()], [None]),
+        "pieces_of_helpers": lambda: _kernels.pieces_of_helpers() >= 0,
         "skip_steps": lambda: _kernels.skip_steps() >= 0,
         "spoil_freed": lambda: _kernels.spoil_freed(False),
         "Stopped": lambda: str(_kernels.Stopped()),

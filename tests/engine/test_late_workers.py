@@ -29,7 +29,7 @@ def test_a_caller_does_not_wait_for_who_does_not_come(nobody_comes, workers):
 
 @needs_kernels
 def test_kernels_do_not_wait_for_who_does_not_come(nobody_comes, workers):
-    np.testing.assert_array_equal(recur(together=True), recur(together=False))
+    np.testing.assert_array_equal(recur(), recur(n_threads=1))
     assert len(workers()) == 1
 
 

@@ -92,6 +92,7 @@ def test_memory_does_not_grow_with_time():
 
 PADDING = {
     "lstm": "no masks: every timestep counts",
+    "wide": "to the bit",
     "masked lstm": "to the bit",
     "masked stack": "to the bit",
     "gru stack": "to the bit",

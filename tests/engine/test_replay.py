@@ -288,6 +288,24 @@ def test_tapes_share_rows(name, rows, two_threads):
     assert {key[0]: len(found) for key, found in tapes.by_shape.items()} == kept, "all are given back"
 
 
+@pytest.mark.parametrize("rows", [1, 2, 6, 7])
+def test_few_rows_share_the_units_of_a_wide_layer(rows, two_threads):
+    """More rows are shared themselves. The bits are those of one thread, whether another one helps or not."""
+    model, one = load("wide", n_threads=2), load("wide", n_threads=1)
+    xs = list(np.random.default_rng(0).integers(0, 50, (5, rows, 40), np.int32))
+    expected = [one.predict(x, batch_size=1) for x in xs]
+    for x, y in zip(xs, expected):
+        assert same([model.predict(x)], [y])
+    tapes = model._plan.replay.tapes
+    assert [tape.parts for tape in tapes.by_shape[xs[0].shape]] == [2]
+    assert tapes.splits[xs[0].shape][0] == (1 if rows <= 6 else 2)
+    before = _kernels.pieces_of_helpers()
+    for _ in range(300):
+        for x, y in zip(xs, expected):
+            assert same(tapes.run(x, 2), [y])
+    assert rows > 6 or (os.cpu_count() or 1) < 2 or _kernels.pieces_of_helpers() > before
+
+
 def test_a_share_that_fails(two_threads):
     """A token id out of range in the last rows; steps in Python that raise, on any thread; no tape for some rows."""
     model, x = load("lstm", n_threads=2), inputs("lstm", 8, 9).astype(np.int32)

@@ -277,7 +277,7 @@ def test_no_thread_is_bound_to_cores(workers, monkeypatch):
 
 @needs_kernels
 def test_a_worker_starts_when_needed_and_is_given_back(workers):
-    expected, before = recur(together=False), set(threading.enumerate())
+    expected, before = recur(n_threads=1), set(threading.enumerate())
     assert not workers()
     for _ in range(5):
         np.testing.assert_array_equal(recur(), expected)
@@ -288,7 +288,7 @@ def test_a_worker_starts_when_needed_and_is_given_back(workers):
 
 @needs_kernels
 def test_many_callers_share_workers(workers):
-    expected, wrong = recur(together=False), []
+    expected, wrong = recur(n_threads=1), []
 
     def call():
         for _ in range(50):
@@ -330,5 +330,5 @@ def test_where_no_worker_can_be_started(workers, monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    np.testing.assert_array_equal(recur(), recur(together=False))
+    np.testing.assert_array_equal(recur(), recur(n_threads=1))
     assert not workers()

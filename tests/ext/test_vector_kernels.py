@@ -57,7 +57,7 @@ def assert_outputs(y, k, kept, what=""):
 @pytest.mark.parametrize("units", [1, 3, 8, 10, 12, 17, 20, 22, 38, 65])
 def test_sizes_and_masks(units, cell):
     """Two directions of different units side by side in a wider array; every other case reads and writes turned."""
-    threads = itertools.cycle([False, True])
+    threads = itertools.cycle([1, 2])
     turns = itertools.cycle([(False, False), (True, True), (False, True), (True, False)])
     for batch, timesteps, kind in itertools.product([0, 1, 2, 5, 33], [1, 2, 7], MASKS):
         x, mask = make_input(batch, timesteps, 4), make_mask(kind, batch, timesteps)
@@ -66,11 +66,11 @@ def test_sizes_and_masks(units, cell):
         pair[1].reverse, pair[1].flip = not pair[0].reverse, pair[0].flip
         guarded = Guarded(batch, timesteps, 2 * units + 7)
         places = [slice(1, 1 + units), slice(3 + units, 5 + 2 * units)]
-        rows, together = _kernels.Rows(batch, timesteps, mask), next(threads)
+        rows, n_threads = _kernels.Rows(batch, timesteps, mask), next(threads)
         jobs = [part.job(x, rows, guarded.array, place.start) for part, place in zip(pair, places)]
-        finals = _kernels.run_recurrent(jobs, _kernels.Scratch(), together)
+        finals = _kernels.run_recurrent(jobs, _kernels.Scratch(), n_threads)
         guarded.check(*(guarded.array[:, :, k] for k in (0, 1 + units, 2 + units, -2, -1)))
-        silent = _kernels.run_recurrent([part.job(x, rows) for part in pair], _kernels.Scratch(), not together)
+        silent = _kernels.run_recurrent([part.job(x, rows) for part in pair], _kernels.Scratch(), 3 - n_threads)
         for part, place, final, again in zip(pair, places, finals, silent):
             what = f"batch {batch}, timesteps {timesteps}, mask {kind}, direction {part.name}"
             outputs, *states = part.specify(x, mask)

@@ -83,6 +83,7 @@ NETS = {
         ([lstm("lstm", 17, ["embedding"])], one("lstm", 5, 17)),
         dense(3, 17, "lstm", "softmax"),
     ],
+    "wide": [embedding(), ([lstm("lstm", 104, ["embedding"])], one("lstm", 5, 104)), dense(3, 104, "lstm")],
     "masked lstm": [embedding(), ([lstm("lstm", 17, ["embedding"])], one("lstm", 5, 17)), dense(3, 17, "lstm")],
     "masked stack": [
         embedding(),

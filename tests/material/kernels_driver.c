@@ -159,6 +159,23 @@ static void test_lstm(ptrdiff_t rows, ptrdiff_t units, int fused, int merge, int
             check("lstm, gap between rows", units, (double)out[index[r] * stride + u],
                   (double)out_before[index[r] * stride + u], 1e-30);
     }
+    /* All but the first blocks, then these: from the same state, not emitted. */
+    for (ptrdiff_t cut = 0; fused && cut <= padded / lanes; cut++) {
+        float *h_cut = floats(rows * padded, 0), *c_cut = floats(rows * padded, 0);
+        memcpy(c_cut, before, (size_t)(rows * padded) * sizeof *c);
+        s.h = h_cut, s.c = c_cut, s.out = NULL, s.blocks_before = cut, s.blocks_behind = 0;
+        table->lstm_step(&s);
+        for (ptrdiff_t u = 0; u < cut * lanes; u++)
+            check("lstm, a block left out", units, (double)h_cut[u], NAN, 1);
+        s.blocks_before = 0, s.blocks_behind = padded / lanes - cut;
+        table->lstm_step(&s);
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            check_bits("lstm h in two pieces", units, h_cut + r * padded, h + r * padded, units);
+            check_bits("lstm c in two pieces", units, c_cut + r * padded, c + r * padded, units);
+        }
+        free(h_cut), free(c_cut);
+    }
+    s.blocks_before = s.blocks_behind = 0;
     /* Each row alone, not emitted, from the same state. */
     for (ptrdiff_t r = 0; r < rows; r++) {
         float *h_alone = floats(padded, 0), *c_alone = floats(padded, 0);
@@ -261,6 +278,18 @@ static void test_gru(ptrdiff_t rows, ptrdiff_t units, int how, int backwards)
             check("gru h", units, (double)h[r * padded + u], y, 1e-6 * (double)(units + 4));
             check("gru out", units, (double)out[index[r] * stride + u], y, 1e-6 * (double)(units + 4));
         }
+    /* In two pieces, not emitted. */
+    for (ptrdiff_t cut = 0; how == GRU && cut <= padded / lanes; cut++) {
+        float *h_cut = floats(rows * padded, 0);
+        s.h = h_cut, s.out = NULL, s.blocks_before = cut, s.blocks_behind = 0;
+        table->gru_step(&s);
+        s.blocks_before = 0, s.blocks_behind = padded / lanes - cut;
+        table->gru_step(&s);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            check_bits("gru h in two pieces", units, h_cut + r * padded, h + r * padded, units);
+        free(h_cut);
+    }
+    s.blocks_before = s.blocks_behind = 0;
     /* Each row alone, not emitted. */
     for (ptrdiff_t r = 0; r < rows; r++) {
         s.rows = 1, s.proj = proj + index[r] * width, s.proj_index = NULL, s.h_tm1 = h_tm1 + r * padded;

@@ -30,7 +30,7 @@ def nobody_comes(monkeypatch, workers):
     monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
 
 
-def recur(together=True):
+def recur(n_threads=2):
     """The final states of two directions over the same input, of 2000 timesteps."""
     x, rng = np.ones((1, 2000, 3), np.float32), np.random.default_rng(0)
     kernel, recurrent_kernel = (rng.standard_normal(shape, np.float32) for shape in ((3, 32), (8, 32)))
@@ -39,4 +39,4 @@ def recur(together=True):
     options = {"flip": False, "initial_state": None, "outputs": None, "offset": 0, "merge": _kernels.MERGES[None]}
     job = {"layer": layer, "x": x, "rows": _kernels.Rows(1, 2000), **options}
     jobs = [job | {"reverse": k == 1} for k in range(2)]
-    return np.array(_kernels.run_recurrent(jobs, _kernels.Scratch(), together))
+    return np.array(_kernels.run_recurrent(jobs, _kernels.Scratch(), n_threads))
