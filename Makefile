@@ -134,7 +134,8 @@ fuzz: tensorflow
 soak: $(VENV)/.stamp-test
 	FASTBILSTM_SOAK=200000 FASTBILSTM_FORKS=200 FASTBILSTM_EXITS=500 FASTBILSTM_ATTACK=20 FASTBILSTM_FAULTS=all \
 	  $(BIN)/python -m pytest tests/engine/test_parallel.py tests/engine/test_forks_and_exits.py \
-	  tests/engine/test_threads.py tests/engine/test_hostile_threads.py tests/engine/test_every_allocation.py \
+	  tests/engine/test_threads.py tests/engine/test_late_workers.py tests/engine/test_hostile_threads.py \
+	  tests/engine/test_every_allocation.py tests/engine/test_every_allocation_of_models.py \
 	  tests/scoring/test_fault_injection.py
 
 # AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer of GCC.

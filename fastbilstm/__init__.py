@@ -18,7 +18,7 @@ from .errors import (
     UnsupportedLayerError,
 )
 from .layers import register_layer
-from .loading import convert, load
+from .loading import load
 from .model import Model
 
 __all__ = [
@@ -47,13 +47,15 @@ if TYPE_CHECKING:
     from . import preprocessing
     from . import report as report
     from .clusters.batch_predictor import BatchPredictor
+    from .converting import convert
     from .engine.show_config import show_config
     from .engine.streaming import Stream
     from .sample import sample_model, sample_reviews
 else:
 
     def __getattr__(name):
-        """Imported when it is asked for: most processes need no streams, texts, batches of columns or configuration."""
+        """Imported when it is asked for: most processes need no conversion, streams, texts, batches of columns or
+        configuration."""
         if name in ("aio", "dask", "preprocessing", "report"):
             import importlib
 
@@ -62,6 +64,10 @@ else:
             from .clusters.batch_predictor import BatchPredictor  # saves time at start
 
             return BatchPredictor
+        if name == "convert":
+            from .converting import convert  # saves time at start
+
+            return convert
         if name in ("sample_model", "sample_reviews"):
             from . import sample  # who tries things out waits for it
 
@@ -75,3 +81,7 @@ else:
 
             return Stream
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        """What is imported when it is asked for is listed, too: editors and notebooks complete names by this."""
+        return sorted({*globals(), *__all__})

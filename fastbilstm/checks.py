@@ -41,8 +41,8 @@ def utf8(text: str | bytes, what: str) -> bytes:
         raise InputError(f"{what}: the text {text[:40]!r} has no UTF-8 form ({error.reason})") from error
 
 
-def read_file(path: str | os.PathLike[str], size: int = -1, name: str | None = None) -> bytes:
-    """The content of a file, or its first bytes; `name`: what messages call it.
+def read_file(path: str | os.PathLike[str], size: int = -1, name: str | None = None, offset: int = 0) -> bytes:
+    """The content of a file, or some bytes of it; `name`: what messages call it.
 
     Raises
     ------
@@ -54,6 +54,8 @@ def read_file(path: str | os.PathLike[str], size: int = -1, name: str | None = N
         if os.path.isdir(path):  # Windows would speak of permissions
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with open(path, "rb") as file:
+            if offset:  # else a pipe can be read, too
+                file.seek(offset)
             return file.read(size)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise unreadable(path, error, name) from None

@@ -1,6 +1,6 @@
 """Model: what a user calls.
 
-Imports NumPy. What a user gives is checked by `inputs`, what computes is `engine.plan`, files are `converted`'s.
+Imports NumPy. What a user gives is checked by `inputs`, what computes is `engine`'s plan, files are `converted`'s.
 Imports inside methods are of what most processes never need, and save their time at start.
 """
 
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .analysis.listing import LayerInfo, TensorInfo, listed_layers
+from .analysis.listing import LayerInfo, TensorInfo, find_layer, listed_layers
 from .checks import check_whole
 from .converted import fbl_file
-from .engine import plan as planning
-from .engine import threads
+from .engine import compiling, threads
 from .errors import FileFormatError, InputError
 from .graph import graph_from_json, graph_to_json
 from .inputs import model_input, model_output
@@ -27,8 +26,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Unpack
 
+    from .converted.mapped_file import Mapped
     from .converted.narrow_file import Measured
     from .converted.self_check import Check
+    from .engine.plan import Plan
     from .engine.streaming import Stream
     from .graph import Graph
     from .preprocessing import TextEncoder
@@ -82,18 +83,18 @@ class Model:
         source: str = "model",
         text: TextEncoder | bytes | None = None,
         labels: list[str] | None = None,
-        mapped: fbl_file.Mapped | None = None,
+        mapped: Mapped | None = None,
         weights: Literal["float32", "bfloat16", "float16", "int8"] = "float32",
         measured: tuple[Measured, ...] = (),
     ) -> None:
         self.graph, self.vector, self.source, self.measured = graph, vector, source, measured
         self._tensors, self._mapped = tensors, mapped
-        self._plan = planning.compile(graph, tensors, dtype, backend, memory_budget, weights)
+        self._plan = compiling.compile(graph, tensors, dtype, backend, memory_budget, weights)
         # What answers from a tape, if anything does.
         self._replay = None if self._plan.replay is None else self._plan.replay.run
         self._n_threads = check_whole("n_threads", n_threads)
         self._states: dict[Any, Any] = {}
-        self._stream: tuple[planning.Plan, Any] | None = None
+        self._stream: tuple[Plan, Any] | None = None
         self._states_lock = threads.fork_safe_lock()
         self._text, self._labels = text, labels
 
@@ -166,18 +167,7 @@ class Model:
         InputError
             If there is no such layer; names those there are.
         """
-        layers = self.layers
-        if (name is None) == (index is None):
-            raise InputError("get_layer takes a name or an index")
-        if index is None:
-            found = [layer for layer in layers if layer.name == name]
-            if not found:
-                names = ", ".join(repr(layer.name) for layer in layers)
-                raise InputError(f"there is no layer {name!r}; the layers are {names}")
-            return found[0]
-        if type(index) is not int or not -len(layers) <= index < len(layers):
-            raise InputError(f"index is {index!r}; the model has {len(layers)} layers")
-        return layers[index]
+        return find_layer(self.layers, name, index)
 
     def count_params(self) -> int:
         """How many numbers the arrays of the model hold together."""
@@ -480,7 +470,7 @@ class Model:
 
         return Stream(self, batch)
 
-    def _streaming(self) -> tuple[planning.Plan, Any]:
+    def _streaming(self) -> tuple[Plan, Any]:
         """The plan that runs pieces of sequences, made once, and the kinds of its outputs."""
         if self._stream is None:
             from .engine.stand_ins import streamable
@@ -575,7 +565,7 @@ class Model:
         if (keys := graph.output_keys) is not None:
             return dict(zip(keys, outputs))
         if (numbers := graph.output_nesting) is not None:
-            return _nested(numbers, outputs)
+            return model_output.nested(numbers, outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
     # ---- texts and labels -------------------------------------------------------------------------------------------
@@ -676,13 +666,6 @@ def _texts() -> Any:
 
 def _is_size(value: object) -> bool:
     return type(value) is int and value > 0
-
-
-def _nested(numbers: Any, outputs: list[Any]) -> Any:
-    """The outputs in the lists or dicts of their numbers."""
-    if isinstance(numbers, dict):
-        return {key: _nested(item, outputs) for key, item in numbers.items()}
-    return [_nested(item, outputs) for item in numbers] if isinstance(numbers, list) else outputs[numbers]
 
 
 def _restore(

@@ -22,6 +22,8 @@ BUILD = ("setuptools", "cython", "wheel")
 # What runs on threads, and what each model gives; most others of the tests are about one thread.
 THREADS = (
     "tests/engine/test_threads.py",
+    "tests/engine/test_late_workers.py",
+    "tests/engine/test_number_of_threads.py",
     "tests/engine/test_parallel.py",
     "tests/engine/test_hostile_threads.py",
     "tests/engine/test_replay.py",

@@ -38,7 +38,7 @@ OPTIONS = {
 # Under ThreadSanitizer run those tests that use threads, but those that send signals, fork, or measure times and cores.
 UNFIT = "ctrl_c or processes or affinity or cores or rest or short_parts"
 JOBS = (
-    (THREADS, "engine/test_parallel.py engine/test_threads.py", f"not ({UNFIT})"),
+    (THREADS, "engine/test_parallel.py engine/test_threads.py engine/test_late_workers.py", f"not ({UNFIT})"),
     (THREADS, "engine/test_hostile_threads.py", "four_threads or counted or vector-thread"),
     (MEMORY, "ext/test_vector_kernels.py", ""),
     (MEMORY, "engine/test_replay.py engine/test_memory_reuse.py ext/test_scratch.py", "not depth"),

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from ..record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -53,6 +54,21 @@ class LayerInfo(Record):
 def listed_layers(layers: Iterable[Layer], tensors: Mapping[str, NDArray[Any]]) -> list[LayerInfo]:
     """A LayerInfo for each layer that Keras lists; a ForgetMask is what one of them does to another."""
     return [_info(layer, tensors) for layer in layers if layer.class_name != "ForgetMask"]
+
+
+def find_layer(layers: Sequence[LayerInfo], name: str | None, index: int | None) -> LayerInfo:
+    """The layer of a name or at an index, of which one is given; see `Model.get_layer`."""
+    if (name is None) == (index is None):
+        raise InputError("get_layer takes a name or an index")
+    if index is None:
+        found = [layer for layer in layers if layer.name == name]
+        if not found:
+            names = ", ".join(repr(layer.name) for layer in layers)
+            raise InputError(f"there is no layer {name!r}; the layers are {names}")
+        return found[0]
+    if type(index) is not int or not -len(layers) <= index < len(layers):
+        raise InputError(f"index is {index!r}; the model has {len(layers)} layers")
+    return layers[index]
 
 
 def _info(layer: Layer, tensors: Mapping[str, NDArray[Any]]) -> LayerInfo:

@@ -16,7 +16,7 @@ from ..engine.backends import BACKENDS
 from ..engine.summary import held_lines
 from ..engine.weight_forms import FORMS
 from ..errors import FastBiLSTMError
-from ..loading import convert, load
+from ..loading import load
 from . import as_json, completion
 from . import predict as cli_predict
 
@@ -149,6 +149,8 @@ def _default_target(source):
 
 
 def run_convert(args):
+    from ..converting import convert  # the other commands do without
+
     target = args.target or _default_target(args.source)
     options = {"config": args.config, "outputs": _outputs(args), "overwrite": args.overwrite, "keras": args.keras}
     options |= {"trust": args.trust, "any_length": args.any_length, "inference": args.inference}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..engine import plan as planning
+from ..engine import compiling
 from ..errors import FileFormatError, InputError
 from ..graph import flatten_refs
 from ..layers import Functional
@@ -155,7 +155,7 @@ def _lookups(network: Functional) -> list[Any]:
 
 def _is_unsteady_where_masked(plan: Plan) -> bool:
     """tf.keras takes 1e9 off masked scores: where a query has no key at all, float32 loses what float64 keeps."""
-    found = (layer for layer in planning.layers_of(plan.network) if isinstance(layer, MultiHeadAttention))
+    found = (layer for layer in compiling.layers_of(plan.network) if isinstance(layer, MultiHeadAttention))
     return any(not layer.version.is_keras3 and not layer.softmax_robust_masking for layer in found)
 
 
@@ -164,7 +164,7 @@ def made_inputs(plan: Plan, rows: int = _ROWS, sizes: Sequence[int] = _FREE_SIZE
 
     `sizes` are tried for free axes, one after another. Not every candidate fits every model: the model says.
     """
-    values = [layer.mask_value for layer in planning.layers_of(plan.network) if isinstance(layer, Masking)]
+    values = [layer.mask_value for layer in compiling.layers_of(plan.network) if isinstance(layer, Masking)]
     padded, readers = not _is_unsteady_where_masked(plan), _lookups(plan.network)
     for free in sizes:
         inputs = _make_inputs(plan.network.graph, plan.id_limits, values, free, padded, readers, rows)
@@ -185,7 +185,7 @@ def make(
     Unless `exact`: where a model in float32 magnifies rounding errors, smaller floats are tried, and it is noted by how
     much. Where float32 gives other answers (a mask of a value that it does not hold, say) these are taken.
     """
-    plan = planning.compile(graph, tensors, "float64", "numpy")
+    plan = compiling.compile(graph, tensors, "float64", "numpy")
     first_error: InputError | None = None
     for inputs in made_inputs(plan, rows, sizes):
         try:
@@ -212,10 +212,10 @@ def _in_float32(
     One answer in float32 may be near by luck. Where it is not far within the tolerance, the largest of several errors
     counts: those of nets whose weights are moved by one rounding at most, as another order of additions moves sums.
     """
-    rounded_plan = planning.compile(graph, tensors, "float32", "numpy")
+    rounded_plan = compiling.compile(graph, tensors, "float32", "numpy")
     found: list[Vector] = []
     first = None
-    masks = (layer.mask_value for layer in planning.layers_of(plan.network) if isinstance(layer, Masking))
+    masks = (layer.mask_value for layer in compiling.layers_of(plan.network) if isinstance(layer, Masking))
     values = [np.float32(value) for value in masks]
     for scale in _SCALES:
         if scale != 1:
@@ -252,7 +252,7 @@ def _moved_answers(
 ) -> list[list[NDArray[Any]]]:
     """What nets with weights moved by a rounding answer in float32; one of them is in memory at a time."""
     seeds = range(_NETS)
-    return [planning.compile(graph, _moved(tensors, seed), "float32", "numpy").run(inputs, {}) for seed in seeds]
+    return [compiling.compile(graph, _moved(tensors, seed), "float32", "numpy").run(inputs, {}) for seed in seeds]
 
 
 def _moved(tensors: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDArray[Any]]:
@@ -290,7 +290,7 @@ def check(model: Any, vector: Vector) -> Check:
     """
     if not rounds_inputs(model):
         return _compared(model, model._plan, vector)
-    found = _compared(model, planning.compile(model.graph, model._tensors, model.dtype, "numpy"), vector)
+    found = _compared(model, compiling.compile(model.graph, model._tensors, model.dtype, "numpy"), vector)
     errors = vector.quantized or (MOST_NARROW,) * len(vector.outputs)
     return _compared(model, model._plan, vector, tuple(map(narrow_error, errors))) if found else found
 
@@ -342,7 +342,7 @@ def with_int8_errors(vector: Vector, model: Any) -> Vector:
     if not rounds_inputs(model):
         return vector
     # Float32 kernels with the same weights stand for the specification, whose rounding errors are far smaller.
-    floats = planning.compile(model.graph, model._tensors, model.dtype, model.backend)
+    floats = compiling.compile(model.graph, model._tensors, model.dtype, model.backend)
     x = many_rows(model)
     pairs: list[tuple[Any, Any]] = [(model._plan.run(list(vector.inputs), {}), vector.outputs)]
     pairs.append((model._plan.run(x, {}), floats.run(x, {})))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..engine import plan as planning
+from ..engine import compiling
 from ..errors import FastBiLSTMError
 from ..graph import KerasVersion, map_refs
 from ..layers import Tensor
@@ -56,7 +56,7 @@ def difference(
 
 def _explains(dtype, graph, other, tensors, inputs, theirs):
     """Whether the specification gives `theirs` for the other version, and only for it."""
-    runs = (planning.compile(one, tensors, dtype, "numpy").run(inputs, {}) for one in (other, graph))
+    runs = (compiling.compile(one, tensors, dtype, "numpy").run(inputs, {}) for one in (other, graph))
     same = [all(compare(y, k, "float32").ok for y, k in zip(ours, theirs, strict=True)) for ours in runs]
     return same == [True, False]
 
@@ -79,7 +79,7 @@ def _same(a, b):
 
 def _values(graph, tensors, inputs):
     """What each call of the graph gives in float64, in order."""
-    network = planning.compile(graph, tensors, "float64", "numpy").network
+    network = compiling.compile(graph, tensors, "float64", "numpy").network
     values = [[Tensor(cast_input(x, given.dtype, network.dtype))] for x, given in zip(inputs, graph.inputs)]
     for node in graph.nodes:
         args, kwargs = (map_refs(lambda ref: values[ref.node][ref.tensor], part) for part in (node.args, node.kwargs))

@@ -43,7 +43,7 @@ def replace(builder, chain, fuse):
     for k, call in enumerate(chain[:-1]):
         builder.merge(call, chain[-1], network.labels.get(k, "vector"))
         builder.remove(call)
-    chain[-1].engine = wrapper
+    chain[-1].runner = wrapper
     builder.labels[chain[-1].index] = network.labels.get(len(chain) - 1, "vector")
     builder.change(chain[-1], chain[-1].reading(chain[0].refs[0]), chain[-1].kwargs)
 
@@ -51,9 +51,9 @@ def replace(builder, chain, fuse):
 def model_of(builder, chain):
     """A Functional of the layers inside a chain, whose rows are timesteps."""
     outer = builder.network
-    model, first = copy.copy(outer), len(outer.graph.inputs)
+    model = copy.copy(outer)
     model.inner = [call.layer.inner[0] for call in chain]
-    specs = [outer.node_specs[call.number - first][0] for call in chain]
+    specs = [builder.spec_of(Ref(call.number)) for call in chain]
     model.node_specs = [[spec._replace(shape=(None, *spec.shape[2:]))] for spec in specs]
     given = Input("timesteps", None, builder.dtype_of(chain[0].refs[0]).name)
     nodes = tuple(Node(k, (Ref(k),)) for k in range(len(chain)))

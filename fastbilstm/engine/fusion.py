@@ -5,7 +5,6 @@ linear Dense into the product beside them, the mean over queries through Attenti
 """
 
 import copy
-from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -13,14 +12,10 @@ import numpy as np
 from ..activations import kernel_code
 from ..graph import Ref, flatten_refs, map_refs
 from ..layers import Functional, activation, core, normalization, quantized, recurrent, reshaping
-from ..layers.base import dtype_of
 from ..layers.functional import Operation, TimeDistributed, Wrapper
-from . import distributed, joined_features
-from . import vector_layers as engine
-from . import vector_recurrent as engine_recurrent
-from .calls import Call
+from . import distributed, joined_features, vector_recurrent
+from .calls import Call, Calls
 from .folding import (
-    EMBEDDING,
     affine,
     cell_of,
     has_attention_kernel,
@@ -31,7 +26,9 @@ from .folding import (
     scaled,
 )
 from .kernels_by_class import family, kernels_of
-from .network import Network, Step
+from .network import Network, Step, side_by_side
+from .vector_embedded import VectorEmbedded, VectorRepeated
+from .vector_layers import VectorActivation, VectorAttention, VectorDense, compiled_activation
 
 # Layers whose weights are, once bound, those of a plain Dense.
 DENSE = (core.Dense, quantized.Int8WeightsDense, quantized.Int4WeightsDense)
@@ -44,33 +41,15 @@ def fuse(functional, budget, weights="float32"):
     return Builder(functional, budget, weights).build()
 
 
-class Builder:
-    """Turns the nodes of a Functional into the steps of a Network, in time that grows with their number.
-
-    `users` counts how often outputs of a node are read, by calls and as results; `callers` counts the calls of a layer,
-    by its id. Who adds, changes or removes a call keeps them right.
-    """
+class Builder(Calls):
+    """Turns the nodes of a Functional into the steps of a Network, in time that grows with their number."""
 
     def __init__(self, functional, budget, weights):
-        self.network, self.budget, self.weights = functional, budget, weights
-        self.calls, self.alias, self.cache = {}, {}, {}
-        self.labels, self.into = {}, {}
-        self.users, self.callers = Counter(), Counter()
+        super().__init__(functional, does_nothing)
+        self.budget, self.weights, self.cache = budget, weights, {}
 
     def build(self):
         network, graph = self.network, self.network.graph
-        for number, node in enumerate(graph.nodes, start=len(graph.inputs)):
-            layer = network.inner[node.layer]
-            args, kwargs = map_refs(self.resolve, node.args), map_refs(self.resolve, node.kwargs)
-            call = Call(number, layer, node.layer, args, kwargs)
-            if call.plain and self.does_nothing(layer):
-                self.alias[Ref(number)] = call.refs[0]
-                self.labels[node.layer] = "dropped"
-            else:
-                self.calls[number] = call
-                self.callers[id(layer)] += 1
-                self.users.update(call.read_numbers)
-        self.users.update(self.resolve(ref).node for ref in graph.outputs)
         n_dropped = len(self.alias)
         for call in list(self.calls.values()):
             if len(self.alias) > n_dropped:  # a node was folded that this call may read
@@ -82,66 +61,19 @@ class Builder:
         # From the last one on: what goes into a layer takes along what would go into it.
         for number in reversed(list(self.calls)):
             self.replace(number)
-        self.drop_unread()
+        self.drop_unread(self.results)
         for call in self.calls.values():
-            if call.engine is None:
-                call.engine, self.labels[call.index] = self.convert_operation(call) or self.convert(call.layer, call)
+            if call.runner is None:
+                call.runner, self.labels[call.index] = self.convert_operation(call) or self.convert(call.layer, call)
         self.keep_beginnings()
         return Network(network, self.schedule(), self.results, self.labels, self.into)
 
     def keep_beginnings(self):
         """Let directions of recurrent layers keep the states after padding, as far as tables leave room for them."""
-        found = {id(part): part for call in self.calls.values() for part in getattr(call.engine, "directions", ())}
+        found = {id(part): part for call in self.calls.values() for part in getattr(call.runner, "directions", ())}
         for part in found.values():
             if self.budget.takes(BEGINNINGS):
                 part.packed.keep_beginnings(BEGINNINGS)
-
-    def merge(self, call, other, label):
-        """Note that a call has gone into another one."""
-        self.labels[call.index] = label
-        self.into.setdefault(call.index, []).append(other.index)
-
-    def resolve(self, ref):
-        while ref in self.alias:
-            ref = self.alias[ref]
-        return ref
-
-    def remove(self, call):
-        del self.calls[call.number]
-        self.callers[id(call.layer)] -= 1
-        self.users.subtract(call.read_numbers)
-
-    def change(self, call, args, kwargs):
-        """Give a call other arguments."""
-        self.users.subtract(call.read_numbers)
-        call.args, call.kwargs = args, kwargs
-        self.users.update(call.read_numbers)
-
-    def does_nothing(self, layer):
-        if isinstance(layer, activation.Activation):
-            return is_linear(layer)
-        return isinstance(layer, core.Identity)
-
-    def producer(self, call):
-        """The call whose only output is read by this one alone, as its first argument; None if there is none."""
-        number = call.refs[0].node if call.refs else None
-        if number not in self.calls or self.users[number] != 1:
-            return None
-        found = self.calls[number]
-        # A mask given to that call ends with it if this one is given a mask of its own.
-        masked = {name for name, value in found.kwargs.items() if value} == {"mask"} and call.kwargs.get("mask")
-        return found if (found.plain or masked) and len(found.refs) == 1 else None
-
-    def is_shared(self, call):
-        return self.callers[id(call.layer)] > 1
-
-    def rank(self, call):
-        """Axes of what the call gives."""
-        return len(self.network.node_specs[call.number - len(self.network.graph.inputs)][0].shape)
-
-    def is_masked(self, ref):
-        specs, first = self.network.node_specs, len(self.network.graph.inputs)
-        return ref.node >= first and specs[ref.node - first][ref.tensor].masked
 
     def fold_after(self, call):
         """BatchNormalization, or an activation, into the linear Dense or convolution before it."""
@@ -159,7 +91,7 @@ class Builder:
             code = self.activation_code(call)
             if code is None:
                 return
-            before.activation = engine.compiled_activation(code)
+            before.activation = compiled_activation(code)
         self.merge(call, before, "folded")
         self.alias[Ref(call.number)] = Ref(before.number)
         self.remove(call)
@@ -224,9 +156,9 @@ class Builder:
             fold = self.fold_before(call)
             folds = ([fold] if fold else []) + call.folds
             special = bool(folds or call.activation)
-            make = partial(engine.VectorDense, layer, folds, call.activation, self.weights)
-            call.engine = self.cached(layer, make, special)
-            self.labels[call.index] = self.label_of(call.engine)
+            make = partial(VectorDense, layer, folds, call.activation, self.weights)
+            call.runner = self.cached(layer, make, special)
+            self.labels[call.index] = self.label_of(call.runner)
         elif layer is not None and (family(layer) in ("convolution", "pooling") or is_whole_pooling(layer)):
             self.replace_windows(call)
         elif isinstance(layer, reshaping.GlobalAveragePooling1D) and call.plain and layer.time_axis == 1:
@@ -234,13 +166,13 @@ class Builder:
             if before is not None:
                 self.change(call, before.args, before.kwargs)
                 self.remove(before)
-                call.engine = engine.VectorAttention(before.layer, pooling=layer)
+                call.runner = VectorAttention(before.layer, pooling=layer)
                 self.labels[call.index] = "vector, mean over queries first"
                 self.merge(before, call, "vector, mean over queries first")
         elif hasattr(layer, "sizes_of_heads") and call.plain and self.weights == "float32":
             self.replace_heads(call)
         elif has_attention_kernel(layer) and call.plain and self.rank(call) == 3:
-            call.engine = engine.VectorAttention(layer)
+            call.runner = VectorAttention(layer)
             self.labels[call.index] = "vector"
 
     def replace_heads(self, call):
@@ -251,7 +183,7 @@ class Builder:
         rows = embedding.layer.weights["embeddings"]
         (heads, groups), (depth, width) = call.layer.heads, call.layer.sizes_of_heads
         if self.budget.takes(len(rows) * 4 * (heads * depth + groups * (depth + width))):
-            call.engine = make(call.layer, embeddings=rows)
+            call.runner = make(call.layer, embeddings=rows)
             self.labels[call.index] = "vector"
             self.change(call, ([*call.refs, embedding.refs[0]],), call.kwargs)
 
@@ -272,13 +204,13 @@ class Builder:
         rows = None if embedding is None else embedding.layer.weights["embeddings"]
         if embedding is None and pooling is None and not conv.folds and conv.activation is None:
             return
-        call.engine = VectorConv(conv.layer, conv.folds, conv.activation, pooling, rows, self.weights)
-        self.labels[call.index] = "vector" if pooling else self.label_of(call.engine)
+        call.runner = VectorConv(conv.layer, conv.folds, conv.activation, pooling, rows, self.weights)
+        self.labels[call.index] = "vector" if pooling else self.label_of(call.runner)
         if pooling is not None:
-            self.merge(conv, call, self.label_of(call.engine))
+            self.merge(conv, call, self.label_of(call.runner))
         if embedding is not None:
             width = conv.layer.kernel_size[0] * conv.layer.filters
-            self.look_up(call, embedding, call.engine, self.budget.takes(len(rows) * 4 * width))
+            self.look_up(call, embedding, call.runner, self.budget.takes(len(rows) * 4 * width))
 
     def has_row_activation(self, call):
         return call.activation is not None or kernel_code(call.layer.activation_function()) is not None
@@ -292,16 +224,9 @@ class Builder:
         whole = len(layer.kernel_size) == 1 and layer.kernel_size[0] > 1 and layer.groups == 1
         return self.embedding_read_by(call) if call.plain and whole and layer.padding != "causal" else None
 
-    def embedding_read_by(self, call):
-        """The call of the Embedding that gives the first argument of a call, which alone calls its layer; or None."""
-        embedding = self.calls.get(call.refs[0].node) if call.refs else None
-        if embedding is None or type(embedding.layer) not in EMBEDDING or not embedding.plain:
-            return None
-        return embedding if len(embedding.refs) == 1 and not self.is_shared(call) else None
-
     def look_up(self, call, embedding, layer, project):
         """Let a layer do the lookup of the Embedding before it."""
-        call.engine = engine_recurrent.VectorEmbedded(embedding.layer, layer, project)
+        call.runner = VectorEmbedded(embedding.layer, layer, project)
         self.change(call, call.reading(embedding.refs[0]), call.kwargs)
         self.merge(embedding, call, "in a table of projections" if project else "rows read in place")
 
@@ -332,20 +257,20 @@ class Builder:
         quirk = call.kwargs.get("mask") and self.network.drops_given_masks
         if embedding is not None and not quirk:
             rows = embedding.layer.weights["embeddings"]
-            project = self.budget.takes(len(rows) * 4 * engine_recurrent.padded_width(layer))
-            self.look_up(call, embedding, engine_recurrent.recurrent(layer, fold, rows, self.weights), project)
+            project = self.budget.takes(len(rows) * 4 * vector_recurrent.padded_width(layer))
+            self.look_up(call, embedding, vector_recurrent.recurrent(layer, fold, rows, self.weights), project)
         elif joined is not None:
-            joined_features.replace(self, call, joined, fold)
+            joined_features.replace(self, call, *joined, fold)
         else:
-            call.engine = self.cached(
-                layer, lambda: engine_recurrent.recurrent(layer, fold, None, self.weights), fold is not None
+            call.runner = self.cached(
+                layer, lambda: vector_recurrent.recurrent(layer, fold, None, self.weights), fold is not None
             )
             repeat = self.repeat_before(call)
             if repeat is not None:
-                call.engine = engine_recurrent.VectorRepeated(repeat.layer, call.engine)
+                call.runner = VectorRepeated(repeat.layer, call.runner)
                 self.change(call, call.reading(repeat.refs[0]), call.kwargs)
                 self.merge(repeat, call, "rows read in place")
-        self.labels[call.index] = self.label_of(call.engine)
+        self.labels[call.index] = self.label_of(call.runner)
 
     def repeat_before(self, call):
         """The call of the RepeatVector that gives the first argument of a recurrent call; None if there is none."""
@@ -368,14 +293,6 @@ class Builder:
         call.args, call.kwargs = (refs if len(refs) > 1 else refs[0],), {}
         return made, "vector"
 
-    def dtype_of(self, ref):
-        """The dtype of a tensor of the graph."""
-        inputs, specs = self.network.graph.inputs, self.network.node_specs
-        if ref.node >= len(inputs):
-            return dtype_of(specs[ref.node - len(inputs)][ref.tensor].dtype or "float32")
-        name = inputs[ref.node].dtype
-        return dtype_of("float32" if name.startswith(("float", "bfloat")) else name)
-
     def convert(self, layer, call=None):
         """(what runs a layer that nothing is fused with, its label)."""
         if isinstance(layer, Functional):
@@ -387,14 +304,14 @@ class Builder:
             wrapper.inner, wrapper.has_kernels = (inner,), getattr(inner, "has_kernels", False)
             return wrapper, label
         if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
-            made = self.cached(layer, lambda: engine_recurrent.recurrent(layer, weights=self.weights))
+            made = self.cached(layer, lambda: vector_recurrent.recurrent(layer, weights=self.weights))
             return made, self.label_of(made)
         if type(layer) in DENSE:
-            made = self.cached(layer, lambda: engine.VectorDense(layer, weights=self.weights))
+            made = self.cached(layer, lambda: VectorDense(layer, weights=self.weights))
             return made, self.label_of(made)
         code = self.activation_code(call or Call(None, layer, None, (), {}))
         if code is not None:
-            return engine.VectorActivation(layer, engine.compiled_activation(code)), "vector"
+            return VectorActivation(layer, compiled_activation(code)), "vector"
         make = kernels_of(layer, self.weights)
         if make is not None:
             made = self.cached(layer, lambda: make(layer))
@@ -405,15 +322,6 @@ class Builder:
         """What computes a layer, and the form of the weights that its products read, if it is not float32."""
         forms = {getattr(part, "form", "float32") for part in getattr(made, "directions", (made,))} - {"float32"}
         return ", ".join(["vector", *sorted(forms)])
-
-    def drop_unread(self):
-        """Forget calls that no result needs: an Embedding that went into what read it, say."""
-        needed = {ref.node for ref in self.results}
-        for number, call in reversed(list(self.calls.items())):
-            if number in needed:
-                needed |= call.reads
-            else:
-                del self.calls[number]
 
     def only_mask(self, call):
         """The mask given in a call that has one tensor and nothing else; None if it is another call."""
@@ -429,21 +337,17 @@ class Builder:
             ended = tuple(call.reads - kept)
             kept |= call.reads
             mask = self.only_mask(call)
-            plain = (call.plain or mask is not None) and not isinstance(call.engine, Operation)
-            n_inputs = call.engine.n_inputs
+            plain = (call.plain or mask is not None) and not isinstance(call.runner, Operation)
+            n_inputs = call.runner.n_inputs
             if plain and n_inputs is not None and len(call.refs) != n_inputs:
                 plain = False
             refs = call.refs if plain else None
-            steps.append(Step(number, call.engine, call.args, call.kwargs, refs, mask, ended))
-        steps.reverse()
-        for k in range(len(steps) - 2, -1, -1):
-            first, second = steps[k], steps[k + 1]
-            alike = all(s.refs is not None and engine_recurrent.is_one_direction(s.layer) for s in (first, second))
-            alike = alike and first.layer is not second.layer  # a stateful one has one state
-            if alike and not second.beside:
-                reads = {ref.node for ref in (*second.refs, second.mask) if ref is not None}
-                steps[k] = first._replace(beside=first.number not in reads)
-        return steps
+            steps.append(Step(number, call.runner, call.args, call.kwargs, refs, mask, ended))
+        return side_by_side(steps[::-1])
+
+
+def does_nothing(layer):
+    return is_linear(layer) if isinstance(layer, activation.Activation) else isinstance(layer, core.Identity)
 
 
 def is_whole_pooling(layer):

@@ -5,12 +5,12 @@ on the calls of fusion.py. Imports the specification and what runs in its place;
 """
 
 from ..layers import merging
-from .folding import EMBEDDING
-from .vector_recurrent import VectorEmbedded, padded_width, recurrent
+from .vector_embedded import VectorEmbedded
+from .vector_recurrent import padded_width, recurrent
 
 
 def find(builder, call):
-    """The call of the Concatenate, of an Embedding among others, that a recurrent call alone reads; or None."""
+    """(Call of the Concatenate that a recurrent call alone reads, place and call of its widest Embedding), or None."""
     found = builder.calls.get(call.refs[0].node) if call.refs and not call.kwargs.get("mask") else None
     if found is None or type(found.layer) is not merging.Concatenate or not found.plain or builder.is_shared(call):
         return None
@@ -18,37 +18,22 @@ def find(builder, call):
         return None
     if builder.is_masked(call.refs[0]) or getattr(call.layer, "time_major", False):
         return None
-    return found if len(found.refs) > 1 and widest_embedding(builder, found) is not None else None
+    parts = [(place, builder.calls.get(ref.node)) for place, ref in enumerate(found.refs)]
+    lookups = [(place, part) for place, part in parts if part is not None and part.is_lookup]
+    if len(parts) < 2 or not lookups:
+        return None
+    return found, *max(lookups, key=lambda one: one[1].layer.output_dim)
 
 
-def widest_embedding(builder, joined):
-    """(Place in a Concatenate, call) of the Embedding with the largest output; None if none is read."""
-    found = None
-    for place, ref in enumerate(joined.refs):
-        part = builder.calls.get(ref.node)
-        if part is not None and type(part.layer) in EMBEDDING and part.plain and len(part.refs) == 1:
-            if found is None or part.layer.output_dim > found[1].layer.output_dim:
-                found = place, part
-    return found
-
-
-def replace(builder, call, joined, fold):
+def replace(builder, call, joined, place, embedding, fold):
     """Let a recurrent layer read the ids of the widest Embedding, and beside them what a Concatenate joins to it."""
-    place, embedding = widest_embedding(builder, joined)
     rows, others = embedding.layer.weights["embeddings"], list(joined.refs)
     del others[place]
-    first = sum(features(builder, ref) for ref in joined.refs[:place])
+    first = sum(builder.spec_of(ref).shape[-1] for ref in joined.refs[:place])
     made = recurrent(call.layer, fold, rows, builder.weights, first)
     project = builder.budget.takes(len(rows) * 4 * padded_width(call.layer))
-    call.engine = VectorEmbedded(embedding.layer, made, project, len(others))
+    call.runner = VectorEmbedded(embedding.layer, made, project, len(others))
     builder.change(call, ([embedding.refs[0], *others, *call.refs[1:]], *call.args[1:]), call.kwargs)
     builder.remove(joined)
     builder.merge(joined, call, "rows read in place")
     builder.merge(embedding, call, "in a table of projections" if project else "rows read in place")
-
-
-def features(builder, ref):
-    """The size of the last axis of a tensor."""
-    inputs, specs = builder.network.graph.inputs, builder.network.node_specs
-    given = ref.node < len(inputs)
-    return (inputs[ref.node] if given else specs[ref.node - len(inputs)][ref.tensor]).shape[-1]

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _kernels
 from ..graph import Ref, flatten_refs, map_refs
 from ..layers import Functional, Tensor
 from ..layers.functional import Wrapper, autocast, cast_input
-from . import vector_layers as engine
-from .vector_recurrent import call_together
+from .vector_embedded import VectorEmbedded
+from .vector_layers import Context, Scratch, is_plain, recorder, worth_a_thread
+from .vector_recurrent import VectorRecurrent
 
 NO_KWARGS, MASK_GIVEN = {"mask": False}, {"mask": True}
 
@@ -44,7 +46,7 @@ class Network(Functional):
 
     has_kernels = True
     # A plan takes these from here, since it does not import vector_layers.
-    new_scratch, new_context, is_plain = engine.Scratch, engine.Context, staticmethod(engine.is_plain)
+    new_scratch, new_context, is_plain = Scratch, Context, staticmethod(is_plain)
 
     def __init__(self, functional, steps, results, labels, into):
         self.__dict__.update(vars(functional))
@@ -72,7 +74,8 @@ class Network(Functional):
     def is_settled(self):
         """Whether no step is still to make a table of projections: a tape would go on without it."""
         layers = [step.layer for step in self.steps]
-        pending = any(getattr(layer, "project", None) is True for layer in layers)
+        tables = [getattr(layer, "pending_table", None) for layer in layers]
+        pending = any(table is not None and table.is_pending for table in tables)
         inside = [*layers, *(part for layer in layers if isinstance(layer, Wrapper) for part in layer.inner)]
         return not pending and all(layer.is_settled() for layer in inside if isinstance(layer, Network))
 
@@ -85,7 +88,7 @@ class Network(Functional):
             layer, tensors, kwargs = self.plain_call(step, values)
             call = partial(layer.call, tensors, kwargs)
         values[step.number] = found = call(states)
-        tape = engine.recorder()
+        tape = recorder()
         if tape is not None and not getattr(step.layer, "has_kernels", False):
             refs = flatten_refs((step.args, step.kwargs))
             values[step.number] = noted(tape, call, [values[ref.node][ref.tensor] for ref in refs], found)
@@ -101,20 +104,48 @@ class Network(Functional):
     def is_worth_two(self, step, values):
         ref = step.refs[0]
         batch, timesteps = values[ref.node][ref.tensor].value.shape[:2]
-        return engine.worth_a_thread(2 * step.layer.work, batch * timesteps)
+        return worth_a_thread(2 * step.layer.work, batch * timesteps)
 
 
 def noted(tape, call, inputs, outputs):
     """The outputs of a layer without kernels; a tape that is recording notes the call as a step."""
-    scratch = engine.Scratch()
+    scratch = Scratch()
 
     def arrays(tensors):
         return [y for y, _ in tensors] + [mask for _, mask in tensors if mask is not None]
 
     def again():
         with np.errstate(all="ignore"):
-            return arrays(call(engine.Context({}, scratch, 1)))
+            return arrays(call(Context({}, scratch, 1)))
 
     found = iter(tape.step(again, arrays(inputs), arrays(outputs)))
     values = [next(found) for _ in outputs]
     return [Tensor(y, None if mask is None else next(found)) for y, (_, mask) in zip(values, outputs)]
+
+
+def side_by_side(steps):
+    """The steps, of which some may run at the same time as the next one: two recurrent layers of one direction."""
+    for k in range(len(steps) - 2, -1, -1):
+        first, second = steps[k], steps[k + 1]
+        alike = all(s.refs is not None and is_one_direction(s.layer) for s in (first, second))
+        alike = alike and first.layer is not second.layer  # a stateful one has one state
+        if alike and not second.beside:
+            reads = {ref.node for ref in (*second.refs, second.mask) if ref is not None}
+            steps[k] = first._replace(beside=first.number not in reads)
+    return steps
+
+
+def is_one_direction(layer):
+    """Whether a layer is an LSTM, GRU or SimpleRNN, perhaps with its Embedding: two such may run at the same time."""
+    return isinstance(layer.layer if isinstance(layer, VectorEmbedded) else layer, VectorRecurrent)
+
+
+def call_together(calls, states):
+    """The results of two such layers, each as (layer, inputs, kwargs), in two threads."""
+    try:
+        jobs, ends = zip(*(layer.start_call(inputs, kwargs, states) for layer, inputs, kwargs in calls))
+        finals = _kernels.run_recurrent(list(jobs), states.scratch, states.n_threads)
+    except ValueError:
+        # Call them one after the other: the layer whose input does not fit raises an error with its name.
+        return [layer.call(inputs, kwargs, states) for layer, inputs, kwargs in calls]
+    return [end(final) for end, final in zip(ends, finals)]

@@ -206,8 +206,9 @@ def _restore(model: Any, batch: int, state: list[tuple[NDArray[Any], ...] | None
 
 def _fast_chain(plan: Plan, batch: int) -> FastChain | None:
     """A FastChain if the model is a chain of recurrent and Dense layers on kernels without masks, else None."""
-    from .vector_layers import VectorDense  # imports the kernels
-    from .vector_recurrent import VectorEmbedded, VectorRecurrent
+    from .vector_embedded import VectorEmbedded  # imports the kernels
+    from .vector_layers import VectorDense
+    from .vector_recurrent import VectorRecurrent  # as above
 
     runner, graph = plan.runner, plan.network.graph
     if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.output_keys is not None:

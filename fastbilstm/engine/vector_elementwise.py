@@ -9,6 +9,7 @@ import numpy as np
 from .. import _kernels
 from ..activations import kernel_code, softmax
 from ..layers import Tensor
+from ..layers.activation import rules_of_masked_softmax
 from ..layers.base import broadcast_mask
 from ..layers.core import check_ids
 from .vector_layers import compiled_activation, contiguous
@@ -139,8 +140,7 @@ class VectorSoftmax(OnKernels):
     def __init__(self, layer):
         super().__init__(layer)
         self.activation = compiled_activation(kernel_code(softmax))
-        number = layer.version.version if layer.version.is_keras3 else (2,)
-        self.replaces, self.zeroes = number >= (3, 13) or layer.robust_masking, number >= (3, 10)
+        self.replaces, self.zeroes = rules_of_masked_softmax(layer.version, layer.robust_masking)
 
     def call(self, inputs, kwargs, states):
         x, mask = inputs[0]

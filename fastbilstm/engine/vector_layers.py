@@ -16,9 +16,6 @@ from .weight_forms import int8_codes
 Scratch, is_plain, recorder = _kernels.Scratch, _kernels.is_plain, _kernels.recorder
 # Multiplications that take a thread about 0.05 ms: for fewer, waking another thread does not pay.
 PARALLEL_WORK = 2_000_000
-# A table of projected embeddings is made when so large a part of its rows was read as tokens. Until then predictions
-# are not recorded. It takes as long as to project as many tokens as it has rows: some 40 ms at most, within 64 MiB.
-TABLE_PAYS = 1 / 8
 # Rows of fewer numbers are multiplied in float32: there int8 gains nothing.
 LEAST_OF_INT8 = 16
 # Of products over all positions (convolutions, attention): depth and columns from which on int8 is faster. With fewer

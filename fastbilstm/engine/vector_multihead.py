@@ -8,9 +8,11 @@ import numpy as np
 from .. import _kernels
 from ..activations import sigmoid
 from ..layers import Tensor
+from ..layers.activation import rules_of_masked_softmax
 from ..layers.merging import AdditiveAttention, Attention
 from ..layers.multihead import MultiHeadAttention
-from .vector_layers import TABLE_PAYS, adopt, contiguous, in_numpy, packed_matrix, worth_a_thread
+from .pending_table import PendingTable
+from .vector_layers import adopt, contiguous, in_numpy, packed_matrix, worth_a_thread
 
 
 def wide_mask(make, keys, reads):
@@ -33,8 +35,8 @@ def masks_of(inputs, kwargs=None):
 class VectorMultiHead(MultiHeadAttention):
     """Projections by packed products, then each head of each row by itself. Inputs of three axes.
 
-    With `embeddings` (V, F) all inputs are what an Embedding gives, and its token ids follow them. After some tokens
-    (TABLE_PAYS) their projections are kept in tables: then a token is a row to copy, with the same bits.
+    With `embeddings` (V, F) all inputs are what an Embedding gives, and its token ids follow them. Their projections
+    are kept in tables once that pays (`PendingTable`): then a token is a row to copy, with the same bits.
     """
 
     def __init__(self, layer, weights="float32", embeddings=None):
@@ -43,7 +45,6 @@ class VectorMultiHead(MultiHeadAttention):
         self.embeddings = embeddings
         if embeddings is not None:
             self.n_inputs, self.casts_input = None, False
-            self.tokens_to_read = len(embeddings) * TABLE_PAYS
         names = ("query", "key", "value", *(["gate"] if self.use_gate else []))
         for part in names:
             kernel, bias = self.weights[f"{part}/kernel"], self.weights.get(f"{part}/bias")
@@ -61,7 +62,8 @@ class VectorMultiHead(MultiHeadAttention):
         vectors = [bias for bias in biases if sum(size > 1 for size in bias.shape) == 1]
         self.may_misplace = self.version.is_keras3 and bool(vectors)
         # Where no call fits, no table is ever made, and none is waited for.
-        self.project = embeddings is not None and self.fits_sequences()
+        waits = embeddings is not None and self.fits_sequences()
+        self.pending_table = PendingTable(len(embeddings)) if waits else None
 
     def fits_sequences(self):
         """Whether the kernel computes calls with tensors of three axes, as far as the layer says."""
@@ -80,8 +82,8 @@ class VectorMultiHead(MultiHeadAttention):
             *inputs, (ids, _) = inputs
         if not self.fits(inputs, kwargs):
             return self.layer.call(inputs, kwargs, states)
-        if self.project:
-            self.read_tokens(ids.size)
+        if self.pending_table is not None:
+            self.pending_table.read(ids.size, self.make_tables)
         x = contiguous(inputs[0].value)
         query, value, key = (
             self.projected(part, tensor.value, states, ids)
@@ -96,9 +98,9 @@ class VectorMultiHead(MultiHeadAttention):
             if self.is_fused(3, kwargs):
                 masked = float(np.finfo(np.float32).min / 2)
             else:
-                number = self.version.version if self.version.is_keras3 else (2,)
-                replaces = number >= (3, 13) or self.config.get("softmax_robust_masking")
-                masked, zeroes = -1e9 if replaces else None, number >= (3, 10)
+                robust = self.config.get("softmax_robust_masking")
+                replaces, zeroes = rules_of_masked_softmax(self.version, robust)
+                masked = -1e9 if replaces else None
         y = states.array(*x.shape[:2], heads * width)
         weights = None
         if kwargs.get("return_attention_scores"):
@@ -126,14 +128,10 @@ class VectorMultiHead(MultiHeadAttention):
             return _kernels.gather(table, contiguous(ids, ids.dtype), y)
         return matrix.product(contiguous(x), y)
 
-    def read_tokens(self, count):
-        """Make the tables if that pays from now on."""
-        self.tokens_to_read -= count
-        if self.tokens_to_read < 0 and not self.tables:
-            rows, parts = contiguous(self.embeddings), ("query", "key", "value")
-            shapes = {part: (len(rows), self.parts[part].columns) for part in parts}
-            self.tables = {part: self.parts[part].product(rows, np.empty(shapes[part], np.float32)) for part in parts}
-            self.project = False
+    def make_tables(self):
+        rows, parts = contiguous(self.embeddings), ("query", "key", "value")
+        shapes = {part: (len(rows), self.parts[part].columns) for part in parts}
+        self.tables = {part: self.parts[part].product(rows, np.empty(shapes[part], np.float32)) for part in parts}
 
 
 class VectorScores(Attention):

@@ -1,4 +1,4 @@
-"""LSTM, GRU, SimpleRNN and Bidirectional on the float32 vector kernels, perhaps with the Embedding before them.
+"""LSTM, GRU, SimpleRNN and Bidirectional on the float32 vector kernels; see vector_embedded.py for what is before them.
 
 Each has the call and the result of the layer of the specification that it replaces. Imports NumPy and the compiled
 module `_kernels`; knows nothing of files.
@@ -11,12 +11,10 @@ import numpy as np
 from .. import _kernels
 from ..layers import Tensor
 from ..layers.cells import GRUCell, LSTMCell, SimpleRNNCell
-from ..layers.core import Embedding, check_ids, own_ids
 from ..layers.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent, SimpleRNN
 from .folding import cell_of
 from .vector_layers import (
     LEAST_OF_INT8,
-    TABLE_PAYS,
     adopt,
     contiguous,
     contiguous_mask,
@@ -36,22 +34,6 @@ def narrow_pays(cell_name, recurrent_kernel, form, reset_after):
         fewest = {"lstm": 16, "gru": 16 if reset_after else 24, "simple_rnn": 64}
         return len(recurrent_kernel) >= fewest[cell_name]
     return 4 * recurrent_kernel.size >= {"bfloat16": 2**16, "float16": 2**21}[form]
-
-
-def is_one_direction(layer):
-    """Whether a layer is an LSTM, GRU or SimpleRNN, perhaps with its Embedding: two such may run at the same time."""
-    return isinstance(layer.layer if isinstance(layer, VectorEmbedded) else layer, VectorRecurrent)
-
-
-def call_together(calls, states):
-    """The results of two such layers, each as (layer, inputs, kwargs), in two threads."""
-    try:
-        jobs, ends = zip(*(layer.start_call(inputs, kwargs, states) for layer, inputs, kwargs in calls))
-        finals = _kernels.run_recurrent(list(jobs), states.scratch, states.n_threads)
-    except ValueError:
-        # Call them one after the other: the layer whose input does not fit raises an error with its name.
-        return [layer.call(inputs, kwargs, states) for layer, inputs, kwargs in calls]
-    return [end(final) for end, final in zip(ends, finals)]
 
 
 class Joined:
@@ -345,90 +327,3 @@ class VectorStacked(RNN):
                 mask = contiguous_mask(mask)
                 mask = _kernels.copy(mask, states.array(*mask.shape, dtype=bool), mask[:, ::-1])
         return x, last, *final
-
-
-class VectorEmbedded(Embedding):
-    """An Embedding and the recurrent, Bidirectional or convolutional layer after it, in one; reads token ids.
-
-    With `project`, the table of embeddings is multiplied by the kernel after some tokens (TABLE_PAYS): from then on
-    that saves time, and a process that predicts once never does it. The outputs have the same bits.
-    `joined`: how many sequences of floats follow the ids, which a Concatenate joins to the embeddings.
-    """
-
-    n_inputs = None
-
-    def __init__(self, embedding, layer, project, joined=0):
-        adopt(self, embedding)
-        self.layer, self.project, self.joined = layer, project, joined
-        self.tokens_to_read, self.is_projecting = self.input_dim * TABLE_PAYS, False
-
-    @property
-    def work(self):
-        return self.layer.work
-
-    @property
-    def directions(self):
-        return getattr(self.layer, "directions", ())  # a convolution has none
-
-    def call(self, inputs, kwargs, states):
-        return self.checked(self.layer.call, inputs, kwargs, states)
-
-    def start_call(self, inputs, kwargs, states):
-        return self.checked(self.layer.start_call, inputs, kwargs, states)
-
-    def checked(self, function, inputs, kwargs, states):
-        """Give token ids and their mask to the layer."""
-        ids, mask = own_ids(inputs[0].value), inputs[0].mask
-        if not kwargs.get("mask"):
-            # The mask is made from the ids as given, as in Embedding.
-            mask = _kernels.mask_of(ids) if self.mask_zero else None
-        if ids.dtype != np.int32:
-            ids = check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id").astype(np.int32)
-        if self.project:
-            self.tokens_to_read -= ids.size
-            if self.tokens_to_read < 0 and not self.is_projecting:
-                self.is_projecting = True
-                try:
-                    self.layer.project()
-                    self.project = False  # when the table is there: a tape that is recorded now reads it
-                finally:
-                    self.is_projecting = False
-        try:
-            if self.joined:
-                floats, inputs = (
-                    [contiguous(tensor.value) for tensor in inputs[1 : 1 + self.joined]],
-                    inputs[self.joined :],
-                )
-                if any(x.shape[:2] != ids.shape for x in floats):
-                    raise ValueError(f"ids of shape {ids.shape} beside {[x.shape for x in floats]}")
-                ids = Joined(ids, floats[0] if len(floats) == 1 else self.join(floats, states))
-            return function([Tensor(ids, mask), *inputs[1:]], kwargs, states)
-        except ValueError:
-            check_ids(ids, self.input_dim, f"layer {self.name!r} (Embedding): the token id")
-            raise
-
-    def join(self, floats, states):
-        y = states.array(*floats[0].shape[:2], sum(x.shape[2] for x in floats))
-        return _kernels.concatenate(floats, y)
-
-
-class VectorRepeated:
-    """A RepeatVector and the recurrent or Bidirectional layer after it: a row is projected once for all timesteps."""
-
-    n_inputs, has_kernels = None, True
-
-    def __init__(self, repeat, layer):
-        self.n, self.name, self.layer = repeat.n, layer.name, layer
-
-    @property
-    def work(self):
-        return self.layer.work
-
-    @property
-    def directions(self):
-        return self.layer.directions
-
-    def call(self, inputs, kwargs, states):
-        x = contiguous(inputs[0].value)
-        x = np.broadcast_to(x[:, np.newaxis], (len(x), self.n, x.shape[1]))
-        return self.layer.call([Tensor(x), *inputs[1:]], kwargs, states)

@@ -1,4 +1,5 @@
-"""The arrays that a user gives for the outputs of a model (`out=`): as a list in the graph's order, checked and filled.
+"""The structure in which a model returns its outputs, and the arrays that a user gives for them (`out=`): as a list in
+the graph's order, checked and filled.
 
 Imports NumPy; knows graphs, not what computes.
 """
@@ -58,6 +59,13 @@ def fill(graph: Graph, outs: Sequence[NDArray[Any]], outputs: Sequence[Any]) -> 
             raise InputError(f"out: output {name!r} has shape {y.shape}, {y.dtype}; got {_described(out)}")
     for out, y in zip(outs, outputs):
         out[...] = y
+
+
+def nested(nesting: Any, outputs: Sequence[Any]) -> Any:
+    """The outputs in the lists or dicts of their numbers."""
+    if isinstance(nesting, dict):
+        return {key: nested(part, outputs) for key, part in nesting.items()}
+    return [nested(part, outputs) for part in nesting] if isinstance(nesting, list) else outputs[nesting]
 
 
 def _place(nesting: Any, out: Any, arrays: list[Any]) -> None:

@@ -7,7 +7,7 @@ archives: takes the contents of the files by path.
 
 from ..errors import FileFormatError, UnsupportedLayerError
 from .backslashes import CONTAINERS
-from .weights import snake_case
+from .object_paths import snake_case
 
 _LOOKUPS = ("TextVectorization", "StringLookup", "IntegerLookup")
 

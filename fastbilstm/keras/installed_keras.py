@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .reader import read_config
+from .architecture import read_config
 from .rebuilt_in_keras import CannotRebuild, flat, reason_of, rebuild
 
 if TYPE_CHECKING:

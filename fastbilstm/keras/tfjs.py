@@ -12,6 +12,7 @@ import os
 
 import numpy as np
 
+from ..checks import read_file
 from ..errors import FileFormatError, MissingFileError, unreadable
 from ..graph import KerasVersion
 from .backslashes import CONTAINERS
@@ -228,13 +229,7 @@ class _Shards:
         return b"".join(pieces)
 
     def _piece(self, name, offset, size):
-        path = os.path.join(self._folder, name)
-        try:
-            with open(path, "rb") as file:
-                file.seek(offset)
-                content = file.read(size)
-        except OSError as error:
-            raise unreadable(path, error) from None
+        content = read_file(os.path.join(self._folder, name), size, offset=offset)
         if len(content) != size:
             raise FileFormatError(f"{self._label}: the shard {name!r} was cut off while it was read; load it again")
         return content

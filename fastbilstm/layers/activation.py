@@ -84,14 +84,20 @@ class PReLU(BaseLayer):
         return np.maximum(x, 0) - self.weights["alpha"] * np.maximum(-x, 0)
 
 
-def masked_softmax(x, mask, axis, version, robust=False):
-    """softmax(x) over the elements where the mask, broadcast against x, is true.
+def rules_of_masked_softmax(version, robust):
+    """(Whether masked elements are replaced by -1e9, not lowered by it; whether their result is 0).
 
-    What becomes of masked elements depends on the version. Keras adds -1e9 to them; from 3.13 on, and in tf.keras with
-    `robust_masking`, it replaces them by -1e9. From Keras 3.10 on their result is 0.
+    Keras adds -1e9 to them; from 3.13 on, and in tf.keras with `robust_masking`, it replaces them by -1e9. From Keras
+    3.10 on their result is 0.
     """
     number = version.version if version.is_keras3 else (2,)
-    if number >= (3, 13) or robust:
+    return number >= (3, 13) or bool(robust), number >= (3, 10)
+
+
+def masked_softmax(x, mask, axis, version, robust=False):
+    """softmax(x) over the elements where the mask, broadcast against x, is true."""
+    replaces, zeroes = rules_of_masked_softmax(version, robust)
+    if replaces:
         x = np.where(mask if mask.dtype == bool else mask > 0.5, x, np.asarray(-1e9, x.dtype))
     else:
         x = x + (1 - mask.astype(x.dtype)) * np.asarray(-1e9, x.dtype)
@@ -101,7 +107,7 @@ def masked_softmax(x, mask, axis, version, robust=False):
         # Over several axes Keras subtracts the logarithm of the sum first. If all x are -1e9, float32 loses it.
         top = np.max(x, axis=axis, keepdims=True)
         y = np.exp(x - (np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top))
-    return np.where(mask, y, 0) if number >= (3, 10) else y
+    return np.where(mask, y, 0) if zeroes else y
 
 
 @register

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..converted import self_check as vectors
 from ..converted import versions
-from ..engine import plan as planning
+from ..engine import compiling
 from ..errors import FastBiLSTMError, InputError
 from ..keras import installed_keras
 from ..loading import load
@@ -236,7 +236,7 @@ def _half(model, vector):
 
 def _rounded(model, inputs):
     """For each output: the specification in float32, and its largest error relative to the largest element."""
-    plans = (planning.compile(model.graph, model._tensors, dtype, "numpy") for dtype in ("float64", "float32"))
+    plans = (compiling.compile(model.graph, model._tensors, dtype, "numpy") for dtype in ("float64", "float32"))
     exact, rounded = (plan.run(inputs, {}) for plan in plans)
     return [(b, compare(b, a).max_rel) for a, b in zip(exact, rounded)]
 

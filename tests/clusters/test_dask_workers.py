@@ -26,9 +26,9 @@ pytest.importorskip("dask.dataframe", reason="needs Dask's DataFrame")
 
 def count_loads():
     from fastbilstm.clusters import batch_predictor as batches
-    from fastbilstm.converted import fbl_file
+    from fastbilstm.converted import mapped_file
 
-    fbl_file.MAPPED_FROM = 100
+    mapped_file.MAPPED_FROM = 100
     load, batches.loads = batches.load, []
     batches.load = lambda *args, **options: batches.loads.append(args[0]) or load(*args, **options)
 

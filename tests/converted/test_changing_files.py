@@ -16,7 +16,7 @@ import pytest
 from small_files import FORMATS_IN, contents, interrupt, make_ids, run, save_model, write_old, write_rows
 
 import fastbilstm
-from fastbilstm.converted import fbl_file
+from fastbilstm.converted import fbl_file, mapped_file
 from fastbilstm.keras import reader
 from fastbilstm.scoring import loop, readers, resumable_file
 
@@ -42,8 +42,8 @@ def write_into(path, content, at=0):
 
 PREDICTS = """
 import io, sys, numpy as np, fastbilstm
-from fastbilstm.converted import fbl_file
-path, fbl_file.MAPPED_FROM = sys.argv[1], int(sys.argv[2])
+from fastbilstm.converted import mapped_file
+path, mapped_file.MAPPED_FROM = sys.argv[1], int(sys.argv[2])
 models = [fastbilstm.load(path, backend=backend) for backend in ("auto", "numpy")]
 ids = np.random.default_rng(5).integers(1, 50, (400, 6))
 first = [model.predict(ids[:1]) for model in models]
@@ -93,7 +93,7 @@ def test_a_small_file_may_change_under_its_model(change, path):
     ids, content = np.random.default_rng(5).integers(1, 50, (400, 6)), path.read_bytes()
     models = [fastbilstm.load(path, backend=backend) for backend in ("auto", "numpy")]
     expected = saved(model.predict(ids[k : k + 1]) for k in range(400) for model in models)
-    code, out, err = predict_while(path, CHANGES[change], fbl_file.MAPPED_FROM)
+    code, out, err = predict_while(path, CHANGES[change], mapped_file.MAPPED_FROM)
     assert (code, err) == (0, "") and out == expected
     assert path.with_name("model.fbl.again").read_bytes() == content
 
@@ -107,7 +107,7 @@ def test_a_large_file_that_was_written_into_is_refused(change, path):
 
 def test_a_large_file_may_be_replaced(path, monkeypatch):
     """A rename leaves the mapped file as it is, under no name."""
-    monkeypatch.setattr(fbl_file, "MAPPED_FROM", 100)
+    monkeypatch.setattr(mapped_file, "MAPPED_FROM", 100)
     model, ids = fastbilstm.load(path), make_ids(9)
     expected = model.predict(ids)
     save_model(path.with_name("other.fbl"), units=2).replace(path)
@@ -118,7 +118,7 @@ def test_a_large_file_may_be_replaced(path, monkeypatch):
 
 
 def test_nothing_is_taken_from_a_large_file_that_was_written_into(path, monkeypatch):
-    monkeypatch.setattr(fbl_file, "MAPPED_FROM", 100)
+    monkeypatch.setattr(mapped_file, "MAPPED_FROM", 100)
     model, ids = fastbilstm.load(path), make_ids(9)
     stream = model.stream(9)
     stream.push(ids[:, 0])
@@ -141,7 +141,7 @@ def test_nothing_is_taken_from_a_large_file_that_was_written_into(path, monkeypa
 
 def test_a_large_file_that_changes_while_it_predicts(path, monkeypatch):
     """The pages may have been read before the change or after it: there is no answer."""
-    monkeypatch.setattr(fbl_file, "MAPPED_FROM", 100)
+    monkeypatch.setattr(mapped_file, "MAPPED_FROM", 100)
     model = fastbilstm.load(path)
     predict = type(model._plan).predict
 
@@ -155,7 +155,7 @@ def test_a_large_file_that_changes_while_it_predicts(path, monkeypatch):
 
 
 def test_a_large_file_that_changes_between_its_check_and_its_use(path, monkeypatch):
-    monkeypatch.setattr(fbl_file, "MAPPED_FROM", 100)
+    monkeypatch.setattr(mapped_file, "MAPPED_FROM", 100)
     digest = fbl_file._digest
 
     def change(header, content):
@@ -169,7 +169,7 @@ def test_a_large_file_that_changes_between_its_check_and_its_use(path, monkeypat
 
 
 def test_bytes_of_a_large_file_are_in_memory(path, monkeypatch):
-    monkeypatch.setattr(fbl_file, "MAPPED_FROM", 100)
+    monkeypatch.setattr(mapped_file, "MAPPED_FROM", 100)
     model, ids = fastbilstm.load(path.read_bytes()), make_ids(9)
     expected = model.predict(ids)
     os.truncate(path, 0)

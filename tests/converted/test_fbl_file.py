@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 import fastbilstm
-from fastbilstm.converted import fbl_file
+from fastbilstm.converted import mapped_file
 from fastbilstm.tolerances import compare
 
 V1_INPUTS = [np.array([[1, 2, 4], [3, 0, 0]]), np.array([[0.5, -0.25], [1.0, 2.0]], "f4")]
@@ -71,7 +71,7 @@ def test_same_model_same_bytes(tmp_path, path):
 
 
 def test_arrays_of_a_large_file_are_views_of_the_mapped_file(path, monkeypatch):
-    monkeypatch.setattr(fbl_file, "MAPPED_FROM", 100)
+    monkeypatch.setattr(mapped_file, "MAPPED_FROM", 100)
     model = fastbilstm.load(path)
     for array in model.get_weights():
         assert not array.flags.writeable and array.flags.aligned and array.flags.c_contiguous

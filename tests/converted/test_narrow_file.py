@@ -237,10 +237,10 @@ def test_the_changed_arrays_of_these_tests_are_good_but_for_one():
 
 @pytest.mark.parametrize("form", FORMS)
 def test_large_files_are_mapped_and_widened(form, tmp_path, monkeypatch):
-    from fastbilstm.converted import fbl_file
+    from fastbilstm.converted import mapped_file
 
     (tmp_path / "m.fbl").write_bytes(CONTENT[form])
-    monkeypatch.setattr(fbl_file, "MAPPED_FROM", 0)
+    monkeypatch.setattr(mapped_file, "MAPPED_FROM", 0)
     model = fastbilstm.load(tmp_path / "m.fbl")
     assert model._mapped is not None
     np.testing.assert_array_equal(model.predict(mf.IDS), fastbilstm.load(CONTENT[form]).predict(mf.IDS))

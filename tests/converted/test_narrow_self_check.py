@@ -6,7 +6,7 @@ import pytest
 
 import fastbilstm
 from fastbilstm.converted import self_check
-from fastbilstm.engine import plan as planning
+from fastbilstm.engine import compiling
 from fastbilstm.tolerances import compare
 
 
@@ -38,7 +38,7 @@ def with_rounded_inputs(plan):
     def before(product):
         return lambda x, **given: product(rows(x), **given)
 
-    for layer in planning.layers_of(plan.network):
+    for layer in compiling.layers_of(plan.network):
         if layer.class_name == "LSTM":
             layer.step = rounding(layer.step)
         elif layer.class_name == "Dense":
@@ -58,7 +58,7 @@ def test_a_wrong_kernel_is_found(seed, role, wrong, tmp_path):
         mf.input_layer("x", (None, 30, 8), "float32"), mf.lstm(units=32), mf.dense(units=4, activation="softmax")
     )
     model = fastbilstm.convert(mf.h5(config, arrays), tmp_path / "net.fbl", weights="int8")
-    spec = planning.compile(model.graph, model._tensors, "float64", "numpy")
+    spec = compiling.compile(model.graph, model._tensors, "float64", "numpy")
     inputs = [rng.normal(size=(64, 30, 8)).astype(np.float32)]
     exact = spec.run(inputs, {})
     error = max(compare(y, k).max_rel for y, k in zip(with_rounded_inputs(spec).run(inputs, {}), exact))

@@ -1,156 +1,24 @@
-"""Each allocation of compiled code fails in turn: a MemoryError, and the next call is right.
+"""Each allocation of each compiled function fails in turn: a MemoryError, and the next call is right.
 
-`failing_malloc.c` stands before malloc and fails the calls that the compiled modules make, or what they call: objects
-of Cython, arrays of NumPy, locks, the records of a tape. Every case runs in a process of its own. Of a
-function each allocation fails, of a model one in twelve, or each with FASTBILSTM_FAULTS=all. See test_memory_errors.py
-for arrays that Python code makes.
+failing_allocations.py says how they fail. See test_every_allocation_of_models.py for models, test_memory_errors.py for
+arrays that Python code makes.
 """
-
-import ctypes
-import faulthandler
-import functools
-import os
-import platform
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from built_nets import Net
-from cases import CASES
-from engine_nets import NETS, inputs, load
-from paths import MATERIAL
+from failing_allocations import LOSES, fail_each, run_here
 
-import fastbilstm
 from fastbilstm import activations
-from fastbilstm.engine import backends, plan
 from fastbilstm.engine.weight_forms import int8_codes
 
 _kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
 _recurrent = pytest.importorskip("fastbilstm._recurrent", reason="needs the compiled module")
 if _kernels.isa() is None:
     pytest.skip("this build has no vector kernels", allow_module_level=True)
-if platform.libc_ver()[0] != "glibc" or shutil.which("gcc") is None:
-    pytest.skip("needs gcc and glibc", allow_module_level=True)
 
 from kernel_cases import compiled, make_direction, make_mask, normal  # noqa: E402
 
-# CPython before 3.11.7 raises an error without its message where there is no memory for it, in place of MemoryError
-# (3.10 and 3.11.2 were seen to): what looks for that error goes on, and must give the right answer.
-LOSES = sys.version_info < (3, 11, 7)
-STEP = 1 if os.environ.get("FASTBILSTM_FAULTS") == "all" else 12
-
-
-@functools.lru_cache
-class Malloc:
-    """The functions of failing_malloc.c, which is preloaded; they watch the compiled modules of this package."""
-
-    def __init__(self):
-        self.library = ctypes.CDLL(None)
-        self.library.watch.argtypes = [ctypes.c_void_p] * 2
-        self.library.fail_at.argtypes = [ctypes.c_long]
-        self.library.end_of_failing.restype = ctypes.c_long
-        self.library.interpreter_is.argtypes = [ctypes.c_void_p]
-        run = ctypes.cast(ctypes.pythonapi._PyEval_EvalFrameDefault, ctypes.c_void_p)
-        assert self.library.interpreter_is(run)
-        modules = {os.path.realpath(module.__file__) for module in (_kernels, _recurrent)}
-        with open("/proc/self/maps") as file:
-            parts = [line.split() for line in file]
-        for place, access, *_, path in (part for part in parts if len(part) == 6):
-            if "x" in access and path in modules:
-                modules.discard(path)
-                assert self.library.watch(*(int(end, 16) for end in place.split("-")))
-        assert not modules
-
-    def failing(self, number, call):
-        """Let `number` allocations pass and fail the next one: (its number or -1, the answer or None)."""
-        self.library.fail_at(number)
-        try:
-            answer = call()
-        except (MemoryError, RuntimeError) as error:
-            number = self.library.end_of_failing()
-            # What CPython says where there is no memory for a lock.
-            if isinstance(error, RuntimeError) and str(error) != "can't allocate lock":
-                raise AssertionError(f"allocation {number}: another error than MemoryError") from error
-            assert number >= 0, "a MemoryError without a cause"
-            return number, None
-        except BaseException as error:
-            number = self.library.end_of_failing()
-            raise AssertionError(f"allocation {number}: another error than MemoryError") from error
-        number = self.library.end_of_failing()
-        assert number < 0 or LOSES, f"the MemoryError of allocation {number} was lost"
-        return number, answer
-
-
-def arrays_of(y):
-    if isinstance(y, list | tuple):
-        return [array for part in y for array in arrays_of(part)]
-    return arrays_of(list(y.values())) if isinstance(y, dict) else [np.array(y)]
-
-
-def same(y, k):
-    return all(
-        a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-        for a, b in zip(arrays_of(y), arrays_of(k), strict=True)
-    )
-
-
-def fail_each(name, call, begin=lambda: None, step=STEP):
-    """Begin, fail, call again, for every allocation or one in `step`. Prints how many failed."""
-    malloc = Malloc()
-    begin()
-    expected = arrays_of(call())
-    begin()
-    assert same(call(), expected), f"{name}: not the same when nothing fails"
-    number = count = 0
-    while True:
-        faulthandler.dump_traceback_later(60, exit=True)
-        begin()
-        failed, answer = malloc.failing(number, call)
-        if failed < 0 or answer is not None:
-            assert same(answer, expected), f"{name}: wrong while allocation {failed} failed"
-        if failed < 0:
-            break
-        if answer is not None:
-            begin()  # states went on
-        assert same(call(), expected), f"{name}: wrong after allocation {failed} failed"
-        number, count = failed + step, count + 1
-    faulthandler.cancel_dump_traceback_later()
-    print(f"{name}: {count}", flush=True)
-
-
-def run_here(function):
-    """Run a function of this file in a process of its own with failing_malloc.c before malloc; what it printed."""
-    folder = Path(os.environ["FAILING_MALLOC"])
-    code = f"import faulthandler, test_every_allocation as t; faulthandler.enable(); t.{function.__name__}()"
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": str(folder / "failing_malloc.so"),
-        "PYTHONMALLOC": "malloc",  # objects, too, come from it
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert done.returncode == 0, done.stdout
-    counts = dict(line.rsplit(": ", 1) for line in done.stdout.splitlines())
-    return {name: int(count) for name, count in counts.items()}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def failing_malloc(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("failing_malloc")
-    source = MATERIAL / "failing_malloc.c"
-    command = ["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", folder / "failing_malloc.so"]
-    subprocess.run([*command, source], check=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FAILING_MALLOC", str(folder))
-        yield
-
-
-# ---- functions ------------------------------------------------------------------------------------------------------
+pytestmark = pytest.mark.usefixtures("failing_malloc")
 
 
 def functions():
@@ -364,144 +232,6 @@ def test_functions():
     assert told == {*names_of(_kernels), *names_of(_recurrent)}, "a function without a call that fails"
     counts = run_here(each_function)
     assert list(counts) == list(functions()) and sum(count > 0 for count in counts.values()) > 25, counts
-
-
-# ---- models ---------------------------------------------------------------------------------------------------------
-
-
-def always_parallel():
-    from fastbilstm.engine import vector_layers
-
-    plan.WORTH_A_THREAD, vector_layers.PARALLEL_WORK = 1, 0
-
-
-def forget(model):
-    """Let a model allocate its buffers again, and run in Python: see each_replay for its tapes."""
-    model._plan.scratches.clear()
-    if model._plan.replay is not None:
-        model._plan.replay.seen.clear(), model._plan.replay.tapes.by_shape.clear(), model._plan.replay.arenas.clear()
-
-
-def each_net():
-    """Buffers that are there grow: first a small prediction, then a large one that fails; one thread, then two."""
-    always_parallel()
-    for name in NETS:
-        small, large = inputs(name, 2, 3, seed=1), inputs(name, 41, 30)
-        for n_threads in (1, 2):
-            model = load(name, n_threads=n_threads)
-
-            def begin(model=model, small=small):
-                forget(model)
-                model.predict(small)
-
-            fail_each(f"{name}, {n_threads} threads", lambda model=model, large=large: model.predict(large), begin)
-
-
-# Golden cases that reach what no net of engine_nets does: their names' beginnings.
-GOLDEN = """
-    conv-conv1d_options-keras3 conv-depthwise1d-keras3 conv-separable1d_causal-tf_keras conv-text_cnn-keras3
-    conv-strides_and_dilation-keras3 conv-transpose1d-keras3 conv-masked-keras3 conv-time_distributed-keras3
-    image-conv2d_same-keras3 image-pooling2d-keras3 image-ocr-keras3 pool-averagepooling1d-keras3
-    pool-maxpooling1d_masked-keras3
-    normalization-layer-keras3 normalization-layer_rms-keras3.13 norm2-group_keras-keras3 norm2-rms_keras-keras3
-    mha-attention_mask-keras3 mha-causal-keras3 mha-decoder-keras3 mha-groups_keras-keras3 mha-scores-keras3
-    attention-additive_two_masks-keras3 rnn_cell-masked_stacks_outputs-keras3 rnn_cell-masked_cells_outputs-keras3
-    bidirectional_rnn-modes_sequences bidirectional_rnn-stack_of_layers-keras3 lstm_activation
-""".split()
-
-
-def each_golden_case():
-    always_parallel()
-    for start in GOLDEN:
-        case = next(case for case in CASES if case.name.startswith(start))
-        model = fastbilstm.load(**case.load_args(), dtype="float32", n_threads=2)
-
-        def begin(model=model):
-            forget(model)
-
-        fail_each(case.name, lambda model=model, x=case.inputs[0]: model.predict(x), begin)
-
-
-def each_replay():
-    """A tape fails while it is recorded, and while it is played."""
-    for name in ("lstm", "two towers", "attention without pooling", "softmax cell"):
-        model, x = load(name, n_threads=1), inputs(name, 2, 4, seed=1)
-        x = np.abs(x).astype(np.float32) if x.dtype.kind == "f" else np.maximum(x, 1).astype(np.int32)
-        replay = model._plan.replay
-        model.predict(x), model.predict(x)
-
-        def record(model=model, x=x, replay=replay):
-            replay.tapes.by_shape.pop(x.shape, None)
-            replay.seen[x.shape], replay.arenas = [], []
-
-        fail_each(f"{name}, recorded", lambda model=model, x=x: model.predict(x), record)
-        fail_each(f"{name}, played", lambda model=model, x=x: model.predict(x))
-        always_parallel()
-        shared = load(name, n_threads=2)
-        for _ in range(3):
-            shared.predict(x)
-        fail_each(f"{name}, played by two tapes", lambda model=shared, x=x: model.predict(x))
-
-
-def each_stream():
-    """One timestep, a piece, and a state that is set; a failed push leaves the stream where it stood or further."""
-    net = Net()
-    net.lstm("one", "x", return_sequences=True)
-    net.lstm("two", "one", 3, 9, return_sequences=True)
-    model = fastbilstm.load(net.content(net.dense("head", "two", 9)), backend="vector")
-    x, stream = net.input(rows=2), model.stream(2)
-    stream.push(x[:, 0].copy())
-    start = stream.state
-    stream.push(x[:, 1].copy())
-    states = stream.state
-
-    def begin():
-        stream.state = start
-
-    def set_state():
-        stream.state = states
-        return [array for part in stream.state if part for array in part]
-
-    fail_each("a timestep", lambda: stream.push(x[:, 1].copy()), begin)
-    fail_each("a state", set_state, begin)
-    fail_each("a new stream", lambda: model.stream(2).push(x))
-
-
-def each_stateful_model():
-    net = Net(batch=2)
-    net.lstm("one", "x", return_sequences=True, stateful=True)
-    model = fastbilstm.load(net.content(net.lstm("two", "one", 3, 4, stateful=True)))
-    x = net.input(rows=2)
-
-    def begin():
-        model.reset_states()
-        model.predict(x)
-
-    fail_each("stateful", lambda: model.predict(x[:, :3]), begin)
-
-
-def each_load():
-    """Packing, folding and projecting, of a file of our own: HDF5's library is not ours."""
-    model = load("masked stack")
-    folder = Path(os.environ["FAILING_MALLOC"])
-    for name in ("masked stack", "gru stack", "attention"):
-        model, path, x = load(name), folder / "model.fbl", inputs(name, 2, 3)
-        model.save(path, overwrite=True)
-        for backend in ("vector", "blas") if backends.blas_problem() is None else ("vector",):
-
-            def call(path=path, backend=backend, x=x):
-                return fastbilstm.load(path, backend=backend).predict(x)
-
-            fail_each(f"{name}, {backend}", call)
-
-
-MODELS = (each_net, each_golden_case, each_replay, each_stream, each_stateful_model, each_load)
-
-
-@pytest.mark.parametrize("function", MODELS)
-def test_models(function):
-    counts = run_here(function)
-    assert counts and sum(counts.values()) > 3 * len(counts), counts
 
 
 def test_the_failing_itself():

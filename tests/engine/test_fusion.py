@@ -299,9 +299,10 @@ def test_attention_of_an_embedded_sequence_reads_tables(tmp_path, kind):
     plain = fastbilstm.load(tmp_path / "m.keras", backend="vector", memory_budget=0)
     ids = np.random.default_rng(0).integers(0, VOCABULARY, (9, 12)).astype(np.int32)
     attention = next(step.layer for step in model._plan.runner.steps if hasattr(step.layer, "tables"))
-    attention.tokens_to_read = VOCABULARY  # which is small
+    attention.pending_table.tokens_to_read = VOCABULARY  # which is small
     first = model.predict(ids[:1])
-    assert not attention.tables and attention.project and first.tobytes() == plain.predict(ids[:1]).tobytes()
+    assert not attention.tables and attention.pending_table.is_pending
+    assert first.tobytes() == plain.predict(ids[:1]).tobytes()
     for _ in range(4):
         y = model.predict(ids)
         assert y.tobytes() == plain.predict(ids).tobytes()

@@ -6,7 +6,7 @@ from built_nets import Net, labels
 from engine_nets import NETS, inputs, load
 
 import fastbilstm
-from fastbilstm.engine import plan, weight_forms
+from fastbilstm.engine import compiling, weight_forms
 
 _kernels = pytest.importorskip("fastbilstm._kernels", reason="needs the compiled module")
 if _kernels.isa() is None:
@@ -23,7 +23,7 @@ def narrowed(model, form):
         for role, name in layer.weights.items():
             if tensors[name].ndim == 2:
                 tensors[name] = weight_forms.narrowed(tensors[name], form, 1 if role == "embeddings" else 0)
-    model._plan = plan.compile(model.graph, tensors, None, "vector", None, form)
+    model._plan = compiling.compile(model.graph, tensors, None, "vector", None, form)
     model._replay = None if model._plan.replay is None else model._plan.replay.run
     return model
 

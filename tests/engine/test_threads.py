@@ -1,146 +1,22 @@
-"""How many threads to use, and the pool that shares parts: errors, Ctrl-C, nesting, many callers, late workers.
+"""The pool that shares parts among threads: errors, Ctrl-C, nesting, many callers.
 
-Workers that never come are threads that are not started.
+See test_number_of_threads.py and test_late_workers.py, too.
 """
 
 import linecache
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 
 import numpy as np
 import pytest
-from engine_nets import load
+from worker_pools import needs_kernels, recur
 
 from fastbilstm import _kernels
-from fastbilstm.activations import kernel_code, sigmoid, tanh
-from fastbilstm.engine import plan, threads
+from fastbilstm.engine import threads
 from fastbilstm.engine.threads import run_together
-from fastbilstm.scoring.loop import share_threads
-
-needs_kernels = pytest.mark.skipif(_kernels.isa() is None, reason="this build has no vector kernels")
-
-
-@pytest.fixture
-def workers():
-    """A pool of its own, without workers at first; the function that lists how long each rests."""
-    _kernels.forget_workers()
-    return _kernels.workers
-
-
-@pytest.fixture
-def nobody_comes(monkeypatch, workers):
-    """The workers of the pool are called as ever, but never run."""
-    monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
-
-
-# ---- how many -------------------------------------------------------------------------------------------------------
-
-
-def test_affinity():
-    if not hasattr(os, "sched_setaffinity"):
-        pytest.skip("needs os.sched_setaffinity")
-    code = (
-        "import os; from fastbilstm.engine import threads\n"
-        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "print(threads.available())"
-    )
-    env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout == b"1\n"
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [("3", 3), ("3,2", 3), ("1", 1), ("99", 8), ("0", 8), ("-1", 8), ("many", 8), ("", 8), (None, 8)],
-)
-def test_omp_num_threads(value, expected, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(threads, "_own_cgroup_limits", lambda process: ())
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if value is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", value)
-    assert threads.available() == expected
-
-
-def test_the_least_limit_counts(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(threads, "_own_cgroup_limits", lambda process: (5, 4))
-    monkeypatch.setenv("OMP_NUM_THREADS", "6")
-    assert threads.available() == 4
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert threads.available() == 1
-
-
-CGROUPS = {
-    "none": ("0::/a", {}, []),
-    "version 2, no quota": ("0::/a", {"a/cpu.max": "max 100000"}, []),
-    "version 2": ("0::/a", {"a/cpu.max": "150000 100000"}, [2]),
-    "version 2, those above": ("0::/a/b", {"cpu.max": "400000 100000", "a/cpu.max": "50000 100000"}, [4, 1]),
-    "version 2, inside a container": ("0::/", {"cpu.max": "300000 100000"}, [3]),
-    "version 1": (
-        "4:memory:/a\n3:cpu,cpuacct:/a",
-        {"cpu/a/cpu.cfs_quota_us": "250000", "cpu/a/cpu.cfs_period_us": "100000"},
-        [3],
-    ),
-    "version 1, no quota": (
-        "3:cpu:/a",
-        {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"},
-        [],
-    ),
-    "version 1, seen from a container": (
-        "3:cpu:/made/up",
-        {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"},
-        [1],
-    ),
-    "both versions": (
-        "3:cpu:/a\n0::/b",
-        {"cpu/a/cpu.cfs_quota_us": "200000", "cpu/a/cpu.cfs_period_us": "100000", "b/cpu.max": "300000 100000"},
-        [2, 3],
-    ),
-    "of another controller": ("4:cpuset:/a", {"cpu/a/cpu.cfs_quota_us": "1", "cpu/a/cpu.cfs_period_us": "1"}, []),
-    "nonsense": ("0:/a\n\n0::/a", {"a/cpu.max": "lots"}, []),
-    "period zero": ("0::/a", {"a/cpu.max": "1 0"}, []),
-}
-
-
-@pytest.mark.parametrize("name", CGROUPS)
-def test_cgroup_quota(name, tmp_path):
-    membership, files, expected = CGROUPS[name]
-    for path, text in files.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text + "\n")
-    (tmp_path / "membership").write_text(membership + "\n")
-    assert threads._cgroup_limits(str(tmp_path), str(tmp_path / "membership")) == expected
-
-
-def test_without_cgroups(tmp_path):
-    assert threads._cgroup_limits(str(tmp_path), str(tmp_path / "missing")) == []
-
-
-def test_a_prediction_starts_no_more_threads_than_there_are_cores(workers, monkeypatch):
-    """Whatever is asked for, of rows, of the directions of one row or of chunks."""
-    model = load("tagger", n_threads=10**5)
-    monkeypatch.setattr(plan, "WORTH_A_THREAD", 1)
-    monkeypatch.setattr(plan, "CHUNK_ROWS", 1)
-    x = np.ones((2000, 3, 5), np.float32)
-    for cores in (1, 3):
-        monkeypatch.setattr(threads, "cores", lambda cores=cores: cores)
-        before = {thread for thread in threading.enumerate() if thread.name == "fastbilstm"}
-        model.predict(x), model.predict(x, n_threads=10**6), model(x[:1])
-        started = {thread for thread in threading.enumerate() if thread.name == "fastbilstm"} - before
-        assert len(started) == len(workers()) == cores - 1
-        assert share_threads(model)[0] <= cores and share_threads(model, 10**6)[0] <= cores
-
-
-def test_cores():
-    assert threads.cores() == os.cpu_count()
-
-
-# ---- together -------------------------------------------------------------------------------------------------------
 
 
 def look():
@@ -396,146 +272,7 @@ def test_no_thread_is_bound_to_cores(workers, monkeypatch):
     assert [os.sched_getaffinity(thread) for thread in threads_used] == [os.sched_getaffinity(0)] * 3
 
 
-# ---- late workers ----------------------------------------------------------------------------------------------------
-
-
-def test_a_caller_does_not_wait_for_who_does_not_come(nobody_comes, workers):
-    """He computes all parts, whatever part it is that nobody begins."""
-    for count in (2, 3, 50):
-        calls, callers = [], set()
-
-        def work(k, calls=calls, callers=callers):
-            calls.append(k)
-            callers.add(threading.current_thread())
-
-        run_together(work, count, 3)
-        assert calls == list(range(count)) and callers == {threading.current_thread()}
-    assert len(workers()) == 2
-
-
-@needs_kernels
-def test_kernels_do_not_wait_for_who_does_not_come(nobody_comes, workers):
-    np.testing.assert_array_equal(recur(), recur(n_threads=1))
-    assert len(workers()) == 1
-
-
-def test_who_does_not_come_rests_twice_as_long_each_time(nobody_comes, workers):
-    def call():
-        run_together(lambda k: time.sleep(0.001), 2, 2)
-
-    for rest in (0, 0, 1):
-        call()
-        assert workers() == [rest]
-    for rest in (2, 4, 8):
-        time.sleep(workers()[0] / 1000)
-        call()
-        assert workers() == [rest]
-    for _ in range(100):  # longer than the rest that it has got now
-        time.sleep(workers()[0] / 1000 * 1.01)
-        before = workers()
-        call()
-        assert workers() == [min(2 * before[0], 256)]
-        if before == [256]:
-            break
-    else:
-        raise AssertionError("rests do not grow")
-
-
-def test_who_was_never_called_sleeps(workers):
-    """A worker that starts while its caller does all parts."""
-    for _ in range(20):
-        _kernels.forget_workers()
-        run_together(lambda k: None, 4, 4)
-    time.sleep(0.2)
-    before = time.process_time()
-    time.sleep(0.5)
-    assert time.process_time() - before < 0.1
-
-
-def test_who_rests_is_not_called_and_is_called_again(workers):
-    """A worker is late some times; then the caller works alone, until the worker has rested and is of help again."""
-    main, barrier = threading.current_thread(), threading.Barrier(2)
-
-    def late(k):
-        barrier.wait(10)
-        if threading.current_thread() is not main:
-            time.sleep(0.2)
-
-    run_together(lambda k: barrier.wait(10), 2, 2)  # starts it
-    for _ in range(3):
-        if not workers()[0]:
-            run_together(late, 2, 2)
-    assert workers() == [1]
-    for rest in (2, 4, 8, 16, 32, 64):
-        time.sleep(workers()[0] / 1000)
-        run_together(late, 2, 2)
-        assert workers() == [rest]
-    callers, until = set(), time.perf_counter() + 0.02
-    while time.perf_counter() < until:
-        run_together(lambda k: callers.add(threading.current_thread()), 2, 2)
-    assert callers == {main} and workers() == [64]
-    turns, until = 0, time.monotonic() + 120
-    while workers() != [0]:
-        assert time.monotonic() < until
-        run_together(lambda k: time.sleep(0.01), 2, 2)
-        turns += 1
-    assert turns > 50
-
-
-def test_who_is_late_often_but_never_in_a_row_rests(workers):
-    """As a worker whose core another process wants, too: it loses it in the middle of one part in thirty."""
-    main, barrier = threading.current_thread(), threading.Barrier(2)
-
-    def call(pause):
-        def work(k):
-            barrier.wait(10)
-            if threading.current_thread() is not main:
-                time.sleep(pause)
-
-        run_together(work, 2, 2)
-
-    call(0)  # starts it
-    for _ in range(10):
-        for number in range(30):
-            call(0.01 if number == 0 else 0)
-            if workers() != [0]:
-                return
-    raise AssertionError("it is called again and again")
-
-
-def test_who_wakes_up_slowly_but_helps_does_not_rest(workers):
-    """A part of a worker ends a moment after the caller's: together they are faster than one."""
-    main, barrier = threading.current_thread(), threading.Barrier(2)
-
-    def work(k):
-        barrier.wait(10)
-        time.sleep(0.1 if threading.current_thread() is main else 0.12)
-
-    for _ in range(3):
-        run_together(work, 2, 2)
-        assert workers() == [0]
-
-
-def test_short_parts_are_no_test_of_a_worker(nobody_comes, workers):
-    """Who needs longer to wake up than the caller for everything is not late."""
-    for _ in range(100):
-        run_together(lambda k: None, 2, 2)
-    assert workers()[0] <= 1  # perhaps another process had the core once
-
-
 # ---- workers of compiled loops ---------------------------------------------------------------------------------------
-
-
-def recur(n_threads=2):
-    """The final states of two directions over the same input, of 2000 timesteps."""
-    x, rng = np.ones((1, 2000, 3), np.float32), np.random.default_rng(0)
-    kernel, recurrent_kernel = (rng.standard_normal(shape, np.float32) for shape in ((3, 32), (8, 32)))
-    codes = (_kernels.Activation(*kernel_code(function)) for function in (tanh, sigmoid))
-    layer = _kernels.Recurrent(kernel, recurrent_kernel, None, *codes)
-    options = {"flip": False, "initial_state": None, "outputs": None, "offset": 0, "merge": _kernels.MERGES[None]}
-    job = {"layer": layer, "x": x, "rows": _kernels.Rows(1, 2000), **options}
-    jobs = [job | {"reverse": k == 1} for k in range(2)]
-    return np.array(_kernels.run_recurrent(jobs, _kernels.Scratch(), n_threads))
 
 
 @needs_kernels

@@ -6,10 +6,10 @@ Sizes are odd and unequal, states and biases nonzero, so that no two dimensions 
 import itertools
 import sys
 import threading
-from functools import partial
 
 import numpy as np
 import pytest
+from kernel_cases import ACTIVATIONS, FUNCTIONS
 from spoiled import WAYS, read_only
 
 from fastbilstm import activations
@@ -19,7 +19,6 @@ from fastbilstm.tolerances import compare
 pytest.importorskip("scipy", reason="the compiled loop needs SciPy")
 compiled = pytest.importorskip("fastbilstm._recurrent", reason="needs the compiled module")
 
-ACTIVATIONS = {f.__name__: f for f in activations.KERNEL_CODES}
 MASKED_OUTPUTS = {0: "previous", 1: "zero", 2: "state"}
 DTYPES = [np.float32, np.float64]
 FLOATS = ("x_proj", "recurrent_kernel", "h", "c", "outputs", "last_output")
@@ -121,23 +120,14 @@ def test_sizes(batch, timesteps, units, dtype, isa):
     assert_agree(run(case), specify(case), dtype)
 
 
-OPTIONS = {
-    "relu, max_value and threshold": partial(activations.relu, max_value=0.5, threshold=0.25),
-    "relu, negative_slope and threshold": partial(activations.relu, negative_slope=0.5, threshold=0.25),
-    "leaky_relu, slope 0.3": partial(activations.leaky_relu, negative_slope=0.3),
-    "elu, alpha 0.5": partial(activations.elu, alpha=0.5),
-    "gelu, approximate": partial(activations.gelu, approximate=True),
-}
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("use", ["activation", "recurrent_activation", "both"])
-@pytest.mark.parametrize("name", [*ACTIVATIONS, *OPTIONS])
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(name, use, dtype, isa):
     """Functions over a row, too: softmax sees the units of one gate in one row of the batch."""
     case = make_case(3, 2, 5, dtype, seed=1)
     for option in ("activation", "recurrent_activation") if use == "both" else (use,):
-        case[option] = {**ACTIVATIONS, **OPTIONS}[name]
+        case[option] = ACTIVATIONS[name]
     if name == "exponential":
         case["x_proj"] -= 2  # exponential of exponential stays within float32
     elif name == "tanh_shrink":
@@ -187,13 +177,13 @@ def test_inputs_are_not_written(reverse, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_inf_pass_through(value, name, dtype):
     """One bad input, gate by gate, in one row: NaN and inf where NumPy has them, and only there."""
     rng = np.random.default_rng(len(name))
-    for gate, recurrent in itertools.product(range(4), (activations.sigmoid, activations.relu, ACTIVATIONS[name])):
-        case = make_case(2, 2, 3, dtype) | {"activation": ACTIVATIONS[name], "recurrent_activation": recurrent}
+    for gate, recurrent in itertools.product(range(4), (activations.sigmoid, activations.relu, FUNCTIONS[name])):
+        case = make_case(2, 2, 3, dtype) | {"activation": FUNCTIONS[name], "recurrent_activation": recurrent}
         x = rng.standard_normal((2, 2, 1)).astype(dtype)
         kernel = rng.standard_normal((1, 12)).astype(dtype)
         kernel[0, 3 * gate] = value

@@ -9,12 +9,12 @@ import h5py
 import numpy as np
 import pytest
 from paths import ROOT
+from registered import forget_classes
 
 import fastbilstm
 from fastbilstm import UnsupportedLayerError
 from fastbilstm.cli.commands import main
 from fastbilstm.keras.registration import count_inputs, skeleton
-from fastbilstm.layers import REGISTRY, CustomLayer
 
 ARCHIVE = ROOT / "tests" / "golden" / "contributed.zip"
 
@@ -22,8 +22,7 @@ ARCHIVE = ROOT / "tests" / "golden" / "contributed.zip"
 @pytest.fixture(autouse=True)
 def forget():
     yield
-    for name in [name for name, cls in REGISTRY.items() if issubclass(cls, CustomLayer)]:
-        del REGISTRY[name]
+    forget_classes()
 
 
 def member(name):

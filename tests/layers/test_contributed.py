@@ -13,11 +13,12 @@ import h5py
 import numpy as np
 import pytest
 from paths import ROOT
+from registered import forget_classes
 
 import fastbilstm
 from fastbilstm import FileFormatError, UnsupportedLayerError
 from fastbilstm.graph import KerasVersion, Layer
-from fastbilstm.layers import REGISTRY, CustomLayer, find_contributed
+from fastbilstm.layers import REGISTRY, find_contributed
 from fastbilstm.layers.contributed import CLASSES, MODULES
 from fastbilstm.layers.contributed.base import Contributed
 from fastbilstm.tolerances import compare
@@ -57,8 +58,7 @@ def predicted(file, dtype):
 def forget():
     """Each test begins with no class registered."""
     yield
-    for name in [name for name, cls in REGISTRY.items() if issubclass(cls, CustomLayer)]:
-        del REGISTRY[name]
+    forget_classes()
 
 
 # ---- what the packages answer ---------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ import make_files as mf
 import numpy as np
 import pytest
 from paths import TOOLS
+from registered import forget_classes
 
 import fastbilstm
 from fastbilstm import FastBiLSTMError, FileFormatError, UnsupportedLayerError
-from fastbilstm.layers import REGISTRY, CustomLayer
+from fastbilstm.layers import REGISTRY
 from fastbilstm.tolerances import compare
 
 RNG = np.random.default_rng(3)
@@ -25,8 +26,7 @@ IDS = np.array([[1, 2, 3, 4, 5, 6], [3, 3, 1, 0, 0, 0], [2, 0, 0, 0, 0, 0]], "i4
 def forget():
     """Each test begins with no class registered."""
     yield
-    for name in [name for name, cls in REGISTRY.items() if issubclass(cls, CustomLayer)]:
-        del REGISTRY[name]
+    forget_classes()
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ import sys
 import make_files as mf
 import numpy as np
 import pytest
+from registered import forget_classes
 
 import fastbilstm
 from fastbilstm import InputError, UnsupportedLayerError
 from fastbilstm.cli.commands import main
-from fastbilstm.layers import REGISTRY, CustomLayer, plugins
+from fastbilstm.layers import REGISTRY, plugins
 
 CODE = """
 import fastbilstm
@@ -34,8 +35,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setitem(plugins._state, "discovered", True)
     yield tmp_path
-    for name in [name for name, cls in REGISTRY.items() if issubclass(cls, CustomLayer)]:
-        del REGISTRY[name]
+    forget_classes()
     for name in [name for name in sys.modules if "my_layers" in name]:
         del sys.modules[name]
 

@@ -1,5 +1,5 @@
 /* malloc and its kin, of which one call fails, if watched code makes it, or what that calls, but for code of Python that
-   it calls. Preloaded by tests/engine/test_every_allocation.py, it stands before the functions of the C library, glibc. */
+   it calls. Preloaded by failing_allocations.py, it stands before the functions of the C library, glibc. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -46,12 +46,7 @@ class Folder:
 
     def read_range(self, name, offset, size):
         path = self.name(name)
-        try:
-            with open(path, "rb") as file:
-                file.seek(offset)
-                content = file.read(size)
-        except OSError as error:
-            raise unreadable(path, error) from None
+        content = read_file(path, size, offset=offset)
         if len(content) != size:
             raise FileFormatError(f"{path}: was cut off while it was read; load it again")
         return content

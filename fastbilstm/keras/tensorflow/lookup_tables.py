@@ -7,7 +7,7 @@ constants hold its keys and values: they are read, the function is not run.
 import numpy as np
 
 from ...errors import FileFormatError
-from ..weights import snake_case
+from ..object_paths import snake_case
 from .objects import Objects
 from .protobuf import fields, message, repeated, signed, text, varint
 

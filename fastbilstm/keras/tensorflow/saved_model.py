@@ -12,9 +12,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ...errors import FileFormatError, UnsupportedLayerError
+from ..architecture import given_config
 from ..asked import PLAIN, Asked
 from ..config import MODELS
-from ..reader import assemble_parts, class_names, given_config, version_of
+from ..reader import assemble_parts, class_names, version_of
 from .bundle import OBJECT_GRAPH, Bundle
 from .files import PROGRAM, Folder, Members, is_zipped_saved_model
 from .layers import read_in_order, read_layers, read_named
