@@ -149,8 +149,15 @@ wheels: $(VENV)/.stamp-venv
 	  'wheel>=0.45' 'ziglang>=0.13'
 	$(BIN)/python tools/wheels.py --check $(WHEELS)
 
-# TensorFlow builds and converts the nets and is one of the rivals. PyTorch is measured where it is installed.
-bench: tensorflow $(VENV)/.stamp-bench
+# LiteRT is measured where its wheel fits. Its requirements are for tools around the interpreter, which needs NumPy
+# alone: hence --no-deps.
+.PHONY: litert
+litert: $(VENV)/.stamp-bench
+	@test -e $(VENV)/.stamp-litert || { $(PIP) install --quiet --no-deps --only-binary :all: 'ai-edge-litert>=2.1' && \
+	  touch $(VENV)/.stamp-litert; } || echo "ai-edge-litert could not be installed for this Python: LiteRT is NOT MEASURED."
+
+# TensorFlow builds and converts the nets and is one of the rivals. PyTorch is measured where it is installed, and NNCF.
+bench: tensorflow litert $(VENV)/.stamp-bench
 	$(BIN)/python -m pytest benches --benchmark-enable --benchmark-only
 	$(BIN)/python benches/bench_rivals.py $(BENCH)
 

@@ -1,4 +1,4 @@
-"""fastbilstm beside ONNX Runtime, OpenVINO, PyTorch and TensorFlow, in one run: a table of ratios, RESULTS.md, JSON.
+"""fastbilstm beside ONNX Runtime, OpenVINO, LiteRT, PyTorch and TensorFlow: a table of ratios, RESULTS.md, JSON.
 
     python benches/bench_rivals.py [--quick] [--family short|around|long] [--cells NAME...] [--threads 1 2] ...
     python benches/bench_rivals.py --family around --engines fastbilstm,ort --budget 1 --nets FOLDER
@@ -7,10 +7,10 @@ The second is for who works on the engine: two engines, a small table, nets kept
 
 It needs no file from outside the repository: weights are random by a seed, those of the call with all reviews are of
 the demo's model. Of the 25,000 reviews 200 are of IMDB, the others are made of their lengths and ids (`cells.reviews`).
-This process builds the nets (`keras_nets`, `handmade`) and writes the report; what is measured runs in child processes
-(`worker`, `start`, `sweeps`), each with its own cores and number of threads. Nothing is asserted about times. An engine
-that is missing, fails or answers wrong is a row that says so. pytest collects this file and finds no test in it; what
-runs without the rivals is in bench_rivals_once.py.
+This process builds the nets (`keras_nets`, `litert_nets`, `handmade`) and writes the report; what is measured runs in
+child processes (`worker`, `start`, `sweeps`), each with its own cores and number of threads. Nothing is asserted about
+times. An engine that is missing, fails or answers wrong is a row that says so. pytest collects this file and finds no
+test in it; what runs without the rivals is in bench_rivals_once.py.
 """
 
 import argparse
@@ -44,13 +44,15 @@ from timing import seconds, summary
 import fastbilstm
 from fastbilstm import _kernels
 
-PACKAGES = ("numpy", "scipy", "onnxruntime", "openvino", "torch", "tensorflow-cpu", "tensorflow", "keras", "tf2onnx")
+PACKAGES = ("numpy", "scipy", "onnxruntime", "openvino", "ai-edge-litert", "torch", "tensorflow-cpu", "tensorflow")
+PACKAGES += ("keras", "tf2onnx")
 SWEEPS, MEMORY, TAILS = "sweeps", "memory", "tails"
 FAMILIES = {family: tuple(c.name for c in CELLS.values() if c.family == family) for family in cells.BATCHES}
 FAMILIES["long"] += (REVIEWS_CELL, START_CELL, SWEEPS, MEMORY, TAILS)
 PARTS = tuple(part for parts in FAMILIES.values() for part in parts)
 QUICK_PARTS = ("bilstm64", "masked_stack", "tagger", "lstm64_60x4", "captcha", START_CELL, SWEEPS, MEMORY, TAILS)
-BUILDERS = ("nets", "keras_nets", "handmade", "around_nets", "around_torch")  # what the files of nets depend on
+# What the files of nets depend on.
+BUILDERS = ("nets", "cells", "keras_nets", "litert_nets", "handmade", "around_nets", "around_torch")
 MEMORY_TIMESTEPS = (100, 300, 1000, 3000, 10000)
 
 
@@ -95,7 +97,7 @@ def build_anew(names, folder):
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "Error" in line] or ["no message"]
         for name in names:
-            kinds = ["keras", "saved", "converted"] + ["net"] * (name in AROUND)
+            kinds = ["keras", "saved", "converted", *cells.litert_files(name)] + ["net"] * (name in AROUND)
             problems[name] |= dict.fromkeys(kinds, f"Keras: {lines[-1][:150]}")
         return problems
     for name, missing in json.loads((folder / "keras_nets.json").read_text()).items():
@@ -109,7 +111,20 @@ def build_anew(names, folder):
                 around_torch.write_onnx(name, load_weights(folder / f"{name}.npz"), x, folder / f"{name}.onnx")
             except Exception as error:
                 problems[name]["handmade"] = reason(error, str(folder))
+    convert_for_litert(names, folder, problems)
     return problems
+
+
+def convert_for_litert(names, folder, problems):
+    say("converting the nets for LiteRT")
+    report = folder / "litert_nets.json"
+    report.unlink(missing_ok=True)
+    done = child("litert_nets.py", [folder, *names], 1, stderr=subprocess.PIPE, text=True)
+    found = json.loads(report.read_text()) if report.exists() else {}
+    last = [line for line in done.stderr.splitlines() if line.strip()][-1:] or ["no message"]
+    for name in names:
+        missing = found.get(name, dict.fromkeys(cells.litert_files(name), f"the converter ended: {last[0]}"))
+        problems[name] |= {kind: reason(RuntimeError(text), str(folder)) for kind, text in missing.items()}
 
 
 # ---- process start -------------------------------------------------------------------------------------------------
@@ -120,6 +135,7 @@ STARTS = (  # engine of start.py, its name, form, kind of file, whether it start
     ("onnxruntime", "ONNX Runtime", cells.AS_CONVERTED, "converted.onnx", True),
     ("onnxruntime", "ONNX Runtime", cells.HAND_MADE, "onnx", True),
     ("openvino", "OpenVINO", cells.HAND_MADE, "onnx", True),
+    ("litert", "LiteRT", cells.AS_CONVERTED, "1.tflite", True),
     ("torch", "PyTorch", cells.HAND_MADE, "npz", False),
     ("tensorflow", "TensorFlow, SavedModel", cells.AS_CONVERTED, "saved", False),
 )
@@ -139,7 +155,7 @@ def measure_starts(folder, threads, rounds, problems):
             engine, name, form, suffix, fast = start
             row = {"cell": START_CELL, "batch": 1, "threads": threads, "engine": name, "form": form, "status": "ok"}
             row = rows.setdefault(start, row)
-            if problem := problems.get(START_KINDS.get(suffix)):
+            if problem := problems.get(START_KINDS.get(suffix, suffix)):
                 row |= {"status": "failed", "reason": problem}
             if row["status"] != "ok" or (not fast and number > 3):
                 continue

@@ -13,6 +13,7 @@ from nets import AROUND, NETS, SHORT, VOCABULARY, Input
 
 DEMO = Path(__file__).resolve().parents[1] / "tests" / "golden" / "demo"
 BATCHES = {"long": (1, 32), "short": (1, 8), "around": (1, 8, 32)}  # of each family
+REVIEW_BATCHES = (32, 64)  # of rivals, in the call with all reviews
 PADDED = 400
 START = 1  # the token id that each review begins with
 
@@ -110,6 +111,8 @@ CELLS = {
     )
 }
 REVIEWS_CELL, START_CELL, REAL_REVIEWS = "reviews", "start", 200
+# Nets whose recurrent layers have 100 timesteps at most, which may be unrolled.
+UNROLLED = ("tagger", *(c.name for c in CELLS.values() if c.family != "long" and c.name != "pictures"))
 REVIEWS_RATIO, START_RATIO, MEMORY_RATIO = 3, 1.2, 1.5
 
 
@@ -166,9 +169,20 @@ def cell_input(cell, batch, seed=1):
             return rows[rng.permutation(len(rows))[:batch]]
         lengths = (rows != 0).sum(axis=1)
         return rows[[np.argmin(np.abs(lengths - lengths.mean()))]]
-    if cell.name in AROUND:
-        x = tuple(one.random(rng, batch) for one in AROUND[cell.name])
-        return x if len(x) > 1 else x[0]
-    features = NETS[cell.name].features
-    one = Input((cell.timesteps, features)) if features else Input((cell.timesteps,), VOCABULARY)
-    return one.random(rng, batch)
+    x = tuple(one.random(rng, batch) for one in inputs(cell.name))
+    return x if len(x) > 1 else x[0]
+
+
+def inputs(net):
+    """The inputs of a net, as `nets.Input`."""
+    if net in AROUND:
+        return AROUND[net]
+    features, timesteps = NETS[net].features, CELLS[net].timesteps if net in CELLS else PADDED
+    return (Input((timesteps, features)) if features else Input((timesteps,), VOCABULARY),)
+
+
+def litert_files(net):
+    """Kind of file -> (rows, whether recurrent layers are unrolled): LiteRT's files have fixed shapes."""
+    batches = BATCHES[CELLS[net].family] if net in CELLS else REVIEW_BATCHES
+    files = {f"{batch}.tflite": (batch, False) for batch in batches}
+    return files | {f"unrolled.{batch}.tflite": (batch, True) for batch in batches if net in UNROLLED}

@@ -14,7 +14,7 @@ from functools import partial
 
 import handmade
 import numpy as np
-from cells import AS_CONVERTED, HAND_MADE, as_tuple
+from cells import AS_CONVERTED, HAND_MADE, UNROLLED, as_tuple, litert_files
 from nets import AROUND, NETS, input_names, load_weights
 
 OURS, BASELINE, ROW_BY_ROW = "fastbilstm", "not counted", "row by row, not counted"
@@ -24,6 +24,7 @@ ENGINES = {  # the names of the command line
     "blas": f"{OURS}, backend blas",
     "ort": "ONNX Runtime",
     "openvino": "OpenVINO",
+    "litert": "LiteRT",
     "torch": "PyTorch",
     "tensorflow": "TensorFlow, SavedModel",
     "keras": "TensorFlow, Keras predict_on_batch",
@@ -188,6 +189,56 @@ class OnnxRuntimeRows(OnnxRuntime):
         return np.concatenate([super(OnnxRuntimeRows, self).rows(*pair) for pair in zip(answer, given)])
 
 
+class LiteRT:
+    """One file for each batch: the shapes are fixed. Fewer rows go into the next larger batch, with zeros after them.
+
+    Hand-made is the same Keras net with its recurrent layers unrolled.
+    """
+
+    def __init__(self, files, threads, form, kinds=None):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.files, self.interpreters = files, {}
+        self.load = partial(Interpreter, num_threads=threads)  # with XNNPACK
+        kinds = (litert_files(files.net) if kinds is None else kinds).items()
+        self.kinds = {batch: kind for kind, (batch, unroll) in kinds if unroll == (form == HAND_MADE)}
+
+    def interpreter(self, batch):
+        """(interpreter, places of the inputs, place of the output)."""
+        if batch not in self.interpreters:
+            made = self.load(self.files.path(self.kinds[batch]))
+            made.allocate_tensors()
+            signature = made.get_signature_runner()
+            given, (output,) = signature.get_input_details(), signature.get_output_details().values()
+            places = [given[name]["index"] for name in input_names(self.files.net)]
+            self.interpreters[batch] = made, places, output["index"]
+        return self.interpreters[batch]
+
+    def arrange(self, x):
+        x = as_tuple(x)
+        rows = len(x[0])
+        batch = min((size for size in self.kinds if size >= rows), default=None)
+        if batch is None:
+            raise Unavailable(f"no file for {rows} rows")
+        x = [np.concatenate([part, np.zeros((batch - rows, *part.shape[1:]), part.dtype)]) for part in x]
+        return *self.interpreter(batch), x, rows
+
+    def run(self, given):
+        interpreter, places, output, x, _ = given
+        for place, part in zip(places, x):
+            interpreter.set_tensor(place, part)
+        interpreter.invoke()
+        return interpreter.get_tensor(output)
+
+    def rows(self, answer, given):
+        return answer[: given[-1]]
+
+    def another(self):
+        other = copy.copy(self)
+        other.interpreters = {}  # one for each thread
+        return other
+
+
 class PyTorch(_Rival):
     def __init__(self, files, threads):
         import torch
@@ -274,8 +325,8 @@ def one_thread(make):
 
 @dataclass(frozen=True)
 class Candidate:
-    """What can be measured: `make(files, threads)` loads it. `nets`: None for all, "masked" or "around"; "tails" for
-    none but those of tails.py, which takes what it measures itself.
+    """What can be measured: `make(files, threads)` loads it. `nets`: None for all, "masked", "around" or "unrolled";
+    "tails" for none but those of tails.py, which takes what it measures itself.
     """
 
     engine: str
@@ -285,10 +336,9 @@ class Candidate:
     least_threads: int = 1
 
     def takes(self, net):
-        if self.nets == "tails":
-            return False
-        around = net in AROUND
-        return self.nets is None or (around if self.nets == "around" else not around and NETS[net].masked)
+        masked = net not in AROUND and NETS[net].masked
+        kinds = {None: True, "tails": False, "around": net in AROUND, "unrolled": net in UNROLLED, "masked": masked}
+        return kinds[self.nets]
 
 
 CANDIDATES = (
@@ -296,10 +346,12 @@ CANDIDATES = (
     Candidate(ENGINES["blas"], BASELINE, partial(FastBiLSTM, backend="blas")),
     Candidate("ONNX Runtime", AS_CONVERTED, partial(OnnxRuntime, form=AS_CONVERTED)),
     Candidate("OpenVINO", AS_CONVERTED, partial(OpenVINO, form=AS_CONVERTED)),
+    Candidate("LiteRT", AS_CONVERTED, partial(LiteRT, form=AS_CONVERTED)),
     Candidate(ENGINES["tensorflow"], AS_CONVERTED, TensorFlowGraph),
     Candidate(ENGINES["keras"], AS_CONVERTED, TensorFlowKeras),
     Candidate("ONNX Runtime", HAND_MADE, partial(OnnxRuntime, form=HAND_MADE)),
     Candidate("OpenVINO", HAND_MADE, partial(OpenVINO, form=HAND_MADE)),
+    Candidate("LiteRT", HAND_MADE, partial(LiteRT, form=HAND_MADE), "unrolled"),
     Candidate("PyTorch", HAND_MADE, PyTorch),
     Candidate("ONNX Runtime", ROW_BY_ROW, partial(OnnxRuntimeRows, form=HAND_MADE), nets="masked"),
     Candidate(f"{OURS}{ONE_THREAD}", BASELINE, one_thread(FastBiLSTM), "tails", 2),
@@ -310,6 +362,8 @@ CANDIDATES = (
     Candidate(
         f"ONNX Runtime{ONE_THREAD}", HAND_MADE, one_thread(partial(OnnxRuntime, form=HAND_MADE)), least_threads=2
     ),
+    Candidate(f"LiteRT{ONE_THREAD}", AS_CONVERTED, one_thread(partial(LiteRT, form=AS_CONVERTED)), least_threads=2),
+    Candidate(f"LiteRT{ONE_THREAD}", HAND_MADE, one_thread(partial(LiteRT, form=HAND_MADE)), "unrolled", 2),
     Candidate(f"PyTorch{ONE_THREAD}", HAND_MADE, one_thread(PyTorch), least_threads=2),
 )
 

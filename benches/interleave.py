@@ -15,7 +15,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from cells import AS_CONVERTED, CELLS, HAND_MADE, REVIEWS_CELL, as_tuple, cell_input, pad, reviews, write_input
+from cells import (
+    AS_CONVERTED,
+    CELLS,
+    HAND_MADE,
+    REVIEW_BATCHES,
+    REVIEWS_CELL,
+    as_tuple,
+    cell_input,
+    pad,
+    reviews,
+    write_input,
+)
 from engines import BASELINE, CANDIDATES, ENGINES, OURS, chosen, reason
 from timing import summary
 
@@ -167,14 +178,14 @@ class Interleaved:
         return rows + [row for _, row in ready]
 
     def reviews(self, net, count, rounds):
-        """All reviews in one call; rivals in batches of 32 or 64, whichever is faster on a sample."""
+        """All reviews in one call; rivals in batches of `REVIEW_BATCHES` rows, whichever is faster on a sample."""
         x = pad(reviews(count))
         ready, rows = self.prepare(REVIEWS_CELL, net, x, self.specification(net, x[:64]))
         for engine, row in ready:
             if engine.form == BASELINE:
                 row["status"] = "skipped"
                 continue
-            reply = engine.ask("sample", rows=SAMPLE, sizes=[None, 64] if engine.name == OURS else [32, 64])
+            reply = engine.ask("sample", rows=SAMPLE, sizes=[None, 64] if engine.name == OURS else REVIEW_BATCHES)
             if "seconds" not in reply:
                 row |= reply
                 continue

@@ -30,12 +30,14 @@ that answers wrong is named and not counted. Each number of threads has a proces
 take turns, in an order that rotates; a turn begins with calls that do not count.
 
 - **As converted**: the Keras model saved, exported as SavedModel and put through tf2onnx without an edit, run by ONNX
-  Runtime and OpenVINO (which reads the SavedModel where it cannot read the ONNX file), and TensorFlow itself.
+  Runtime and OpenVINO (which reads the SavedModel where it cannot read the ONNX file), and TensorFlow itself. LiteRT
+  runs what TensorFlow's converter makes of the Keras model, a file for each batch, with built-in operations only.
 - **Hand-made**: the same weights as ONNX LSTM operators (ONNX Runtime, OpenVINO) and as PyTorch's `nn.LSTM`, with
   time-major input. Where there is a mask, rows are shifted to post-padding, sorted by length and cut at the longest,
   with `sequence_lens` or packed. Shifting, sorting, packing and transposing are not timed for rivals; fastbilstm gets
   the rows as they come. Nets with other layers around the recurrent ones, or without recurrent ones, are written in
-  PyTorch, which exports them to ONNX.
+  PyTorch, which exports them to ONNX. LiteRT gets the Keras model with its recurrent layers unrolled, where these have
+  100 timesteps at most.
 - **Reviews**: the masked net gets reviews of IMDB, of the 200 in tests/golden/demo. The one call gets these 200 and
   made ones: each has the length of one of the 200, cut at 400, and ids drawn from all of theirs. It runs the demo's
   trained net; the weights of the other nets are random, by a seed.

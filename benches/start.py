@@ -2,8 +2,8 @@
 
     python start.py ENGINE FILE THREADS [TIMESTEPS] [BATCH]     prints {"peak_kb": ..., "answer": ...}
 
-ENGINE: fastbilstm, onnxruntime, openvino, torch (FILE: the weights, .npz), tensorflow (a SavedModel), or numpy, which
-only imports it. The parent measures the time; this process reports its largest resident size.
+ENGINE: fastbilstm, onnxruntime, openvino, litert, torch (FILE: the weights, .npz), tensorflow (a SavedModel), or numpy,
+which only imports it. The parent measures the time; this process reports its largest resident size.
 """
 
 import json
@@ -38,6 +38,16 @@ def openvino(path, threads, x):
     options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(path, "CPU", options)
     return compiled(x if path.endswith("converted.onnx") else x.T.copy())[0]
+
+
+def litert(path, threads, x):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(path, num_threads=threads)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
 def torch(path, threads, x):

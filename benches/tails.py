@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 from cells import CELLS, HAND_MADE, cell_input
-from engines import ENGINES, ONE_THREAD, OURS
+from engines import CANDIDATES, ENGINES, ONE_THREAD, OURS
 from interleave import PAUSE
 from timing import summary
 
@@ -23,7 +23,7 @@ LOADS = ("idle", "busy")
 CALLERS = (1, 2, 4, 8)
 PERCENTILES = (50, 95, 99)
 TOUCHED = 32  # MB
-_ENGINES = (OURS, OURS + ONE_THREAD, ENGINES["tensorflow"])
+_ENGINES = (OURS, OURS + ONE_THREAD, ENGINES["tensorflow"], ENGINES["litert"])
 
 
 @contextlib.contextmanager
@@ -41,7 +41,9 @@ def load(name):
 
 
 def is_measured(engine):
-    """The engine of an Interleaved: hand-made nets with default threads, TensorFlow, and both of ours."""
+    """The engine of an Interleaved: hand-made nets with default threads, TensorFlow, LiteRT, and both of ours."""
+    if CANDIDATES[engine.number].nets == "unrolled":
+        return False  # the nets of tails are too long for it
     return engine.name in _ENGINES or (engine.form == HAND_MADE and not engine.name.endswith(ONE_THREAD))
 
 
