@@ -12,8 +12,8 @@ import pytest
 import report
 import tails
 from bench_rivals import build, read_arguments
-from cells import CELLS, HAND_MADE, PADDED, REAL_REVIEWS, as_tuple, cell_input, pad, reviews
-from engines import CANDIDATES, ONE_THREAD, OURS, chosen
+from cells import AS_CONVERTED, CELLS, HAND_MADE, PADDED, REAL_REVIEWS, as_tuple, cell_input, litert_files, pad, reviews
+from engines import CANDIDATES, ONE_THREAD, OURS, Files, LiteRT, Unavailable, chosen
 from interleave import Interleaved
 from nets import (
     AROUND,
@@ -164,6 +164,54 @@ def bench_around_torch_once(around, tmp_path):
     session = runtime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
     rows = {label: np.tile(part, (2,) + (1,) * (part.ndim - 1)) for label, part in zip(input_names(name), x)}
     np.testing.assert_allclose(session.run(None, rows)[0][2:], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lstm16_24x1", "translation"])
+def bench_litert_once(name, tmp_path):
+    """Both forms, with fewer rows than the file has; no file is large enough for more rows."""
+    pytest.importorskip("tensorflow")
+    pytest.importorskip("ai_edge_litert")
+    import around_nets
+    import keras_nets
+    import litert_nets
+
+    path = tmp_path / f"{name}.keras"
+    model = around_nets.build(name) if name in AROUND else keras_nets.build(NETS[name], random_weights(NETS[name]))
+    model.save(path)
+    litert_nets.main(tmp_path, [name])
+    problems = json.loads((tmp_path / "litert_nets.json").read_text())[name]
+    assert not problems
+    x = cell_input(CELLS[name], 40)
+    rows = [part[:3] for part in as_tuple(x)]
+    expected = fastbilstm.load(path, backend="numpy", dtype="float64").predict(rows if len(rows) > 1 else rows[0])
+    for form in (AS_CONVERTED, HAND_MADE):
+        first = LiteRT(Files(str(tmp_path), name, problems), 1, form)
+        for engine in (first, first.another()):
+            given = engine.arrange(tuple(rows))
+            np.testing.assert_allclose(engine.rows(engine.run(given), given), expected, rtol=0, atol=1e-6)
+        with pytest.raises(Unavailable, match="no file for 40 rows"):
+            first.arrange(x)
+
+
+def bench_litert_problem_once(tmp_path, monkeypatch):
+    """What has no built-in operation is named, and what converts is written."""
+    pytest.importorskip("tensorflow")
+    keras = pytest.importorskip("keras")
+    import litert_nets
+
+    class Inverse(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.erfinv(x)
+
+    given = keras.Input((24, 1))
+    model = keras.Model(given, Inverse()(given))
+    monkeypatch.setattr("keras.models.load_model", lambda *_, **__: model)
+    litert_nets.main(tmp_path, ["lstm16_24x1"])
+    problems = json.loads((tmp_path / "litert_nets.json").read_text())["lstm16_24x1"]
+    assert list(problems) == list(litert_files("lstm16_24x1"))
+    assert all("does not convert" in text and "Erfinv" in text for text in problems.values()), problems
+    with pytest.raises(Unavailable, match="Erfinv"):
+        Files(str(tmp_path), "lstm16_24x1", problems).path("8.tflite")
 
 
 def bench_build_once(tmp_path, monkeypatch):

@@ -3,13 +3,14 @@
     python benches/engine/bench_weights.py [--nets demo lstm512 tagger captcha ...] [--imdb FOLDER] [--rows 2000]
 
 One thread, one core. Each form of ours takes its turn beside float32 of the rivals, dynamic quantization of ONNX
-Runtime and PyTorch, bfloat16 of OpenVINO and its int8, which NNCF makes with the first 100 of the scored rows, as far
-as they are installed. Times are of one row and of 32 rows of random ids or floats; "times" is beside float32 of the
-same engine. Differences and labels are beside our float32, which has to be that of Keras, as float32 of the rivals
-has to be: on reviews for trained nets, on random rows for others. "demo" is the BiLSTM(64) of tests/golden/demo with
-its 200 reviews; captcha, conv_lstm, activity, transformer and pictures are nets with convolutions and attention, which
-Keras builds, without rivals; --imdb gives a folder with imdb_5000.npz and imdb_NET.h5 for lstm64, bilstm64, stack,
-attention and masked_stack, whose first `--rows` test reviews are scored. Prints the tables of RESULTS.md.
+Runtime, LiteRT and PyTorch, bfloat16 of OpenVINO and its int8, which NNCF makes with the first 100 of the scored rows,
+as far as they are installed (LiteRT with TensorFlow, which converts the net). Times are of one row and of 32 rows of
+random ids or floats; "times" is beside float32 of the same engine. Differences and labels are beside our float32, which
+has to be that of Keras, as float32 of the rivals has to be: on reviews for trained nets, on random rows for others.
+"demo" is the BiLSTM(64) of tests/golden/demo with its 200 reviews; captcha, conv_lstm, activity, transformer and
+pictures are nets with convolutions and attention, which Keras builds, without rivals; --imdb gives a folder with
+imdb_5000.npz and imdb_NET.h5 for lstm64, bilstm64, stack, attention and masked_stack, whose first `--rows` test reviews
+are scored. Prints the tables of RESULTS.md.
 """
 
 import argparse
@@ -34,7 +35,7 @@ import engines
 import handmade
 import timing
 from cells import DEMO, PADDED, pad, reviews
-from engines import HAND_MADE, OURS, Files, Unavailable
+from engines import AS_CONVERTED, HAND_MADE, OURS, Files, Unavailable
 from nets import AROUND, NETS, Input, Net, keras_file, named_weights, random_weights
 
 import fastbilstm
@@ -65,11 +66,13 @@ class Case:
 
     def timed(self, rows):
         """Random rows."""
+        return self.input().random(np.random.default_rng([1, rows]), rows)
+
+    def input(self):
         if self.net is None:
-            return AROUND[self.name][0].random(np.random.default_rng([1, rows]), rows)
+            return AROUND[self.name][0]
         features, steps = self.net.features, TIMESTEPS.get(self.name, PADDED)
-        one = Input((steps, features)) if features else Input((steps,), self.net.layers[0][1])
-        return one.random(np.random.default_rng([1, rows]), rows)
+        return Input((steps, features)) if features else Input((steps,), self.net.layers[0][1])
 
 
 @dataclass
@@ -191,6 +194,23 @@ class QuantizedOpenVINO(engines.OpenVINO):
         return model
 
 
+def litert(case, files, target, quantize=False):
+    """LiteRT on the Keras net, converted into the folder `target`; `quantize`: kernels to int8, of dynamic range."""
+    import keras
+    import litert_nets
+
+    model = keras.models.load_model(case.path, compile=False)
+    kinds = {f"{rows}.tflite": (rows, False) for rows in (1, BATCH, SCORED)}
+    target.mkdir(exist_ok=True)
+    for kind, (rows, _) in kinds.items():
+        try:
+            content = litert_nets.convert(model, [case.input()], rows, quantize)
+        except Exception as error:
+            raise Unavailable(litert_nets.problem(error)) from error
+        (target / f"{files.net}.{kind}").write_bytes(content)
+    return engines.LiteRT(Files(str(target), files.net, {}), 1, AS_CONVERTED, kinds)
+
+
 def quantized_onnx(files, folder):
     """The ONNX files with ONNX Runtime's dynamic quantization, in another folder."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -229,6 +249,9 @@ def rivals(case, folder):
     calibrated = Path(folder) / f"{key}.xml"
     make = lambda: QuantizedOpenVINO(files, case.x, calibrated)  # noqa: E731
     yield "OpenVINO", "int8, NNCF", lambda: onnx(make), calibrated.with_suffix(".bin")
+    for form, quantize in ((FLOAT32, False), ("int8, dynamic", True)):
+        own = Path(folder) / f"litert_{quantize}"
+        yield "LiteRT", form, partial(litert, case, files, own, quantize), own / f"{key}.1.tflite"
     yield "PyTorch", FLOAT32, lambda: engines.PyTorch(files, 1), None
     yield "PyTorch", "int8, dynamic", lambda: QuantizedPyTorch(case.net, weights, files), None
 

@@ -261,7 +261,7 @@ def test_speeds_of_the_readme_are_those_of_the_benchmarks():
     results = rows_of((ROOT / "benches" / "RESULTS.md").read_text("utf-8"), "cell")
     table = rows_of((ROOT / "README.md").read_text("utf-8"), "ms: fastbilstm / best rival")
     assert len(table) >= 9
-    short = {"ORT": "ONNX Runtime", "OV": "OpenVINO", "PT": "PyTorch", "TF": "TensorFlow"}
+    short = {"ORT": "ONNX Runtime", "OV": "OpenVINO", "LRT": "LiteRT", "PT": "PyTorch", "TF": "TensorFlow"}
     for net, *cells in table:
         for cell, threads, batch in zip(cells, "1122", ("1", "32") * 2, strict=True):
             found = [row for row in results if row[0].startswith(net) and row[1:3] == [batch, threads]]
