@@ -156,7 +156,7 @@ litert: $(VENV)/.stamp-bench
 	@test -e $(VENV)/.stamp-litert || { $(PIP) install --quiet --no-deps --only-binary :all: 'ai-edge-litert>=2.1' && \
 	  touch $(VENV)/.stamp-litert; } || echo "ai-edge-litert could not be installed for this Python: LiteRT is NOT MEASURED."
 
-# TensorFlow builds and converts the nets and is one of the rivals. PyTorch is measured where it is installed, and NNCF.
+# TensorFlow builds and converts the nets and is one of the rivals. PyTorch is measured where it is installed.
 bench: tensorflow litert $(VENV)/.stamp-bench
 	$(BIN)/python -m pytest benches --benchmark-enable --benchmark-only
 	$(BIN)/python benches/bench_rivals.py $(BENCH)

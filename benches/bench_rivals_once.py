@@ -188,7 +188,8 @@ def bench_litert_once(name, tmp_path):
         first = LiteRT(Files(str(tmp_path), name, problems), 1, form)
         for engine in (first, first.another()):
             given = engine.arrange(tuple(rows))
-            np.testing.assert_allclose(engine.rows(engine.run(given), given), expected, rtol=0, atol=1e-6)
+            for _ in range(2):  # no states are left from the first
+                np.testing.assert_allclose(engine.rows(engine.run(given), given), expected, rtol=0, atol=1e-6)
         with pytest.raises(Unavailable, match="no file for 40 rows"):
             first.arrange(x)
 
