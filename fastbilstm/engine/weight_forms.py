@@ -4,10 +4,16 @@ A narrowed array is an ordinary float32 array whose elements the form can hold. 
 the bit: a file may store the codes, the kernels may pack them, and each makes them of the same array by itself.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
 
 FORMS = ("float32", "bfloat16", "float16", "int8")
 # Codes of int8 are -127 to 127: -128 is left out, so that -w has a code wherever w has one.
