@@ -11,7 +11,8 @@ from .. import activations
 from ..activations import kernel_code
 from ..layers import activation, cells, core, merging, quantized, recurrent
 
-# Layers whose weights are, once bound, those of a plain Embedding.
+# Layers whose weights are, once bound, those of a plain Dense, and of a plain Embedding.
+DENSE = (core.Dense, quantized.Int8WeightsDense, quantized.Int4WeightsDense)
 EMBEDDING = (core.Embedding, quantized.Int8Embedding, quantized.Int4Embedding)
 # The largest |mean| / deviation of a BatchNormalization that is folded.
 MAX_SHIFT = 64.0

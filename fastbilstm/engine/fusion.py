@@ -7,17 +7,14 @@ linear Dense into the product beside them, the mean over queries through Attenti
 import copy
 from functools import partial
 
-import numpy as np
-
 from ..activations import kernel_code
 from ..graph import Ref, flatten_refs, map_refs
-from ..layers import Functional, activation, core, normalization, quantized, recurrent, reshaping
+from ..layers import Functional, activation, core, normalization, recurrent, reshaping
 from ..layers.functional import Operation, TimeDistributed, Wrapper
-from . import distributed, joined_features, vector_recurrent
+from . import distributed, folds_before, joined_features, vector_recurrent
 from .calls import Call, Calls
 from .folding import (
-    affine,
-    cell_of,
+    DENSE,
     has_attention_kernel,
     has_kernels,
     is_linear,
@@ -30,8 +27,6 @@ from .network import Network, Step, side_by_side
 from .vector_embedded import VectorEmbedded, VectorRepeated
 from .vector_layers import VectorActivation, VectorAttention, VectorDense, compiled_activation
 
-# Layers whose weights are, once bound, those of a plain Dense.
-DENSE = (core.Dense, quantized.Int8WeightsDense, quantized.Int4WeightsDense)
 # Bytes for the states that a direction keeps: 2,048 timesteps of 64 units.
 BEGINNINGS = 2**20
 
@@ -104,48 +99,6 @@ class Builder(Calls):
         function = None if masked else row_function(layer)
         return None if function is None else kernel_code(function)
 
-    def fold_before(self, call):
-        """BatchNormalization and linear Dense before a product into its kernel; how the kernel changes, or None."""
-        folds = []
-        while not self.is_shared(call):
-            before = self.producer(call)
-            if before is None:
-                break
-            if isinstance(before.layer, normalization.BatchNormalization):
-                found = scale_and_offset(before.layer, self.rank(before))
-                if found is None:
-                    break
-                size = len(before.layer.weights["moving_mean"])
-                found = tuple(np.broadcast_to(part, size) for part in found)
-            elif type(before.layer) in DENSE and is_linear(before.layer) and not (before.folds or before.activation):
-                kernel, bias = before.layer.weights["kernel"], before.layer.weights.get("bias", 0.0)
-                found = np.asarray(kernel, np.float64), np.broadcast_to(np.float64(bias), kernel.shape[1])
-                columns = self.columns(call.layer)
-                if kernel.shape[0] * columns > kernel.size + kernel.shape[1] * columns or self.is_shared(before):
-                    break
-            else:
-                break
-            folds.append(affine(*found))
-            self.change(call, call.reading(before.refs[0]), call.kwargs)
-            self.merge(before, call, "folded")
-            self.remove(before)
-        if not folds:
-            return None
-
-        def fold(kernel, bias):
-            for part in folds:
-                kernel, bias = part(kernel, bias)
-            return kernel, bias
-
-        return fold
-
-    def columns(self, layer):
-        """Columns of the products with a layer's input."""
-        if isinstance(layer, recurrent.Bidirectional):
-            return sum(self.columns(part) for part in layer.inner)
-        cell = cell_of(layer)
-        return cell.units * getattr(cell, "n_gates", 1)
-
     def replace(self, number):
         """Products and attention with what is fused into them; everything else is converted afterwards."""
         call = self.calls.get(number)
@@ -153,10 +106,9 @@ class Builder(Calls):
         if isinstance(layer, (recurrent.Recurrent, recurrent.Bidirectional)) and has_kernels(layer):
             self.replace_recurrent(call)
         elif type(layer) in DENSE:
-            fold = self.fold_before(call)
-            folds = ([fold] if fold else []) + call.folds
-            special = bool(folds or call.activation)
-            make = partial(VectorDense, layer, folds, call.activation, self.weights)
+            fold = folds_before.fold(self, call)
+            special = bool(fold or call.folds or call.activation)
+            make = partial(VectorDense, layer, fold, call.folds, call.activation, self.weights)
             call.runner = self.cached(layer, make, special)
             self.labels[call.index] = self.label_of(call.runner)
         elif layer is not None and (family(layer) in ("convolution", "pooling") or is_whole_pooling(layer)):
@@ -252,7 +204,7 @@ class Builder(Calls):
         return self.cache[id(layer)]
 
     def replace_recurrent(self, call):
-        layer, fold = call.layer, self.fold_before(call)
+        layer, fold = call.layer, folds_before.fold(self, call)
         embedding, joined = self.embedding_read_by(call), joined_features.find(self, call)
         quirk = call.kwargs.get("mask") and self.network.drops_given_masks
         if embedding is not None and not quirk:

@@ -47,9 +47,10 @@ MODULES = {
         "VectorMultiHead": ("MultiHeadAttention", "GroupQueryAttention"),
     },
     "vector_operations": {"VectorDot": ("Dot",)},
+    "vector_einsum": {"VectorEinsumDense": ("EinsumDense",)},
 }
 # Classes that read weights of other forms.
-NARROW = ("VectorConv", "VectorDepthwise", "VectorMultiHead")
+NARROW = ("VectorConv", "VectorDepthwise", "VectorMultiHead", "VectorEinsumDense")
 PLACES = {
     name: (module, made) for module, classes in MODULES.items() for made, names in classes.items() for name in names
 }
@@ -76,6 +77,11 @@ def kernels_of(layer, weights="float32"):
         return partial(VectorHalves, weights=weights) if halves_have_kernels(layer) else None
     if name == "UpSampling2D" and layer.interpolation != "nearest":
         return None
+    if name == "EinsumDense":
+        from .vector_einsum import is_dense  # as above
+
+        if not is_dense(layer):
+            return None
     if isinstance(layer, core.Identity) or (name == "Flatten" and layer.data_format != "channels_first"):
         name = "Reshape"  # the result is the input in another shape
     if name not in PLACES:

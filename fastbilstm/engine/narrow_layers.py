@@ -26,7 +26,8 @@ _COLUMNS, _HEADS, _OUT_OF_HEADS, _ROWS = slice(0, -1), slice(0, 1), slice(0, 2),
 _KERNELS = {"kernel": _COLUMNS, "recurrent_kernel": _COLUMNS}
 _ATTENTION = {f"{part}/kernel": _HEADS for part in ("query", "key", "value", "gate")}
 _ATTENTION["attention_output/kernel"] = _OUT_OF_HEADS
-# By class, then by role. A class that is not here (one of your own, a transposed convolution) stays float32.
+# By class, then by role. A class that is not here (one of your own, a transposed convolution) stays float32, but for
+# EinsumDense: see `narrowed_roles`.
 NARROWED = {
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "LSTMCell", "GRUCell", "SimpleRNNCell"), _KERNELS),
     **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), _KERNELS),
@@ -53,6 +54,16 @@ class Narrow(NamedTuple):
         return FileFormatError(f"layer {self.layer.name!r} ({self.layer.class_name}): its {self.role} {text}")
 
 
+def narrowed_roles(layer: Layer) -> Mapping[str, slice]:
+    """The axes that share a scale, by role, of the arrays of a layer that are narrowed."""
+    if layer.class_name != "EinsumDense":
+        return NARROWED.get(layer.class_name, {})
+    from ..layers.einsum_dense import summed_axes  # few models have it
+
+    count = summed_axes(layer.config["equation"])
+    return {"kernel": slice(0, count)} if count else {}
+
+
 def narrow_arrays(graph: Graph) -> dict[str, Narrow]:
     """The arrays that are narrowed, by name; each once, however many layers share it.
 
@@ -63,7 +74,7 @@ def narrow_arrays(graph: Graph) -> dict[str, Narrow]:
     """
     found: dict[str, Narrow] = {}
     for _, layer in graph.walk():
-        for role, sharing in NARROWED.get(layer.class_name, {}).items():
+        for role, sharing in narrowed_roles(layer).items():
             if role not in layer.weights:
                 continue
             this = Narrow(layer, role, sharing)

@@ -18,8 +18,9 @@ Scratch, is_plain, recorder = _kernels.Scratch, _kernels.is_plain, _kernels.reco
 PARALLEL_WORK = 2_000_000
 # Rows of fewer numbers are multiplied in float32: there int8 gains nothing.
 LEAST_OF_INT8 = 16
-# Of products over all positions (convolutions, attention): depth and columns from which on int8 is faster. With fewer
-# columns it takes more time to round a row than its products save.
+# Depth and columns from which on int8 is faster, of Dense and of products over all positions (convolutions,
+# attention). With fewer columns it takes more time to round a row than its products save.
+LEAST_OF_DENSE = LEAST_OF_INT8, 48
 LEAST_DEPTH, LEAST_COLUMNS = 32, 64
 
 
@@ -94,12 +95,13 @@ def contiguous_mask(mask):
     return None if mask is None else np.ascontiguousarray(mask)
 
 
-def packed_matrix(kernel, bias, weights, folds=(), groups=1):
+def packed_matrix(kernel, bias, weights, folds=(), groups=1, least=(LEAST_DEPTH, LEAST_COLUMNS)):
     """A Matrix for each group of columns of a kernel (K, N), in int8 where `weights` say so and it is faster.
 
     `folds`: functions (kernel, bias) -> (kernel, bias) that scale columns; they leave the codes of int8 as they are.
+    `least`: K and columns of a group from which on int8 is faster.
     """
-    narrow = weights == "int8" and len(kernel) >= LEAST_DEPTH and kernel.shape[1] >= LEAST_COLUMNS * groups
+    narrow = weights == "int8" and len(kernel) >= least[0] and kernel.shape[1] >= least[1] * groups
     codes, scale = int8_codes(contiguous(kernel), 0) if narrow else (None, None)
     for fold in folds:
         scale = fold(scale, bias)[0] if narrow else None
@@ -110,18 +112,20 @@ def packed_matrix(kernel, bias, weights, folds=(), groups=1):
 
 
 class VectorDense(Dense):
-    """Dense. `folds`: functions (kernel, bias) -> (kernel, bias) that fold neighbouring layers into the weights.
+    """Dense. `fold`: a function (kernel, bias) -> (kernel, bias) that folds the layers before it into the weights;
+    these are read in float32. `folds`: functions that scale columns, for the layers after it.
 
     `activation`: a compiled Activation in place of a linear one. `weights`: their form, of weight_forms.py.
     """
 
-    def __init__(self, layer, folds=(), activation=None, weights="float32"):
+    def __init__(self, layer, fold=None, folds=(), activation=None, weights="float32"):
         adopt(self, layer)
         kernel, bias = self.weights["kernel"], self.weights.get("bias")
-        for fold in folds:
+        if fold is not None:
             kernel, bias = fold(kernel, bias)
-        narrow = None if folds or weights != "int8" or min(kernel.shape) < LEAST_OF_INT8 else int8_codes(kernel, 0)
-        self.packed = _kernels.Matrix(kernel, bias, narrow)
+        if fold is not None or type(layer) is not Dense:  # else the codes of Keras would be rounded again
+            weights = "float32"
+        (self.packed,) = packed_matrix(kernel, bias, weights, folds, least=LEAST_OF_DENSE)
         self.form = self.packed.form
         self.row_activation = activation or row_activation(self)
 

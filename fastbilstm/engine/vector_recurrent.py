@@ -96,7 +96,8 @@ class VectorRecurrent(Recurrent):
         self.packed = _kernels.Recurrent(
             kernel, recurrent_kernel, bias, row_activation(self), gates, embeddings, **options
         )
-        self.form = self.packed.form
+        # That of the products with states, or else with the input.
+        self.form = "int8" if "narrow_kernel" in options and _kernels.dots() else self.packed.form
         self.input_dtype = np.float32 if embeddings is None else np.int32
 
     @property

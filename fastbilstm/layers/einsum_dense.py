@@ -23,6 +23,25 @@ def equation(value):
     return value
 
 
+def parts_of(equation):
+    """(whether "..." stands left, letters of the input, whether it stands right, of the kernel, of the output)."""
+    match = next(filter(None, (form.fullmatch(equation) for form in _FORMS)))
+    left, given, right, kernel, output = match.groups()
+    return bool(left), given, bool(right), kernel, output
+
+
+def summed_axes(equation):
+    """Of an equation that is a Dense over the last axes of its input, how many there are, each with its place at the
+    beginning of the kernel: 'abc,cd->abd', 'abcd,cdef->abef'. 0 for other equations.
+    """
+    left, given, right, kernel, output = parts_of(equation)
+    count = sum(letter not in output for letter in kernel)
+    rows = given[: len(given) - count]
+    is_dense = given == rows + kernel[:count] and output == rows + kernel[count:] and len(set(output)) == len(output)
+    is_dense = is_dense and len(set(given)) == len(given) and bool(rows or left) and not right
+    return count if is_dense and count < len(kernel) else 0
+
+
 def axes(value):
     if not isinstance(value, str):
         raise ValueError("expected letters of the output")
@@ -47,10 +66,7 @@ class EinsumDense(BaseLayer):
 
     @property
     def parts(self):
-        """(whether "..." stands left, letters of the input, whether it stands right, of the kernel, of the output)."""
-        match = next(filter(None, (form.fullmatch(self.equation) for form in _FORMS)))
-        left, given, right, kernel, output = match.groups()
-        return bool(left), given, bool(right), kernel, output
+        return parts_of(self.equation)
 
     @property
     def rows_independent(self):

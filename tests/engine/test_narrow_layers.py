@@ -46,11 +46,12 @@ def test_int8_has_a_scale_for_each_column_of_a_kernel_and_each_row_of_an_embeddi
         (("MultiHeadAttention", "attention_output/kernel"), (2, 3, 6), (0, 1)),
         (("GRUCell", "kernel"), (4, 9), (0,)),
         (("Embedding", "embeddings"), (9, 4), (1,)),
+        (("EinsumDense", "kernel"), (2, 6, 3, 5), (0, 1)),
     ],
 )
 def test_axes_that_share_a_scale(role, shape, shared):
     class_name, name = role
-    it = Layer("it", class_name, {}, {name: "array"})
+    it = Layer("it", class_name, {"equation": "abcd,cdef->abef"}, {name: "array"})
     found = narrow_arrays(MODEL.graph.replace(layers=(*MODEL.graph.layers[:-1], it)))
     assert found["array"].layer is it and found["array"].axes(np.zeros(shape)) == shared
 

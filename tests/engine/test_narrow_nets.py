@@ -67,13 +67,13 @@ def test_what_computes_each_layer(capsys):
         "lstm", net.dense("wide", "x", units=20, activation="relu"), features=20, units=16, return_sequences=True
     )
     second = net.lstm("unbounded", first, features=16, activation="relu", return_sequences=True)
-    net.dense("tall", net.dense("taller", second, size=3, units=40, activation="relu"), size=40, units=16)
+    net.dense("tall", net.dense("taller", second, size=3, units=40, activation="relu"), size=40, units=48)
     model = fastbilstm.load(net.content("tall"), backend="vector")
     assert set(labels(model).values()) == {"vector"}
     assert labels(narrowed(model, "int8")) == {
         "wide": "vector",
         "lstm": "vector, int8",
-        "unbounded": "vector",
+        "unbounded": "vector, int8",  # the products with its inputs
         "taller": "vector",
         "tall": "vector, int8",
     }

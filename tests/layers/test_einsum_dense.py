@@ -45,7 +45,12 @@ EQUATIONS = [
     ("...bc,cd->...bd", (None, 5), "bd", (2, 6, 3)),
     ("abc...,bde->adec...", (2, 5), "d", (3, 6)),
     ("abc,cd->adb", (5, 6), "b", (6, 3)),
+    ("abcd,cdef->abef", (None, 4, 5), "f", (6, 2, 3)),
+    ("abc,dc->abd", (None, 5), "d", (6, 3)),
+    ("abc,bcd->abd", (6, 5), "bd", (6, 3)),
 ]
+# Those of a Dense over the last axes; the bias of the seventh one lies along the rows, too.
+ON_KERNELS = {0, 1, 2, 3, 4, 5, 9}
 
 
 @pytest.mark.parametrize("case", range(len(EQUATIONS)))
@@ -58,6 +63,18 @@ def test_equations(case, k, tmp_path):
         pytest.skip(f"Keras refuses it: {error}")
     model = compare(k, layer, shape, tmp_path)
     assert model._plan.independent
+    if model.backend == "vector":
+        assert model._plan.runner.labels == {0: "vector" if case in ON_KERNELS else "numpy"}
+
+
+def test_softmax_is_over_the_last_axis(k, tmp_path):
+    compare(k, k.layers.EinsumDense("abc,cde->abde", (None, 3, 5), activation="softmax"), (6, 4), tmp_path)
+
+
+@pytest.mark.parametrize("activation", [None, "gelu"])
+def test_a_batch_without_rows(k, activation, tmp_path):
+    model = compare(k, k.layers.EinsumDense("abc,cd->abd", (None, 5), activation=activation), (None, 3), tmp_path)
+    assert model.predict(np.zeros((0, 4, 3))).shape == (0, 4, 5)
 
 
 def test_rows_that_depend_on_each_other():

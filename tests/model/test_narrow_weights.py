@@ -48,6 +48,15 @@ def layers_of(keras, name):
         "attention of many columns": [k.Bidirectional(k.LSTM(16, return_sequences=True)), (4, 16), k.GRU(6)],
         "attention": [k.Bidirectional(k.LSTM(8, return_sequences=True)), (2, 5), k.GlobalAveragePooling1D()],
         "stacked cells": [k.RNN([k.LSTMCell(7), k.GRUCell(6)])],
+        "normalizations": [
+            k.Dense(64),
+            k.BatchNormalization(),
+            k.ReLU(),
+            k.BatchNormalization(),
+            k.Dense(64),
+            k.LSTM(16),
+        ],
+        "EinsumDense": [k.EinsumDense("abc,cde->abde", (20, 4, 16), bias_axes="de"), k.Reshape((20, 64)), k.LSTM(16)],
     }[name]
 
 
@@ -57,6 +66,8 @@ LARGER = (
     "Conv1D of many filters",
     "SeparableConv1D of many filters",
     "attention of many columns",
+    "normalizations",
+    "EinsumDense",
 )
 NETS += LARGER
 
@@ -135,6 +146,17 @@ def test_convert_measures_and_verify_compares_with_keras(keras, name, form, tmp_
     report = verify(target, against=tmp_path / "other.keras")
     assert not report.ok and not report.data["same_weights"]
     assert report.data["keras"]["outputs"][0]["verdict"] == "MISMATCH", report.text
+
+
+@pytest.mark.parametrize("config", ["Int8QuantizationConfig", "Int4QuantizationConfig"])
+def test_inputs_of_a_dense_that_keras_quantized_are_not_rounded(keras, config, tmp_path):
+    model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(64)])
+    given = {} if "8" in config else {"block_size": -1}
+    model.layers[0].quantize(config=getattr(keras.quantizers, config)(activation_quantizer=None, **given))
+    model.save(tmp_path / "net.keras")
+    x = np.random.default_rng(0).normal(size=(8, 32)).astype(np.float32)
+    y = fastbilstm.load(tmp_path / "net.keras", weights="int8").predict(x)
+    np.testing.assert_array_equal(y, fastbilstm.load(tmp_path / "net.keras").predict(x))
 
 
 def test_weights_that_keras_quantized_stay(keras, tmp_path):
