@@ -32,6 +32,8 @@ TARGETS = {
     "aarch64-gcc": (("aarch64-linux-gnu-gcc", "-static"), ("qemu-aarch64",), ("neon", "base")),
     "aarch64-clang": (("clang", "--target=aarch64-linux-gnu", "-static"), ("qemu-aarch64",), ("neon", "base")),
 }
+# An emulated CPU without dot products of bytes.
+OLD_CPU = ("-cpu", "cortex-a72")
 FREESTANDING = ("-ffreestanding", "-D__MM_MALLOC_H", "-nostdlibinc")
 GNU_STYLE = ("clang", *WARNINGS, *OPTIONS, *FREESTANDING, "-c", "-o", "kernel.o")
 COMPILED_ONLY = {
@@ -91,6 +93,11 @@ def test_kernels_against_plain_loops(target, tmp_path):
         print(report)
         ran = dict(re.findall(r"^(\w+): (\d+) checks, 0 faults", report, re.M))
         assert set(isas) <= set(ran) and all(int(checks) > least for checks in ran.values()), report
+    if runner:
+        assert ran.keys() == {"neondot", "neon", "base"}
+        report = run(*runner, *OLD_CPU, driver, cwd=tmp_path)
+        assert re.findall(r"^(\w+): does not run here", report, re.M) == ["neondot"]
+        assert re.findall(r"^(\w+): \d+ checks, 0 faults", report, re.M) == ["neon", "base"]
 
 
 @pytest.mark.parametrize("target", COMPILED_ONLY)
