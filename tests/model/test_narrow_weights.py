@@ -119,7 +119,7 @@ def test_the_narrowed_numbers_are_the_nearest_of_the_form(keras, name, tmp_path)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", ["BiLSTM", "Conv1D", "attention"])
+@pytest.mark.parametrize("name", ["BiLSTM", "Conv1D", "attention", "EinsumDense"])
 def test_convert_measures_and_verify_compares_with_keras(keras, name, form, tmp_path):
     from fastbilstm.report.verify import verify
 
