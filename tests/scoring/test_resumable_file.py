@@ -99,6 +99,7 @@ import os, signal, sys
 from fastbilstm import cli
 from fastbilstm.scoring import loop as chunks, resumable_file as partial
 chunks.CHUNK_ROWS, partial.INTERVAL = {CHUNK}, 0
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
 append, calls, at, what = partial.Partial.append, [], int(sys.argv[1]), sys.argv[2]
 def stop(self, pieces):
     calls.append(1)
