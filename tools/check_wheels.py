@@ -35,7 +35,10 @@ FOR_FILES = ("h5py", "PyYAML")  # free-threaded 3.13 has no wheels of them: it r
 # Arguments of pytest: files, and the tests that are chosen of them.
 SAMPLE = (
     (("tests/model/test_golden.py",), "test_golden_case and (guide or format or every)"),
-    (("tests/ext/test_vector_kernels.py", "tests/ext/test_lstm_loop.py"), "not largest_error and not other_threads"),
+    (
+        tuple(f"tests/ext/test_{name}.py" for name in ("vector_kernels", "narrow_kernels", "lstm_loop")),
+        "not largest_error and not other_threads",
+    ),
 )
 SHOWN = """
 import sys, fastbilstm
