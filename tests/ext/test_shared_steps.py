@@ -67,7 +67,7 @@ def test_the_bits_of_one_thread(batch, units, cell, form, isa):
             second.check(second.array[:, :, 0], second.array[:, :, -1])
 
 
-def one_row(units=256, timesteps=2000):
+def one_row(units=256, timesteps=300):
     part = make_direction(1, 3, units)
     return [part.job(make_input(1, timesteps, 3), _kernels.Rows(1, timesteps))]
 
