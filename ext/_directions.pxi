@@ -78,17 +78,14 @@ def run_recurrent(list runs not None, Scratch scratch not None, Py_ssize_t n_thr
 
 cdef void _note_parts(Tape tape, const Directions* directions) noexcept:
     """How many threads share what is computed here, and how much that is."""
-    cdef Py_ssize_t parts = 0, k
+    cdef Py_ssize_t parts = 0, work = 0, k
     cdef const Job* job
     for k in range(directions.count):
         job = &directions.at[k].job
         parts += max(1, min(directions.at[k].pieces, _worth_pieces(job, 1)))
-    if directions.threads < 2 or parts < 2:
-        return
-    tape.parts = min(tape.parts or parts, parts)
-    for k in range(directions.count):
-        job = &directions.at[k].job
-        tape.shared += job.rows.batch * job.rows.timesteps * (job.step.units + job.features) * job.step.width
+        work += job.rows.batch * job.rows.timesteps * (job.step.units + job.features) * job.step.width
+    if directions.threads > 1 and parts > 1:
+        tape.parts, tape.shared = min(tape.parts or parts, parts), tape.shared + work
 
 
 cdef int _run_again(void* record) except -1 nogil:
@@ -178,7 +175,6 @@ cdef _prepare(Job* job, dict run, Scratch scratch, list held):
     job.beginning = &layer.beginning if layer.kept is not None else NULL
     job.fresh, job.skips = run["initial_state"] is None, run["outputs"] is None or run["merge"] == FBL_STORE
     job.skips = job.skips and joined is None
-    _place_rows(job)
     job.source = <Py_ssize_t*> scratch.place(held, (3, job.slice_rows, sizeof(Py_ssize_t) // sizeof(float)))
     job.target, job.places = job.source + job.slice_rows, job.source + 2 * job.slice_rows
     if run["initial_state"] is not None:

@@ -70,12 +70,10 @@ def pieces_of_helpers():
 
 cdef Py_ssize_t _pieces_of(const Job* job, Py_ssize_t n_threads) noexcept nogil:
     """Into how many pieces the steps of a direction are cut for so many threads."""
-    cdef const fbl_recurrent* step = &job.step
-    cdef Py_ssize_t count = min(n_threads, <Py_ssize_t> MOST_PIECES)
+    cdef Py_ssize_t blocks = job.step.units_padded // job.table.lanes
     if not (job.how == RUN_LSTM or job.how == RUN_GRU):
         return 1
-    count = min(count, step.units_padded // job.table.lanes)
-    return max(1, min(count, _worth_pieces(job, job.rows.batch)))
+    return max(1, min(min(n_threads, <Py_ssize_t> MOST_PIECES), min(blocks, _worth_pieces(job, job.rows.batch))))
 
 
 cdef Py_ssize_t _worth_pieces(const Job* job, Py_ssize_t rows) noexcept nogil:
@@ -105,7 +103,7 @@ cdef void _judge(Direction* at) noexcept nogil:
     """When a direction has ended: not to share its steps for a while if that took longer."""
     if at.team == NULL or at.team.timed < TIMED:
         return
-    at.rest = min(max(2 * at.rest, FIRST_REST), LONGEST_REST) if at.team.took >= at.team.alone else 0
+    at.rest = longer_rest(at.rest) if at.team.took >= at.team.alone else 0
     at.rests_until = fbl_now() + at.rest if at.rest else 0
 
 

@@ -29,6 +29,7 @@ cdef class StreamStep:
         cdef list held = []
         given, *kept = _prepare(&self.job, run, scratch, held)
         self.kept = held, run["x"], kept
+        _place_rows(&self.job)
         _begin_with(&self.job, floats(given[0]) if given else NULL, floats(given[1]) if len(given) > 1 else NULL)
         if self.job.constant:
             raise ValueError("x must be one timestep, (B, 1, F)")

@@ -303,6 +303,11 @@ cdef int finish_worker(Worker* worker, bint signals) except -1 nogil:
     return 0
 
 
+cdef inline int64_t longer_rest(int64_t rest) noexcept nogil:
+    """How long what was of no help once more is not tried again."""
+    return min(max(2 * rest, FIRST_REST), LONGEST_REST)
+
+
 cdef void judge_worker(Worker* worker, Py_ssize_t own, int64_t took, int64_t waited) noexcept nogil:
     """Let a worker rest that was of no help again and again, or often.
 
@@ -318,7 +323,7 @@ cdef void judge_worker(Worker* worker, Py_ssize_t own, int64_t took, int64_t wai
         worker.lateness += LATE_WEIGHS
         if worker.rest or worker.lateness > MOST_WEIGHT:
             worker.lateness = MOST_WEIGHT
-            worker.rest = min(max(2 * worker.rest, FIRST_REST), LONGEST_REST)
+            worker.rest = longer_rest(worker.rest)
             worker.rests_until = fbl_now() + worker.rest
     elif worker.done and worker.lateness:
         worker.lateness = max(0, worker.lateness - min(took + waited, WAKE_TIME))
