@@ -11,7 +11,7 @@ from .backslashes import CONTAINERS
 from .hdf5 import attribute, child, find_array, is_group
 from .nodes import CONV_LSTM, WRAPPERS
 from .shared_objects import take_shared
-from .weights import convert_cudnn, slots
+from .weights import convert_cudnn, layers_with_weights, slots
 
 # So many layers inside each other are looked through for arrays.
 _DEEPEST = 8
@@ -35,12 +35,7 @@ def read_paths(root, graph, trainable, label, class_names, notes=None):
     """
     tensors, left_out = {}, []
     by_layer = _layer_groups(root, class_names, label, notes)
-    for layer in graph.layers:
-        places = slots(layer, trainable)
-        if not places:
-            continue
-        if layer.name not in by_layer:
-            raise FileFormatError(f"{label}: no weights for layer {layer.name!r} ({layer.class_name})")
+    for layer, _ in layers_with_weights(graph, trainable, by_layer, label):
         inner = class_names.get(layer.name)
         _read_object(by_layer[layer.name], layer, inner, trainable, label, tensors, left_out)
     take_shared(left_out, graph, tensors, label)

@@ -49,6 +49,15 @@ def slots(layer, trainable, path=(), names=()):
     return found
 
 
+def layers_with_weights(graph, trainable, stored, label):
+    """(layer, its slots) of each layer of a graph that has arrays; FileFormatError for one that `stored` lacks."""
+    for layer in graph.layers:
+        if places := slots(layer, trainable):
+            if layer.name not in stored:
+                raise FileFormatError(f"{label}: no weights for layer {layer.name!r} ({layer.class_name})")
+            yield layer, places
+
+
 def _normal_name(name):
     """Split a variable's path and give (parts, role): 'bidirectional/forward_lstm/lstm_cell/kernel:0' and so on."""
     parts = name.split(":")[0].split("/")

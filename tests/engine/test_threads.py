@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from worker_pools import needs_kernels, recur
+from worker_pools import call_at_once, needs_kernels, recur
 
 from fastbilstm import _kernels
 from fastbilstm.engine import threads
@@ -295,11 +295,7 @@ def test_many_callers_share_workers(workers):
             if not np.array_equal(recur(), expected):
                 wrong.append(1)
 
-    callers = [threading.Thread(target=call) for _ in range(8)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join(60)
+    call_at_once(call, 8)
     assert not wrong and 1 <= len(workers()) <= max(1, os.cpu_count() - 1)
 
 

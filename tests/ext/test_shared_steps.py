@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import threading
 
 import pytest
 
@@ -11,6 +10,7 @@ if _kernels.isa() is None:
     pytest.skip("this build has no vector kernels", allow_module_level=True)
 
 from kernel_cases import MASKS, Guarded, make_direction, make_input, make_mask, using  # noqa: E402
+from worker_pools import call_at_once  # noqa: E402
 
 from fastbilstm.engine.weight_forms import codes_of  # noqa: E402
 
@@ -99,9 +99,5 @@ def test_callers_beside_each_other_have_the_bits_of_one_thread():
             if not same(run(jobs, 2), expected):
                 wrong.append(1)
 
-    callers = [threading.Thread(target=call) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join(60)
+    call_at_once(call, 4)
     assert not wrong

@@ -1,4 +1,4 @@
-"""A pool of workers for one test, and two directions of a recurrent layer that may share it."""
+"""A pool of workers for one test, callers beside each other, and two directions of a layer that may share the pool."""
 
 import threading
 
@@ -28,6 +28,15 @@ def workers():
 def nobody_comes(monkeypatch, workers):
     """The workers of the pool are called as ever, but never run."""
     monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
+
+
+def call_at_once(function, count):
+    """Call a function in `count` threads, and wait for them."""
+    callers = [threading.Thread(target=function) for _ in range(count)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
 
 
 def recur(n_threads=2):

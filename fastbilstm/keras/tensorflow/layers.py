@@ -7,7 +7,7 @@ the name of its variable); never by its shape.
 import re
 
 from ...errors import FileFormatError
-from ..weights import match, slots
+from ..weights import layers_with_weights, match, slots
 from .bundle import OBJECT_GRAPH
 from .objects import Objects
 
@@ -57,12 +57,7 @@ def _below(objects, node, seen, depth):
 def read_layers(bundle, nodes, objects, graph, trainable, label):
     """{tensor: Stored} where `nodes` gives the object of each layer by its name."""
     tensors = {}
-    for layer in graph.layers:
-        places = slots(layer, trainable)
-        if not places:
-            continue
-        if layer.name not in nodes:
-            raise FileFormatError(f"{label}: no weights for layer {layer.name!r} ({layer.class_name})")
+    for layer, places in layers_with_weights(graph, trainable, nodes, label):
         found = variables_of(bundle, objects, nodes[layer.name])
         tensors.update(_matched(places, found, f"{label}: layer {layer.name!r} ({layer.class_name})"))
     return tensors
